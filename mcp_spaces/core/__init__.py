@@ -1,0 +1,1 @@
+"""How any operation runs. Knows no noun."""

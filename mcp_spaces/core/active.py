@@ -1,0 +1,60 @@
+"""The calls that are under way in this daemon: counted, and cancelled when their permission goes away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import anyio
+
+from mcp_spaces.core.caller import Caller
+from mcp_spaces.core.journal import Run
+from mcp_spaces.errors import QuotaExceeded
+
+
+@dataclass(slots=True)
+class ActiveCall:
+    run: Run
+    caller: Caller
+    cancel_scope: anyio.CancelScope
+    cancelled_because: str = ""
+
+    def cancel(self, reason: str) -> None:
+        self.cancelled_because = self.cancelled_because or reason
+        self.cancel_scope.cancel()
+
+
+class ActiveCalls:
+    def __init__(self) -> None:
+        self._by_run: dict[str, ActiveCall] = {}
+        self._of_principal: Counter[str] = Counter()
+
+    @contextmanager
+    def entered(self, run: Run, caller: Caller) -> Iterator[ActiveCall]:
+        """Raises QuotaExceeded above the caller's limit. Child calls do not count."""
+        counted = run.parent_id is None
+        limit = caller.scope.limits.concurrent_calls
+        if counted and self._of_principal[caller.principal_id] >= limit:
+            raise QuotaExceeded(
+                f"{limit} calls of this principal are running already.", hint="Wait for one of them to end."
+            )
+        call = ActiveCall(run, caller, anyio.CancelScope())
+        self._by_run[run.id] = call
+        self._of_principal[caller.principal_id] += counted
+        try:
+            yield call
+        finally:
+            del self._by_run[run.id]
+            self._of_principal[caller.principal_id] -= counted
+
+    def get(self, run_id: str) -> ActiveCall | None:
+        return self._by_run.get(run_id)
+
+    def cancel_where(self, matches: Callable[[ActiveCall], bool], *, reason: str) -> int:
+        """Cancel what matches; the calls end within one turn of the event loop plus their own clean-up."""
+        found = [call for call in self._by_run.values() if matches(call)]
+        for call in found:
+            call.cancel(reason)
+        return len(found)

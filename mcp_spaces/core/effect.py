@@ -1,0 +1,49 @@
+"""What an operation does to the world. Policy verdicts and all four MCP hints follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Effect(StrEnum):
+    """The strongest thing that an operation may do."""
+
+    OBSERVES = "observes"
+    """Reads records and descriptions: spaces, runs, policy, context."""
+    READS = "reads"
+    """Reads the content of files."""
+    CREATES = "creates"
+    """Adds something and changes nothing that was there."""
+    WRITES = "writes"
+    """Changes or replaces content."""
+    DELETES = "deletes"
+    """Removes content or things for good."""
+    EXECUTES = "executes"
+    """Runs code in a runtime."""
+    COMPOSES = "composes"
+    """Only calls other operations, each of which is decided on its own."""
+    GOVERNS = "governs"
+    """Changes who may do what: mounts, policies, principals, keys, approvals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """MCP's tool annotations. They are advice to clients; policy does not read them."""
+
+    read_only: bool
+    destructive: bool
+    open_world: bool
+
+
+# Nothing here reaches past the gateway, so no effect is open-world until a runtime has a way out.
+HINTS: dict[Effect, Hints] = {
+    Effect.OBSERVES: Hints(read_only=True, destructive=False, open_world=False),
+    Effect.READS: Hints(read_only=True, destructive=False, open_world=False),
+    Effect.CREATES: Hints(read_only=False, destructive=False, open_world=False),
+    Effect.WRITES: Hints(read_only=False, destructive=True, open_world=False),
+    Effect.DELETES: Hints(read_only=False, destructive=True, open_world=False),
+    Effect.EXECUTES: Hints(read_only=False, destructive=True, open_world=False),
+    Effect.COMPOSES: Hints(read_only=False, destructive=True, open_world=False),
+    Effect.GOVERNS: Hints(read_only=False, destructive=True, open_world=False),
+}

@@ -1,0 +1,177 @@
+"""Run records, their events, and the audit rows: the intent before the effect, the outcome after it.
+
+What cannot be recorded does not happen: `open` is committed before anything else, `close` before the answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from mcp_spaces.core.ids import Clock, new_id
+from mcp_spaces.state.chain import Link
+from mcp_spaces.state.database import Database, Transaction
+
+STRING_LIMIT = 1024
+"""Characters of a text in a stored input or outcome; longer ones are kept as their size and hash."""
+ITEM_LIMIT = 50
+"""Members of a list in a stored input or outcome."""
+
+
+class RunState(StrEnum):
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    DENIED = "denied"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    """The daemon died while it ran: the effect may or may not have happened."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One call under way. The pipeline fills in what it learns; nothing else writes here."""
+
+    id: str
+    operation: str
+    principal_id: str
+    parent_id: str | None
+    started_at: float
+    space_id: str | None = None
+    runtime_id: str | None = None
+    decision: Mapping[str, object] | None = None
+
+
+class Journal:
+    """Writes records. Reading them is the runs room's."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def open(self, operation_id: str, *, principal_id: str, parent_id: str | None, arguments: object) -> Run:
+        """The intent, on the disk. Raises DiskFull or Busy, and then nothing may be done."""
+        run = Run(new_id("run"), operation_id, principal_id, parent_id, self._clock.now())
+        stored_input = encode(shorten(arguments))
+        intent = encode(
+            {
+                "operation": operation_id,
+                "principal": principal_id,
+                "parent": parent_id,
+                "input_sha256": hashlib.sha256(stored_input.encode()).hexdigest(),
+            }
+        )
+
+        def change(tx: Transaction) -> None:
+            tx.execute(
+                "INSERT INTO runs (id, parent_id, operation, principal_id, state, started_at, input)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (run.id, parent_id, operation_id, principal_id, RunState.RUNNING, run.started_at, stored_input),
+            )
+            tx.append_audit(at=run.started_at, kind="intent", run_id=run.id, body=intent)
+
+        await self._database.write(change)
+        return run
+
+    async def close(
+        self, run: Run, state: RunState, *, outcome: object, arguments: object = None, error_code: str | None = None
+    ) -> Link:
+        """The outcome, on the disk. `arguments`, if given, replaces the stored input (redacted, canonical)."""
+        return await self._database.write(self.closing(run, state, outcome, arguments, error_code))
+
+    def closing(
+        self, run: Run, state: RunState, outcome: object, arguments: object, error_code: str | None
+    ) -> Any:
+        """`close` as a change, for whoever has something to commit with it."""
+        ended_at = self._clock.now()
+        stored_outcome = encode(shorten(outcome))
+        decision = None if run.decision is None else encode(run.decision)
+        body = encode(
+            {
+                "state": state,
+                "error": error_code,
+                "space": run.space_id,
+                "runtime": run.runtime_id,
+                "decision": run.decision,
+                "outcome_sha256": hashlib.sha256(stored_outcome.encode()).hexdigest(),
+            }
+        )
+
+        def change(tx: Transaction) -> Link:
+            tx.execute(
+                "UPDATE runs SET state = ?, ended_at = ?, outcome = ?, error_code = ?, decision = ?, space_id = ?,"
+                " runtime_id = ?, input = coalesce(?, input) WHERE id = ?",
+                (
+                    state,
+                    ended_at,
+                    stored_outcome,
+                    error_code,
+                    decision,
+                    run.space_id,
+                    run.runtime_id,
+                    None if arguments is None else encode(shorten(arguments)),
+                    run.id,
+                ),
+            )
+            return tx.append_audit(at=ended_at, kind="outcome", run_id=run.id, body=body)
+
+        return change
+
+    async def locate(self, run: Run) -> None:
+        """Say where an open run takes place, so that a space's list shows it while it runs."""
+        place = (run.space_id, run.runtime_id, run.id)
+        await self._database.write(
+            lambda tx: tx.execute("UPDATE runs SET space_id = ?, runtime_id = ? WHERE id = ?", place)
+        )
+
+    async def emit(self, run_id: str, event_type: str, body: Mapping[str, object]) -> int:
+        """One more event of a run; returns its cursor."""
+        at, stored = self._clock.now(), encode(body)
+
+        def change(tx: Transaction) -> int:
+            cursor = tx.execute(
+                "INSERT INTO events (run_id, at, type, body) VALUES (?, ?, ?, ?)", (run_id, at, event_type, stored)
+            )
+            return cursor.lastrowid or 0
+
+        return await self._database.write(change)
+
+    async def interrupt_open_runs(self) -> int:
+        """At start: what was open when the last daemon died has an unknown outcome (threat K02)."""
+        now = self._clock.now()
+
+        def change(tx: Transaction) -> int:
+            rows = tx.all("SELECT id FROM runs WHERE ended_at IS NULL")
+            for row in rows:
+                tx.execute(
+                    "UPDATE runs SET state = ?, ended_at = ? WHERE id = ?", (RunState.INTERRUPTED, now, row["id"])
+                )
+                body = encode({"state": RunState.INTERRUPTED, "outcome": "unknown"})
+                tx.append_audit(at=now, kind="outcome", run_id=row["id"], body=body)
+            return len(rows)
+
+        return await self._database.write(change)
+
+
+def encode(value: object) -> str:
+    """Canonical JSON: sorted names, no spaces, ASCII only (so that a lone surrogate can be stored)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def shorten(value: object) -> object:
+    """What is worth keeping of an input or outcome: long texts as size and hash, long lists cut."""
+    if isinstance(value, str):
+        if len(value) <= STRING_LIMIT:
+            return value
+        digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+        return {"characters": len(value), "sha256": digest, "start": value[:200]}
+    if isinstance(value, Mapping):
+        return {str(key)[:STRING_LIMIT]: shorten(item) for key, item in list(value.items())[:ITEM_LIMIT]}
+    if isinstance(value, list | tuple):
+        kept = [shorten(item) for item in value[:ITEM_LIMIT]]
+        return kept if len(value) <= ITEM_LIMIT else [*kept, {"more": len(value) - ITEM_LIMIT}]
+    return value

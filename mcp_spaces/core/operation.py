@@ -1,0 +1,81 @@
+"""One thing that the product can do, as one value. Everything else is derived from it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from mcp_spaces.core.effect import HINTS, Effect, Hints
+from mcp_spaces.core.facts import Facts, NoFacts
+from mcp_spaces.core.place import Everywhere, InRuntime, InSpace
+
+if TYPE_CHECKING:
+    from mcp_spaces.core.context import Context
+
+I = TypeVar("I", bound=Everywhere)  # noqa: E741 - input and output, as in every signature below
+O = TypeVar("O", bound=BaseModel)  # noqa: E741
+
+
+class Audience(StrEnum):
+    """Who may be permitted an operation at all."""
+
+    EVERYONE = "everyone"
+    OPERATOR = "operator"
+    """Only over the operator's socket or with an operator's key (threats T20, T21)."""
+
+
+def no_facts(_: Any) -> Facts:
+    return NoFacts()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Generic[I, O]):
+    """`id` is `noun.verb`: the tool `noun_verb`, the command `mcp-spaces noun verb`, the anchor in the reference.
+
+    `listed` operations are tools of their own in `tools/list`; the others are called through `operation_call`, so
+    that the list stays small. `facts` are what policy may look at. `example` is a valid input, checked by a test.
+    """
+
+    id: str
+    summary: str
+    input: type[I]
+    output: type[O]
+    effect: Effect
+    handler: Callable[[Context, I], Awaitable[O]]
+    facts: Callable[[I], Facts] = no_facts
+    audience: Audience = Audience.EVERYONE
+    listed: bool = True
+    idempotent: bool = False
+    needs_running_space: bool = False
+    example: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def noun(self) -> str:
+        return self.id.partition(".")[0]
+
+    @property
+    def verb(self) -> str:
+        return self.id.partition(".")[2]
+
+    @property
+    def tool(self) -> str:
+        return self.id.replace(".", "_")
+
+    @property
+    def hints(self) -> Hints:
+        return HINTS[self.effect]
+
+    @property
+    def in_space(self) -> bool:
+        return issubclass(self.input, InSpace)
+
+    @property
+    def in_runtime(self) -> bool:
+        return issubclass(self.input, InRuntime)
+
+
+AnyOperation = Operation[Any, Any]

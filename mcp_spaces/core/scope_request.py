@@ -1,0 +1,121 @@
+"""What somebody asks for, against a ceiling: a part that is left out is inherited, more than there is is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from mcp_spaces.core.scope import (
+    AiGrant,
+    HostRule,
+    Limits,
+    Name,
+    NetworkGrant,
+    NetworkMode,
+    OperationPattern,
+    Scope,
+    StorageGrant,
+    StorageMode,
+    VaultGrant,
+    VaultPrefix,
+    excess,
+)
+from mcp_spaces.errors import ExceedsCeiling
+
+Prefix = Annotated[str, StringConstraints(max_length=1024)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class StorageMount(_Request):
+    namespace: Name
+    mode: Literal["ro", "rw"] = "ro"
+    prefix: Prefix = ""
+
+
+class VaultMount(_Request):
+    allow: tuple[VaultPrefix, ...] = Field(default=(), max_length=100)
+    deny: tuple[VaultPrefix, ...] = Field(default=(), max_length=100)
+    allow_raw_reads: bool = False
+
+
+class AiMount(_Request):
+    allow: tuple[Name, ...] = Field(default=(), max_length=100)
+    defaults: Mapping[Name, Name] = Field(default={}, max_length=20)
+
+
+class NetworkMount(_Request):
+    mode: Literal["none", "allowlist", "open"] = "none"
+    allow: tuple[HostRule, ...] = Field(default=(), max_length=200)
+
+
+class Mounts(_Request):
+    """What a space may use besides its own files."""
+
+    storage: tuple[StorageMount, ...] | StorageMount | None = None
+    vault: VaultMount | None = None
+    ai: AiMount | None = None
+    proxy: tuple[Name, ...] | None = Field(default=None, max_length=100)
+    network: NetworkMount | None = None
+
+
+class LimitsRequest(_Request):
+    """Each that is left out is inherited."""
+
+    cpu_cores: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    memory_bytes: int | None = Field(default=None, ge=16 << 20)
+    disk_bytes: int | None = Field(default=None, ge=1 << 20)
+    pids: int | None = Field(default=None, ge=8)
+    runtimes: int | None = Field(default=None, ge=0)
+    call_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    storage_bytes: int | None = Field(default=None, ge=0)
+    concurrent_calls: int | None = Field(default=None, ge=1)
+
+    def over(self, inherited: Limits) -> Limits:
+        asked = {name: value for name, value in self if value is not None}
+        return inherited.model_copy(update=asked)
+
+
+class ScopeRequest(Mounts):
+    """A scope asked for below a ceiling, with any part left out."""
+
+    operations: tuple[OperationPattern, ...] | None = Field(default=None, max_length=100)
+    limits: LimitsRequest | None = None
+
+    def over(self, inherited: Scope) -> Scope:
+        """The scope asked for: what is left out is as inherited."""
+        return Scope(
+            operations=inherited.operations if self.operations is None else self.operations,
+            storage=inherited.storage if self.storage is None else storage_grants(self.storage),
+            vault=inherited.vault if self.vault is None else VaultGrant(**self.vault.model_dump()),
+            ai=inherited.ai if self.ai is None else AiGrant(**self.ai.model_dump()),
+            proxy=inherited.proxy if self.proxy is None else self.proxy,
+            network=inherited.network if self.network is None else network_grant(self.network),
+            limits=inherited.limits if self.limits is None else self.limits.over(inherited.limits),
+        )
+
+
+def storage_grants(mounts: tuple[StorageMount, ...] | StorageMount) -> dict[str, StorageGrant]:
+    several = (mounts,) if isinstance(mounts, StorageMount) else mounts
+    return {one.namespace: StorageGrant(mode=StorageMode(one.mode), prefix=one.prefix) for one in several}
+
+
+def network_grant(mount: NetworkMount) -> NetworkGrant:
+    return NetworkGrant(mode=NetworkMode(mount.mode), allow=mount.allow)
+
+
+def within(ceiling: Scope, wanted: Scope, *, whose: str) -> Scope:
+    """`wanted`, when `ceiling` covers it. Raises ExceedsCeiling naming the first key that does not fit; never clips."""
+    too_much = excess(ceiling, wanted)
+    if not too_much:
+        return wanted
+    more = f" (and {len(too_much) - 1} more)" if len(too_much) > 1 else ""
+    raise ExceedsCeiling(
+        f"{too_much[0]} is more than {whose} holds{more}.",
+        hint=f"Ask for less, or let a person widen {whose}. context_get shows what there is.",
+        key=too_much[0],
+    )

@@ -1,0 +1,1 @@
+"""Principals and their keys: who may call at all, and with what scope of their own."""

@@ -1,0 +1,1 @@
+"""Sandboxes: runtimes that execute code and hold a workspace of files."""

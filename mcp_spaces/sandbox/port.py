@@ -1,0 +1,240 @@
+"""The driver port: what any technology that runs sandboxes has to do.
+
+`tests/sandbox/contract.py` runs the same behaviours against every driver: the Docker stream driver, its
+`docker exec` fallback, and the fake. Whatever comes out of a sandbox is untrusted data, the word of the agent
+process inside included: drivers bound every length and never trust a name or a number from inside.
+
+Every method raises only errors of `mcp_spaces.errors`:
+  RuntimeUnavailable  the engine does not answer, or the sandbox died under the call
+  OutOfMemory         the sandbox's memory limit killed what ran
+  NotFound            no such file (a path is named as the caller wrote it)
+  WrongState          the path is of another kind (directory, FIFO, device), or leads outside the workspace
+  Conflict            the file exists and `overwrite` is false, or it changed under an edit (base_sha256)
+  DiskFull            the workspace's disk limit is reached
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+WORKSPACE = "/workspace"
+"""Where the writable tree stands inside every sandbox; all file paths are relative to it."""
+
+TIMEOUT_EXIT_CODE = 124
+"""What `timeout(1)` answers, and we too."""
+
+
+class Stream(StrEnum):
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    """What one sandbox may use. Disk is the workspace; /tmp is memory and counts as such."""
+
+    cpu_cores: float = 1.0
+    memory_bytes: int = 1 << 30
+    disk_bytes: int = 2 << 30
+    pids: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """What to launch. There is no field for binds, devices, capabilities, host namespaces or sysctls."""
+
+    runtime_id: str
+    image: str
+    limits: SandboxLimits = field(default_factory=SandboxLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalSize:
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to start. `cwd` is relative to the workspace; `env` is added to the sandbox's plain environment.
+
+    With `terminal`, stdin and output are one pseudo-terminal and everything comes as STDOUT.
+    """
+
+    argv: Sequence[str]
+    cwd: str = "."
+    env: Mapping[str, str] = field(default_factory=dict)
+    terminal: TerminalSize | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended. A signal shows as 128 + its number, as shells do."""
+
+    exit_code: int
+    duration_ms: float
+    out_of_memory: bool = False
+
+
+OutputSink = Callable[[Stream, bytes], None]
+"""Called in order with chunks of at most 64 KiB. Must not block; keeps what it wants and drops the rest."""
+
+
+class Process(Protocol):
+    """A running command with all its descendants."""
+
+    async def write(self, content: bytes) -> None:
+        """Append to stdin; waits while the process does not read. WrongState after its stdin was closed."""
+
+    async def close_stdin(self) -> None: ...
+
+    async def resize(self, size: TerminalSize) -> None:
+        """For commands with a terminal; otherwise nothing happens."""
+
+    async def wait(self) -> Exit:
+        """Until the process itself ended and its output was delivered. Descendants that it left behind go on
+        (their output is dropped); a second wait answers the same."""
+
+    async def kill(self) -> None:
+        """Kill the process and every descendant, whatever session or group they moved to, and nothing else.
+
+        Returns when none is left; partial output was delivered before. Killing what already ended kills
+        descendants left behind, and is no error.
+        """
+
+
+class FileKind(StrEnum):
+    FILE = "file"
+    DIRECTORY = "directory"
+    LINK = "link"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """`path` is relative to the workspace, with every link resolved."""
+
+    path: str
+    kind: FileKind
+    size_bytes: int
+    modified_at: float
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """A range of a file. `size_bytes` is the whole file's; `resolved_path` has every link resolved."""
+
+    content: bytes
+    offset: int
+    size_bytes: int
+    resolved_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchMatch:
+    path: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Sorted by path. `truncated` when `limit` cut it."""
+
+    entries: tuple[FileStat, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    matches: tuple[SearchMatch, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxUsage:
+    memory_bytes: int
+    disk_bytes: int
+    pids: int
+
+
+class Sandbox(Protocol):
+    """A live sandbox. File operations run inside, with the sandbox's own rights; the host opens no path by name."""
+
+    @property
+    def container_id(self) -> str: ...
+
+    async def start(self, command: Command, *, output: OutputSink) -> Process: ...
+
+    async def read_file(self, path: str, *, offset: int = 0, limit: int) -> FileContent:
+        """Regular files only, links inside the workspace are followed. A range past the end is empty."""
+
+    async def write_file(self, path: str, content: bytes, *, overwrite: bool, base_sha256: str | None = None) -> FileStat:
+        """All or nothing: a temporary file in the same folder, then a rename. Folders on the way are made.
+
+        Mode bits of a replaced file are kept. A link anywhere on the path is WrongState. With `base_sha256`,
+        Conflict unless the present content has that hash.
+        """
+
+    async def delete_file(self, path: str, *, recursive: bool = False) -> int:
+        """How many entries went. A link is removed, never followed. WrongState for a folder without `recursive`."""
+
+    async def stat(self, path: str) -> FileStat: ...
+
+    async def list_files(self, path: str, *, depth: int = 1, limit: int = 1000) -> Listing:
+        """What is below a folder, without following links."""
+
+    async def glob(self, pattern: str, *, limit: int = 1000) -> Listing:
+        """Files whose path matches; `**` crosses folders; links are not followed; `.git` is passed over."""
+
+    async def search(
+        self, pattern: str, *, path: str = ".", glob: str | None = None, limit: int = 200, timeout_s: float = 10.0
+    ) -> SearchResult:
+        """Lines that match a regular expression (Python `re`, on bytes). Binary files, files over 10 MiB and `.git`
+        are passed over. TimedOut when it takes longer; InvalidInput when the expression does not compile."""
+
+    async def usage(self) -> SandboxUsage: ...
+
+    async def closed(self) -> str:
+        """Waits until the sandbox is gone, for whatever reason, and returns that reason in words."""
+
+    async def stop(self) -> None:
+        """Kill everything and free the container; the workspace's files stay. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wall:
+    """One wall as it was found: `holds` is a fact, `found` says what was seen, `mend` the exact command or ''."""
+
+    name: str
+    holds: bool
+    found: str
+    mend: str = ""
+
+
+class SandboxDriver(Protocol):
+    """Starts sandboxes and frees what they used."""
+
+    name: str
+
+    async def launch(self, spec: SandboxSpec) -> Sandbox:
+        """A sandbox whose walls were proven, with the workspace that belongs to `runtime_id` (new and empty the
+        first time, with its files afterwards). Either all of it or nothing is left behind."""
+
+    async def delete_workspace(self, runtime_id: str) -> None:
+        """The files go for good. Idempotent."""
+
+    async def reap(self, *, keep: Collection[str]) -> Sequence[str]:
+        """Remove every container and workspace of this instance whose runtime id is not in `keep`; containers of
+        runtimes in `keep` go too unless this driver object holds them (they belong to a process that died).
+        Never touches what carries another instance's label. Returns the ids of what was removed."""
+
+    async def walls(self) -> Sequence[Wall]:
+        """What protects here, for `mcp-spaces doctor`. Never raises: an engine that is down is a finding."""
+
+    async def aclose(self) -> None:
+        """Stop every sandbox and the pool."""

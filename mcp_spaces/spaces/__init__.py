@@ -1,0 +1,1 @@
+"""Spaces: the durable boundaries that own runtimes, mounts, policy, quotas and run records."""

@@ -1,0 +1,114 @@
+"""Spaces and runtimes, as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from mcp_spaces.core.limits import GIB, Limits
+from mcp_spaces.core.scope import OWN_NAMESPACE, Scope, StorageGrant, StorageMode
+from mcp_spaces.core.scope_request import LimitsRequest, Mounts
+
+SpaceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Alias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+LabelText = Annotated[str, StringConstraints(max_length=200)]
+
+DEFAULT_NAME = "default"
+
+DEFAULT_LIMITS = Limits(
+    cpu_cores=2,
+    memory_bytes=4 * GIB,
+    disk_bytes=8 * GIB,
+    pids=512,
+    runtimes=4,
+    call_seconds=600,
+    storage_bytes=2 * GIB,
+    concurrent_calls=32,
+    spaces=0,
+)
+"""What a space holds when nothing else was asked, as far as its owner's own scope goes."""
+
+OWN_STORAGE = {OWN_NAMESPACE: StorageGrant(mode=StorageMode.READ_WRITE)}
+
+
+class SpaceState(StrEnum):
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class PolicyChoice(BaseModel):
+    """A preset, and what differs from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    preset: Literal["restrictive", "standard", "permissive"] = "standard"
+    overrides: Mapping[str, object] = Field(default={}, max_length=20)
+    """Parts of a policy, merged over the preset; see docs/policy.md."""
+
+
+class SpaceRequest(BaseModel):
+    """What was asked for, kept as it was asked: a change is a merge patch over this."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: SpaceName
+    labels: Mapping[LabelText, LabelText] = Field(default={}, max_length=50)
+    region: str | None = Field(default=None, max_length=100)
+    """A label; nothing is placed by it."""
+    policy: PolicyChoice = PolicyChoice()
+    mounts: Mounts = Mounts()
+    limits: LimitsRequest = LimitsRequest()
+    idle_timeout_s: float | None = Field(default=None, gt=0, le=31_536_000)
+    """Seconds without a call after which the space goes down by itself."""
+
+
+class Space(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    owner_id: str
+    state: SpaceState
+    requested: SpaceRequest
+    ceiling: Scope
+    version: int
+    """Grows with every change of the ceiling or the policy."""
+    created_at: float
+    expires_at: float | None
+
+    @property
+    def name(self) -> str:
+        return self.requested.name
+
+
+class RuntimeKind(StrEnum):
+    SANDBOX = "sandbox"
+    BROWSER = "browser"
+
+
+class RuntimeState(StrEnum):
+    STOPPED = "stopped"
+    STARTING = "starting"
+    ACTIVE = "active"
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+class Runtime(BaseModel):
+    """A place where things run. `ceiling` is what its launch asked for, never more than the space's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    space_id: str
+    kind: RuntimeKind
+    alias: str
+    state: RuntimeState
+    reason: str = ""
+    """Why it is stopped or failed, in words."""
+    image: str = ""
+    ceiling: Scope
+    created_at: float
+    started_at: float | None = None

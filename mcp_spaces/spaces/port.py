@@ -1,0 +1,51 @@
+"""What the rooms of runtimes and the room of spaces need from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from mcp_spaces.spaces.model import Runtime, RuntimeKind, Space
+
+
+class Runtimes(Protocol):
+    """The runtime rows of all spaces."""
+
+    async def add(self, runtime: Runtime, *, space_version: int) -> Runtime:
+        """In one transaction: the space still runs and has this version, the alias is free, and the space's limits
+        hold one more of this size. Raises Conflict (with `retryable` work to do: the space changed), WrongState or
+        QuotaExceeded."""
+
+    async def change(self, runtime_id: str, change: Callable[[Runtime], Runtime]) -> Runtime:
+        """Read, change and store in one transaction. Raises NotFound; whatever `change` raises undoes it."""
+
+    async def reactivate(self, runtime_id: str, change: Callable[[Runtime], Runtime]) -> Runtime:
+        """`change` for a runtime that starts again: the space's limits are checked as for a new one."""
+
+    async def remove(self, runtime_id: str) -> None: ...
+
+    def get(self, runtime_id: str) -> Runtime | None: ...
+
+    def of_space(self, space_id: str, *, kind: RuntimeKind | None = None) -> list[Runtime]:
+        """In the order of their launch."""
+
+    def all(self, *, kind: RuntimeKind) -> list[Runtime]: ...
+
+
+class RuntimeControl(Protocol):
+    """How spaces act on the runtimes of one kind."""
+
+    async def stop_all(self, space_id: str, *, reason: str) -> None:
+        """Free every container or browser of the space; files and profiles stay. Idempotent."""
+
+    async def delete_all(self, space_id: str) -> None:
+        """Everything of the space goes for good. Idempotent."""
+
+    def is_busy(self, space_id: str) -> bool:
+        """Whether something runs there without a call, such as a background job."""
+
+
+class Spaces(Protocol):
+    """What other rooms may ask about spaces."""
+
+    def get(self, space_id: str) -> Space | None: ...

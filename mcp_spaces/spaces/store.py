@@ -1,0 +1,226 @@
+"""Space rows: who sees them, and every change in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mcp_spaces.core.caller import Caller, Role
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.place import RuntimePlace, SpacePlace
+from mcp_spaces.core.policy import Policy, policy_from
+from mcp_spaces.errors import Ambiguous, NotFound, QuotaExceeded
+from mcp_spaces.spaces.model import DEFAULT_NAME, PolicyChoice, Runtime, Space
+from mcp_spaces.spaces.port import Runtimes
+from mcp_spaces.spaces.quotas import check_room
+from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.sealed import seal, unseal
+
+TABLE = "spaces"
+LIST_LIMIT = 1000
+
+
+class SpaceStore:
+    """Implements `Spaces` and, for the pipeline, `Places`."""
+
+    def __init__(self, database: Database, runtimes: Runtimes, clock: Clock) -> None:
+        self._database = database
+        self._runtimes = runtimes
+        self._clock = clock
+        self._policies: dict[str, Policy] = {}
+
+    def get(self, space_id: str) -> Space | None:
+        row = self._database.read_one("SELECT id, body, mac FROM spaces WHERE id = ?", (space_id,))
+        return None if row is None else unseal(self._database.sealer, TABLE, row, Space)
+
+    def visible(self, caller: Caller, *, after: str = "", limit: int = LIST_LIMIT) -> list[Space]:
+        """The spaces that this caller may know of, by id, `after` an id."""
+        sql, parameters = self._visibility(caller)
+        rows = self._database.read(
+            f"SELECT id, body, mac FROM spaces WHERE id > ? AND {sql} ORDER BY id LIMIT ?",  # noqa: S608 - fixed text
+            (after, *parameters, limit),
+        )
+        return [unseal(self._database.sealer, TABLE, row, Space) for row in rows]
+
+    def resolve(self, caller: Caller, reference: str) -> Space:
+        """By id, by a name that is unique among what the caller sees, or `default`. Raises NotFound or Ambiguous."""
+        sql, parameters = self._visibility(caller)
+        rows = self._database.read(
+            f"SELECT id, body, mac FROM spaces WHERE (id = ? OR name = ?) AND {sql} ORDER BY id LIMIT 10",  # noqa: S608
+            (reference, reference, *parameters),
+        )
+        found = [unseal(self._database.sealer, TABLE, row, Space) for row in rows]
+        if not found and reference == DEFAULT_NAME:
+            found = self.visible(caller, limit=10)
+            if not found:
+                raise NotFound("You have no space yet.", hint="Make one: space_create name=work")
+        exact = [space for space in found if space.id == reference]
+        if exact:
+            return exact[0]
+        if not found:
+            raise NotFound("No such space.", hint="space_list shows the spaces that you can see.")
+        if len(found) > 1:
+            ids = ", ".join(f"{space.id} ({space.name})" for space in found)
+            raise Ambiguous(f"{reference!r} fits several spaces.", hint=f"Name one by its id: {ids}")
+        return found[0]
+
+    def space(self, caller: Caller, reference: str) -> SpacePlace:
+        space = self.resolve(caller, reference)
+        return SpacePlace(
+            id=space.id,
+            name=space.name,
+            role=self.role(caller, space),
+            running=space.state == "running",
+            ceiling=space.ceiling,
+            policy=self.policy(space.requested.policy),
+            version=space.version,
+        )
+
+    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str) -> RuntimePlace:
+        kind = "browser" if operation_id.startswith("browser.") else "sandbox"
+        runtimes = [one for one in self._runtimes.of_space(space.id) if one.kind == kind]
+        found = [one for one in runtimes if reference is None or reference in (one.id, one.alias)]
+        if not found:
+            known = ", ".join(one.alias for one in runtimes)
+            raise NotFound(
+                f"No such {kind} in space {space.name}.",
+                hint=f"There are: {known}." if known else f"Launch one: {kind}_launch space={space.id}",
+            )
+        if len(found) > 1:
+            names = ", ".join(f"{one.alias} ({one.id})" for one in found)
+            raise Ambiguous(f"The space has several of kind {kind}.", hint=f"Name one as `runtime`: {names}")
+        return RuntimePlace(found[0].id, found[0].alias, found[0].kind, found[0].ceiling)
+
+    def policy(self, choice: PolicyChoice) -> Policy:
+        """The policy that a choice means; the same object for the same choice."""
+        key = choice.model_dump_json()
+        if key not in self._policies:
+            self._policies[key] = policy_from(choice.preset, choice.overrides)
+        return self._policies[key]
+
+    @staticmethod
+    def role(caller: Caller, space: Space) -> Role:
+        if caller.operator:
+            return Role.ADMIN
+        return Role.OWNER if space.owner_id == caller.principal_id else Role.AGENT
+
+    async def add(self, space: Space, *, most: int) -> None:
+        """Raises QuotaExceeded when the owner has `most` spaces already."""
+
+        def change(tx: Transaction) -> None:
+            (owned,) = tx.execute("SELECT count(*) FROM spaces WHERE owner_id = ?", (space.owner_id,)).fetchone()
+            if owned >= most:
+                raise QuotaExceeded(f"You own {owned} spaces, which is the limit.", hint="Delete one: space_delete")
+            self._store(tx, space)
+
+        await self._database.write(change)
+
+    async def change(self, space_id: str, change: Callable[[Space], Space]) -> Space:
+        """Read, change and store in one transaction. Raises NotFound; whatever `change` raises undoes it."""
+
+        def in_transaction(tx: Transaction) -> Space:
+            row = tx.one("SELECT id, body, mac FROM spaces WHERE id = ?", (space_id,))
+            if row is None:
+                raise NotFound("No such space.", hint="space_list shows the spaces that you can see.")
+            changed = change(unseal(self._database.sealer, TABLE, row, Space))
+            self._store(tx, changed)
+            return changed
+
+        return await self._database.write(in_transaction)
+
+    async def remove(self, space_id: str) -> None:
+        """The row and what belongs to it; records and the audit chain stay."""
+        await self._database.write(lambda tx: tx.execute("DELETE FROM spaces WHERE id = ?", (space_id,)))
+
+    def next_expiry(self) -> tuple[str, float] | None:
+        row = self._database.read_one(
+            "SELECT id, expires_at FROM spaces WHERE expires_at IS NOT NULL ORDER BY expires_at LIMIT 1"
+        )
+        return None if row is None else (row["id"], row["expires_at"])
+
+    def last_call_at(self, space_id: str) -> float | None:
+        row = self._database.read_one(
+            "SELECT coalesce(ended_at, started_at) AS at FROM runs WHERE space_id = ? ORDER BY seq DESC LIMIT 1",
+            (space_id,),
+        )
+        return None if row is None else row["at"]
+
+    def all_running(self) -> list[Space]:
+        rows = self._database.read("SELECT id, body, mac FROM spaces WHERE state = 'running' ORDER BY id")
+        return [unseal(self._database.sealer, TABLE, row, Space) for row in rows]
+
+    def _visibility(self, caller: Caller) -> tuple[str, tuple[object, ...]]:
+        if caller.spaces is not None:
+            marks = ", ".join("?" * len(caller.spaces))
+            return f"id IN ({marks})", tuple(sorted(caller.spaces))
+        if caller.operator:
+            return "1", ()
+        return "owner_id = ?", (caller.principal_id,)
+
+    def _store(self, tx: Transaction, space: Space) -> None:
+        body, mac = seal(self._database.sealer, TABLE, space.id, space)
+        tx.execute(
+            "INSERT INTO spaces (id, name, owner_id, state, expires_at, body, mac) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET name = excluded.name, state = excluded.state,"
+            " expires_at = excluded.expires_at, body = excluded.body, mac = excluded.mac",
+            (space.id, space.name, space.owner_id, space.state, space.expires_at, body, mac),
+        )
+
+
+class RuntimeStore:
+    """Implements `Runtimes`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, runtime: Runtime, *, space_version: int) -> Runtime:
+        def change(tx: Transaction) -> Runtime:
+            check_room(tx, self._database.sealer, runtime, space_version=space_version)
+            self._store(tx, runtime)
+            return runtime
+
+        return await self._database.write(change)
+
+    async def change(self, runtime_id: str, change: Callable[[Runtime], Runtime]) -> Runtime:
+        return await self._database.write(lambda tx: self._changed(tx, runtime_id, change))
+
+    async def reactivate(self, runtime_id: str, change: Callable[[Runtime], Runtime]) -> Runtime:
+        def in_transaction(tx: Transaction) -> Runtime:
+            changed = self._changed(tx, runtime_id, change)
+            check_room(tx, self._database.sealer, changed, space_version=None)
+            return changed
+
+        return await self._database.write(in_transaction)
+
+    async def remove(self, runtime_id: str) -> None:
+        await self._database.write(lambda tx: tx.execute("DELETE FROM runtimes WHERE id = ?", (runtime_id,)))
+
+    def get(self, runtime_id: str) -> Runtime | None:
+        row = self._database.read_one("SELECT id, body, mac FROM runtimes WHERE id = ?", (runtime_id,))
+        return None if row is None else unseal(self._database.sealer, "runtimes", row, Runtime)
+
+    def of_space(self, space_id: str, *, kind: str | None = None) -> list[Runtime]:
+        rows = self._database.read(
+            "SELECT id, body, mac FROM runtimes WHERE space_id = ? AND (? IS NULL OR kind = ?) ORDER BY rowid",
+            (space_id, kind, kind),
+        )
+        return [unseal(self._database.sealer, "runtimes", row, Runtime) for row in rows]
+
+    def all(self, *, kind: str) -> list[Runtime]:
+        rows = self._database.read("SELECT id, body, mac FROM runtimes WHERE kind = ? ORDER BY rowid", (kind,))
+        return [unseal(self._database.sealer, "runtimes", row, Runtime) for row in rows]
+
+    def _changed(self, tx: Transaction, runtime_id: str, change: Callable[[Runtime], Runtime]) -> Runtime:
+        row = tx.one("SELECT id, body, mac FROM runtimes WHERE id = ?", (runtime_id,))
+        if row is None:
+            raise NotFound("No such runtime.", hint="sandbox_list shows what there is.")
+        changed = change(unseal(self._database.sealer, "runtimes", row, Runtime))
+        self._store(tx, changed)
+        return changed
+
+    def _store(self, tx: Transaction, runtime: Runtime) -> None:
+        body, mac = seal(self._database.sealer, "runtimes", runtime.id, runtime)
+        tx.execute(
+            "INSERT INTO runtimes (id, space_id, kind, alias, state, body, mac) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body, mac = excluded.mac",
+            (runtime.id, runtime.space_id, runtime.kind, runtime.alias, runtime.state, body, mac),
+        )

@@ -1,0 +1,249 @@
+"""The database as the rooms see it: `write` runs a change in the one writer, `read` asks without waiting for it.
+
+The writer is a thread of its own. Changes that arrive while a commit is under way are committed together
+(group commit), each in a savepoint, so one that fails takes nothing else with it. A change has happened when
+`write` returns: WAL with synchronous=FULL has it on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mcp_spaces.errors import Busy, DiskFull, SpacesError, WrongState
+from mcp_spaces.state.chain import START, Anchor, Link, Sealer
+from mcp_spaces.state.migrations import migrate
+
+T = TypeVar("T")
+Row = sqlite3.Row
+
+BUSY_TIMEOUT_MS = 1000
+GROUP_LIMIT = 64
+ANCHOR_NAME = "audit.head"
+
+log = logging.getLogger(__name__)
+
+
+class Transaction:
+    """What a change may do. Lives only inside one call of `Database.write`."""
+
+    def __init__(self, connection: sqlite3.Connection, sealer: Sealer, head: Link) -> None:
+        self._connection = connection
+        self._sealer = sealer
+        self.head = head
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        return self._connection.execute(sql, parameters)
+
+    def one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
+        row: Row | None = self._connection.execute(sql, parameters).fetchone()
+        return row
+
+    def all(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def append_audit(self, *, at: float, kind: str, run_id: str, body: str) -> Link:
+        """One more row of the chain. What is not in the chain did not happen."""
+        link = self._sealer.next_link(self.head, at=at, kind=kind, run_id=run_id, body=body)
+        self._connection.execute(
+            "INSERT INTO audit (seq, at, kind, run_id, body, mac) VALUES (?, ?, ?, ?, ?, ?)",
+            (link.seq, at, kind, run_id, body, link.mac),
+        )
+        self.head = link
+        return link
+
+
+@dataclass(slots=True)
+class _Change:
+    function: Callable[[Transaction], Any]
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+
+class Database:
+    """Open with `Database.open`, inside a running event loop; close with `close`."""
+
+    def __init__(self, path: Path, *, sealer: Sealer, writer: sqlite3.Connection, anchor: Anchor) -> None:
+        self.path = path
+        self.sealer = sealer
+        self._writer = writer
+        self._anchor = anchor
+        self._reader = _connect(path, read_only=True)
+        self._head = last_link(writer)
+        self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._failed: str | None = None
+        self._thread = threading.Thread(target=self._write_loop, name="sqlite-writer", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, path: Path, *, sealer: Sealer) -> Database:
+        """Creates and migrates the database where needed. Raises Busy or DiskFull."""
+        try:
+            writer = _connect(path)
+            migrate(writer)
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        return cls(path, sealer=sealer, writer=writer, anchor=Anchor(path.parent / ANCHOR_NAME))
+
+    async def write(self, change: Callable[[Transaction], T]) -> T:
+        """Run `change` in a transaction and return its result once it is on the disk.
+
+        The change happens even when the caller is cancelled while it waits. An exception of `change` undoes it.
+        Raises Busy, DiskFull, or WrongState after the disk failed to sync (then nothing more is accepted).
+        """
+        if self._failed is not None:
+            raise WrongState(
+                f"The database accepts no changes: {self._failed}.",
+                hint="Mend the disk and restart the daemon; reading still works.",
+            )
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._changes.put(_Change(change, future, loop))
+        return await asyncio.shield(future)
+
+    def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """For questions that an index answers; long ones belong in a thread with `reader`."""
+        try:
+            return self._reader.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    def read_one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
+        rows = self.read(sql, parameters)
+        return rows[0] if rows else None
+
+    def reader(self) -> sqlite3.Connection:
+        """A further read-only connection, for a worker thread. The caller closes it."""
+        return _connect(self.path, read_only=True)
+
+    def close(self) -> None:
+        self._changes.put(None)
+        self._thread.join()
+        self._anchor.sync()
+        self._anchor.close()
+        self._reader.close()
+        self._writer.close()
+
+    def _write_loop(self) -> None:
+        while True:
+            first = self._changes.get()
+            if first is None:
+                return
+            group, closing = [first], False
+            while len(group) < GROUP_LIMIT:
+                try:
+                    more = self._changes.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    closing = True
+                    break
+                group.append(more)
+            self._commit(group)
+            if closing:
+                return
+
+    def _commit(self, group: list[_Change]) -> None:
+        transaction = Transaction(self._writer, self.sealer, self._head)
+        results: list[tuple[_Change, Any, BaseException | None]] = []
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for change in group:
+                results.append((change, *self._attempt(transaction, change)))
+            self._writer.execute("COMMIT")
+        except Exception as error:
+            # Whatever happened, nobody in this group may believe that their change is on the disk.
+            self._undo_all(error)
+            failure = translate(error) if isinstance(error, sqlite3.Error) else error
+            for change in group:
+                change.loop.call_soon_threadsafe(_settle, change.future, None, failure)
+            return
+        self._head = transaction.head
+        self._anchor.write(self._head)
+        for change, result, problem in results:
+            change.loop.call_soon_threadsafe(_settle, change.future, result, problem)
+
+    def _attempt(self, transaction: Transaction, change: _Change) -> tuple[Any, BaseException | None]:
+        """The change in its own savepoint. Re-raises only what ended the whole transaction."""
+        head = transaction.head
+        self._writer.execute("SAVEPOINT change")
+        try:
+            result = change.function(transaction)
+        except Exception as error:
+            if not self._writer.in_transaction:
+                raise
+            self._writer.execute("ROLLBACK TO change")
+            self._writer.execute("RELEASE change")
+            transaction.head = head
+            return None, translate(error) if isinstance(error, sqlite3.Error) else error
+        self._writer.execute("RELEASE change")
+        return result, None
+
+    def _undo_all(self, error: Exception) -> None:
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+        # After a failed fsync the kernel may have dropped the pages: what a later commit says cannot be trusted.
+        if isinstance(error, sqlite3.OperationalError) and _error_name(error).startswith("SQLITE_IOERR"):
+            self._failed = str(error)
+            log.critical("the database stopped accepting changes: %s", error)
+
+
+def _settle(future: asyncio.Future[Any], result: object, problem: BaseException | None) -> None:
+    if future.cancelled():
+        return
+    if problem is None:
+        future.set_result(result)
+    else:
+        future.set_exception(problem)
+
+
+def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"file:{path}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+    )
+    connection.row_factory = sqlite3.Row
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+def last_link(connection: sqlite3.Connection) -> Link:
+    row = connection.execute("SELECT seq, mac FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    return START if row is None else Link(seq=row["seq"], mac=row["mac"])
+
+
+def _error_name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", "") or ""
+
+
+def translate(error: sqlite3.Error) -> SpacesError:
+    """The one place where sqlite3's errors become ours."""
+    name = _error_name(error)
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return Busy("The database is locked by another program.", hint="Try again; close other users of the file.")
+    if name.startswith("SQLITE_FULL"):
+        return DiskFull("The disk is full: nothing was done.", hint="Free space on the state disk, then repeat.")
+    if name.startswith("SQLITE_CONSTRAINT"):
+        from mcp_spaces.errors import Conflict
+
+        return Conflict("Something with this name is there already.", hint="Choose another name.")
+    return WrongState(
+        f"The database refused: {name or type(error).__name__}.",
+        hint="Run `mcp-spaces audit verify`; restore a backup if the file is damaged.",
+    )

@@ -1,0 +1,26 @@
+"""The schema, as numbered steps that only ever get longer. Each runs once, in a transaction of its own."""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib.resources import files
+
+STEPS = ("0001_start",)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the database to the newest schema. Does nothing when it is there already."""
+    # sqlite_utils takes 0.2 s to import and is needed only when a database is opened.
+    from sqlite_utils import Database, Migrations
+
+    steps = Migrations("mcp-spaces")
+    for name in STEPS:
+        statements = files("mcp_spaces.state").joinpath("schema", f"{name}.sql").read_text("utf-8").split(";\n")
+
+        def apply(database: Database, statements: list[str] = statements) -> None:
+            for statement in statements:
+                if statement.strip():
+                    database.execute(statement)
+
+        steps(name=name)(apply)
+    steps.apply(Database(connection, execute_plugins=False))

@@ -1,0 +1,32 @@
+"""Rows that grant something: stored with a MAC, verified whenever they are read (threat K11)."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mcp_spaces.errors import WrongState
+from mcp_spaces.state.chain import Sealer
+from mcp_spaces.state.database import Row
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def seal(sealer: Sealer, table: str, row_id: str, model: BaseModel) -> tuple[str, bytes]:
+    """The `body` and `mac` columns for a row."""
+    body = model.model_dump_json()
+    return body, sealer.seal_row(table, row_id, body)
+
+
+def unseal(sealer: Sealer, table: str, row: Row, model: type[M]) -> M:
+    """The model in a row with columns id, body and mac. Raises WrongState when it was changed behind our back."""
+    try:
+        if sealer.row_is_intact(table, row["id"], row["body"], row["mac"]):
+            return model.model_validate_json(row["body"])
+    except (ValidationError, TypeError, UnicodeError):
+        pass
+    raise WrongState(
+        f"A stored row of {table} is damaged or was changed outside of mcp-spaces; it grants nothing.",
+        hint="Run `mcp-spaces audit verify` and restore a backup.",
+    )
