@@ -1,0 +1,98 @@
+"""The rules about files: which paths are blocked, and what may be done to the rest."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.facts import Access, FileFacts
+from mcp_spaces.core.policy_model import Files, FilesAccess
+from mcp_spaces.core.verdict import ALLOWED, Decision, Deny
+
+
+def blocking_pattern(path: str, patterns: Iterable[str]) -> str | None:
+    """The first pattern that blocks `path`, at any depth of it, whatever the case of its letters.
+
+    `*.env` matches a file or folder of any such name, and all below it; `.git/hooks/` matches a folder by its
+    last parts; `.*` means dotfiles, and never `.` or `..`.
+    """
+    lowered = path.lower()
+    raw = [part for part in lowered.split("/") if part not in ("", ".", "..")]
+    normal = [part for part in posixpath.normpath(lowered).split("/") if part not in ("", ".", "..")]
+    for pattern in patterns:
+        wanted = pattern.lower().strip("/").split("/")
+        if _holds(raw, wanted) or normal != raw and _holds(normal, wanted):
+            return pattern
+    return None
+
+
+def _holds(parts: Sequence[str], wanted: Sequence[str]) -> bool:
+    last = len(parts) - len(wanted)
+    return any(all(map(fnmatchcase, parts[at : at + len(wanted)], wanted)) for at in range(last + 1))
+
+
+def paths_in(argument: str) -> Iterator[str]:
+    """What an argument may name: itself, and the parts of `--file=x`, `@x`, `HEAD:x`, `-fx`."""
+    yield argument
+    if argument.startswith("-") and not argument.startswith("--"):
+        yield argument[2:]
+    for mark in "=:@,":
+        if mark in argument:
+            yield from argument.replace("=", ":").replace("@", ":").replace(",", ":").split(":")
+            return
+
+
+@lru_cache(maxsize=64)
+def _examples(patterns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Names that each pattern blocks, to try a shell's own pattern on."""
+    return tuple(
+        (pattern, example)
+        for pattern in patterns
+        if "/" not in pattern
+        for example in {pattern.replace("*", ""), pattern.replace("*", "x")}
+    )
+
+
+def blocked_by_glob(glob: str, patterns: tuple[str, ...]) -> str | None:
+    """Does a shell pattern like `.e*` or `*.k?y` reach for a blocked name? `*` alone reaches for everything: no."""
+    last = glob.lower().rstrip("/").rpartition("/")[2]
+    if not any(char.isalnum() for char in last):
+        return None
+    return next((pattern for pattern, example in _examples(patterns) if fnmatchcase(example, last)), None)
+
+
+def decide_file(files: Files, facts: FileFacts) -> Decision:
+    if pattern := blocking_pattern(facts.path, files.blocked_paths):
+        return Deny(
+            "files.blocked_paths",
+            f"The path matches the blocked pattern {pattern}.",
+            "Work with another file, or ask the operator to unblock this one; keep secrets in the vault.",
+        )
+    refusal = decide_access(files, reads=facts.access is Access.READ)
+    if refusal is not ALLOWED:
+        return refusal
+    if facts.size_bytes is not None and facts.size_bytes > files.max_file_bytes:
+        return Deny(
+            "files.max_file_bytes",
+            f"The file has {facts.size_bytes:,} bytes; the policy allows {files.max_file_bytes:,}.",
+            "Read a range of it, or split it into smaller files.",
+        )
+    return ALLOWED
+
+
+def decide_access(files: Files, *, reads: bool) -> Decision:
+    if files.access is FilesAccess.READ_WRITE or reads and files.access is FilesAccess.READ:
+        return ALLOWED
+    what = "read" if reads else "changed"
+    return Deny(
+        "files.access",
+        f"Files may not be {what}: access is {files.access}.",
+        "Work with what you may read, or ask for a space with a wider policy.",
+    )
+
+
+def is_reading(effect: Effect) -> bool:
+    return effect is Effect.READS

@@ -1,0 +1,179 @@
+"""A script as policy sees it: the commands it would run, what is dangerous in them, the paths they name.
+
+Knows no policy: the same script always gives the same analysis.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mcp_spaces.core.shell_dangers import (
+    PROGRAM_VARIABLES,
+    WORKSPACE,
+    Danger,
+    Finding,
+    changes_execution,
+    dangers,
+    outside_program,
+)
+from mcp_spaces.core.shell_git import git
+from mcp_spaces.core.shell_syntax import Assignment, Command, Unparsable, Word, parse
+from mcp_spaces.core.shell_wrappers import Inner, RunsFile, RunsText, RunsWords, Sets, inner
+
+_MAX_NESTING = 16
+# They re-read their arguments, as array subscripts, and run what they find there.
+_EVALUATES_SUBSCRIPTS = frozenset(
+    {"test", "let", "read", "mapfile", "readarray", "wait", "getopts", "printf", "declare", "unset"}
+)
+# What they print or take as text names no file.
+_TAKES_TEXT = frozenset({"echo", "printf"})
+
+
+@dataclass(slots=True)
+class Analysis:
+    commands: list[Command] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    paths: list[Word] = field(default_factory=list)
+    folders: list[Word] = field(default_factory=list)
+    """Where `cd` and the like lead: paths may be meant from there."""
+
+    @property
+    def wanders(self) -> bool:
+        """May it leave the workspace's own folders, so that a relative path means something else?"""
+        return any(not folder.fixed or _leaves(folder.text) for folder in self.folders)
+
+
+def analyse(source: str) -> Analysis:
+    """Raises Unparsable: some part, however deep, could be read in several ways."""
+    found = Analysis()
+    _script(found, source, depth=0, strict_sh=False)
+    return found
+
+
+def _script(found: Analysis, source: str, *, depth: int, strict_sh: bool) -> None:
+    if depth > _MAX_NESTING or len(found.commands) > 5_000:
+        raise Unparsable("it is nested too deeply")
+    script = parse(source, strict_sh=strict_sh)
+    found.paths.extend(redirection.target for redirection in script.redirections)
+    for assignment in script.assignments:
+        _assigned(found, assignment, command="", text=source[:120], depth=depth)
+    for text in script.evaluated:
+        if _substitutes(text) or text.endswith("@P}"):
+            found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text[:120]))
+    for command in script.commands:
+        _command(found, command, depth=depth)
+
+
+def _substitutes(text: str) -> bool:
+    return "$(" in text or "`" in text or "${" in text or text.endswith("@P}")
+
+
+def _assigned(found: Analysis, assignment: Assignment, *, command: str, text: str, depth: int) -> None:
+    value = assignment.value
+    if changes_execution(assignment.name, command=command):
+        found.findings.append(Finding(Danger.EXECUTION_VARIABLES, f"{assignment.name}={value.text}"))
+    elif assignment.name in PROGRAM_VARIABLES:
+        if not value.literal:
+            found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
+        elif value.text:
+            _script(found, value.text, depth=depth + 1, strict_sh=True)
+    elif value.literal and _substitutes(value.text):
+        # `x='a[$(id)]'` runs id wherever x is used as a number.
+        found.findings.append(Finding(Danger.DYNAMIC_COMMAND, f"{assignment.name}={value.text}"[:120]))
+    found.paths.append(value)
+
+
+def _command(found: Analysis, command: Command, *, depth: int) -> None:
+    if depth > _MAX_NESTING or len(found.commands) > 5_000:
+        raise Unparsable("it is nested too deeply")
+    text = str(command)
+    first, *arguments = command.words
+    found.commands.append(command)
+    name = posixpath.basename(first.text) if "/" in first.text else first.text
+    for assignment in command.assignments:
+        _assigned(found, assignment, command=name, text=text, depth=depth)
+    if not first.fixed:
+        found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
+        return
+    if "/" in first.text and not command.is_function and outside_program(first.text) is not None:
+        found.findings.append(Finding(Danger.OUTSIDE_PROGRAMS, text))
+    if name in {"cd", "pushd"}:
+        found.folders.extend(arguments or [Word("~", literal=False)])
+    if name in {"export", "declare", "typeset", "readonly", "local"}:
+        _declared(found, arguments, text=text, depth=depth)
+    if name in _EVALUATES_SUBSCRIPTS and any(_substitutes(word.text) for word in _subscripts(name, arguments)):
+        found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
+    found.paths.extend(_path_arguments(name, arguments))
+    found.findings.extend(dangers(name, arguments, command=text))
+    if name == "git":
+        for part in git(arguments, command=text):
+            if isinstance(part, Finding):
+                found.findings.append(part)
+            else:
+                _inner(found, part, text=text, depth=depth)
+        found.folders.extend(arguments[at + 1] for at, word in enumerate(arguments[:-1]) if word.text == "-C")
+    for run in inner(name, arguments):
+        _inner(found, run, text=text, depth=depth, deletes=name in {"find", "xargs", "fd", "fdfind", "parallel"})
+
+
+def _inner(found: Analysis, run: Inner, *, text: str, depth: int, deletes: bool = False) -> None:
+    match run:
+        case RunsWords(words, trusted_name):
+            _command(found, Command(words, trusted_name=trusted_name), depth=depth + 1)
+            if deletes and words[0].text.rpartition("/")[2] == "rm":
+                # Once for each of many files: a tree.
+                found.findings.append(Finding(Danger.RECURSIVE_DELETE, text, words[-1:]))
+        case RunsText(script, strict_sh):
+            _script(found, script, depth=depth + 1, strict_sh=strict_sh)
+        case RunsFile(path):
+            found.paths.append(Word(path))
+            if outside_program("./" + path if not path.startswith(("/", "~")) else path) or path.startswith(
+                ("/dev/", "/proc/")
+            ):
+                found.findings.append(Finding(Danger.OUTSIDE_PROGRAMS, text))
+        case Sets(name, value):
+            _assigned(found, Assignment(name, value), command="env", text=text, depth=depth)
+        case _:
+            found.findings.append(Finding(run, text))
+
+
+def _declared(found: Analysis, arguments: Sequence[Word], *, text: str, depth: int) -> None:
+    """`command export PATH=…`: the grammar sees plain words there."""
+    for word in arguments:
+        name, is_assignment, value = word.text.partition("=")
+        if is_assignment:
+            assignment = Assignment(name.rstrip("+"), Word(value, word.literal, word.glob, word.splits))
+            _assigned(found, assignment, command="", text=text, depth=depth)
+
+
+def _subscripts(name: str, arguments: Sequence[Word]) -> Sequence[Word]:
+    if name == "printf":
+        return arguments[:2] if arguments and arguments[0].text.startswith("-v") else ()
+    return arguments
+
+
+def _path_arguments(name: str, arguments: Sequence[Word]) -> Sequence[Word]:
+    if name in _TAKES_TEXT:
+        return ()
+    if name == "git" and any(word.text == "commit" or word.text == "tag" for word in arguments[:4]):
+        return [word for at, word in enumerate(arguments) if not _is_message(arguments, at)]
+    if name == "jq":
+        filters = [at for at, word in enumerate(arguments) if not word.text.startswith("-")]
+        return [word for at, word in enumerate(arguments) if filters[:1] != [at]]
+    return arguments
+
+
+def _is_message(arguments: Sequence[Word], at: int) -> bool:
+    text = arguments[at].text
+    before = arguments[at - 1].text if at else ""
+    clustered = before.startswith("-") and not before.startswith("--") and before.endswith("m")
+    return clustered or before == "--message" or text.startswith(("--message=", "-m"))
+
+
+def _leaves(folder: str) -> bool:
+    normal = posixpath.normpath(folder)
+    if normal.startswith("/"):
+        return normal != WORKSPACE and not normal.startswith(WORKSPACE + "/")
+    return normal.startswith(("..", "-", "~"))

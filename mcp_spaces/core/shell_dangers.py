@@ -1,0 +1,205 @@
+"""What a single command could do that deserves a verdict of its own, whoever may run the program."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mcp_spaces.core.shell_words import Word
+
+WORKSPACE = "/workspace"
+
+
+class Danger(StrEnum):
+    """Each is a key of a policy's `shell` section with a verdict."""
+
+    DYNAMIC_COMMAND = "dynamic_command"
+    """What runs is only known when it runs: a variable, a substitution or a pattern where a command is expected."""
+    HIDDEN_COMMAND = "hidden_command"
+    """An option or a script makes an ordinary program run another one, in a way that is not judged word for word."""
+    EXECUTION_VARIABLES = "execution_variables"
+    """A variable is set that changes which code a program runs: PATH, LD_PRELOAD, BASH_ENV …"""
+    OUTSIDE_PROGRAMS = "outside_programs"
+    """A program by a path that is neither in the system's program folders nor in the workspace."""
+    RECURSIVE_DELETE = "recursive_delete"
+    """A whole tree is removed, and it is not surely inside a build folder."""
+    RECURSIVE_PERMISSIONS = "recursive_permissions"
+    SETUID_BITS = "setuid_bits"
+    GIT_PUSH = "git_push"
+    PUBLISH = "publish"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A danger, and the command that holds it. `operands`: the trees that a recursive delete names."""
+
+    danger: Danger
+    command: str
+    operands: tuple[Word, ...] = ()
+
+
+_EXECUTION_VARIABLES = re.compile(
+    r"(?:PATH|IFS|ENV|BASH_ENV|SHELL|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|PS[04]|CDPATH|EXECIGNORE|FIGNORE"
+    r"|LESSOPEN|LESSCLOSE|LD_\w+|DYLD_\w+|GCONV_PATH|MALLOC_\w+|BASH_FUNC_.*|GIT_SSH\w*|GIT_EXTERNAL_DIFF"
+    r"|GIT_PROXY_COMMAND|GIT_EXEC_PATH|GIT_TEMPLATE_DIR|GIT_CONFIG\w*|GIT_ASKPASS|SSH_ASKPASS|SUDO_\w+"
+    r"|RUSTC_WRAPPER|RUSTC_WORKSPACE_WRAPPER|PERL5OPT|PERL5DB|PYTHONSTARTUP|PYTHONINSPECT|JAVA_TOOL_OPTIONS"
+    r"|MAKEFLAGS|TAR_OPTIONS|RSYNC_RSH|RIPGREP_CONFIG_PATH|ZDOTDIR|INPUTRC)\Z"
+)
+# Their value is a command line: it is judged as one.
+PROGRAM_VARIABLES = frozenset(
+    "PAGER EDITOR VISUAL GIT_EDITOR GIT_SEQUENCE_EDITOR GIT_PAGER MANPAGER BROWSER MANROFFOPT".split()
+)
+
+
+def changes_execution(name: str, *, command: str) -> bool:
+    """Does setting this variable change which code runs? `IFS= read` does not: it splits what is read."""
+    if name == "IFS" and command in {"read", "mapfile", "readarray"}:
+        return False
+    return _EXECUTION_VARIABLES.match(name) is not None
+
+
+def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[Finding]:
+    """The dangers of running program `name`, a bare name, with these arguments."""
+    texts = [word.text for word in arguments]
+    if name in {"rm", "rimraf"} and (name == "rimraf" or has_flag(texts, "rR", "--recursive")):
+        yield Finding(Danger.RECURSIVE_DELETE, command, operands_of(arguments))
+    elif name in {"chmod", "chown", "chgrp"} and has_flag(texts, "R", "--recursive"):
+        yield Finding(Danger.RECURSIVE_PERMISSIONS, command)
+    if name in {"chmod", "install", "mkdir"} and any(_sets_bits(text, name) for text in texts):
+        yield Finding(Danger.SETUID_BITS, command)
+    if name == "find" and "-delete" in texts:
+        yield Finding(Danger.RECURSIVE_DELETE, command, tuple(_find_roots(arguments)))
+    if _publishes(name, texts):
+        yield Finding(Danger.PUBLISH, command)
+    if name == "sed" and "--sandbox" not in texts and any(map(_SED_EXECUTES.search, texts)):
+        yield Finding(Danger.HIDDEN_COMMAND, command)
+    if name in {"awk", "gawk", "mawk", "nawk"} and any(map(_AWK_EXECUTES.search, texts)):
+        yield Finding(Danger.HIDDEN_COMMAND, command)
+    if name == "tar" and any(long_option(text, "--checkpoint-action", least=13) for text in texts):
+        yield Finding(Danger.HIDDEN_COMMAND, command)
+
+
+def has_flag(texts: Sequence[str], letters: str, long: str) -> bool:
+    """Is an option given, in a cluster (`-rf`), by its long name or by an abbreviation of that?"""
+    for text in texts:
+        if text.startswith("--"):
+            if text == "--":
+                return False
+            if long_option(text, long, least=3):
+                return True
+        elif text.startswith("-") and any(letter in text for letter in letters):
+            return True
+    return False
+
+
+def long_option(text: str, long: str, *, least: int) -> bool:
+    """GNU programs take any unambiguous beginning of a long option. `least` counts the two dashes."""
+    given = text.partition("=")[0]
+    return len(given) >= least and long.startswith(given)
+
+
+def operands_of(arguments: Sequence[Word]) -> tuple[Word, ...]:
+    """The arguments that are not options; after `--`, all."""
+    found: list[Word] = []
+    for place, word in enumerate(arguments):
+        if word.text == "--" and word.fixed:
+            return (*found, *arguments[place + 1 :])
+        if not word.literal or not word.text.startswith("-"):
+            found.append(word)
+    return tuple(found)
+
+
+def inside_folders(word: Word, folders: Sequence[str]) -> bool:
+    """Is the tree surely inside (or itself) one of the folders, seen from the workspace? Patterns may only end it."""
+    if not word.literal:
+        return False
+    path = word.text.removeprefix(WORKSPACE + "/")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if path.startswith("/") or ".." in parts:
+        return False
+    plain: list[str] = []
+    for part in parts:
+        if word.glob and any(char in part for char in "*?["):
+            break
+        plain.append(part)
+    return any(_is_folder(part, folder) for part in plain for folder in folders) or (
+        # `*.egg-info` as a pattern names nothing but such folders.
+        len(parts) == len(plain) + 1 and parts[-1] in folders
+    )
+
+
+def _is_folder(part: str, folder: str) -> bool:
+    return part == folder or folder.startswith("*") and part.endswith(folder[1:])
+
+
+def outside_program(path: str) -> str | None:
+    """Why a program's path is not one of the workspace or the system, or None where it is."""
+    normal = posixpath.normpath(path)
+    if path.startswith("~"):
+        return "it is in a home folder"
+    if normal.startswith("/"):
+        if normal.startswith(WORKSPACE + "/") or posixpath.dirname(normal) in SYSTEM_FOLDERS:
+            return None
+        return "it is neither in the workspace nor in a program folder"
+    return "it is outside the workspace" if normal.startswith("..") else None
+
+
+SYSTEM_FOLDERS = ("/bin", "/usr/bin", "/usr/local/bin")
+
+_SYMBOLIC_BITS = re.compile(r"(?:^|,)[ugoa]*[+=][rwxXt]*s")
+_OCTAL_BITS = re.compile(r"0*[2-7][0-7]{3}\Z")
+
+
+def _sets_bits(text: str, name: str) -> bool:
+    if name != "chmod":
+        text = re.sub(r"^(?:-\w*m|--mode=)", "", text)
+    if text.startswith("-"):
+        return False
+    return bool(_SYMBOLIC_BITS.search(text) or _OCTAL_BITS.match(text))
+
+
+def _find_roots(arguments: Sequence[Word]) -> Iterator[Word]:
+    any_root = False
+    for word in arguments:
+        if word.literal and word.text[:1] in {"-", "(", "!"}:
+            break
+        any_root = True
+        yield word
+    if not any_root:
+        yield Word(".")
+
+
+# `e` as a command of its own, after an address, or as a flag of s///. A guess that errs on the side of yes.
+_SED_EXECUTES = re.compile(
+    r"(?:^|[;{}\n])\s*(?:(?:\d+|\$|/(?:\\.|[^/])*/)[,~+!\d$]*)*\s*!?\s*e(?:\s|$)"
+    r"|s([^\w\s\\])(?:\\.|(?!\1).)*\1(?:\\.|(?!\1).)*\1[gpiImM0-9]*e",
+    re.DOTALL,
+)
+_AWK_EXECUTES = re.compile(r"system\s*\(|\|\s*[\"&]|\"\s*\||\|\s*getline|\|\s*[A-Za-z_]\w*\s*[;}]|@load")
+
+_PUBLISHERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("npm", "pnpm", "yarn", "bun", "deno", "cargo", "uv", "poetry", "pdm", "hatch", "flit", "lerna", "vsce"),
+        ("publish", "unpublish", "yank", "dist-tag", "deprecate"),
+    ),
+    "twine": ("upload",),
+    "gem": ("push", "yank"),
+    "docker": ("push",),
+    "podman": ("push",),
+    "helm": ("push",),
+    "dotnet": ("push",),
+    "mvn": ("deploy", "release:perform"),
+    "gradle": ("publish", "publishPlugins"),
+    "gh": ("release",),
+    "changeset": ("publish",),
+    "jsr": ("publish",),
+}
+
+
+def _publishes(name: str, texts: Sequence[str]) -> bool:
+    verbs = _PUBLISHERS.get(name, ())
+    before = list(texts[: texts.index("--")] if "--" in texts else texts)
+    return any(text in verbs for text in before)

@@ -1,0 +1,156 @@
+"""What a git command line does that deserves a verdict: push, clean, and the many ways to make git run programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from mcp_spaces.core.shell_dangers import Danger, Finding, has_flag, long_option, operands_of
+from mcp_spaces.core.shell_words import UNKNOWN, Word
+from mcp_spaces.core.shell_wrappers import Inner, RunsText, RunsWords
+
+_VALUED = frozenset({"-C", "--git-dir", "--work-tree", "--namespace", "--super-prefix", "--attr-source", "--list-cmds"})
+# Settings that name no program. Any other, given on the command line, may run one: core.pager, alias.x, filter.y.clean …
+_HARMLESS_SETTING = re.compile(
+    r"(?:user|author|committer|color|advice|log|status|format|fetch|pull|push|branch|gc|index|pack|column|commit|tag|rebase"
+    r"|http|https|safe|init\.defaultbranch|core\.(?:autocrlf|quotepath|safecrlf|abbrev|eol|filemode|ignorecase|longpaths"
+    r"|symlinks|precomposeunicode|compression|bare|logallrefupdates)|diff\.(?:renames|context|algorithm|noprefix)"
+    r"|merge\.(?:conflictstyle|ff|renames)|submodule\.recurse|versionsort|feature|maintenance|rerere|stash|blame)"
+    r"(?:\..*)?(?:=.*)?\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+_NOT_HARMLESS = re.compile(r"^(?:gpg|.*\.(?:program|cmd|command|driver|textconv|helper|template))", re.IGNORECASE)
+_READS_SETTINGS = (
+    "--get",
+    "--get-all",
+    "--get-regexp",
+    "-l",
+    "--list",
+    "--unset",
+    "--unset-all",
+    "get",
+    "list",
+    "unset",
+)
+_PACK_OPTIONS = ("--upload-pack", "--receive-pack")
+_PACK_COMMANDS = frozenset(
+    {"clone", "fetch", "pull", "ls-remote", "archive", "send-pack", "fetch-pack", "submodule", "remote"}
+)
+_RUNS_PROGRAMS = frozenset("filter-branch instaweb daemon shell hook credential send-email mergetool cvsserver".split())
+
+
+def _opens_pager(text: str) -> bool:
+    return text.startswith("-O") or long_option(text, "--open-files-in-pager", least=6)
+
+
+def _harmless(setting: str) -> bool:
+    key = setting.partition("=")[0]
+    return bool(_HARMLESS_SETTING.match(setting)) and not _NOT_HARMLESS.match(key)
+
+
+def git(arguments: Sequence[Word], *, command: str) -> Iterator[Finding | Inner]:
+    """Findings and inner commands of `git ARGUMENTS`."""
+    place = 0
+    while place < len(arguments):
+        word = arguments[place]
+        if not word.fixed:
+            if word.splits or not word.text.startswith("-"):
+                yield Danger.DYNAMIC_COMMAND
+                return
+        elif not word.text.startswith("-"):
+            break
+        elif word.text == "-c":
+            setting = arguments[place + 1] if place + 1 < len(arguments) else UNKNOWN
+            if not _harmless(setting.text) or not setting.literal and "=" not in setting.text:
+                yield Finding(Danger.HIDDEN_COMMAND, command)
+            place += 1
+        elif word.text.startswith("-c") or word.text.startswith(("--config-env", "--exec-path=")):
+            yield Finding(Danger.HIDDEN_COMMAND, command)
+        elif word.text in _VALUED:
+            place += 1
+        place += 1
+    if place < len(arguments):
+        yield from _subcommand(arguments[place].text, arguments[place + 1 :], command=command)
+
+
+def _subcommand(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[Finding | Inner]:
+    texts = [word.text for word in arguments]
+    if any(text.startswith(("ext::", "fd::")) for text in texts):
+        yield Finding(Danger.HIDDEN_COMMAND, command)
+    if (
+        name in {"push", "send-pack", "http-push"}
+        or name in {"subtree", "svn", "lfs"}
+        and {"push", "dcommit"} & set(texts)
+    ):
+        yield Finding(Danger.GIT_PUSH, command)
+    if name == "clean" and not has_flag(texts, "n", "--dry-run") and has_flag(texts, "dfxX", "--force"):
+        yield Finding(Danger.RECURSIVE_DELETE, command, operands_of(arguments) or (Word("."),))
+    elif (
+        name == "rm"
+        and has_flag(texts, "r", "--recursive")
+        and not any("--cached".startswith(t) for t in texts if len(t) > 3)
+    ):
+        yield Finding(Danger.RECURSIVE_DELETE, command, operands_of(arguments))
+    elif name == "config":
+        yield from _config(arguments, command=command)
+    elif name == "bisect" and texts[:1] == ["run"]:
+        yield RunsWords(tuple(arguments[1:]) or (UNKNOWN,))
+    elif name == "submodule" and "foreach" in texts:
+        rest = [
+            word
+            for word in arguments[texts.index("foreach") + 1 :]
+            if word.text not in {"--recursive", "--quiet", "-q"}
+        ]
+        yield from _joined(rest)
+    elif name == "rebase":
+        yield from _values(arguments, "-x", "--exec")
+    elif name == "difftool":
+        yield from _values(arguments, "-x", "--extcmd")
+    elif name in _RUNS_PROGRAMS or name == "grep" and any(map(_opens_pager, texts)):
+        yield Finding(Danger.HIDDEN_COMMAND, command)
+    if name in _PACK_COMMANDS | {"push"}:
+        packs = any(long_option(text, option, least=6) for text in texts for option in (*_PACK_OPTIONS, "--exec"))
+        if packs or name in {"clone", "ls-remote"} and any(text == "-u" or text.startswith("-u") for text in texts):
+            yield Finding(Danger.HIDDEN_COMMAND, command)
+    if name in {"clone", "init"}:
+        settings = [arguments[at + 1].text for at, text in enumerate(texts[:-1]) if text in {"-c", "--config"}]
+        settings += [text.partition("=")[2] for text in texts if text.startswith("--config=")]
+        if not all(map(_harmless, settings)) or any(text.startswith("--template") for text in texts):
+            yield Finding(Danger.HIDDEN_COMMAND, command)
+
+
+def _config(arguments: Sequence[Word], *, command: str) -> Iterator[Finding]:
+    texts = [word.text for word in arguments]
+    if any(text in _READS_SETTINGS for text in texts[:3]):
+        return
+    if any(text in {"-e", "--edit", "edit"} for text in texts[:2]):
+        yield Finding(Danger.HIDDEN_COMMAND, command)
+        return
+    operands = [word for word in operands_of(arguments) if word.text not in {"set", "add"}]
+    if len(operands) < 2:
+        return
+    if any(text in {"-f", "--file", "--type", "--comment"} for text in texts):
+        operands = [word for word in operands if "." in word.text] or operands
+    if not any(_harmless(word.text) for word in operands[:2]) or any(
+        _NOT_HARMLESS.match(word.text) for word in operands[:1]
+    ):
+        yield Finding(Danger.HIDDEN_COMMAND, command)
+
+
+def _joined(words: Sequence[Word]) -> Iterator[Inner]:
+    if all(word.fixed for word in words):
+        yield RunsText(" ".join(word.text for word in words))
+    else:
+        yield Danger.DYNAMIC_COMMAND
+
+
+def _values(arguments: Sequence[Word], short: str, long: str) -> Iterator[Inner]:
+    for place, word in enumerate(arguments):
+        following = arguments[place + 1] if place + 1 < len(arguments) else UNKNOWN
+        if word.text == short or word.text == long:
+            yield from _joined([following])
+        elif word.text.startswith(short):
+            yield from _joined([Word(word.text[2:], word.literal)])
+        elif long_option(word.text, long, least=4):
+            value = word.text.partition("=")[2]
+            yield from _joined([Word(value, word.literal) if value else following])

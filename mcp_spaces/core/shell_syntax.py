@@ -1,0 +1,314 @@
+"""Commands out of shell syntax: everything that a script could run, wherever it stands in it.
+
+The grammar is tree-sitter's bash. It is close to bash, not equal: it takes `\\ # ; sudo x` for a blank and a
+comment, hides backticks in `${x//a/`id`}`, and lets a quote in `"${x:-'}"` swallow the rest of the line. So
+every byte is looked at a second time: each token must be one that bash reads the same way, and between tokens
+there may be nothing but blanks. What fails that is `Unparsable`, and policy denies it.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mcp_spaces.core.shell_words import UNKNOWN, Unparsable, Word, unquote
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Parser
+
+__all__ = ["UNKNOWN", "Assignment", "Command", "Redirection", "Script", "Unparsable", "Word", "parse", "unquote"]
+
+MAX_SCRIPT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    name: str
+    value: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program, builtin or function with its arguments. `words[0]` is its name.
+
+    `is_function`: the script itself defines the name before this place, so the body is what counts.
+    `trusted_name`: the project's own tool runner resolves the name, so that an allow-list does not apply to it.
+    """
+
+    words: tuple[Word, ...]
+    assignments: tuple[Assignment, ...] = ()
+    is_function: bool = False
+    trusted_name: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.words[0].text
+
+    def __str__(self) -> str:
+        return " ".join(word.text if word.literal else f"{word.text}…" for word in self.words)[:120]
+
+
+@dataclass(frozen=True, slots=True)
+class Redirection:
+    target: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """`evaluated` holds single-quoted texts at places where bash evaluates text a second time."""
+
+    commands: tuple[Command, ...]
+    assignments: tuple[Assignment, ...]
+    redirections: tuple[Redirection, ...]
+    evaluated: tuple[str, ...]
+
+
+# Everything that hides text from a reader, or that bash and the grammar take differently: controls other than
+# tab and newline (a shell takes \r as part of the word), line separators, and marks that turn the writing direction.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# A line continuation counts as a blank only beside one: elsewhere bash joins what stands around it. The grammar
+# drops a lone `-` before a here-document.
+_BLANK = re.compile(rb"(?:[ \t\n]+|(?<=[ \t\n;|&()])\\\n|\\\n(?=[ \t]))*(?:(?<=[ \t])-[ \t]*(?=<<))?")
+_NAME = re.compile(r"[A-Za-z_]\w*\Z", re.ASCII)
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\[[^\]]*\])?\+?=", re.ASCII)
+_NO_EXPANSION = r"\$(?![\w@*#?$!({\[-])"
+_TOKENS: dict[str, re.Pattern[str]] = {
+    "word": re.compile(rf"(?:[^ \t\n;|&()<>\"'`$\\]|\\[^\n]|{_NO_EXPANSION})*\Z", re.ASCII),
+    "string_content": re.compile(rf"(?:[^\"`$\\]|\\.|{_NO_EXPANSION})*\Z", re.ASCII | re.DOTALL),
+    "heredoc_content": re.compile(rf"(?:[^`$\\]|\\.|{_NO_EXPANSION})*\Z", re.ASCII | re.DOTALL),
+    "raw_string": re.compile(r"'[^']*'\Z"),
+    "ansi_c_string": re.compile(r"\$'(?:[^'\\]|\\.)*'\Z", re.DOTALL),
+    "regex": re.compile(r"(?:[^\n`$\\;&\"']|\\.|\$(?![({]))*\Z"),
+    "extglob_pattern": re.compile(r"(?:[^\n`$\\;&()\"']|\\.)*\Z"),
+    "variable_name": re.compile(r"\w+\Z", re.ASCII),
+    "special_variable_name": re.compile(r"[\w@*#?$!-]\Z", re.ASCII),
+    "number": re.compile(r"-?(0[xX])?[0-9A-Fa-f]+(#\w+)?\Z", re.ASCII),
+    "file_descriptor": re.compile(r"\d+\Z|\{\w+\}\Z", re.ASCII),
+    "test_operator": re.compile(r"[-=!<>~\w]+\Z", re.ASCII),
+    "comment": re.compile(r"#[^\n]*\Z"),
+    "heredoc_start": re.compile(r"\w+\Z|'\w+'\Z|\"\w+\"\Z|\\\w+\Z", re.ASCII),
+    "heredoc_end": re.compile(r"\w+\Z", re.ASCII),
+}
+_RESERVED = frozenset("! if then elif else fi case esac for select while until do done in function { } [[ ]]".split())
+_QUOTING = frozenset({"raw_string", "ansi_c_string"})
+# Places in which quotes or `#` mean something else than in plain text.
+_INSIDE = frozenset({"arithmetic_expansion", "string", "heredoc_body", "c_style_for_statement"})
+_NO_COMMENT = _INSIDE | {"expansion", "concatenation", "test_command", "simple_expansion", "subscript"}
+_EVALUATES = frozenset({"test_command", "declaration_command", "unset_command", "subscript"})
+
+_local = threading.local()
+
+
+def _parser() -> Parser:
+    """One parser a thread: loading the grammar costs milliseconds, and a parser is not to be shared."""
+    parser: Parser | None = getattr(_local, "parser", None)
+    if parser is None:
+        import tree_sitter_bash
+        from tree_sitter import Language, Parser
+
+        parser = _local.parser = Parser(Language(tree_sitter_bash.language()))
+    return parser
+
+
+def parse(source: str, *, strict_sh: bool = False) -> Script:
+    """Every command, assignment and redirection that `source` could perform.
+
+    `strict_sh`: the script goes to a shell that may not be bash, so bash's own syntax is refused.
+
+    Raises:
+        Unparsable: not valid, over 64 KiB, or bash could read it otherwise than this function.
+    """
+    if hidden := _HIDDEN.search(source):
+        raise Unparsable(f"the character U+{ord(hidden.group()):04X} stands in it")
+    text = source.encode()
+    if len(text) > MAX_SCRIPT_BYTES:
+        raise Unparsable("it is longer than 64 KiB")
+    root = _parser().parse(text).root_node
+    if root.has_error:
+        raise Unparsable("it is not valid shell syntax, or not of a kind that is understood here")
+    return _Reading(text, strict_sh=strict_sh).script(root)
+
+
+class _Reading:
+    """One walk over one tree."""
+
+    def __init__(self, text: bytes, *, strict_sh: bool) -> None:
+        self.text = text
+        self.strict_sh = strict_sh
+        self.functions: dict[str, int] = {}
+        self.commands: list[tuple[int, Command]] = []
+        self.assignments: list[Assignment] = []
+        self.redirections: list[Redirection] = []
+        self.evaluated: list[str] = []
+        self.covered = 0
+
+    def script(self, root: Node) -> Script:
+        self._walk(root, ())
+        self._gap(len(self.text))
+        commands = tuple(
+            Command(command.words, command.assignments, is_function=self.functions.get(command.name, start) < start)
+            for start, command in self.commands
+        )
+        return Script(commands, tuple(self.assignments), tuple(self.redirections), tuple(self.evaluated))
+
+    def _source(self, node: Node) -> str:
+        return self.text[node.start_byte : node.end_byte].decode()
+
+    def _gap(self, end: int) -> None:
+        blank = _BLANK.match(self.text, self.covered)
+        if blank is None or blank.end() < end:
+            raise Unparsable("a line continuation or an escaped blank stands between words")
+
+    def _walk(self, node: Node, path: tuple[str, ...]) -> None:
+        kind = node.type
+        children = node.children
+        if not children:
+            self._token(node, path)
+            return
+        if kind == "command":
+            self._command(node, children)
+        elif kind == "variable_assignment":
+            if not path or path[-1] != "command":
+                self.assignments.append(self._assignment(node))
+        elif kind == "file_redirect":
+            self.redirections.append(Redirection(self._word(children[-1])))
+        elif kind == "function_definition":
+            self._function(node, path)
+        elif kind == "unset_command":
+            self.functions = dict.fromkeys(self.functions, len(self.text))
+        elif kind == "heredoc_redirect":
+            self._heredoc(node, children)
+        elif kind == "command_substitution" and children[0].type.strip() == "`":
+            inside = self.text[children[0].end_byte : node.end_byte - 1]
+            if b"\\" in inside or b"`" in inside:
+                raise Unparsable("backticks hold a backslash; write $(…)")
+        elif kind == "expansion" and self._source(node).endswith("@P}"):
+            self.evaluated.append(self._source(node))
+        if len(path) > 200:
+            raise Unparsable("it is nested too deeply")
+        if self.strict_sh and children[0].type in {"((", "[["}:
+            raise Unparsable("bash syntax in a script for sh")
+        below = (*path, kind)
+        for child in children:
+            if kind == "heredoc_body":
+                self.covered = max(self.covered, child.start_byte)
+            self._walk(child, below)
+        if kind == "heredoc_body":
+            self.covered = node.end_byte
+
+    def _token(self, node: Node, path: tuple[str, ...]) -> None:
+        kind = node.type
+        if node.start_byte > self.covered:
+            self._gap(node.start_byte)
+        self.covered = max(self.covered, node.end_byte)
+        if not node.is_named:
+            return
+        source = self._source(node)
+        if kind == "heredoc_body":
+            return
+        pattern = _TOKENS.get(kind)
+        if kind in {"string", "array", "program", "compound_statement", "subshell"} and not source.strip('"() \t\n'):
+            return
+        if pattern is None or not pattern.match(source):
+            raise Unparsable(f"{source[:40]!r} could be read in several ways")
+        if kind in _QUOTING:
+            if any(place in _INSIDE for place in _since_substitution(path)):
+                raise Unparsable("quotes inside an expansion inside quotes")
+            if self.strict_sh and kind == "ansi_c_string":
+                raise Unparsable("bash syntax in a script for sh")
+            if any(place in _EVALUATES for place in path):
+                self.evaluated.append(source)
+        elif kind == "comment":
+            self._comment(node, path)
+
+    def _comment(self, node: Node, path: tuple[str, ...]) -> None:
+        """bash begins a comment only where a word could begin, and ends it with the line."""
+        before = self.text[: node.start_byte]
+        if before and before[-1:] not in b" \t\n;|&()" or before[-2:-1] == b"\\":
+            raise Unparsable("a # that may not begin a comment")
+        if any(place in _NO_COMMENT for place in _since_substitution(path)):
+            raise Unparsable("a # that may not begin a comment")
+
+    def _command(self, node: Node, children: list[Node]) -> None:
+        words: list[Word] = []
+        assignments: list[Assignment] = []
+        end = -1
+        for child in children:
+            kind = child.type
+            if kind == "variable_assignment":
+                assignments.append(self._assignment(child))
+            elif kind == "file_redirect" or kind == "herestring_redirect":
+                continue
+            elif kind == "subshell":
+                raise Unparsable("a subshell stands where an argument is expected")
+            else:
+                if child.start_byte == end:
+                    raise Unparsable(f"{self._source(child)[:40]!r} could be read in several ways")
+                end = child.end_byte
+                words.append(self._word(child))
+                if len(words) == 1 and self._source(child) in _RESERVED:
+                    raise Unparsable(f"{words[0].text!r} stands where a command is expected")
+        if words:
+            self.commands.append((node.start_byte, Command(tuple(words), tuple(assignments))))
+        else:
+            self.assignments.extend(assignments)
+
+    def _word(self, node: Node) -> Word:
+        if node.type == "process_substitution":
+            return UNKNOWN
+        return unquote(self._source(node).strip(" \t"))
+
+    def _assignment(self, node: Node) -> Assignment:
+        source = self._source(node)
+        head = _ASSIGNMENT.match(source)
+        if head is None:
+            # A subscript that is not plain may hold anything; its substitutions are walked on their own.
+            return Assignment(source.split("[")[0], UNKNOWN)
+        value = source[head.end() :]
+        return Assignment(head.group(1), UNKNOWN if value.startswith("(") else unquote(value))
+
+    def _function(self, node: Node, path: tuple[str, ...]) -> None:
+        name = node.child_by_field_name("name")
+        # Only where it surely is defined for what follows: not in a subshell, a branch or another function.
+        if name is not None and path == ("program",):
+            self.functions.setdefault(self._source(name), node.start_byte)
+
+    def _heredoc(self, node: Node, children: list[Node]) -> None:
+        """The body begins after the line and ends at the first line that is the delimiter, in bash and here."""
+        parts = {child.type: child for child in children}
+        start, body, end = parts.get("heredoc_start"), parts.get("heredoc_body"), parts.get("heredoc_end")
+        if start is None or body is None or end is None:
+            raise Unparsable("a here-document that does not end")
+        delimiter = self._source(start).strip("'\"\\")
+        quoted = delimiter != self._source(start)
+        line_end = self.text.find(b"\n", start.end_byte)
+        if self.text[end.end_byte : end.end_byte + 1] not in (b"", b"\n") or self._source(end) != delimiter:
+            raise Unparsable("a here-document that may end elsewhere")
+        lines = self.text[line_end + 1 : end.end_byte].decode().split("\n")
+        if "<<-" in parts:
+            lines = [line.lstrip("\t") for line in lines]
+        if line_end < 0 or line_end >= end.start_byte or delimiter in lines[:-1] or lines[-1] != delimiter:
+            raise Unparsable("a here-document that may end elsewhere")
+        if body.start_byte < line_end or not quoted and any(line.endswith("\\") for line in lines):
+            raise Unparsable("a here-document that may end elsewhere")
+        if not quoted:
+            self._expanding_text(body)
+
+    def _expanding_text(self, body: Node) -> None:
+        """Between the expansions of a here-document there is plain text, most of it without a token of its own."""
+        at = body.start_byte
+        for start, end in [*((child.start_byte, child.end_byte) for child in body.children), (body.end_byte, 0)]:
+            if not _TOKENS["heredoc_content"].match(self.text[at:start].decode()):
+                raise Unparsable("a here-document whose expansions are not understood")
+            at = end
+
+
+def _since_substitution(path: tuple[str, ...]) -> Iterator[str]:
+    """The places around a token, up to the command substitution it stands in: that begins anew."""
+    for place in reversed(path):
+        if place in {"command_substitution", "process_substitution"}:
+            return
+        yield place
