@@ -1,0 +1,94 @@
+"""Who is calling: one visitor per local connection or HTTP request, carried by the task's context.
+
+Requests of one connection run in tasks of their own, and the SDK hands each the context of the task that received
+it. So identity is never an argument that a handler could mix up, and never what a client says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from mcp_spaces.server.limits import Lane
+
+if TYPE_CHECKING:
+    from mcp_spaces.core.caller import Caller
+    from mcp_spaces.server.port import Application
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A caller on one transport. `lane` counts what it does at a time: a local connection, or a key over HTTP."""
+
+    caller: Caller
+    lane: Lane
+
+
+_VISITOR: ContextVar[Visitor] = ContextVar("mcp_spaces_visitor")
+
+
+def visitor() -> Visitor:
+    """Who the current request comes from. LookupError outside of one: nothing is served without a caller."""
+    return _VISITOR.get()
+
+
+@contextmanager
+def visited_by(who: Visitor) -> Iterator[None]:
+    """Serve what happens inside, and the tasks that it starts, for this visitor."""
+    token = _VISITOR.set(who)
+    try:
+        yield
+    finally:
+        _VISITOR.reset(token)
+
+
+@dataclass(eq=False, slots=True)
+class Guard:
+    """Ends connections and streams whose key has ended (threat T06). Calls are ended by the pipeline itself.
+
+    A revocation comes as a change of kind `keys`; expiry is looked for every `check_s` while anything is open.
+    """
+
+    app: Application
+    check_s: float
+    _followed: dict[anyio.CancelScope, Caller] = field(default_factory=dict)
+    _changed: anyio.Event = field(default_factory=anyio.Event)
+    _look: bool = False
+
+    @contextmanager
+    def following(self, caller: Caller) -> Iterator[anyio.CancelScope]:
+        """Cancel what happens inside once the caller's key has ended."""
+        with anyio.CancelScope() as scope:
+            if caller.key_id is None:
+                yield scope
+                return
+            self._followed[scope] = caller
+            self._changed.set()
+            try:
+                yield scope
+            finally:
+                del self._followed[scope]
+
+    def look_now(self) -> None:
+        self._look = True
+        self._changed.set()
+
+    async def run(self) -> None:
+        while True:
+            # Nothing is followed most of the time, and then there is nothing to wake up for.
+            with anyio.move_on_after(self.check_s if self._followed else None) as waiting:
+                await self._changed.wait()
+            self._changed = anyio.Event()
+            if self._look or waiting.cancelled_caught:
+                self._look = False
+                await self._end_invalid()
+
+    async def _end_invalid(self) -> None:
+        for scope, caller in list(self._followed.items()):
+            if not await self.app.still_valid(caller):
+                scope.cancel()

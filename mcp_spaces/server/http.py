@@ -1,0 +1,106 @@
+"""Streamable HTTP: where it listens, and under which names."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+from mcp_spaces.errors import InvalidInput
+from mcp_spaces.server.http_edge import MCP_PATH, HttpEdge
+from mcp_spaces.server.http_protocol import Deadlines, serving
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from mcp_spaces.server.endpoint import SpacesServer
+    from mcp_spaces.server.port import Application
+    from mcp_spaces.settings import Settings
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+@asynccontextmanager
+async def listening(app: Application, server: SpacesServer) -> AsyncIterator[str]:
+    """Serve until left; the URL of the MCP endpoint. Raises InvalidInput for a bind that is not safe."""
+    settings = server.settings
+    check_bind(settings)
+    manager = StreamableHTTPSessionManager(
+        app=server,
+        session_idle_timeout=settings.http_session_idle_s,
+        max_sessions=settings.http_sessions_max,
+        max_request_body_size=settings.http_body_bytes_max,
+    )
+    entrance = _Entrance()
+    async with (
+        manager.run(),
+        serving(
+            entrance,
+            host=settings.http_host,
+            port=settings.http_port or 0,
+            deadlines=Deadlines(settings.http_header_s, settings.http_body_s),
+            connections_max=settings.http_connections_max,
+            certificate=settings.http_tls_certificate,
+            key=settings.http_tls_key,
+        ) as port,
+    ):
+        hosts = allowed_hosts(settings, port)
+        entrance.app = HttpEdge(
+            app,
+            server.guard,
+            manager.handle_request,
+            settings,
+            hosts=hosts,
+            origins=allowed_origins(settings, hosts),
+        )
+        host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
+        yield f"{_scheme(settings)}://{host}:{port}{MCP_PATH}"
+
+
+def check_bind(settings: Settings) -> None:
+    """Refuse to be reachable by others without names and TLS (threat N04).
+
+    Raises:
+        InvalidInput: with what is missing.
+    """
+    if (settings.http_tls_certificate is None) != (settings.http_tls_key is None):
+        raise InvalidInput("TLS needs both a certificate and its key.", hint="Give both, or neither.")
+    if settings.http_is_loopback:
+        return
+    if not settings.http_allowed_hosts:
+        raise InvalidInput(
+            f"{settings.http_host} can be reached from other machines, but no name is allowed.",
+            hint="Give each name that clients use with --allowed-host, such as spaces.example.org.",
+        )
+    if settings.http_tls_certificate is None and not settings.http_behind_tls_proxy:
+        raise InvalidInput(
+            f"{settings.http_host} can be reached from other machines, and keys would travel in clear text.",
+            hint="Give --tls-certificate and --tls-key, or say --behind-tls-proxy where a proxy ends TLS.",
+        )
+
+
+def allowed_hosts(settings: Settings, port: int) -> frozenset[str]:
+    own = [f"{name}:{port}" for name in LOOPBACK_NAMES] if settings.http_is_loopback else []
+    return frozenset([*own, *settings.http_allowed_hosts])
+
+
+def allowed_origins(settings: Settings, hosts: frozenset[str]) -> frozenset[str]:
+    """Pages that the server itself could have served, and those that the operator lists."""
+    scheme = "https" if settings.http_behind_tls_proxy else _scheme(settings)
+    return frozenset([*(f"{scheme}://{host}" for host in hosts), *settings.http_allowed_origins])
+
+
+def _scheme(settings: Settings) -> str:
+    return "http" if settings.http_tls_certificate is None else "https"
+
+
+class _Entrance:
+    """Accepts connections while the port, and with it the allowed names, are being found out."""
+
+    app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.app is not None:
+            await self.app(scope, receive, send)

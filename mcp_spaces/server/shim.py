@@ -1,0 +1,183 @@
+"""`mcp-spaces stdio`: what an MCP client spawns. It starts the daemon where none runs, then copies bytes.
+
+Standard library only, and of that only what is built in or tiny: importing `socket`, `subprocess` or `typing` would
+cost more than everything else here together.
+
+The client's bytes are never looked at. When `MCP_SPACES_KEY` holds a key, one line goes ahead of them,
+`{"mcp-spaces":1,"key":"…"}`, and the daemon serves this connection as the key's principal.
+"""
+# pathlib takes longer to import than the shim takes to connect, and contextlib as long
+# ruff: noqa: PTH100, PTH103, PTH120, PTH123, SIM105
+
+from __future__ import annotations
+
+import _socket
+import _thread
+import os
+import sys
+
+from mcp_spaces import places
+
+TYPE_CHECKING = False  # type checkers know the name; importing typing would be the most expensive line here
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+CHUNK_BYTES = 1 << 16
+READY_WITHIN_MS = 60_000
+"""The daemon imports the SDK (1 s) and reconciles what a crash left; a minute is far beyond both."""
+SO_PEERCRED = 17  # linux/asm-generic/socket.h; the `socket` module would bring it, and 5 ms
+
+EXIT_REFUSED = 2
+"""The environment or the socket is not as it must be."""
+EXIT_NO_DAEMON = 3
+"""The daemon could not be started."""
+EXIT_DAEMON_LEFT = 4
+"""The daemon went away while the client was still connected."""
+
+PASSED_ON = frozenset({"HOME", "LANG", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER"})
+PASSED_ON_PREFIXES = ("DOCKER_", "LC_", "MCP_SPACES_", "PLAYWRIGHT_BROWSERS_PATH", "SSL_CERT_", "XDG_")
+"""What the daemon inherits. It outlives this client and serves others, so the client's own environment, with its
+tokens, interpreter switches and preloads, stays out."""
+
+
+def main() -> NoReturn:
+    """Connect standard input and output with the daemon until either side ends, then exit."""
+    try:
+        state = places.state_directory(os.environ)
+        greeting = preamble(os.environ.get("MCP_SPACES_KEY", ""))
+        connection = connect(state) or started_daemon(state)
+        if greeting:
+            connection.sendall(greeting)
+        copy_both_ways(connection, log=places.daemon_log(state))
+    except KeyboardInterrupt:
+        leave(130)  # by the shells' convention
+
+
+def preamble(key: str) -> bytes:
+    """The line that names the principal, or nothing for the local agent."""
+    if not key:
+        return b""
+    if not key.isascii() or not key.isprintable() or '"' in key or "\\" in key or " " in key:
+        give_up(EXIT_REFUSED, "MCP_SPACES_KEY does not hold a key: `mcp-spaces key create` prints one.")
+    return b'{"mcp-spaces":1,"key":"' + key.encode() + b'"}\n'
+
+
+def connect(state: str) -> _socket.socket | None:
+    """A connection to the running daemon, or None where none listens."""
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.connect(places.agent_socket(state))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except OSError as error:
+        give_up(EXIT_REFUSED, f"{places.agent_socket(state)}: {error.strerror or error}.")
+    # pid, uid and gid, 32 bits each: a key must not be told to whoever else listens there
+    owner = int.from_bytes(connection.getsockopt(_socket.SOL_SOCKET, SO_PEERCRED, 12)[4:8], sys.byteorder)
+    if owner not in (0, os.geteuid()):
+        give_up(EXIT_REFUSED, f"{places.agent_socket(state)} belongs to another user (uid {owner}).")
+    return connection
+
+
+def started_daemon(state: str) -> _socket.socket:
+    """Start the daemon unless somebody else just did, wait until it listens, and connect to it."""
+    import fcntl
+
+    os.makedirs(state, mode=0o700, exist_ok=True)
+    lock = os.open(places.start_lock(state), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    connection = connect(state)
+    if connection is None:
+        start(state)
+        connection = connect(state)
+    os.close(lock)
+    if connection is None:
+        give_up(EXIT_NO_DAEMON, f"The daemon started, but does not listen on {places.agent_socket(state)}.")
+    return connection
+
+
+def start(state: str) -> None:
+    """Start the daemon in a session of its own and wait until it says that it listens."""
+    import select
+    import subprocess
+
+    path = places.daemon_log(state)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    written_before = os.fstat(log).st_size
+    ready, tell_ready = os.pipe()
+    # The code beside this file, whatever the client's working directory holds: a project must not lend us modules.
+    code = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "mcp_spaces", "serve", "--ready-fd", str(tell_ready)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        cwd=code,
+        env=scrubbed(os.environ, state),
+        pass_fds=(tell_ready,),
+        start_new_session=True,
+        umask=0o077,
+    )
+    os.close(tell_ready)
+    # The end of the pipe means that the daemon died, or that it closed its end without listening.
+    waiting = select.poll()
+    waiting.register(ready, select.POLLIN)
+    if not waiting.poll(READY_WITHIN_MS):
+        daemon.kill()
+    elif os.read(ready, 1):
+        return
+    daemon.wait()
+    with open(path, "rb") as reader:
+        reader.seek(written_before)
+        last_lines = reader.read().decode(errors="replace").splitlines()[-8:]
+    give_up(EXIT_NO_DAEMON, "The daemon could not start.", *last_lines, f"The whole log is in {path}.")
+
+
+def scrubbed(environment: Mapping[str, str], state: str) -> dict[str, str]:
+    """What the daemon may know of the environment that it was started from."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if (name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)) and name != "MCP_SPACES_KEY"
+    }
+    return kept | {places.STATE_DIRECTORY_VARIABLE: state}
+
+
+def copy_both_ways(connection: _socket.socket, *, log: str) -> NoReturn:
+    """Copy until the daemon closes the connection, which it also does after the client's last byte."""
+    client_left = _thread.allocate_lock()
+
+    def copy_from_client() -> None:
+        try:
+            while chunk := os.read(0, CHUNK_BYTES):
+                connection.sendall(chunk)
+        except OSError:
+            pass  # the daemon is gone; the other direction says so
+        client_left.acquire(blocking=False)
+        try:
+            connection.shutdown(_socket.SHUT_WR)
+        except OSError:
+            pass
+
+    _thread.start_new_thread(copy_from_client, ())
+    try:
+        while chunk := connection.recv(CHUNK_BYTES):
+            while chunk:
+                chunk = chunk[os.write(1, chunk) :]
+    except BrokenPipeError:
+        leave(0)  # the client stopped reading: it is gone
+    except OSError:
+        pass
+    if client_left.locked():
+        leave(0)
+    give_up(EXIT_DAEMON_LEFT, f"The daemon closed the connection. Its log is in {log}; start this client again.")
+
+
+def give_up(code: int, *lines: str) -> NoReturn:
+    os.write(2, "".join(f"mcp-spaces: {line}\n" for line in lines).encode(errors="replace"))
+    leave(code)
+
+
+def leave(code: int) -> NoReturn:
+    # The other thread may be blocked in a read for ever; a normal exit would wait for it.
+    os._exit(code)

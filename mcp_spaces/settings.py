@@ -1,0 +1,122 @@
+"""Every knob: type, unit, default, limits and the name of its environment variable.
+
+Parsed once, at the start of a process, and passed as values from there. The variable of `agent_calls_max` is
+`MCP_SPACES_AGENT_CALLS_MAX`; lists are separated by commas. A variable that nobody reads is an error, since a knob
+that silently does nothing is worse than none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from mcp_spaces import places
+from mcp_spaces.errors import InvalidInput
+
+PREFIX = "MCP_SPACES_"
+READ_ELSEWHERE = frozenset({"MCP_SPACES_KEY", "MCP_SPACES_SERVER"})
+"""The client's side: the shim's and the commands' key, and the remote daemon that commands talk to."""
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+CommaSeparated = Annotated[
+    tuple[str, ...],
+    BeforeValidator(
+        lambda given: tuple(filter(None, map(str.strip, given.split(",")))) if type(given) is str else given
+    ),
+]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    state_dir: Path = Field(default_factory=lambda: Path(places.state_directory(os.environ)))
+    """Database, sockets, logs and files. Mode 0700, on a local disk."""
+
+    line_bytes_max: int = Field(default=8 * MIB, ge=64 * KIB, le=64 * MIB)
+    """One JSON-RPC message on a local socket."""
+    local_connections_max: int = Field(default=256, ge=1, le=10_000)
+    """Connections to both local sockets together."""
+    agent_calls_max: int = Field(default=32, ge=1, le=1_000)
+    """Calls that run at a time for one local connection, or for one key over HTTP."""
+    streams_max: int = Field(default=16, ge=1, le=1_000)
+    """Open change streams (`subscriptions/listen`) of one local connection, or of one key over HTTP."""
+    answer_characters_max: int = Field(default=20_000, ge=1_000, le=40_000)
+    """A longer answer keeps its head and tail. Clients write 50,000 characters to a file and show 2 KB of it."""
+    resource_bytes_max: int = Field(default=700 * KIB, ge=KIB, le=MIB)
+    """The content of one resource. Clients refuse server-sent events above 1 MiB."""
+    heartbeat_s: float = Field(default=10, gt=0, le=60)
+    """How often a running call reports progress when it has nothing to say. Clients abort after 5 min of silence."""
+    key_check_s: float = Field(default=1, gt=0, le=2)
+    """How often the keys of running calls are checked for expiry; a revocation is noticed at once."""
+    start_s: float = Field(default=60, gt=0, le=600)
+    """How long reconciling with Docker and the database may take before the daemon gives up starting."""
+
+    http_port: int | None = Field(default=None, ge=0, le=65_535)
+    """Serve Streamable HTTP on this port; 0 picks a free one. Unset: no HTTP."""
+    http_host: str = "127.0.0.1"
+    """The address to bind. Any other than a loopback address needs `http_allowed_hosts` and TLS."""
+    http_allowed_hosts: CommaSeparated = ()
+    """Exact Host headers to answer to, with the port where it is not the scheme's own."""
+    http_allowed_origins: CommaSeparated = ()
+    """Exact Origin headers to accept beside those of the allowed hosts. Requests without one are fine."""
+    http_tls_certificate: Path | None = None
+    """PEM chain; with `http_tls_key`, the daemon itself speaks TLS."""
+    http_tls_key: Path | None = None
+    """PEM private key."""
+    http_behind_tls_proxy: bool = False
+    """The operator's word that a proxy in front ends TLS. The bound port must be out of reach for others."""
+    http_connections_max: int = Field(default=1_024, ge=8, le=100_000)
+    """Open connections, idle ones and streams included. Beyond: 503."""
+    http_sessions_max: int = Field(default=1_000, ge=1, le=100_000)
+    """Sessions of clients that speak a protocol of 2025-11-25 or older. Beyond: 503."""
+    http_session_idle_s: float = Field(default=1_800, ge=10, le=86_400)
+    """A session without a request or open stream for so long is closed."""
+    http_body_bytes_max: int = Field(default=4 * MIB, ge=64 * KIB, le=64 * MIB)
+    """One request body. Beyond: 413."""
+    http_header_s: float = Field(default=10, gt=0, le=60)
+    """A connection whose request line and headers have not arrived by then is closed."""
+    http_body_s: float = Field(default=10, gt=0, le=60)
+    """A connection whose request body has not arrived so long after its headers is closed."""
+
+    @property
+    def http_is_loopback(self) -> bool:
+        """Whether only this machine can reach the bound address. A name other than localhost could be anybody's."""
+        if self.http_host == "localhost":
+            return True
+        try:
+            return ip_address(self.http_host).is_loopback
+        except ValueError:
+            return False
+
+
+def read_settings(environment: Mapping[str, str], **given: object) -> Settings:
+    """The settings of this process. What is `given`, as on a command line, wins over the environment.
+
+    Raises:
+        InvalidInput: a value is out of its limits, or a variable is none of ours.
+    """
+    values: dict[str, object] = {"state_dir": places.state_directory(environment)}
+    for variable, value in environment.items():
+        if not variable.startswith(PREFIX) or variable in READ_ELSEWHERE or variable == places.STATE_DIRECTORY_VARIABLE:
+            continue
+        knob = variable.removeprefix(PREFIX).lower()
+        if knob not in Settings.model_fields:
+            raise InvalidInput(
+                f"{variable} is not a setting.", hint=f"Unset it. Settings: {', '.join(Settings.model_fields)}."
+            )
+        values[knob] = value
+    try:
+        return Settings.model_validate(values | {name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        raise InvalidInput(
+            f"Setting {name}: {first['msg']}.", hint=f"It is read from {PREFIX}{name.upper()} or a command-line option."
+        ) from None
