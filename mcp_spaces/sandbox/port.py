@@ -238,3 +238,11 @@ class SandboxDriver(Protocol):
 
     async def aclose(self) -> None:
         """Stop every sandbox and the pool."""
+
+
+class LiveSandboxes(Protocol):
+    """The sandboxes that run now, for rooms that move files in and out of them."""
+
+    def live(self, runtime_id: str) -> Sandbox:
+        """Raises WrongState when the runtime is stopped (the hint says how to start it), RuntimeUnavailable when it
+        should run and does not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from mcp_spaces.core.caller import Caller
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, Space
 
 
@@ -49,3 +50,12 @@ class Spaces(Protocol):
     """What other rooms may ask about spaces."""
 
     def get(self, space_id: str) -> Space | None: ...
+
+    def may_see(self, caller: Caller, space_id: str) -> bool:
+        """Whether the space exists and this caller may know of it. A key's own limits count."""
+
+    def resolve(self, caller: Caller, reference: str) -> Space:
+        """By id, by a name that is unique among what the caller sees, or `default`. Raises NotFound or Ambiguous."""
+
+    def visible(self, caller: Caller, *, after: str = "", limit: int = 1000) -> list[Space]:
+        """The spaces that this caller may know of, by id, `after` an id."""

@@ -1,0 +1,1 @@
+"""Runs: the records of calls, the files that they produced, and the audit chain over them."""

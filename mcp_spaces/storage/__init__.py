@@ -1,0 +1,1 @@
+"""Storage: namespaces of files, kept by their content's hash."""
