@@ -1,0 +1,217 @@
+"""Reading, writing and removing single files, in slices so that no call makes another one wait."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from mcp_spaces.sandbox.agent.paths import Place, Refused, Workspace, locate
+from mcp_spaces.sandbox.agent.wire import CHUNK, number, whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from typing import Any, Optional
+
+    Slices = Generator[None, None, "Sequence[bytes]"]
+
+KINDS = {stat.S_IFREG: b"file", stat.S_IFDIR: b"directory", stat.S_IFLNK: b"link"}
+PART = b".mcp-spaces-part-"
+"""How the name of a file begins that is not complete yet."""
+
+# O_NONBLOCK: opening a FIFO would wait for its other end for ever.
+READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
+FULL = (errno.ENOSPC, errno.EDQUOT)
+WORDS = {
+    errno.ENOENT: "absent",
+    errno.ENOTDIR: "not_folder",
+    errno.EISDIR: "folder",
+    errno.EEXIST: "exists",
+    errno.ELOOP: "link",
+    errno.EACCES: "forbidden",
+    errno.EPERM: "forbidden",
+    errno.ENAMETOOLONG: "too_long",
+    errno.ENOTEMPTY: "not_empty",
+    errno.ENXIO: "not_regular",
+    errno.EAGAIN: "no_process",
+    errno.ENOMEM: "no_memory",
+    errno.EMFILE: "no_process",
+    errno.ENFILE: "no_process",
+}
+
+
+def word_of(error: OSError) -> bytes:
+    if error.errno in FULL:
+        return b"full"
+    return WORDS.get(error.errno or 0, "io").encode()
+
+
+def describe(path: bytes, status: os.stat_result) -> list[bytes]:
+    """The fields of one entry: path, kind, bytes, microseconds since 1970, executable."""
+    kind = KINDS.get(stat.S_IFMT(status.st_mode), b"other")
+    executable = kind == b"file" and bool(status.st_mode & 0o111)
+    return [path, kind, whole(status.st_size), whole(status.st_mtime_ns // 1000), whole(int(executable))]
+
+
+def look(workspace: Workspace, fields: Sequence[bytes]) -> list[bytes]:
+    with locate(workspace, fields[0], follow=True, follow_last=True) as place:
+        if place.status is None:
+            raise Refused("absent")
+        return describe(place.path, place.status)
+
+
+def read(workspace: Workspace, fields: Sequence[bytes], reply: Callable[[bytes], None]) -> Slices:
+    """Fields: path, offset, limit. Answers with the content, then size and resolved path."""
+    offset, left = number(fields, 1), number(fields, 2)
+    with locate(workspace, fields[0], follow=True, follow_last=True) as place:
+        resolved = place.path
+        fd, status = _open_regular(place)
+    try:
+        if offset:
+            os.lseek(fd, min(offset, status.st_size), os.SEEK_SET)
+        while left > 0:
+            piece = os.read(fd, min(CHUNK, left))
+            if not piece:
+                break
+            reply(piece)
+            left -= len(piece)
+            yield
+    finally:
+        os.close(fd)
+    return [whole(status.st_size), resolved]
+
+
+def _open_regular(place: Place) -> tuple[int, os.stat_result]:
+    if place.status is None:
+        raise Refused("absent")
+    if not place.name or stat.S_ISDIR(place.status.st_mode):
+        raise Refused("folder")
+    if not stat.S_ISREG(place.status.st_mode):
+        raise Refused("not_regular")
+    fd = os.open(place.name, READ, dir_fd=place.folder)
+    status = os.fstat(fd)
+    # Asked again of what was opened: the name may have changed hands since. A hard link cannot leave its device.
+    if not stat.S_ISREG(status.st_mode) or status.st_dev != place.workspace.device:
+        os.close(fd)
+        raise Refused("not_regular")
+    return fd, status
+
+
+class Write:
+    """One file being written: content goes to a part file beside it, which replaces it at the end or not at all."""
+
+    def __init__(self, workspace: Workspace, fields: Sequence[bytes], nonce: bytes) -> None:
+        """Fields: path, overwrite (0 or 1), sha256 of the content to be replaced (hex, or empty)."""
+        self.overwrite = bool(number(fields, 1))
+        self.base = fields[2]
+        self.fd = -1
+        self.part = PART + nonce
+        self.place = locate(workspace, fields[0], follow=False, follow_last=False, make=not self.base)
+        try:
+            self._check()
+            self.fd = os.open(
+                self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=self.place.folder
+            )
+            if self.place.status is not None:
+                os.fchmod(self.fd, stat.S_IMODE(self.place.status.st_mode) & 0o777)
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self) -> None:
+        status = self.place.status
+        if not self.place.name or (status is not None and stat.S_ISDIR(status.st_mode)):
+            raise Refused("folder")
+        if status is None:
+            if self.base:
+                raise Refused("changed")
+            return
+        if stat.S_ISLNK(status.st_mode):
+            raise Refused("link")
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused("not_regular")
+        if not self.overwrite and not self.base:
+            raise Refused("exists")
+
+    def add(self, content: bytes) -> None:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(self.fd, rest) :]
+
+    def finish(self) -> Slices:
+        before = self._now()
+        if self.base:
+            yield from self._compare()
+        if self._now() != before:
+            raise Refused("changed")
+        folder, name = self.place.folder, self.place.name
+        if before is None and not self.overwrite:
+            # A rename would replace what somebody else put there in the meantime; a link never does.
+            os.link(self.part, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        else:
+            os.rename(self.part, name, src_dir_fd=folder, dst_dir_fd=folder)
+            self.part = b""
+        return describe(self.place.path, os.fstat(self.fd))
+
+    def _now(self) -> Optional[tuple[Any, ...]]:
+        """What the name means at this moment, to see whether it changed."""
+        try:
+            status = os.stat(self.place.name, dir_fd=self.place.folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return (status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def _compare(self) -> Slices:
+        digest = _sha256()
+        status = self.place.status = os.stat(self.place.name, dir_fd=self.place.folder, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused("changed")
+        fd, _ = _open_regular(self.place)
+        try:
+            while True:
+                piece = os.read(fd, CHUNK)
+                if not piece:
+                    break
+                digest.update(piece)
+                yield
+        finally:
+            os.close(fd)
+        if digest.hexdigest().encode() != self.base:
+            raise Refused("changed")
+        return ()
+
+    def close(self) -> None:
+        """Also when it was broken off: then the part file goes and the file stays as it was."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+            if self.part:
+                try:
+                    os.unlink(self.part, dir_fd=self.place.folder)
+                except OSError:
+                    pass
+        self.place.close()
+
+
+def _sha256() -> Any:
+    # hashlib loads OpenSSL, which a minimal Python lacks and which costs milliseconds.
+    for name in ("_sha2", "_sha256", "hashlib"):
+        try:
+            return __import__(name).sha256()
+        except ImportError:
+            continue
+    raise Refused("io")
+
+
+def remove(workspace: Workspace, fields: Sequence[bytes]) -> list[bytes]:
+    """Fields: path. One entry that is no folder, or an empty folder when field 1 says so."""
+    with locate(workspace, fields[0], follow=False, follow_last=False) as place:
+        if place.status is None:
+            raise Refused("absent")
+        if not place.name:
+            raise Refused("root")
+        if stat.S_ISDIR(place.status.st_mode):
+            raise Refused("folder")
+        os.unlink(place.name, dir_fd=place.folder)
+    return [whole(1)]

@@ -1,0 +1,210 @@
+"""Process 1 of a sandbox: opens the workspace, greets the daemon, serves calls until the stream ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+
+from mcp_spaces.sandbox.agent import calls, files, probe, processes, supervisor, trees, wire
+from mcp_spaces.sandbox.agent.loop import Loop
+from mcp_spaces.sandbox.agent.paths import Workspace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+SPARES = 2
+"""Supervisors that wait for an order, so that the next command need not wait for a fork."""
+TREES = {b"list": trees.list_tree, b"glob": trees.glob_tree, b"search": trees.search_tree, b"remove": trees.remove_tree}
+
+
+class Agent:
+    def __init__(self, root: str) -> None:
+        self.root = os.fsencode(root)
+        self.workspace = Workspace(root)
+        self.loop = Loop(0, 1)
+        self.loop.on_frame = self._on_frame
+        self.calls: dict[int, calls.Call] = {}
+        self.commands: dict[int, calls.Running] = {}
+        self.spares: list[supervisor.Supervisor] = []
+        self.others: set[int] = set()
+        self.env = {key: value for key, value in os.environb.items() if key not in (b"HOSTNAME", b"LC_CTYPE", b"PWD")}
+        self.subreaper = False
+        self.written = 0
+        self.hunting = False
+
+    def run(self) -> None:
+        os.umask(0o022)
+        # Process 1 is deaf to signals without a handler, and must stay so: anybody inside may send them.
+        for number in (signal.SIGINT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        woken, wake = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self.loop.watch(woken, lambda: self._on_child(woken))
+        # Closes /proc/1 to the commands, which run under the same user.
+        processes.prctl(processes.PR_SET_DUMPABLE, 0)
+        self.subreaper = processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
+        try:
+            # mkfs made it; it is empty and in the way.
+            os.rmdir("lost+found", dir_fd=self.workspace.fd)
+        except OSError:
+            pass
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self.loop.send(wire.HELLO, 0, wire.pack([wire.VERSION, wire.whole(int(self.subreaper))]))
+        self._refill()
+        self.loop.run()
+
+    def _refill(self) -> None:
+        while len(self.spares) < SPARES:
+            try:
+                self.spares.append(supervisor.hire(self.root))
+            except OSError:
+                return
+
+    def _on_child(self, woken: int) -> None:
+        try:
+            os.read(woken, 4096)
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            running = self.commands.pop(pid, None)
+            if running is not None:
+                if running.on_reaped() and not self.hunting:
+                    self.hunting = True
+                    self._hunt_orphans()
+                continue
+            self.others.discard(pid)
+            for spare in list(self.spares):
+                if spare.pid == pid:
+                    self.spares.remove(spare)
+                    spare.close()
+                    self.loop.later(0.05, self._refill)
+
+    def _hunt_orphans(self) -> None:
+        """Somebody inside killed a supervisor. What it looked after are our children now, and nobody's."""
+        known = {spare.pid for spare in self.spares} | set(self.commands) | self.others
+        if processes.kill_orphans(known):
+            self.loop.later(0.002, self._hunt_orphans)
+        else:
+            self.hunting = False
+
+    def _ended(self, channel: int) -> None:
+        self.calls.pop(channel, None)
+
+    def _on_frame(self, kind: int, channel: int, payload: bytes) -> None:
+        if kind == wire.OPEN:
+            self._open(channel, wire.unpack(payload))
+            return
+        call = self.calls.get(channel)
+        if call is None:
+            # It ended while this frame was on its way.
+            return
+        if kind == wire.CONTENT:
+            call.on_content(payload)
+        elif kind == wire.END:
+            call.on_end()
+        elif kind == wire.KILL:
+            call.on_kill()
+        elif kind == wire.RESIZE:
+            fields = wire.unpack(payload)
+            call.on_resize(wire.number(fields, 0), wire.number(fields, 1))
+
+    def _open(self, channel: int, fields: list[bytes]) -> None:
+        verb, rest = fields[0], fields[1:]
+        if verb == b"run":
+            self._run(channel, rest)
+        elif verb == b"write":
+            self.written += 1
+            writing = calls.Writing(self.loop, channel, self._ended)
+            self.calls[channel] = writing
+            writing.begin(self.workspace, rest, b"%d.%d" % (os.getpid(), self.written))
+        elif verb == b"read":
+            reading = calls.Slow(self.loop, channel, self._ended)
+            self.calls[channel] = reading
+            reading.run(files.read(self.workspace, rest, lambda piece: reading.send(wire.REPLY, piece)))
+        elif verb in TREES:
+            self._fork(channel, TREES[verb], rest)
+        else:
+            call = calls.Call(self.loop, channel, self._ended)
+            try:
+                call.close(wire.RESULT, wire.pack(self._answer(verb, rest)))
+            except (OSError, files.Refused) as error:
+                call.fail(error)
+
+    def _answer(self, verb: bytes, fields: Sequence[bytes]) -> Sequence[bytes]:
+        if verb == b"stat":
+            return files.look(self.workspace, fields)
+        if verb == b"delete":
+            return files.remove(self.workspace, fields)
+        if verb == b"usage":
+            return [
+                wire.whole(value) for value in (probe.memory_bytes(), probe.disk_bytes(self.root), probe.pids())
+            ]
+        if verb == b"probe":
+            return probe.probe(self.root, fields)
+        if verb == b"ping":
+            return ()
+        raise files.Refused("unknown")
+
+    def _fork(
+        self,
+        channel: int,
+        operation: Callable[[Workspace, Sequence[bytes], Callable[[bytes], None]], Sequence[bytes]],
+        fields: Sequence[bytes],
+    ) -> None:
+        call = calls.Forked(self.loop, channel, self._ended)
+        self.calls[channel] = call
+        call.begin(lambda report: operation(self.workspace, fields, report), self.workspace.fd)
+        if call.pid > 0:
+            self.others.add(call.pid)
+
+    def _run(self, channel: int, fields: list[bytes]) -> None:
+        """Fields: cwd, rows, columns (0 without a terminal), number of arguments, arguments, `key=value` pairs."""
+        cwd, rows, columns, count = fields[0], wire.number(fields, 1), wire.number(fields, 2), wire.number(fields, 3)
+        argv, pairs = fields[4 : 4 + count], fields[4 + count :]
+        env = dict(self.env)
+        if rows:
+            env[b"TERM"] = b"xterm-256color"
+        for pair in pairs:
+            key, _, value = pair.partition(b"=")
+            env[key] = value
+        marker = b"" if self.subreaper else b"%d.%d" % (channel, os.getpid())
+        try:
+            if rows or not self.spares:
+                worker = supervisor.hire(self.root, (rows, columns) if rows else None)
+            else:
+                worker = self.spares.pop()
+            running = calls.Running(
+                self.loop,
+                channel,
+                self._ended,
+                worker=worker,
+                terminal=bool(rows),
+                out_of_memory=probe.out_of_memory_kills,
+                marker=marker,
+            )
+            self.calls[channel] = self.commands[worker.pid] = running
+            worker.order(marker, cwd, argv, [key + b"=" + value for key, value in env.items()])
+        except OSError as error:
+            # EPIPE: somebody inside killed the supervisor; its end is reported when it is reaped.
+            if channel not in self.calls:
+                calls.Call(self.loop, channel, self._ended).fail(error)
+        self.loop.later(0, self._refill)
+
+
+def main(root: str) -> None:
+    Agent(root).run()
+    # Everything in this process namespace ends with process 1.
+    os._exit(0)

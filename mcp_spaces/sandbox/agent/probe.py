@@ -1,0 +1,115 @@
+"""What this process sees of its walls, and what the sandbox uses. Only facts: the daemon judges them."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CGROUP = "/sys/fs/cgroup"
+
+
+def probe(root: bytes, addresses: Sequence[bytes]) -> list[bytes]:
+    """`name=value` facts. `addresses` are tried with TCP; nothing but `unreachable` is a wall."""
+    facts = [b"interfaces=" + b",".join(sorted(_interfaces()))]
+    status = _fields("/proc/self/status")
+    for name in (b"CapEff", b"CapPrm", b"CapBnd", b"CapAmb", b"CapInh", b"NoNewPrivs", b"Seccomp"):
+        facts.append(name + b"=" + status.get(name, b"?"))
+    facts.append(b"uid=%d,%d,%d" % os.getresuid())
+    facts.append(b"gid=%d,%d,%d" % os.getresgid())
+    facts.append(b"pid=%d" % os.getpid())
+    facts.append(b"root_read_only=%d" % bool(os.statvfs("/").f_flag & os.ST_RDONLY))
+    facts.append(b"workspace_flags=%d,%d" % _mount_flags(root))
+    import _socket
+
+    for address in addresses:
+        facts.append(b"connect " + address + b"=" + _connect(_socket, address.decode()))
+    for name, family in ((b"vsock", 40), (b"alg", 38), (b"packet", 17)):
+        facts.append(b"socket " + name + b"=" + _make(_socket, family))
+    return facts
+
+
+def _interfaces() -> list[bytes]:
+    with open("/proc/net/dev", "rb") as file:
+        return [line.split(b":")[0].strip() for line in file.read().split(b"\n")[2:] if line]
+
+
+def _mount_flags(root: bytes) -> tuple[bool, bool]:
+    flags = os.statvfs(root).f_flag
+    return bool(flags & os.ST_NOSUID), bool(flags & os.ST_NODEV)
+
+
+def _connect(socket, address: str) -> bytes:  # type: ignore[no-untyped-def]
+    host, _, port = address.rpartition(":")
+    udp = port == "53"
+    probe = socket.socket(socket.AF_INET, (socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) | socket.SOCK_NONBLOCK)
+    try:
+        probe.connect((host, int(port)))
+    except OSError as error:
+        return b"unreachable" if error.errno == errno.ENETUNREACH else str(error.errno).encode()
+    finally:
+        probe.close()
+    return b"reached"
+
+
+def _make(socket, family: int) -> bytes:  # type: ignore[no-untyped-def]
+    try:
+        socket.socket(family, socket.SOCK_STREAM if family != 38 else 5).close()
+    except OSError as error:
+        return str(error.errno).encode()
+    return b"made"
+
+
+def _fields(path: str) -> dict[bytes, bytes]:
+    with open(path, "rb") as file:
+        pairs = [line.partition(b":") for line in file.read().split(b"\n")]
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def _first(*paths: str) -> int:
+    for path in paths:
+        try:
+            with open(CGROUP + path, "rb") as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            continue
+    return 0
+
+
+def memory_bytes() -> int:
+    """Without what the kernel would give back at once: inactive cache of files."""
+    used = _first("/memory.current", "/memory/memory.usage_in_bytes")
+    for path, name in (("/memory.stat", b"inactive_file"), ("/memory/memory.stat", b"total_inactive_file")):
+        try:
+            with open(CGROUP + path, "rb") as file:
+                for line in file:
+                    if line.startswith(name + b" "):
+                        return max(0, used - int(line.split()[1]))
+        except OSError:
+            continue
+    return used
+
+
+def pids() -> int:
+    return _first("/pids.current", "/pids/pids.current")
+
+
+def disk_bytes(root: bytes) -> int:
+    status = os.statvfs(root)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
+def out_of_memory_kills() -> int:
+    """How often the kernel killed something here for want of memory: memory.events (cgroup v2) or memory.oom_control."""
+    for path in ("/memory.events", "/memory/memory.oom_control"):
+        try:
+            with open(CGROUP + path, "rb") as file:
+                for line in file:
+                    if line.startswith(b"oom_kill "):
+                        return int(line.split()[1])
+        except OSError:
+            continue
+    return 0

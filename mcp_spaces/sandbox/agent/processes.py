@@ -1,0 +1,122 @@
+"""Finding and killing processes by their place in the tree of parents."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PR_SET_DUMPABLE = 4
+PR_SET_CHILD_SUBREAPER = 36
+TIGHT_ROUNDS = 50
+
+
+def prctl(option: int, value: int) -> bool:
+    """False where this Python has no ctypes."""
+    try:
+        import ctypes
+
+        return bool(ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) == 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def parents() -> dict[int, tuple[int, bool]]:
+    """Every process: its parent, and whether it still runs (a zombie does not)."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fd = os.open("/proc/" + name + "/stat", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    line = os.read(fd, 512)
+                finally:
+                    os.close(fd)
+            except OSError:
+                continue
+            # The name in brackets is the process's own choice and may hold brackets and spaces.
+            fields = line[line.rfind(b")") + 2 :].split()
+            if len(fields) > 1:
+                found[int(name)] = (int(fields[1]), fields[0] not in (b"Z", b"X"))
+    return found
+
+
+def below(roots: set[int], tree: dict[int, tuple[int, bool]]) -> set[int]:
+    """Descendants of `roots`, without them."""
+    children: dict[int, list[int]] = {}
+    for pid, (parent, _) in tree.items():
+        children.setdefault(parent, []).append(pid)
+    found: set[int] = set()
+    todo = list(roots)
+    while todo:
+        for child in children.get(todo.pop(), ()):
+            if child not in found and child not in roots:
+                found.add(child)
+                todo.append(child)
+    return found
+
+
+def kill_below(root: int) -> Iterator[int]:
+    """Kill every descendant of `root`; yields, after each pass, how many were still there."""
+    while True:
+        tree = parents()
+        alive = [pid for pid in below({root}, tree) if tree[pid][1]]
+        for pid in alive:
+            _kill(pid)
+        if alive:
+            _kill_children_tightly(root)
+        yield len(alive)
+
+
+def kill_orphans(known: set[int]) -> int:
+    """Kill what was reparented to process 1 and below: nobody's, since its supervisor is gone."""
+    tree = parents()
+    strays = {pid for pid, (parent, alive) in tree.items() if parent == 1 and alive and pid not in known}
+    for pid in strays | below(strays, tree):
+        _kill(pid)
+    return len(strays)
+
+
+def _kill_children_tightly(root: int) -> None:
+    """A process that forks and exits without pause outruns a scan of /proc; its child is always a child of the
+    subreaper, though, and this list is read and shot at in microseconds."""
+    path = "/proc/%d/task/%d/children" % (root, root)
+    for _ in range(TIGHT_ROUNDS):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            children = os.read(fd, 65536).split()
+        except OSError:
+            return
+        finally:
+            os.close(fd)
+        if not children:
+            return
+        for child in children:
+            _kill(int(child))
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass
+
+
+def marked(marker: bytes) -> set[int]:
+    """Processes with this in their environment: the second best, where there is no subreaper."""
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit() and name != "1":
+            try:
+                with open("/proc/" + name + "/environ", "rb") as file:
+                    if marker in file.read():
+                        found.add(int(name))
+            except OSError:
+                continue
+    return found

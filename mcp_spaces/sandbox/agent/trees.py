@@ -1,0 +1,269 @@
+"""What walks whole trees: list, glob, search, recursive delete. Runs in a process of its own that can be killed,
+since a tree may be huge and a pattern may backtrack for ever. Each function reports entries and returns the result."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+from mcp_spaces.sandbox.agent.files import PART, READ, describe
+from mcp_spaces.sandbox.agent.paths import STEP, Refused, Workspace, locate
+from mcp_spaces.sandbox.agent.wire import number, pack, whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Report = Callable[[bytes], None]
+
+MAX_SEARCHED_BYTES = 10 << 20
+MAX_TEXT_BYTES = 1000
+MAX_DEPTH = 100
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def list_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> list[bytes]:
+    """Fields: path, depth, limit."""
+    depth, limit = number(fields, 1), number(fields, 2)
+    found = 0
+    with locate(workspace, fields[0], follow=True, follow_last=True) as place:
+        if place.status is None:
+            raise Refused("absent")
+        if not stat.S_ISDIR(place.status.st_mode):
+            raise Refused("not_folder")
+        if place.name:
+            place.enter(place.name)
+            place.name = b""
+        base = b"/".join(place.names)
+        for path, status in _entries(place.folder, base, depth, limit + 1, skip_git=False):
+            if found == limit:
+                return [whole(1)]
+            report(pack(describe(path, status)))
+            found += 1
+    return [whole(0)]
+
+
+def glob_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> list[bytes]:
+    """Fields: pattern, limit."""
+    matches = glob_matcher(fields[0])
+    limit, found = number(fields, 1), 0
+    for path, status in _entries(workspace.fd, b"", MAX_DEPTH, 0, skip_git=True):
+        if stat.S_ISREG(status.st_mode) and matches(path):
+            if found == limit:
+                return [whole(1)]
+            report(pack(describe(path, status)))
+            found += 1
+    return [whole(0)]
+
+
+def search_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> list[bytes]:
+    """Fields: expression, path, glob (or empty), limit. Reports path, line number, text."""
+    try:
+        expression = re.compile(fields[0])
+    except (re.error, OverflowError, RecursionError):
+        raise Refused("expression") from None
+    matches = glob_matcher(fields[2]) if fields[2] else None
+    limit, found = number(fields, 3), 0
+    for path, folder, name in _searched(workspace, fields[1]):
+        if matches is not None and not matches(path):
+            continue
+        for line, text in _lines(folder, name, expression):
+            if found == limit:
+                return [whole(1)]
+            report(pack([path, whole(line), text[:MAX_TEXT_BYTES]]))
+            found += 1
+    return [whole(0)]
+
+
+def _searched(workspace: Workspace, path: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    with locate(workspace, path, follow=True, follow_last=True) as place:
+        if place.status is None:
+            raise Refused("absent")
+        if stat.S_ISREG(place.status.st_mode):
+            yield place.path, place.folder, place.name
+            return
+        if not stat.S_ISDIR(place.status.st_mode):
+            raise Refused("not_regular")
+        if place.name:
+            place.enter(place.name)
+            place.name = b""
+        base = b"/".join(place.names)
+        prefix = len(base) + 1 if base else 0
+        for found, status in _entries(place.folder, base, MAX_DEPTH, 0, skip_git=True):
+            if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_SEARCHED_BYTES:
+                try:
+                    inner = locate(_rooted(workspace, place.folder), found[prefix:], follow=False, follow_last=False)
+                except (OSError, Refused):
+                    continue
+                with inner:
+                    yield found, inner.folder, inner.name
+
+
+def _rooted(workspace: Workspace, fd: int) -> Workspace:
+    """The same workspace, walked from an open folder in it."""
+    rooted = object.__new__(Workspace)
+    rooted.root, rooted.fd, rooted.device = workspace.root, fd, workspace.device
+    return rooted
+
+
+def _lines(folder: int, name: bytes, expression: re.Pattern[bytes]) -> Iterator[tuple[int, bytes]]:
+    try:
+        fd = os.open(name, READ, dir_fd=folder)
+    except OSError:
+        return
+    with open(fd, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return
+        content = file.read(MAX_SEARCHED_BYTES + 1)
+    if content is None or len(content) > MAX_SEARCHED_BYTES or b"\0" in content:
+        return
+    find = expression.search
+    lines = content.split(b"\n")
+    if lines and not lines[-1]:
+        lines.pop()
+    for at, text in enumerate(lines, 1):
+        if find(text):
+            yield at, text
+
+
+def _entries(
+    fd: int, base: bytes, depth: int, keep: int, *, skip_git: bool
+) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Everything below an open folder, a folder before its content, in the order of names. `keep` bounds how many
+    names of one folder are held (0: no bound); what changes or vanishes meanwhile is passed over."""
+    try:
+        # Opened anew: an O_PATH descriptor cannot be listed.
+        here = os.open(b".", FOLDER, dir_fd=fd)
+    except OSError:
+        return
+    try:
+        for name in _names(here, keep):
+            if name.startswith(PART) or (skip_git and name == b".git"):
+                continue
+            try:
+                status = os.stat(name, dir_fd=here, follow_symlinks=False)
+            except OSError:
+                continue
+            path = base + b"/" + name if base else name
+            yield path, status
+            if depth > 1 and stat.S_ISDIR(status.st_mode):
+                try:
+                    below = os.open(name, STEP, dir_fd=here)
+                except OSError:
+                    continue
+                try:
+                    yield from _entries(below, path, depth - 1, keep, skip_git=skip_git)
+                finally:
+                    os.close(below)
+    finally:
+        os.close(here)
+
+
+def _names(fd: int, keep: int) -> list[bytes]:
+    names: list[bytes] = []
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            names.append(os.fsencode(entry.name))
+            if keep and len(names) > 2 * keep + 1000:
+                names.sort()
+                del names[keep:]
+    names.sort()
+    return names
+
+
+def glob_matcher(pattern: bytes) -> Callable[[bytes], object]:
+    """`*`, `?` and `[…]` stay within a name, `**` as a whole name crosses folders. Raises Refused."""
+    parts = [part for part in pattern.split(b"/") if part not in (b"", b".")]
+    text = b""
+    for index, part in enumerate(parts):
+        last = index == len(parts) - 1
+        if part == b"**":
+            text += b"(?:.*)" if last else b"(?:.*/)?"
+        else:
+            text += _name_expression(part) + (b"" if last else b"/")
+    try:
+        return re.compile(rb"(?s:" + text + rb")\Z").match
+    except (re.error, OverflowError, RecursionError):
+        raise Refused("pattern") from None
+
+
+def _name_expression(part: bytes) -> bytes:
+    out, at = b"", 0
+    while at < len(part):
+        char = part[at : at + 1]
+        at += 1
+        if char == b"*":
+            while part[at : at + 1] == b"*":
+                at += 1
+            out += b"[^/]*"
+        elif char == b"?":
+            out += b"[^/]"
+        elif char == b"[" and part.find(b"]", at + 1) > 0:
+            end = part.find(b"]", at + 1)
+            inner, at = part[at:end], end + 1
+            negated = inner[:1] in (b"!", b"^")
+            body = inner[1:] if negated else inner
+            body = body.replace(b"\\", b"\\\\").replace(b"[", b"\\[").replace(b"]", b"\\]").replace(b"^", b"\\^")
+            out += b"(?!/)[" + (b"^" if negated else b"") + body + b"]"
+        else:
+            out += re.escape(char)
+    return out
+
+
+def remove_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> list[bytes]:
+    """Fields: path. Counts entries. Links are removed, never followed."""
+    with locate(workspace, fields[0], follow=False, follow_last=False) as place:
+        if place.status is None:
+            raise Refused("absent")
+        if not place.name:
+            raise Refused("root")
+        if not stat.S_ISDIR(place.status.st_mode):
+            os.unlink(place.name, dir_fd=place.folder)
+            return [whole(1)]
+        top = _open_folder(place.folder, place.name)
+        try:
+            removed = _empty(top)
+        finally:
+            os.close(top)
+        os.rmdir(place.name, dir_fd=place.folder)
+    return [whole(removed + 1)]
+
+
+def _open_folder(parent: int, name: bytes) -> int:
+    try:
+        return os.open(name, FOLDER, dir_fd=parent)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=parent)
+        return os.open(name, FOLDER, dir_fd=parent)
+
+
+def _empty(top: int) -> int:
+    """Remove what is in a folder. Folders further down are first moved up into it, so that a chain of ten thousand
+    folders needs neither ten thousand descriptors nor a deep stack."""
+    removed = moved = 0
+    os.fchmod(top, 0o700)
+    while True:
+        names = _names(top, 0)
+        if not names:
+            return removed
+        for name in names:
+            status = os.stat(name, dir_fd=top, follow_symlinks=False)
+            if not stat.S_ISDIR(status.st_mode):
+                os.unlink(name, dir_fd=top)
+                removed += 1
+                continue
+            fd = _open_folder(top, name)
+            try:
+                os.fchmod(fd, 0o700)
+                for inner in _names(fd, 0):
+                    if stat.S_ISDIR(os.stat(inner, dir_fd=fd, follow_symlinks=False).st_mode):
+                        moved += 1
+                        os.rename(inner, PART + b"%d.%d" % (os.getpid(), moved), src_dir_fd=fd, dst_dir_fd=top)
+                    else:
+                        os.unlink(inner, dir_fd=fd)
+                        removed += 1
+            finally:
+                os.close(fd)
+            os.rmdir(name, dir_fd=top)
+            removed += 1

@@ -1,0 +1,398 @@
+"""The driver for Docker: hardened containers, each with an agent on its attach stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Callable, Collection, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TypeVar
+
+import anyio.to_thread
+
+from mcp_spaces.errors import Busy, Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError
+from mcp_spaces.sandbox import walls
+from mcp_spaces.sandbox.attached import AttachedSandbox
+from mcp_spaces.sandbox.container import INSTANCE_LABEL, RUNTIME_LABEL, Disk, Intent, differences, request
+from mcp_spaces.sandbox.delivery import COMMAND, bundle
+from mcp_spaces.sandbox.engine import Engine, NoPython
+from mcp_spaces.sandbox.pool import Pool, Profile, Warm
+from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec, Wall
+from mcp_spaces.sandbox.stream import AgentStream
+from mcp_spaces.sandbox.workspace import Attached, DiskFiles, checked_id, loop_works
+
+T = TypeVar("T")
+
+HELLO_TIMEOUT_S = 20.0
+DETACH_TIMEOUT_S = 10.0
+THREADS = 16
+POOL_PREFIX = "pool-"
+MIN_MEMORY_BYTES = 32 << 20
+MIN_PIDS = 16
+
+
+class DockerDriver:
+    """Runs in asyncio. Hold it with `async with`, or call `aclose`."""
+
+    name = "docker"
+
+    def __init__(
+        self,
+        *,
+        instance_id: str,
+        state_dir: Path,
+        image: str,
+        pool_size: int = 1,
+        docker_url: str | None = None,
+        log: logging.Logger,
+    ) -> None:
+        """`image` is what `walls` and `warm` look at; `launch` takes the spec's. `pool_size` of 0: no warm sandboxes."""
+        self.instance_id = checked_id(instance_id)
+        self._image = image
+        self._log = log
+        self._engine = Engine(docker_url, log=log)
+        self._disks = DiskFiles(state_dir / "workspaces")
+        self._loop_missing = loop_works()
+        self._threads = anyio.CapacityLimiter(THREADS)
+        # A plain volume cannot be renamed, so a warm sandbox's could not become a runtime's.
+        self._pool = Pool(size=0 if self._loop_missing else pool_size, make=self._make_warm, log=log)
+        self._held: dict[str, Sandbox] = {}
+        self._launching: set[str] = set()
+        self._without_python: set[str] = set()
+        self._tasks: set[asyncio.Task[Sandbox]] = set()
+        self._gateways: list[str] | None = None
+        self._seccomp: str | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> DockerDriver:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # Launching
+
+    async def launch(self, spec: SandboxSpec) -> Sandbox:
+        checked_id(spec.runtime_id)
+        if spec.runtime_id.startswith(POOL_PREFIX):
+            raise InvalidInput(f"A runtime id may not begin with {POOL_PREFIX!r}.", hint="Choose another.")
+        _check(spec.limits)
+        if self._closed:
+            raise RuntimeUnavailable("The driver is closed.", hint="Restart the daemon.")
+        if spec.runtime_id in self._held or spec.runtime_id in self._launching:
+            raise Conflict("This runtime is running already.", hint="Stop it first.")
+        self._launching.add(spec.runtime_id)
+        # A task of its own, so that a caller who goes away leaves a whole sandbox to be stopped and never half of one.
+        task = asyncio.ensure_future(self._launch(spec))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._launched(done, spec.runtime_id))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._discard)
+            raise
+
+    def _launched(self, task: asyncio.Task[Sandbox], runtime_id: str) -> None:
+        self._tasks.discard(task)
+        self._launching.discard(runtime_id)
+
+    def _discard(self, task: asyncio.Task[Sandbox]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            stopping = asyncio.ensure_future(task.result().stop())
+            self._tasks.add(stopping)  # type: ignore[arg-type]
+            stopping.add_done_callback(self._tasks.discard)  # type: ignore[arg-type]
+
+    async def _launch(self, spec: SandboxSpec) -> Sandbox:
+        image_id = await self._thread(lambda: self._image_id(spec.image))
+        profile = Profile(image_id, spec.limits)
+        if image_id in self._without_python:
+            return await self._launch_fallback(spec, image_id)
+        known = self._loop_missing or await self._thread(lambda: self._disks.path(spec.runtime_id).exists())
+        warm = None if known else self._pool.take(profile)
+        sandbox: Sandbox | None = None
+        if warm is not None:
+            sandbox = await self._claim(warm, spec.runtime_id)
+        if sandbox is None:
+            try:
+                sandbox = await self._launch_cold(profile, spec.runtime_id)
+            except NoPython:
+                self._without_python.add(image_id)
+                return await self._launch_fallback(spec, image_id)
+        self._hold(spec.runtime_id, sandbox)
+        self._pool.want(profile)
+        return sandbox
+
+    def _hold(self, runtime_id: str, sandbox: Sandbox) -> None:
+        self._held[runtime_id] = sandbox
+
+    async def warm(self, limits: SandboxLimits | None = None) -> None:
+        """Fill the pool for the default image before anybody asks; returns when it is filled."""
+        image_id = await self._thread(lambda: self._image_id(self._image))
+        self._pool.want(Profile(image_id, limits or SandboxLimits()))
+        await self._pool.filled()
+
+    async def _make_warm(self, profile: Profile) -> Warm:
+        pool_id = POOL_PREFIX + secrets.token_hex(6)
+        try:
+            return Warm(pool_id, await self._launch_cold(profile, pool_id))
+        except NoPython:
+            raise RuntimeUnavailable("The image has no python3.", hint="It is run without a pool.") from None
+
+    async def _claim(self, warm: Warm, runtime_id: str) -> AttachedSandbox | None:
+        """The warm sandbox becomes the runtime's. None when that failed: then nothing is left of it."""
+
+        def rename() -> None:
+            self._engine.rename(warm.sandbox.container_id, self._container_name(runtime_id))
+            self._disks.rename(warm.pool_id, runtime_id)
+
+        try:
+            await warm.sandbox.ping()
+            await self._thread(rename)
+        except (SpacesError, OSError) as error:
+            self._log.warning("a warm sandbox could not be claimed: %s", error)
+            await warm.sandbox.stop()
+            return None
+        warm.sandbox.adopt(lambda: self._free(warm.sandbox.container_id, runtime_id, keep_disk=True))
+        return warm.sandbox
+
+    async def _launch_cold(self, profile: Profile, runtime_id: str) -> AttachedSandbox:
+        """Create, attach, start, prove. Either all of it or nothing is left behind."""
+        intent, attached, made = await self._thread(lambda: self._prepare(profile, runtime_id, COMMAND))
+        container_id = ""
+        try:
+            container_id, connection = await self._thread(lambda: self._create(intent))
+            stream = await self._stream(connection)
+            sandbox = AttachedSandbox(
+                container_id=container_id,
+                stream=stream,
+                free=lambda: self._free(container_id, runtime_id, keep_disk=not runtime_id.startswith(POOL_PREFIX)),
+            )
+            try:
+                await self._thread(lambda: self._engine.start(container_id))
+                await self._prove(sandbox, stream, intent)
+            except BaseException:
+                stream.close("it was not started")
+                raise
+            return sandbox
+        except BaseException:
+            await self._thread(lambda: self._undo(container_id, runtime_id, remove_disk=made))
+            raise
+        finally:
+            if attached is not None:
+                attached.release()
+
+    def _prepare(self, profile: Profile, runtime_id: str, command: Sequence[str]) -> tuple[Intent, Attached | None, bool]:
+        attached, made = None, False
+        if self._loop_missing:
+            disk = Disk(volume=self._volume_name(runtime_id))
+        else:
+            made = self._disks.make(runtime_id, profile.limits.disk_bytes)
+            self._disks.wait_until_detached(runtime_id, timeout_s=DETACH_TIMEOUT_S)
+            attached = self._disks.attach(runtime_id)
+            disk = Disk(device=attached.device)
+        return (
+            Intent(
+                instance_id=self.instance_id,
+                runtime_id=runtime_id,
+                image_id=profile.image_id,
+                limits=profile.limits,
+                disk=disk,
+                seccomp=self._profile(),
+                command=command,
+            ),
+            attached,
+            made,
+        )
+
+    def _create(self, intent: Intent) -> tuple[str, socket.socket]:
+        container_id = self._engine.create(request(intent), name=self._container_name(intent.runtime_id))
+        try:
+            return container_id, self._engine.attach(container_id)
+        except BaseException:
+            self._engine.remove(container_id)
+            raise
+
+    async def _stream(self, connection: socket.socket) -> AgentStream:
+        loop = asyncio.get_running_loop()
+        connect = loop.create_unix_connection if connection.family == socket.AF_UNIX else loop.create_connection
+        transport, stream = await connect(lambda: AgentStream(log=self._log), sock=connection)  # type: ignore[operator]
+        # Waits in the pipe for the Python that is about to start.
+        transport.write(bundle())
+        return stream  # type: ignore[no-any-return]
+
+    async def _prove(self, sandbox: AttachedSandbox, stream: AgentStream, intent: Intent) -> None:
+        """Walls as seen from inside, and the configuration as the engine has it. Raises RuntimeUnavailable."""
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                await asyncio.shield(stream.hello)
+                facts = await sandbox.facts(walls.probed_addresses(self._gateways or ()))
+                inspected = await self._thread(lambda: self._engine.inspect(sandbox.container_id))
+        except TimeoutError:
+            raise RuntimeUnavailable(
+                "The sandbox did not start in time.", hint="Is the host overloaded? Try again."
+            ) from None
+        broken = walls.judge(facts, kernel_disk=intent.disk.device is not None) + differences(intent, inspected)
+        if broken:
+            self._log.error("a sandbox was destroyed, since walls are missing: %s", "; ".join(broken))
+            raise RuntimeUnavailable(
+                f"The sandbox was destroyed before use, since a wall is missing: {broken[0]}.",
+                hint="Run `mcp-spaces doctor`.",
+            )
+
+    async def _launch_fallback(self, spec: SandboxSpec, image_id: str) -> Sandbox:
+        raise RuntimeUnavailable("The image has no python3.", hint="Use an image that has it.")
+
+    # Freeing
+
+    def _undo(self, container_id: str, runtime_id: str, *, remove_disk: bool) -> None:
+        try:
+            if container_id:
+                self._engine.remove(container_id)
+        except SpacesError as error:
+            # Its label makes it found by the next reap.
+            self._log.warning("a container could not be removed: %s", error)
+        if remove_disk:
+            self._disks.delete(runtime_id)
+
+    async def _free(self, container_id: str, runtime_id: str, *, keep_disk: bool) -> None:
+        try:
+            await self._thread(lambda: self._undo(container_id, runtime_id, remove_disk=not keep_disk))
+        finally:
+            held = self._held.get(runtime_id)
+            if held is not None and held.container_id == container_id:
+                del self._held[runtime_id]
+
+    async def delete_workspace(self, runtime_id: str) -> None:
+        checked_id(runtime_id)
+        held = self._held.get(runtime_id)
+        if held is not None:
+            await held.stop()
+        if runtime_id in self._launching:
+            raise Busy("This runtime is being started.", hint="Try again in a moment.")
+        if self._loop_missing:
+            await self._thread(lambda: self._engine.remove_volume(self._volume_name(runtime_id)))
+        await self._thread(lambda: self._disks.delete(runtime_id))
+
+    async def reap(self, *, keep: Collection[str]) -> Sequence[str]:
+        kept = set(keep)
+        for runtime_id, sandbox in list(self._held.items()):
+            if runtime_id not in kept:
+                await sandbox.stop()
+        ours = {sandbox.container_id for sandbox in self._held.values()} | self._pool.containers
+        busy = set(self._held) | self._launching | set(self._pool.held)
+        busy_now = bool(self._launching) or self._pool.busy
+        removed = await self._thread(lambda: self._reap(kept, ours, busy, busy_now))
+        return sorted(removed)
+
+    def _reap(self, keep: set[str], ours: set[str], busy: set[str], launching: bool) -> set[str]:
+        removed = set()
+        label = f"{INSTANCE_LABEL}={self.instance_id}"
+        for container in self._engine.containers(label):
+            runtime_id = self._runtime_of(container)
+            if container["Id"] in ours or runtime_id in busy or (launching and runtime_id.startswith(POOL_PREFIX)):
+                continue
+            self._engine.remove(container["Id"])
+            removed.add(runtime_id)
+        for volume in self._engine.volumes(label):
+            runtime_id = str((volume.get("Labels") or {}).get(RUNTIME_LABEL, ""))
+            if volume["Name"] == self._volume_name(runtime_id) and runtime_id not in keep | busy:
+                self._engine.remove_volume(volume["Name"])
+                removed.add(runtime_id)
+        for runtime_id in list(self._disks.ids()):
+            if runtime_id in keep | busy or (launching and runtime_id.startswith(POOL_PREFIX)):
+                continue
+            self._disks.delete(runtime_id)
+            removed.add(runtime_id)
+        if not launching:
+            self._disks.sweep()
+        return removed
+
+    def _runtime_of(self, container: dict[str, object]) -> str:
+        prefix = "/" + self._container_name("")
+        for name in container.get("Names") or ():  # type: ignore[attr-defined]
+            if str(name).startswith(prefix):
+                return str(name)[len(prefix) :]
+        labels = container.get("Labels")
+        return str(labels.get(RUNTIME_LABEL, "")) if isinstance(labels, dict) else ""
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+        await self._pool.aclose()
+        stops = [asyncio.ensure_future(sandbox.stop()) for sandbox in list(self._held.values())]
+        if stops:
+            await asyncio.wait(stops)
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+        self._engine.close()
+
+    # Walls
+
+    async def walls(self) -> Sequence[Wall]:
+        found: list[Wall] = []
+        try:
+            host = await self._thread(self._engine.host_facts)
+            found += walls.engine_walls(host, SandboxLimits())
+        except SpacesError as error:
+            found.append(Wall("engine", False, error.message, "systemctl start docker"))
+        else:
+            found.append(await self._image_wall())
+        if self._loop_missing:
+            found.append(
+                Wall("disk", False, f"no disk limit: {self._loop_missing}", "run the daemon as root; apt install e2fsprogs")
+            )
+        else:
+            found.append(Wall("disk", True, "each workspace is a file system of its own size"))
+        return found
+
+    async def _image_wall(self) -> Wall:
+        try:
+            image_id = await self._thread(lambda: self._engine.image_id(self._image))
+        except SpacesError as error:
+            return Wall("image", False, error.message, "make image")
+        return Wall("image", True, f"{self._image} is {image_id[:19]}")
+
+    # Small parts
+
+    def _image_id(self, image: str) -> str:
+        if self._gateways is None:
+            self._gateways = self._engine.gateways()
+        try:
+            return self._engine.image_id(image)
+        except NotFound:
+            raise RuntimeUnavailable(f"The image {image} is missing.", hint="Build it with `make image`.") from None
+
+    def _profile(self) -> str:
+        if self._seccomp is None:
+            self._seccomp = (_resources() / "sandbox" / "seccomp.json").read_text("utf-8")
+        return self._seccomp
+
+    def _container_name(self, runtime_id: str) -> str:
+        return f"mcp-spaces-{self.instance_id}-{runtime_id}"
+
+    def _volume_name(self, runtime_id: str) -> str:
+        return f"mcp-spaces-{self.instance_id}-{runtime_id}"
+
+    async def _thread(self, call: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(call, limiter=self._threads)
+
+
+def _resources() -> Path:
+    """The shipped `resources` folder: beside the package in a checkout, inside it in the wheel."""
+    package = Path(str(resources.files("mcp_spaces")))
+    inside = package / "resources"
+    return inside if inside.is_dir() else package.parent / "resources"
+
+
+def _check(limits: SandboxLimits) -> None:
+    if limits.memory_bytes < MIN_MEMORY_BYTES or limits.pids < MIN_PIDS or not 0.01 <= limits.cpu_cores <= 1024:
+        raise InvalidInput(
+            f"A sandbox needs {MIN_MEMORY_BYTES >> 20} MiB of memory, {MIN_PIDS} processes and 0.01 cores.",
+            hint="Raise the limit.",
+        )
+    if limits.disk_bytes < 8 << 20:
+        raise InvalidInput("A sandbox's disk has at least 8 MiB.", hint="Raise the limit.")

@@ -1,0 +1,214 @@
+"""Docker's API as this room uses it: blocking calls, each with a deadline, and one border for its exceptions."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded, RuntimeUnavailable, SpacesError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import docker
+
+T = TypeVar("T")
+
+PING_TIMEOUT_S = 1.5
+"""A healthy engine answers in milliseconds; callers are promised an answer within two seconds."""
+CALL_TIMEOUT_S = 60
+GONE_TIMEOUT_S = 20
+RECENT_S = 5.0
+SOCKET = "unix:///var/run/docker.sock"
+NO_PYTHON = 'exec: "python3"'
+
+
+class NoPython(Exception):
+    """The image cannot run the agent: it has no python3."""
+
+
+def translated(error: Exception) -> SpacesError:
+    """What callers are told about an exception of docker, requests or a socket. The cause stays attached."""
+    import docker.errors
+    import requests.exceptions
+
+    if isinstance(error, SpacesError):
+        return error
+    if isinstance(error, docker.errors.ImageNotFound):
+        return RuntimeUnavailable("The sandbox image is missing.", hint="Build it with `make image`.")
+    if isinstance(error, docker.errors.NotFound):
+        return NotFound("The engine has no such thing (any more).", hint="Start the runtime again.")
+    if isinstance(error, docker.errors.APIError):
+        status = error.status_code
+        if status == 409:
+            return Conflict("The engine is busy with that container.", hint="Try again in a moment.")
+        if status == 507:
+            return QuotaExceeded("The engine has no space left.", hint="Free space on the host.")
+        return RuntimeUnavailable(
+            f"The engine refused ({status or 'no status'}).", hint="See the daemon's log, then `mcp-spaces doctor`."
+        )
+    if isinstance(error, (requests.exceptions.Timeout, TimeoutError)):
+        return RuntimeUnavailable("The engine does not answer in time.", hint="Run `mcp-spaces doctor`.")
+    if isinstance(error, (docker.errors.DockerException, requests.exceptions.RequestException, OSError)):
+        return RuntimeUnavailable("The engine does not answer.", hint="Is Docker running? Run `mcp-spaces doctor`.")
+    return RuntimeUnavailable("The engine answered something unexpected.", hint="See the daemon's log.")
+
+
+class Engine:
+    """Every method blocks and raises only errors of `mcp_spaces.errors` (and NoPython)."""
+
+    def __init__(self, url: str | None, *, log: logging.Logger) -> None:
+        self.url = url or SOCKET
+        self._log = log
+        self._lock = threading.Lock()
+        self._client: docker.APIClient | None = None
+        self._quick: docker.APIClient | None = None
+        self._answered_at = 0.0
+
+    @contextmanager
+    def _border(self) -> Iterator[None]:
+        try:
+            yield
+        except (SpacesError, NoPython):
+            raise
+        except Exception as error:
+            self._answered_at = 0.0
+            told = translated(error)
+            self._log.info("engine: %s: %s", type(error).__name__, str(error)[:500])
+            raise told from error
+        self._answered_at = time.monotonic()
+
+    def border(self) -> AbstractContextManager[None]:
+        return self._border()
+
+    def client(self) -> docker.APIClient:
+        """Raises RuntimeUnavailable in under two seconds when the engine is down or hangs."""
+        import docker
+
+        with self._lock, self._border():
+            if self._client is None or self._quick is None:
+                quick = docker.APIClient(base_url=self.url, version="auto", timeout=PING_TIMEOUT_S)
+                self._client = docker.APIClient(base_url=self.url, version=quick._version, timeout=CALL_TIMEOUT_S)
+                self._quick = quick
+            elif time.monotonic() - self._answered_at > RECENT_S:
+                self._quick.ping()
+            return self._client
+
+    def close(self) -> None:
+        with self._lock:
+            for client in (self._client, self._quick):
+                if client is not None:
+                    client.close()
+            self._client = self._quick = None
+
+    def _call(self, call: Callable[[docker.APIClient], T]) -> T:
+        client = self.client()
+        with self._border():
+            return call(client)
+
+    def image_id(self, image: str) -> str:
+        """Which image the name means now; the id pins it. Never pulls."""
+        return str(self._call(lambda client: client.inspect_image(image))["Id"])
+
+    def host_facts(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._call(lambda client: client.info())
+        return found
+
+    def gateways(self) -> list[str]:
+        """Addresses of the host on the engine's default network."""
+        network = self._call(lambda client: client.inspect_network("bridge"))
+        return [part["Gateway"] for part in network.get("IPAM", {}).get("Config") or () if part.get("Gateway")]
+
+    def create(self, body: Mapping[str, Any], *, name: str) -> str:
+        return str(self._call(lambda client: client.create_container_from_config(dict(body), name))["Id"])
+
+    def attach(self, container_id: str) -> socket.socket:
+        """The container's three streams as one socket, before it starts."""
+        client = self.client()
+        with self._border():
+            wrapped = client.attach_socket(container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+            connection: socket.socket = getattr(wrapped, "_sock", wrapped)
+            # The original belongs to the HTTP client, which closes it when it likes.
+            own = connection.dup()
+        own.setblocking(False)
+        return own
+
+    def start(self, container_id: str) -> None:
+        """Raises NoPython when the image has no such program."""
+        import docker.errors
+
+        client = self.client()
+        with self._border():
+            try:
+                client.start(container_id)
+            except docker.errors.APIError as error:
+                if NO_PYTHON in str(error):
+                    raise NoPython from error
+                raise
+
+    def inspect(self, container_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._call(lambda client: client.inspect_container(container_id))
+        return found
+
+    def rename(self, container_id: str, name: str) -> None:
+        self._call(lambda client: client.rename(container_id, name))
+
+    def containers(self, label: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call(lambda client: client.containers(all=True, filters={"label": label}))
+        return found
+
+    def remove(self, container_id: str) -> None:
+        """Until it is gone, its anonymous volume with it. Idempotent."""
+        import docker.errors
+
+        client = self.client()
+        until = time.monotonic() + GONE_TIMEOUT_S
+        with self._border():
+            while True:
+                try:
+                    client.remove_container(container_id, force=True, v=True)
+                except docker.errors.NotFound:
+                    return
+                except docker.errors.APIError as error:
+                    # 409: it is being removed already, by its own AutoRemove.
+                    if time.monotonic() > until or error.status_code not in (409, 500):
+                        raise
+                    time.sleep(0.02)
+                # Asked again until it is not found: a removal under way is not a removal.
+
+    def volumes(self, label: str) -> list[dict[str, Any]]:
+        return list(self._call(lambda client: client.volumes(filters={"label": label})).get("Volumes") or ())
+
+    def remove_volume(self, name: str) -> None:
+        import docker.errors
+
+        client = self.client()
+        with self._border():
+            try:
+                client.remove_volume(name)
+            except docker.errors.NotFound:
+                return
+
+    def create_exec(self, container_id: str, argv: Sequence[str], **options: Any) -> str:
+        return str(self._call(lambda client: client.exec_create(container_id, list(argv), **options))["Id"])
+
+    def start_exec(self, exec_id: str, *, tty: bool) -> socket.socket:
+        client = self.client()
+        with self._border():
+            wrapped = client.exec_start(exec_id, socket=True, tty=tty)
+            connection: socket.socket = getattr(wrapped, "_sock", wrapped)
+            own = connection.dup()
+        own.setblocking(False)
+        return own
+
+    def inspect_exec(self, exec_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._call(lambda client: client.exec_inspect(exec_id))
+        return found
+
+    def resize_exec(self, exec_id: str, *, rows: int, columns: int) -> None:
+        self._call(lambda client: client.exec_resize(exec_id, height=rows, width=columns))
