@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import resources as package_files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,6 +16,7 @@ from pydantic import ValidationError
 import mcp_spaces
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.errors import SpacesError
+from mcp_spaces.resources import resource
 from mcp_spaces.server.authentication import Guard
 from mcp_spaces.server.notifications import Notifications
 from mcp_spaces.server.resources import Resources, refused
@@ -113,7 +112,4 @@ async def contain_errors(ctx: ServerRequestContext[Any, Any], call_next: CallNex
 
 def instructions() -> str:
     """What clients put into the model's system prompt: at most 1,500 characters, key facts first."""
-    in_wheel = package_files.files(mcp_spaces) / "resources" / "context" / "instructions.md"
-    if in_wheel.is_file():
-        return in_wheel.read_text("utf-8")
-    return (Path(__file__).parents[2] / "resources" / "context" / "instructions.md").read_text("utf-8")
+    return resource("context/instructions.md").read_text("utf-8")

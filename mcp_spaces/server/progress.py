@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from mcp_spaces.core.context import no_progress
 from mcp_spaces.server.text import as_prose
 
 if TYPE_CHECKING:
@@ -39,11 +38,11 @@ class Reporter:
 
 @asynccontextmanager
 async def reporting(context: ServerRequestContext[Any, Any], *, every_s: float) -> AsyncIterator[Progress]:
-    """The progress callback of one call. Clients that sent no token hear nothing, and cost nothing."""
-    if not context.meta or context.meta.get("progress_token") is None:
-        yield no_progress
-        return
+    """The progress callback of one call. Where no client waits for it, nothing is sent and nothing beats."""
     reporter = Reporter(context)
+    if not context.meta or context.meta.get("progress_token") is None:
+        yield reporter
+        return
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(reporter.beat, every_s)
         yield reporter

@@ -125,7 +125,7 @@ class Resources:
         who = visitor()
         with who.lane.call():
             outcome = await self._app.pipeline.call(who.caller, operation_id, arguments)
-        answer: dict[str, Any] = outcome.output.model_dump(mode="json")
+        answer: dict[str, Any] = outcome.output.model_dump(mode="json", exclude_none=True)
         return answer
 
 

@@ -70,7 +70,7 @@ def described(error: SpacesError) -> dict[str, Any]:
 
 def rendered(output: BaseModel, *, characters_max: int) -> tuple[dict[str, Any], str]:
     """The output as a JSON object, and the same as text; cut where it is above the limit."""
-    structured: dict[str, Any] = output.model_dump(mode="json")
+    structured: dict[str, Any] = output.model_dump(mode="json", exclude_none=True)
     text = as_json(structured)
     if not text.isascii():
         structured, text = _without_lone_surrogates(structured, text)

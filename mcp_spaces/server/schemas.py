@@ -1,84 +1,63 @@
-"""Input schemas as small as they can be: models pay for each byte of `tools/list`, on every turn.
+"""Input schemas as tools show them: the catalogue's compact ones, with short limits and defaults also in words.
 
-No titles, no references, no `anyOf` with null, no `additionalProperties` (the pipeline refuses unknown arguments with a
-sentence). Some clients strip limits and defaults, so short ones are repeated in the description.
+Some clients strip limits and defaults before the model sees them. `additionalProperties` is left out: models pay for
+each byte of `tools/list` on every turn, and the pipeline refuses an unknown argument with a sentence anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from mcp_spaces.core.json_schema import input_schema
+from mcp_spaces.core.operation import AnyOperation
 
-DROPPED = frozenset({"title", "discriminator", "additionalProperties", "$defs", "examples"})
-UNBOUNDED = 1 << 53
-"""Limits from here on are there for the machine, not for the reader."""
-
-
-def input_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of a tool's arguments: an object at the root, without `anyOf`, `oneOf` or `allOf` there."""
-    whole = model.model_json_schema(by_alias=True, mode="validation")
-    schema: dict[str, Any] = _compact(whole, whole.get("$defs", {}), ())
-    schema.pop("description", None)  # the model's docstring: the tool has its summary
-    return {"type": "object", "properties": {}} | schema
+LARGEST_SAID = 100_000
+DEFAULT_CHARACTERS_MAX = 20
 
 
-def _compact(node: Any, definitions: Mapping[str, Any], inside: tuple[str, ...]) -> Any:
+def tool_schema(operation: AnyOperation) -> dict[str, Any]:
+    """An object at the root, without references, titles, or `anyOf` with null."""
+    schema: dict[str, Any] = _in_words(input_schema(operation))
+    return schema
+
+
+def _in_words(node: Any) -> Any:
     if isinstance(node, list):
-        return [_compact(one, definitions, inside) for one in node]
+        return [_in_words(one) for one in node]
     if not isinstance(node, dict):
         return node
-    if "$ref" in node:
-        name = str(node["$ref"]).rpartition("/")[2]
-        if name in inside:
-            return {"type": "object"}  # recursive: the depth that a client can show ends here
-        rest = {key: value for key, value in node.items() if key != "$ref"}
-        definition = {key: value for key, value in definitions[name].items() if key != "description"}
-        return _compact({**definition, **rest}, definitions, (*inside, name))
-    node = _without_null(node)
-    compact: dict[str, Any] = {}
+    described: dict[str, Any] = {}
     for key, value in node.items():
-        if key in DROPPED and not (key == "additionalProperties" and isinstance(value, dict)):
-            continue
         if key == "properties":
             # Names of arguments are not keywords, whatever they are called.
-            compact[key] = {name: _compact(one, definitions, inside) for name, one in value.items()}
-        elif key in ("default", "const", "enum"):
-            compact[key] = value
-        else:
-            compact[key] = _compact(value, definitions, inside)
-    return _described(compact)
+            described[key] = {name: _in_words(one) for name, one in value.items()}
+        elif key in ("default", "const", "enum", "example"):
+            described[key] = value
+        elif key != "additionalProperties" or value is not False:
+            described[key] = _in_words(value)
+    notes = [*_range(described), *_default(described)]
+    if notes:
+        said = described.get("description", "").rstrip(".")
+        described["description"] = f"{said} ({', '.join(notes)})".strip()
+    return described
 
 
-def _without_null(node: dict[str, Any]) -> dict[str, Any]:
-    """`X | None` with the default None is simply an optional X."""
-    choices = node.get("anyOf")
-    if not isinstance(choices, list) or {"type": "null"} not in choices:
-        return node
-    rest = [choice for choice in choices if choice != {"type": "null"}]
-    others = {key: value for key, value in node.items() if key != "anyOf" and not (key == "default" and value is None)}
-    return {**rest[0], **others} if len(rest) == 1 else {"anyOf": rest, **others}
-
-
-def _described(schema: dict[str, Any]) -> dict[str, Any]:
-    low, high = _limit(schema.get("minimum")), _limit(schema.get("maximum"))
-    notes = []
+def _range(schema: dict[str, Any]) -> list[str]:
+    low, high = _short(schema.get("minimum")), _short(schema.get("maximum"))
     if low and high:
-        notes.append(f"{low}–{high}")
-    elif high:
-        notes.append(f"≤ {high}")
-    default = schema.get("default")
-    if default not in (None, "", [], {}) and len(str(default)) <= 20:
-        notes.append(f"default {str(default).lower() if isinstance(default, bool) else default}")
-    for unread in ("minimum", "maximum"):
-        if isinstance(schema.get(unread), int | float) and schema[unread] >= UNBOUNDED:
-            del schema[unread]
-    if not notes:
-        return schema
-    said = schema.get("description", "").rstrip(".")
-    return {**schema, "description": f"{said} ({', '.join(notes)})".strip()}
+        return [f"{low}–{high}"]
+    return [f"≤ {high}"] if high else []
 
 
-def _limit(value: object) -> str:
-    return f"{value:g}" if isinstance(value, int | float) and abs(value) < min(UNBOUNDED, 1e5) else ""
+def _short(limit: object) -> str:
+    return f"{limit:g}" if isinstance(limit, int | float) and abs(limit) <= LARGEST_SAID else ""
+
+
+def _default(schema: dict[str, Any]) -> list[str]:
+    match schema.get("default"):
+        case bool() as yes:
+            return [f"default {str(yes).lower()}"]
+        case int() | float() | str() as value if value != "" and len(str(value)) <= DEFAULT_CHARACTERS_MAX:
+            return [f"default {value}"]
+        case _:
+            return []

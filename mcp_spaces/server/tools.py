@@ -12,7 +12,7 @@ from mcp_spaces.errors import InvalidInput, SpacesError
 from mcp_spaces.server.authentication import visitor
 from mcp_spaces.server.progress import reporting
 from mcp_spaces.server.results import IDEMPOTENCY_KEY, failure, success
-from mcp_spaces.server.schemas import input_schema
+from mcp_spaces.server.schemas import tool_schema
 
 if TYPE_CHECKING:
     from mcp.server import ServerRequestContext
@@ -69,7 +69,7 @@ class Tools:
             self._tools[operation.id] = types.Tool(
                 name=operation.tool,
                 description=operation.summary,
-                input_schema=input_schema(operation.input),
+                input_schema=tool_schema(operation),
                 annotations=types.ToolAnnotations(
                     read_only_hint=hints.read_only,
                     destructive_hint=hints.destructive,
