@@ -58,3 +58,6 @@ class ActiveCalls:
         for call in found:
             call.cancel(reason)
         return len(found)
+
+    def any_in(self, space_id: str) -> bool:
+        return any(call.run.space_id == space_id for call in self._by_run.values())

@@ -58,6 +58,4 @@ class Idempotency:
     @staticmethod
     def release(tx: Transaction, principal_id: str, key: str) -> None:
         """The call did nothing, so it may be made again."""
-        tx.execute(
-            "DELETE FROM idempotency WHERE principal_id = ? AND key = ? AND output IS NULL", (principal_id, key)
-        )
+        tx.execute("DELETE FROM idempotency WHERE principal_id = ? AND key = ? AND output IS NULL", (principal_id, key))

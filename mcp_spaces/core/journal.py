@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.state.chain import Link
@@ -53,9 +52,11 @@ class Journal:
         self._database = database
         self._clock = clock
 
-    async def open(self, operation_id: str, *, principal_id: str, parent_id: str | None, arguments: object) -> Run:
+    async def open(
+        self, operation_id: str, *, principal_id: str, parent_id: str | None, space_id: str | None, arguments: object
+    ) -> Run:
         """The intent, on the disk. Raises DiskFull or Busy, and then nothing may be done."""
-        run = Run(new_id("run"), operation_id, principal_id, parent_id, self._clock.now())
+        run = Run(new_id("run"), operation_id, principal_id, parent_id, self._clock.now(), space_id)
         stored_input = encode(shorten(arguments))
         intent = encode(
             {
@@ -68,9 +69,18 @@ class Journal:
 
         def change(tx: Transaction) -> None:
             tx.execute(
-                "INSERT INTO runs (id, parent_id, operation, principal_id, state, started_at, input)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (run.id, parent_id, operation_id, principal_id, RunState.RUNNING, run.started_at, stored_input),
+                "INSERT INTO runs (id, parent_id, operation, principal_id, space_id, state, started_at, input)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    run.id,
+                    parent_id,
+                    operation_id,
+                    principal_id,
+                    space_id,
+                    RunState.RUNNING,
+                    run.started_at,
+                    stored_input,
+                ),
             )
             tx.append_audit(at=run.started_at, kind="intent", run_id=run.id, body=intent)
 
@@ -78,15 +88,15 @@ class Journal:
         return run
 
     async def close(
-        self, run: Run, state: RunState, *, outcome: object, arguments: object = None, error_code: str | None = None
+        self,
+        run: Run,
+        state: RunState,
+        *,
+        outcome: object,
+        error_code: str | None = None,
+        also: Callable[[Transaction], None] | None = None,
     ) -> Link:
-        """The outcome, on the disk. `arguments`, if given, replaces the stored input (redacted, canonical)."""
-        return await self._database.write(self.closing(run, state, outcome, arguments, error_code))
-
-    def closing(
-        self, run: Run, state: RunState, outcome: object, arguments: object, error_code: str | None
-    ) -> Any:
-        """`close` as a change, for whoever has something to commit with it."""
+        """The outcome, on the disk, together with what `also` changes. Returns the chain's head with it."""
         ended_at = self._clock.now()
         stored_outcome = encode(shorten(outcome))
         decision = None if run.decision is None else encode(run.decision)
@@ -102,31 +112,16 @@ class Journal:
         )
 
         def change(tx: Transaction) -> Link:
+            if also is not None:
+                also(tx)
             tx.execute(
                 "UPDATE runs SET state = ?, ended_at = ?, outcome = ?, error_code = ?, decision = ?, space_id = ?,"
-                " runtime_id = ?, input = coalesce(?, input) WHERE id = ?",
-                (
-                    state,
-                    ended_at,
-                    stored_outcome,
-                    error_code,
-                    decision,
-                    run.space_id,
-                    run.runtime_id,
-                    None if arguments is None else encode(shorten(arguments)),
-                    run.id,
-                ),
+                " runtime_id = ? WHERE id = ?",
+                (state, ended_at, stored_outcome, error_code, decision, run.space_id, run.runtime_id, run.id),
             )
             return tx.append_audit(at=ended_at, kind="outcome", run_id=run.id, body=body)
 
-        return change
-
-    async def locate(self, run: Run) -> None:
-        """Say where an open run takes place, so that a space's list shows it while it runs."""
-        place = (run.space_id, run.runtime_id, run.id)
-        await self._database.write(
-            lambda tx: tx.execute("UPDATE runs SET space_id = ?, runtime_id = ? WHERE id = ?", place)
-        )
+        return await self._database.write(change)
 
     async def emit(self, run_id: str, event_type: str, body: Mapping[str, object]) -> int:
         """One more event of a run; returns its cursor."""

@@ -32,12 +32,14 @@ def no_facts(_: Any) -> Facts:
     return NoFacts()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Operation(Generic[I, O]):
     """`id` is `noun.verb`: the tool `noun_verb`, the command `mcp-spaces noun verb`, the anchor in the reference.
 
     `listed` operations are tools of their own in `tools/list`; the others are called through `operation_call`, so
-    that the list stays small. `facts` are what policy may look at. `example` is a valid input, checked by a test.
+    that the list stays small. `on_stopped_runtime`: works on a runtime that is not active.
+    `shows_keys`: the answer holds a fresh key, which redaction lets through to the caller, but not into the record.
+    `facts` are what policy may look at. `example` is a valid input, checked by a test.
     """
 
     id: str
@@ -51,6 +53,8 @@ class Operation(Generic[I, O]):
     listed: bool = True
     idempotent: bool = False
     needs_running_space: bool = False
+    on_stopped_runtime: bool = False
+    shows_keys: bool = False
     example: Mapping[str, object] = field(default_factory=dict)
 
     @property

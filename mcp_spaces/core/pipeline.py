@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -15,7 +15,7 @@ import anyio
 from pydantic import BaseModel, ValidationError
 
 from mcp_spaces.core.active import ActiveCall, ActiveCalls
-from mcp_spaces.core.approvals import ApprovalState, Approvals, fingerprint
+from mcp_spaces.core.approvals import Approvals, ApprovalState, fingerprint
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.context import Context, Progress, Services, no_progress
 from mcp_spaces.core.idempotency import MAXIMUM_KEY_LENGTH, Idempotency
@@ -23,8 +23,8 @@ from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.core.invalid_input import explain_validation
 from mcp_spaces.core.journal import Journal, Run, RunState
 from mcp_spaces.core.operation import AnyOperation, Audience
-from mcp_spaces.core.place import Places, RuntimePlace, SpacePlace
-from mcp_spaces.core.policy import Allow, Ask, Deny, Policy, decide
+from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlace
+from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy, decide
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import Scope, narrow
 from mcp_spaces.errors import (
@@ -40,7 +40,6 @@ from mcp_spaces.errors import (
     TimedOut,
     WrongState,
 )
-from mcp_spaces.state.chain import Link
 from mcp_spaces.state.database import Database, Transaction
 
 log = logging.getLogger(__name__)
@@ -58,17 +57,31 @@ class Outcome:
     receipt: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A call after its first five steps."""
+@dataclass(slots=True, kw_only=True)
+class _Call:
+    """One call on its way through the steps; each fills in what it found."""
 
+    caller: Caller
     operation: AnyOperation
-    input: BaseModel
-    canonical: str
+    run: Run
+    redactor: Redactor
+    progress: Progress
+    key: str | None
+    key_is_ours: bool = False
+    input: Any = None
+    space: SpacePlace | None = None
+    runtime: RuntimePlace | None = None
     scope: Scope
     policy: Policy
-    space: SpacePlace | None
-    runtime: RuntimePlace | None
+
+    def fingerprint(self, *, policy_version: str) -> str:
+        return fingerprint(
+            self.operation.id,
+            self.input.model_dump_json(),
+            principal_id=self.caller.principal_id,
+            space_id=self.run.space_id,
+            policy_version=policy_version,
+        )
 
 
 class Pipeline:
@@ -80,6 +93,8 @@ class Pipeline:
         places: Places,
         services: Services,
         clock: Clock,
+        journal: Journal,
+        approvals: Approvals,
     ) -> None:
         self.operations: Mapping[str, AnyOperation] = {operation.id: operation for operation in operations}
         self.active = ActiveCalls()
@@ -87,8 +102,8 @@ class Pipeline:
         self._places = places
         self._services = services
         self._clock = clock
-        self._journal = Journal(database, clock)
-        self._approvals = Approvals(database, clock)
+        self._journal = journal
+        self._approvals = approvals
         self._idempotency = Idempotency(database, clock)
 
     async def call(
@@ -106,45 +121,39 @@ class Pipeline:
 
         Raises only SpacesError (and the cancellation of the surrounding task, after the record is closed).
         """
-        redactor = Redactor()
         operation = self._known(caller, operation_id)
-        run = await self._journal.open(
-            operation.id, principal_id=caller.principal_id, parent_id=parent_id, arguments=redactor.value(arguments)
-        )
-        key = None if idempotency_key is None else _IdempotencyKey(caller.principal_id, idempotency_key)
+        call = await self._record(caller, operation, arguments, parent_id, idempotency_key, progress)  # 1
         try:
-            with self.active.entered(run, caller) as call:
-                ready = await self._prepare(caller, operation, arguments, run=run, scope=scope)
-                if key is not None:
-                    stored = await self._reserve(key, ready, run, caller)
-                    if stored is not None:
-                        output = operation.output.model_validate_json(stored)
-                        link = await self._close(run, RunState.SUCCEEDED, outcome={"answered_before": True})
-                        return Outcome(run.id, output, link.receipt)
-                await self._approve(caller, ready, run, redactor)
-                context = self._context(caller, ready, run, redactor, progress)
-                output = await self._handle(ready, context, call)
-        except SpacesError as error:
-            error.message, error.hint = redactor.text(error.message), redactor.text(error.hint)
-            await self._close_failed(run, error, key)
-            raise
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._close_failed(run, Cancelled("The call was cancelled.", hint=""), key)
-            raise
-        except Exception as error:
-            internal = _internal(error)
-            await self._close_failed(run, internal, key)
-            raise internal from None
-        clean = _redacted(output, redactor)
-        keeping = None if key is None else _keep(key, clean)
-        with anyio.CancelScope(shield=True):
-            link = await self._close(run, RunState.SUCCEEDED, outcome=_plain(clean), also=keeping)
-        return Outcome(run.id, clean, link.receipt)
+            with self.active.entered(call.run, caller) as active:
+                call.input = self.parse(operation, arguments)  # 2
+                self._resolve(call)  # 3
+                self._narrow(call, scope)  # 4
+                decision = self._decide(call)  # 5
+                output = await self._answered_before(call)
+                if output is None:
+                    await self._approve(call, decision)  # 6
+                    output = await self._handle(call, active)  # 7
+        except (Exception, anyio.get_cancelled_exc_class()) as error:
+            failure = _as_ours(error)
+            await self._close_failed(call, failure)
+            if isinstance(error, SpacesError) or not isinstance(error, Exception):
+                raise
+            raise failure from None
+        clean = _redacted(output, call.redactor)  # 8
+        receipt = await self._close(call, clean)  # 9
+        return Outcome(call.run.id, output if operation.shows_keys else clean, receipt)
 
     def permitted(self, caller: Caller) -> tuple[AnyOperation, ...]:
         """The operations that this caller may call somewhere, in catalogue order."""
         return tuple(operation for operation in self.operations.values() if _may(caller, operation))
+
+    @staticmethod
+    def parse(operation: AnyOperation, arguments: Mapping[str, object]) -> Any:
+        """Step 2: the operation's input. Raises InvalidInput."""
+        try:
+            return operation.input.model_validate(arguments)
+        except ValidationError as error:
+            raise explain_validation(operation, error) from None
 
     def _known(self, caller: Caller, operation_id: str) -> AnyOperation:
         operation = self.operations.get(operation_id)
@@ -153,168 +162,204 @@ class Pipeline:
             raise NotFound(f"No operation {operation_id[:64]!r}.", hint="See context_get for what can be called.")
         return operation
 
-    async def _prepare(
-        self, caller: Caller, operation: AnyOperation, arguments: Mapping[str, object], *, run: Run, scope: Scope | None
-    ) -> _Ready:
-        """Steps 2 to 5: parse, resolve, narrow, decide. Raises InvalidInput, NotFound, WrongState or Denied."""
-        parsed = _parse(operation, arguments)
-        space = self._places.space(caller, parsed.space) if operation.in_space else None
-        runtime = None
-        if space is not None:
-            run.space_id = space.id
-            if operation.in_runtime:
-                runtime = self._places.runtime(space, parsed.runtime, operation_id=operation.id)
-                run.runtime_id = runtime.id
-        levels = [caller.scope, space and space.ceiling, runtime and runtime.ceiling, scope]
-        effective = caller.scope
-        for level in levels[1:]:
-            effective = effective if level is None else narrow(effective, level)
-        if not effective.permits_operation(operation.id):
+    async def _record(
+        self,
+        caller: Caller,
+        operation: AnyOperation,
+        arguments: Mapping[str, object],
+        parent_id: str | None,
+        idempotency_key: str | None,
+        progress: Progress,
+    ) -> _Call:
+        """Step 1: committed before anything happens, so that refusals and crashes leave evidence."""
+        if idempotency_key is not None and not (
+            0 < len(idempotency_key) <= MAXIMUM_KEY_LENGTH and idempotency_key.isprintable()
+        ):
+            raise InvalidInput(
+                "The idempotency key has to be printable text.", hint=f"Use at most {MAXIMUM_KEY_LENGTH} characters."
+            )
+        redactor = Redactor()
+        run = await self._journal.open(
+            operation.id,
+            principal_id=caller.principal_id,
+            parent_id=parent_id,
+            space_id=self._space_named(caller, operation, arguments),
+            arguments=redactor.value(arguments),
+        )
+        return _Call(
+            caller=caller,
+            operation=operation,
+            run=run,
+            redactor=redactor,
+            progress=progress,
+            key=idempotency_key,
+            scope=caller.scope,
+            policy=caller.policy,
+        )
+
+    def _space_named(self, caller: Caller, operation: AnyOperation, arguments: Mapping[str, object]) -> str | None:
+        """So that a space's list shows a call while it runs. Whether the call may name it is step 3's question."""
+        if not operation.in_space:
+            return None
+        try:
+            return self._places.space(caller, str(arguments.get("space", DEFAULT_SPACE))).id
+        except SpacesError:
+            return None
+
+    def _resolve(self, call: _Call) -> None:
+        """Step 3. Raises NotFound (absent and invisible alike) or Ambiguous."""
+        if not call.operation.in_space:
+            return
+        call.space = self._places.space(call.caller, call.input.space)
+        call.policy = call.space.policy
+        call.run.space_id = call.space.id
+        if call.operation.in_runtime:
+            call.runtime = self._places.runtime(call.space, call.input.runtime, operation_id=call.operation.id)
+            call.run.runtime_id = call.runtime.id
+
+    def _narrow(self, call: _Call, further: Scope | None) -> None:
+        """Step 4: caller ∩ space ∩ runtime ∩ call. Raises Denied or WrongState."""
+        for level in (call.space, call.runtime):
+            if level is not None:
+                call.scope = narrow(call.scope, level.ceiling)
+        if further is not None:
+            call.scope = narrow(call.scope, further)
+        if not call.scope.permits_operation(call.operation.id):
             raise Denied(
-                f"{operation.id} is outside the scope here.",
+                f"{call.operation.id} is outside the scope here.",
                 hint="context_get lists what can be called; a person can widen the space's ceiling.",
                 rule="scope.operations",
             )
-        if space is not None and operation.needs_running_space and not space.running:
-            raise WrongState(f"Space {space.name} is stopped.", hint=f"Start it: space_up space={space.id}")
-        policy = space.policy if space is not None else caller.policy
-        return _Ready(operation, parsed, parsed.model_dump_json(), effective, policy, space, runtime)
+        if call.space is not None and call.operation.needs_running_space and not call.space.running:
+            raise WrongState(f"Space {call.space.name} is stopped.", hint=f"Start it: space_up space={call.space.id}")
 
-    async def _reserve(self, key: _IdempotencyKey, ready: _Ready, run: Run, caller: Caller) -> str | None:
+    def _decide(self, call: _Call) -> Decision:
+        """Step 5: a pure function over policy, effect and facts; stored with the run. Raises Denied."""
+        facts = call.operation.facts(call.input)
+        decision = decide(call.policy, operation_id=call.operation.id, effect=call.operation.effect, facts=facts)
+        call.run.decision = {
+            "verdict": type(decision).__name__.lower(),
+            "rule": decision.rule,
+            "reason": decision.reason,
+            "policy": call.policy.version,
+        }
+        if isinstance(decision, Deny):
+            raise Denied(decision.reason, hint=decision.suggestion, rule=decision.rule)
+        return decision
+
+    async def _answered_before(self, call: _Call) -> BaseModel | None:
+        """The answer of an earlier call with the same idempotency key. Raises Conflict or Busy."""
+        if call.key is None:
+            return None
         stored = await self._idempotency.reserve(
-            key.principal_id, key.key, fingerprint=_fingerprint(caller, ready, policy_version=""), run_id=run.id
+            call.caller.principal_id, call.key, fingerprint=call.fingerprint(policy_version=""), run_id=call.run.id
         )
-        key.reserved = stored is None
-        return stored
+        call.key_is_ours = stored is None
+        return None if stored is None else call.operation.output.model_validate_json(stored)
 
-    async def _approve(self, caller: Caller, ready: _Ready, run: Run, redactor: Redactor) -> None:
-        """Steps 5 and 6: policy's verdict, and a person's where policy asks for one."""
-        facts = ready.operation.facts(ready.input)
-        verdict = decide(ready.policy, operation_id=ready.operation.id, effect=ready.operation.effect, facts=facts)
-        run.decision = {"verdict": type(verdict).__name__.lower(), "rule": verdict.rule, "reason": verdict.reason}
-        match verdict:
+    async def _approve(self, call: _Call, decision: Decision) -> None:
+        """Step 6: use up a person's yes, or ask for one. Raises ApprovalNeeded, Denied or QuotaExceeded."""
+        match decision:
             case Allow():
                 return
-            case Deny():
-                raise Denied(verdict.reason, hint=verdict.suggestion, rule=verdict.rule)
             case Ask():
                 settled = await self._approvals.settle(
                     self._approvals.request(
-                        fingerprint=_fingerprint(caller, ready, policy_version=ready.policy.version),
-                        operation=ready.operation.id,
-                        principal_id=caller.principal_id,
-                        principal_name=caller.name,
-                        space_id=ready.space and ready.space.id,
-                        space_name=ready.space and ready.space.name,
-                        run_id=run.id,
-                        reason=verdict.reason,
-                        rule=verdict.rule,
-                        input_json=redactor.text(ready.canonical),
+                        fingerprint=call.fingerprint(policy_version=call.policy.version),
+                        operation=call.operation.id,
+                        principal_id=call.caller.principal_id,
+                        principal_name=call.caller.name,
+                        space_id=call.run.space_id,
+                        space_name=None if call.space is None else call.space.name,
+                        run_id=call.run.id,
+                        reason=decision.reason,
+                        rule=decision.rule,
+                        input_json=call.redactor.text(call.input.model_dump_json()),
                     )
                 )
-                run.decision = {**run.decision, "approval": settled.id, "answer": settled.state}
-                if settled.state is ApprovalState.CONSUMED:
-                    return
-                if settled.state is ApprovalState.DENIED:
-                    raise Denied(
-                        "A person said no to this call.", hint="Choose another way, or ask them.", rule=verdict.rule
-                    )
-                raise ApprovalNeeded(
-                    verdict.reason,
-                    hint=f"A person has to run `mcp-spaces approve {settled.id}`; then repeat this call unchanged.",
-                    approval_id=settled.id,
-                    rule=verdict.rule,
-                )
+            case Deny():
+                raise AssertionError("denied in step 5")
             case unreachable:
                 assert_never(unreachable)
+        call.run.decision = {**(call.run.decision or {}), "approval": settled.id, "answer": settled.state}
+        if settled.state is ApprovalState.DENIED:
+            raise Denied("A person said no to this call.", hint="Choose another way, or ask them.", rule=decision.rule)
+        if settled.state is not ApprovalState.CONSUMED:
+            raise ApprovalNeeded(
+                decision.reason,
+                hint=f"A person has to run `mcp-spaces approve {settled.id}`; then repeat this call unchanged.",
+                approval_id=settled.id,
+                rule=decision.rule,
+            )
 
-    def _context(
-        self, caller: Caller, ready: _Ready, run: Run, redactor: Redactor, progress: Progress
-    ) -> Context:
-        return Context(
-            caller=caller,
-            run_id=run.id,
-            scope=ready.scope,
-            policy=ready.policy,
+    async def _handle(self, call: _Call, active: ActiveCall) -> BaseModel:
+        """Step 7, within the scope's seconds and the key's life. Raises TimedOut or Cancelled besides the handler's."""
+        context = Context(
+            caller=call.caller,
+            run_id=call.run.id,
+            scope=call.scope,
+            policy=call.policy,
             services=self._services,
             pipeline=self,
             clock=self._clock,
-            redactor=redactor,
-            progress=progress,
-            place=ready.space,
-            runtime_place=ready.runtime,
+            redactor=call.redactor,
+            progress=call.progress,
+            place=call.space,
+            runtime_place=call.runtime,
         )
-
-    async def _handle(self, ready: _Ready, context: Context, call: ActiveCall) -> BaseModel:
-        """Step 7, within the scope's seconds and the key's life. Raises TimedOut or Cancelled besides the handler's."""
-        seconds = ready.scope.limits.call_seconds
-        if context.caller.expires_at is not None:
-            seconds = min(seconds, context.caller.expires_at - self._clock.now())
-        with call.cancel_scope, anyio.move_on_after(seconds) as deadline:
-            output: BaseModel = await ready.operation.handler(context, ready.input)
+        seconds = call.scope.limits.call_seconds
+        if call.caller.expires_at is not None:
+            seconds = min(seconds, call.caller.expires_at - self._clock.now())
+        with active.cancel_scope, anyio.move_on_after(seconds) as deadline:
+            output: BaseModel = await call.operation.handler(context, call.input)
             return output
-        if call.cancelled_because:
-            raise Cancelled(f"The call was cancelled: {call.cancelled_because}.", hint="Nothing more will happen.")
+        if active.cancelled_because:
+            raise Cancelled(f"The call was cancelled: {active.cancelled_because}.", hint="Nothing more will happen.")
         if deadline.cancelled_caught:
             raise TimedOut(
-                f"{ready.operation.id} took longer than the {seconds:g} s that the scope allows.",
+                f"{call.operation.id} took longer than the {seconds:g} s that the scope allows.",
                 hint="Use a background job, or smaller steps.",
             )
         raise AssertionError("a handler returns, raises or is cancelled")
 
-    async def _close(
-        self,
-        run: Run,
-        state: RunState,
-        *,
-        outcome: object,
-        error_code: str | None = None,
-        also: Callable[[Transaction], None] | None = None,
-    ) -> Link:
-        closing = self._journal.closing(run, state, outcome, None, error_code)
+    async def _close(self, call: _Call, output: BaseModel) -> str:
+        """Step 9, shielded from cancellation; returns the receipt. Raises DiskFull or Busy: done, but not recorded."""
+        also = None
+        if call.key is not None and call.key_is_ours:
+            principal_id, key, stored = call.caller.principal_id, call.key, output.model_dump_json()
 
-        def change(tx: Transaction) -> Link:
-            if also is not None:
-                also(tx)
-            link: Link = closing(tx)
-            return link
+            def also(tx: Transaction) -> None:
+                Idempotency.keep(tx, principal_id, key, stored)
 
-        return await self._database.write(change)
+        try:
+            with anyio.CancelScope(shield=True):
+                link = await self._journal.close(
+                    call.run, RunState.SUCCEEDED, outcome=output.model_dump(mode="json"), also=also
+                )
+        except SpacesError as error:
+            error.message = f"{call.operation.id} was done, but its outcome could not be recorded. {error.message}"
+            error.hint = f"Do not repeat it blindly. {error.hint}"
+            raise
+        return link.receipt
 
-    async def _close_failed(self, run: Run, error: SpacesError, key: _IdempotencyKey | None) -> None:
+    async def _close_failed(self, call: _Call, error: SpacesError) -> None:
+        """Step 9 for whatever went wrong: denied, cancelled or failed, with its code."""
+        error.message, error.hint = call.redactor.text(error.message), call.redactor.text(error.hint)
         state = RunState.FAILED
         if isinstance(error, Denied | ApprovalNeeded):
             state = RunState.DENIED
         elif isinstance(error, Cancelled):
             state = RunState.CANCELLED
-        releasing = None
-        if key is not None and key.reserved and not isinstance(error, UNCERTAIN):
-            taken = key
+        also = None
+        if call.key is not None and call.key_is_ours and not isinstance(error, UNCERTAIN):
+            principal_id, key = call.caller.principal_id, call.key
 
-            def releasing(tx: Transaction) -> None:
-                Idempotency.release(tx, taken.principal_id, taken.key)
+            def also(tx: Transaction) -> None:
+                Idempotency.release(tx, principal_id, key)
 
         outcome = {"code": error.code, "message": error.message, "hint": error.hint, **error.details()}
         with anyio.CancelScope(shield=True):
-            await self._close(run, state, outcome=outcome, error_code=error.code, also=releasing)
-
-
-@dataclass(slots=True)
-class _IdempotencyKey:
-    principal_id: str
-    key: str
-    reserved: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < len(self.key) <= MAXIMUM_KEY_LENGTH or not self.key.isprintable():
-            raise InvalidInput(
-                "The idempotency key has to be printable text.", hint=f"Use at most {MAXIMUM_KEY_LENGTH} characters."
-            )
-
-
-def _keep(key: _IdempotencyKey, output: BaseModel) -> Callable[[Transaction], None]:
-    stored = output.model_dump_json()
-    return lambda tx: Idempotency.keep(tx, key.principal_id, key.key, stored)
+            await self._journal.close(call.run, state, outcome=outcome, error_code=error.code, also=also)
 
 
 def _may(caller: Caller, operation: AnyOperation) -> bool:
@@ -323,37 +368,20 @@ def _may(caller: Caller, operation: AnyOperation) -> bool:
     return caller.scope.permits_operation(operation.id)
 
 
-def _parse(operation: AnyOperation, arguments: Mapping[str, object]) -> Any:
-    try:
-        return operation.input.model_validate(arguments)
-    except ValidationError as error:
-        raise explain_validation(operation, error) from None
-
-
-def _fingerprint(caller: Caller, ready: _Ready, *, policy_version: str) -> str:
-    return fingerprint(
-        ready.operation.id,
-        ready.canonical,
-        principal_id=caller.principal_id,
-        space_id=ready.space and ready.space.id,
-        policy_version=policy_version,
-    )
-
-
-def _plain(output: BaseModel) -> object:
-    return output.model_dump(mode="json")
-
-
 def _redacted(output: BaseModel, redactor: Redactor) -> BaseModel:
-    if redactor.idle:
-        text = output.model_dump_json()
-        if "msp_" not in text:
-            return output
+    """Step 8. Most answers hold nothing to redact and are passed on as they are."""
+    if redactor.idle and "msp_" not in output.model_dump_json():
+        return output
     clean = redactor.value(output.model_dump(mode="json"))
     return type(output).model_validate_json(json.dumps(clean))
 
 
-def _internal(error: Exception) -> Internal:
+def _as_ours(error: BaseException) -> SpacesError:
+    """What ended a call, as what the caller is told."""
+    if isinstance(error, SpacesError):
+        return error
+    if not isinstance(error, Exception):
+        return Cancelled("The call was cancelled.", hint="Nothing more will happen.")
     reference = new_id("err")
     # The traceback goes to the daemon's log only: its text may hold what a caller must not see (MCP trap 2).
     log.error("internal error %s", reference, exc_info=error)

@@ -12,6 +12,10 @@ from mcp_spaces.core.policy import Policy
 from mcp_spaces.core.scope import Scope
 
 
+DEFAULT_SPACE = "default"
+"""Names the caller's default space."""
+
+
 class Everywhere(BaseModel):
     """Input of an operation that is not about one space."""
 
@@ -21,7 +25,7 @@ class Everywhere(BaseModel):
 class InSpace(Everywhere):
     """Input of an operation inside a space."""
 
-    space: str = Field(default="default", min_length=1, max_length=200)
+    space: str = Field(default=DEFAULT_SPACE, min_length=1, max_length=200)
     """Id, unique name, or default."""
 
 

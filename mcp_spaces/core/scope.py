@@ -214,7 +214,6 @@ def excess(ceiling: Scope, wanted: Scope) -> list[str]:
     return found
 
 
-
 def _vault_covers(outer: VaultGrant, prefix: str, inner: VaultGrant) -> bool:
     if not any(is_below(prefix, allowed) for allowed in outer.allow):
         return False
@@ -229,7 +228,6 @@ def _vault_covers(outer: VaultGrant, prefix: str, inner: VaultGrant) -> bool:
 def _meet_defaults(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, str]:
     # A default is a preference, not a permission. The smaller name wins, so that the order of narrowing is all one.
     return {key: min(side[key] for side in (a, b) if key in side) for key in sorted({*a, *b})}
-
 
 
 def _narrow_storage(a: StorageGrant, b: StorageGrant) -> StorageGrant:
@@ -247,10 +245,6 @@ def _storage_covers(outer: StorageGrant, inner: StorageGrant) -> bool:
     if outer.mode is StorageMode.NONE or (inner.mode, outer.mode) == (StorageMode.READ_WRITE, StorageMode.READ):
         return False
     return starts_with_segments(inner.prefix, outer.prefix)
-
-
-
-
 
 
 def _narrow_network(a: NetworkGrant, b: NetworkGrant) -> NetworkGrant:

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from mcp_spaces.core.limits import Limits
 from mcp_spaces.core.scope import (
     AiGrant,
     HostRule,
-    Limits,
     Name,
     NetworkGrant,
     NetworkMode,

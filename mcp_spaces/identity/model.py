@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from mcp_spaces.core.caller import Kind
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.limits import GIB, Limits
-from mcp_spaces.core.scope import ANY, OWN_NAMESPACE, Scope, StorageGrant, StorageMode
+from mcp_spaces.core.patterns import ANY
+from mcp_spaces.core.scope import OWN_NAMESPACE, Scope, StorageGrant, StorageMode
 
 OPERATOR = "operator"
 LOCAL_AGENT = "local-agent"

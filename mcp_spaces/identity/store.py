@@ -62,7 +62,7 @@ class Identity:
             )
         return principal
 
-    def list(self) -> list[Principal]:
+    def principals(self) -> list[Principal]:
         rows = self._database.read("SELECT id, body, mac FROM principals ORDER BY name LIMIT 1000")
         return [unseal(self._database.sealer, "principals", row, Principal) for row in rows]
 
@@ -107,7 +107,7 @@ class Identity:
 
         return await self._database.write(change)
 
-    def keys(self) -> list[Key]:
+    def all_keys(self) -> list[Key]:
         rows = self._database.read("SELECT id, body, mac FROM keys ORDER BY rowid LIMIT 1000")
         return [unseal(self._database.sealer, "keys", row, Key) for row in rows]
 
@@ -118,7 +118,8 @@ class Identity:
         secret = "" if parsed is None else parsed[1]
         if not secret_matches(secret, key) or key is None or not self._is_valid(key):
             raise Unauthenticated(
-                "No valid key.", hint="Send `Authorization: Bearer msp_…`; the operator makes one: mcp-spaces key create"
+                "No valid key.",
+                hint="Send `Authorization: Bearer msp_…`; the operator makes one: mcp-spaces key create",
             )
         return self.caller(self.get(key.principal_id), key=key)
 

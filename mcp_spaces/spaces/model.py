@@ -16,8 +16,6 @@ SpaceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$
 Alias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 LabelText = Annotated[str, StringConstraints(max_length=200)]
 
-DEFAULT_NAME = "default"
-
 DEFAULT_LIMITS = Limits(
     cpu_cores=2,
     memory_bytes=4 * GIB,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from mcp_spaces.core.caller import Caller, Role
 from mcp_spaces.core.ids import Clock
-from mcp_spaces.core.place import RuntimePlace, SpacePlace
+from mcp_spaces.core.place import DEFAULT_SPACE, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Policy, policy_from
 from mcp_spaces.errors import Ambiguous, NotFound, QuotaExceeded
-from mcp_spaces.spaces.model import DEFAULT_NAME, PolicyChoice, Runtime, Space
+from mcp_spaces.spaces.model import PolicyChoice, Runtime, Space
 from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.quotas import check_room
 from mcp_spaces.state.database import Database, Transaction
@@ -49,7 +49,7 @@ class SpaceStore:
             (reference, reference, *parameters),
         )
         found = [unseal(self._database.sealer, TABLE, row, Space) for row in rows]
-        if not found and reference == DEFAULT_NAME:
+        if not found and reference == DEFAULT_SPACE:
             found = self.visible(caller, limit=10)
             if not found:
                 raise NotFound("You have no space yet.", hint="Make one: space_create name=work")

@@ -158,7 +158,7 @@ class Database:
             for change in group:
                 results.append((change, *self._attempt(transaction, change)))
             self._writer.execute("COMMIT")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see below
             # Whatever happened, nobody in this group may believe that their change is on the disk.
             self._undo_all(error)
             failure = translate(error) if isinstance(error, sqlite3.Error) else error

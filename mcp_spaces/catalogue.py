@@ -1,0 +1,29 @@
+"""Everything that the product can do, as one literal tuple.
+
+The MCP tools and their hints, the Agent Context, the command line, docs/reference and the test matrix are derived
+from it. A new operation is one more name here.
+"""
+
+from __future__ import annotations
+
+from mcp_spaces.core import call_operation
+from mcp_spaces.core.operation import AnyOperation
+from mcp_spaces.identity import approvals as approval
+from mcp_spaces.identity import operations as identity
+from mcp_spaces.runs import operations as runs
+from mcp_spaces.sandbox import operations as sandbox
+from mcp_spaces.spaces import context, explain
+from mcp_spaces.spaces import operations as spaces
+from mcp_spaces.storage import operations as storage
+
+CATALOGUE: tuple[AnyOperation, ...] = (
+    context.GET,
+    *spaces.OPERATIONS,
+    *sandbox.OPERATIONS,
+    *storage.OPERATIONS,
+    *runs.OPERATIONS,
+    explain.EXPLAIN,
+    call_operation.CALL,
+    *approval.OPERATIONS,
+    *identity.OPERATIONS,
+)

@@ -1,0 +1,42 @@
+"""`operation.call`: the operations that are no tools of their own, so that the list of tools stays small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, RootModel
+
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.operation import Operation
+from mcp_spaces.core.place import Everywhere
+from mcp_spaces.errors import InvalidInput
+
+
+class CallInput(Everywhere):
+    operation: str = Field(max_length=64)
+    """Its id; context_get lists them."""
+    input: Mapping[str, Any] = Field(default={})
+
+
+class CallOutput(RootModel[Any]):
+    """What the operation itself answers."""
+
+
+async def call_operation(context: Context, wanted: CallInput) -> CallOutput:
+    if wanted.operation == CALL.id:
+        raise InvalidInput("operation.call does not call itself.", hint="Name the operation that you want.")
+    output = await context.call(wanted.operation, wanted.input)
+    return CallOutput(output.model_dump(mode="json", exclude_none=True))
+
+
+CALL = Operation(
+    id="operation.call",
+    summary="Call any permitted operation that is no tool of its own.",
+    input=CallInput,
+    output=CallOutput,
+    effect=Effect.COMPOSES,
+    handler=call_operation,
+    example={"operation": "space.list", "input": {}},
+)

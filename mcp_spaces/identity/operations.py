@@ -1,0 +1,249 @@
+"""The operator's operations on principals and keys."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from mcp_spaces.core.caller import Kind
+from mcp_spaces.core.changes import Change, Changes
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.operation import AnyOperation, Audience, Operation
+from mcp_spaces.core.place import Everywhere
+from mcp_spaces.core.scope import OperationPattern, Scope
+from mcp_spaces.core.scope_request import ScopeRequest
+from mcp_spaces.errors import InvalidInput
+from mcp_spaces.identity.model import AGENT_POLICY, AGENT_SCOPE, LOCAL_AGENT, Key, Principal, new_token
+from mcp_spaces.identity.store import Identity
+
+Preset = Literal["restrictive", "standard", "permissive"]
+
+
+class NoInput(Everywhere):
+    """Nothing to say."""
+
+
+class KeyCreateInput(Everywhere):
+    label: str = Field(min_length=1, max_length=100)
+    """What it is for."""
+    principal: str = Field(default=LOCAL_AGENT, max_length=200)
+    """Name or id of who it stands for."""
+    spaces: list[str] | None = Field(default=None, max_length=100)
+    """Only these spaces, by id; left out: all that the principal may see."""
+    operations: list[OperationPattern] | None = Field(default=None, max_length=100)
+    """Only these, such as sandbox.* or run.get."""
+    expires_in_s: float | None = Field(default=90 * 86400, gt=0, le=10 * 365 * 86400)
+    """Seconds; null: no end."""
+    operator: bool = False
+    """A key for people who administer; it may do everything."""
+
+
+class NewKey(BaseModel):
+    """`token` is shown this once and kept nowhere."""
+
+    id: str
+    token: str
+    principal: str
+    spaces: list[str] | None
+    expires_at: float | None
+
+
+class KeyView(BaseModel):
+    id: str
+    label: str
+    principal_id: str
+    spaces: list[str] | None
+    operations: list[str] | None
+    operator: bool
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+
+
+class KeyList(BaseModel):
+    keys: list[KeyView]
+
+
+class KeyRevokeInput(Everywhere):
+    key: str = Field(max_length=64)
+
+
+class PrincipalView(BaseModel):
+    id: str
+    name: str
+    kind: Kind
+    policy: str
+    scope: Scope
+
+
+class PrincipalList(BaseModel):
+    principals: list[PrincipalView]
+
+
+class PrincipalAddInput(Everywhere):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    kind: Kind = Kind.AGENT
+
+
+class PrincipalGrantInput(Everywhere):
+    principal: str = Field(max_length=200)
+    scope: ScopeRequest = ScopeRequest()
+    """Parts that are left out stay as they are."""
+    policy: Preset | None = None
+    """The widest preset that its spaces may have."""
+
+
+async def create_key(context: Context, wanted: KeyCreateInput) -> NewKey:
+    identity = context.use(Identity)
+    principal = identity.get(wanted.principal)
+    if wanted.operator and (wanted.spaces is not None or wanted.operations is not None):
+        raise InvalidInput("An operator's key is not bound to spaces or operations.", hint="Leave them out.")
+    now, fresh = context.clock.now(), new_token()
+    key = Key(
+        id=fresh.key_id,
+        principal_id=principal.id,
+        label=wanted.label,
+        secret_sha256=fresh.secret_sha256,
+        spaces=None if wanted.spaces is None else tuple(wanted.spaces),
+        scope=None
+        if wanted.operations is None
+        else principal.scope.model_copy(update={"operations": tuple(wanted.operations)}),
+        operator=wanted.operator,
+        created_at=now,
+        expires_at=None if wanted.expires_in_s is None else now + wanted.expires_in_s,
+    )
+    await identity.add_key(key)
+    # The token has to reach the caller, so it is the one thing that redaction lets through.
+    return NewKey(
+        id=key.id, token=fresh.token, principal=principal.name, spaces=wanted.spaces, expires_at=key.expires_at
+    )
+
+
+async def list_keys(context: Context, _: NoInput) -> KeyList:
+    return KeyList(keys=[_view(key) for key in context.use(Identity).all_keys()])
+
+
+async def revoke_key(context: Context, wanted: KeyRevokeInput) -> KeyView:
+    key = await context.use(Identity).revoke(wanted.key)
+    context.pipeline.active.cancel_where(lambda call: call.caller.key_id == key.id, reason="the key was revoked")
+    context.use(Changes).announce(Change("keys", principal_id=key.principal_id))
+    return _view(key)
+
+
+async def list_principals(context: Context, _: NoInput) -> PrincipalList:
+    return PrincipalList(principals=[_principal_view(one) for one in context.use(Identity).principals()])
+
+
+async def add_principal(context: Context, wanted: PrincipalAddInput) -> PrincipalView:
+    principal = await context.use(Identity).add(wanted.name, kind=wanted.kind, scope=AGENT_SCOPE, policy=AGENT_POLICY)
+    return _principal_view(principal)
+
+
+async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> PrincipalView:
+    identity = context.use(Identity)
+    principal = identity.get(wanted.principal)
+    scope = wanted.scope.over(principal.scope)
+    changed = principal.model_copy(update={"scope": scope, "policy": wanted.policy or principal.policy})
+    await identity.change(changed)
+    context.pipeline.active.cancel_where(
+        lambda call: call.caller.principal_id == changed.id and not scope.permits_operation(call.run.operation),
+        reason="the principal's scope was lowered",
+    )
+    context.use(Changes).announce(Change("tools", principal_id=changed.id), Change("context", principal_id=changed.id))
+    return _principal_view(changed)
+
+
+def _view(key: Key) -> KeyView:
+    return KeyView(
+        id=key.id,
+        label=key.label,
+        principal_id=key.principal_id,
+        spaces=None if key.spaces is None else list(key.spaces),
+        operations=None if key.scope is None else list(key.scope.operations),
+        operator=key.operator,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        revoked_at=key.revoked_at,
+    )
+
+
+def _principal_view(principal: Principal) -> PrincipalView:
+    return PrincipalView(
+        id=principal.id, name=principal.name, kind=principal.kind, policy=principal.policy, scope=principal.scope
+    )
+
+
+KEY_CREATE = Operation(
+    id="key.create",
+    summary="Make a bearer key for HTTP; it is shown once.",
+    input=KeyCreateInput,
+    output=NewKey,
+    effect=Effect.GOVERNS,
+    audience=Audience.OPERATOR,
+    handler=create_key,
+    shows_keys=True,
+    example={"label": "ci"},
+)
+KEY_LIST = Operation(
+    id="key.list",
+    summary="The keys there are; never their secrets.",
+    input=NoInput,
+    output=KeyList,
+    effect=Effect.OBSERVES,
+    audience=Audience.OPERATOR,
+    handler=list_keys,
+    idempotent=True,
+)
+KEY_REVOKE = Operation(
+    id="key.revoke",
+    summary="End a key; calls that it is making end too.",
+    input=KeyRevokeInput,
+    output=KeyView,
+    effect=Effect.GOVERNS,
+    audience=Audience.OPERATOR,
+    handler=revoke_key,
+    idempotent=True,
+    example={"key": "key_aaaaaaaaaaaaaaaaaaaaaaaaaa"},
+)
+PRINCIPAL_LIST = Operation(
+    id="principal.list",
+    summary="Who may call, and with what scope.",
+    input=NoInput,
+    output=PrincipalList,
+    effect=Effect.OBSERVES,
+    audience=Audience.OPERATOR,
+    handler=list_principals,
+    idempotent=True,
+)
+PRINCIPAL_ADD = Operation(
+    id="principal.add",
+    summary="Add an agent or a person, with the local agent's default scope.",
+    input=PrincipalAddInput,
+    output=PrincipalView,
+    effect=Effect.GOVERNS,
+    audience=Audience.OPERATOR,
+    handler=add_principal,
+    example={"name": "ci"},
+)
+PRINCIPAL_GRANT = Operation(
+    id="principal.grant",
+    summary="Set parts of a principal's scope: what its spaces may mount and use at most.",
+    input=PrincipalGrantInput,
+    output=PrincipalView,
+    effect=Effect.GOVERNS,
+    audience=Audience.OPERATOR,
+    handler=grant_principal,
+    idempotent=True,
+    example={"principal": "local-agent", "scope": {"storage": [{"namespace": "shared-exports", "mode": "rw"}]}},
+)
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    KEY_CREATE,
+    KEY_LIST,
+    KEY_REVOKE,
+    PRINCIPAL_LIST,
+    PRINCIPAL_ADD,
+    PRINCIPAL_GRANT,
+)

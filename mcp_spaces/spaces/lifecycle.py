@@ -1,0 +1,134 @@
+"""Up, down, delete, and the reaper that does the last two when a space's time is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.errors import SpacesError, WrongState
+from mcp_spaces.spaces.model import Space, SpaceState
+from mcp_spaces.spaces.port import RuntimeControl, Runtimes
+from mcp_spaces.spaces.quotas import HOLDING
+from mcp_spaces.spaces.store import SpaceStore
+from mcp_spaces.storage.port import StorageControl
+
+log = logging.getLogger(__name__)
+
+LONGEST_NAP_S = 60.0
+"""The reaper wakes at the next deadline; no later than this, because a machine's clock may jump."""
+
+
+class Lifecycle:
+    """`announce` is told the id of each space that changed."""
+
+    def __init__(
+        self,
+        *,
+        spaces: SpaceStore,
+        runtimes: Runtimes,
+        controls: Sequence[RuntimeControl],
+        storage: StorageControl,
+        active: ActiveCalls,
+        clock: Clock,
+        announce: Callable[[str], None],
+    ) -> None:
+        self._spaces = spaces
+        self._runtimes = runtimes
+        self._controls = controls
+        self._storage = storage
+        self._active = active
+        self._clock = clock
+        self._announce = announce
+        self._wake = anyio.Event()
+
+    def changed(self, space: Space) -> None:
+        """A space was created or changed: tell who listens, and look at the deadlines again."""
+        self._announce(space.id)
+        self._wake.set()
+
+    async def up(self, space_id: str) -> Space:
+        space = await self._set_state(space_id, SpaceState.RUNNING)
+        self.changed(space)
+        return space
+
+    async def down(self, space_id: str, *, reason: str) -> Space:
+        """The state first, so that nothing starts while runtimes are being freed."""
+        space = await self._set_state(space_id, SpaceState.STOPPED)
+        with anyio.CancelScope(shield=True):
+            for control in self._controls:
+                await control.stop_all(space_id, reason=reason)
+        self.changed(space)
+        return space
+
+    async def delete(self, space_id: str, *, force: bool) -> None:
+        """Everything that belongs to the space alone. A kill in the middle leaves a stopped space to delete again.
+
+        Raises WrongState while runtimes are active, unless `force`.
+        """
+        active = [one.alias for one in self._runtimes.of_space(space_id) if one.state in HOLDING]
+        if active and not force:
+            raise WrongState(
+                f"Runtimes are active: {', '.join(active)}.", hint="Stop them (space_down), or delete with force=true."
+            )
+        await self.down(space_id, reason="the space is being deleted")
+        with anyio.CancelScope(shield=True):
+            for control in self._controls:
+                await control.delete_all(space_id)
+            await self._storage.delete_namespace(space_id)
+            await self._spaces.remove(space_id)
+        self._announce(space_id)
+
+    async def reap_forever(self) -> None:
+        """Delete what expired and stop what idles, at the moment it is due."""
+        while True:
+            self._wake = anyio.Event()
+            try:
+                nap = await self._reap()
+            except SpacesError as error:
+                log.warning("the reaper will try again: %s", error.message)
+                nap = LONGEST_NAP_S
+            with anyio.move_on_after(nap):
+                await self._wake.wait()
+
+    async def _reap(self) -> float:
+        """Do what is due; returns the seconds until the next deadline."""
+        while (next_expiry := self._spaces.next_expiry()) is not None:
+            space_id, expires_at = next_expiry
+            if expires_at > self._clock.now():
+                break
+            log.info("space %s has expired", space_id)
+            await self.delete(space_id, force=True)
+        deadlines = [] if next_expiry is None else [next_expiry[1]]
+        for space in self._spaces.all_running():
+            idle_at = self._idle_at(space)
+            if idle_at is not None and idle_at <= self._clock.now():
+                log.info("space %s idled", space.id)
+                await self.down(space.id, reason="nobody used the space")
+            elif idle_at is not None:
+                deadlines.append(idle_at)
+        storage_next = await self._storage.expire(self._clock.now())
+        if storage_next is not None:
+            deadlines.append(storage_next)
+        until = min(deadlines, default=self._clock.now() + LONGEST_NAP_S) - self._clock.now()
+        return min(max(until, 0.0), LONGEST_NAP_S)
+
+    def _idle_at(self, space: Space) -> float | None:
+        """When the space will have idled, by its last call; None while it is used or has no such limit."""
+        timeout = space.requested.idle_timeout_s
+        if timeout is None:
+            return None
+        busy = any(control.is_busy(space.id) for control in self._controls)
+        if busy or self._active.any_in(space.id):
+            return self._clock.now() + timeout
+        last = self._spaces.last_call_at(space.id) or space.created_at
+        return max(last, space.created_at) + timeout
+
+    async def _set_state(self, space_id: str, state: SpaceState) -> Space:
+        def change(space: Space) -> Space:
+            return space if space.state is state else space.model_copy(update={"state": state})
+
+        return await self._spaces.change(space_id, change)

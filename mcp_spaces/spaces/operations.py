@@ -1,0 +1,269 @@
+"""Spaces: create, look at, change, start, stop, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.ids import new_id
+from mcp_spaces.core.merge_patch import merge_patch
+from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.place import Everywhere, InSpace
+from mcp_spaces.core.policy import covers as policy_excess
+from mcp_spaces.core.scope import Scope, narrow
+from mcp_spaces.core.scope_request import ScopeRequest, within
+from mcp_spaces.errors import ExceedsCeiling, InvalidInput, WrongState
+from mcp_spaces.spaces.lifecycle import Lifecycle
+from mcp_spaces.spaces.model import DEFAULT_LIMITS, OWN_STORAGE, Space, SpaceRequest, SpaceState
+from mcp_spaces.spaces.store import SpaceStore
+from mcp_spaces.spaces.views import SpaceRow, SpaceView, SpaceViews
+
+TTL_LIMIT_S = 31_536_000
+"""One year."""
+
+
+class CreateInput(Everywhere, SpaceRequest):
+    ttl_s: float | None = Field(default=None, gt=0, le=TTL_LIMIT_S)
+    """Seconds until the space is deleted."""
+
+
+class ListInput(Everywhere):
+    cursor: str = Field(default="", max_length=64)
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class SpacePage(Everywhere):
+    spaces: list[SpaceRow]
+    next_cursor: str | None = None
+
+
+class UpdateInput(InSpace):
+    patch: Mapping[str, Any] = Field(max_length=20)
+    """Merge patch over name, labels, region, policy, mounts, limits, idle_timeout_s: null clears."""
+
+
+class ExtendInput(InSpace):
+    ttl_s: float | None = Field(gt=0, le=TTL_LIMIT_S)
+    """Seconds from now; null: no end."""
+
+
+class DeleteInput(InSpace):
+    force: bool = False
+    """Also while runtimes are active."""
+
+
+class Deleted(Everywhere):
+    deleted: str
+
+
+async def create(context: Context, wanted: CreateInput) -> SpaceView:
+    now = context.clock.now()
+    request = SpaceRequest(**wanted.model_dump(exclude={"ttl_s"}))
+    ceiling = ceiling_for(context, request)
+    space = Space(
+        id=new_id("sp"),
+        owner_id=context.caller.principal_id,
+        state=SpaceState.RUNNING,
+        requested=request,
+        ceiling=ceiling,
+        version=1,
+        created_at=now,
+        expires_at=None if wanted.ttl_s is None else now + wanted.ttl_s,
+    )
+    if context.caller.spaces is not None:
+        raise WrongState("This key is bound to its spaces.", hint="Use a key that is not, to make more.")
+    await context.use(SpaceStore).add(space, most=context.caller.scope.limits.spaces)
+    context.use(Lifecycle).changed(space)
+    return context.use(SpaceViews).whole(context.caller, space)
+
+
+def ceiling_for(context: Context, request: SpaceRequest) -> Scope:
+    """The ceiling that a request means, within the caller's own scope. Raises ExceedsCeiling or InvalidInput."""
+    caller = context.caller
+    inherited = Scope(
+        operations=caller.scope.operations,
+        storage=OWN_STORAGE,
+        limits=caller.scope.limits.meet(DEFAULT_LIMITS),
+    )
+    asked = ScopeRequest(**request.mounts.model_dump(exclude_unset=True), limits=request.limits).over(inherited)
+    asked = asked.model_copy(update={"storage": {**OWN_STORAGE, **asked.storage}})
+    policy = context.use(SpaceStore).policy(request.policy)
+    wider = policy_excess(caller.policy, policy)
+    if wider:
+        raise ExceedsCeiling(
+            f"policy.{wider[0]} is wider than this principal may choose.",
+            hint="Choose a narrower preset, or let the operator set it: mcp-spaces space update",
+            key=f"policy.{wider[0]}",
+        )
+    return within(caller.scope, asked, whose="your own scope")
+
+
+async def get(context: Context, _: InSpace) -> SpaceView:
+    space = context.use(SpaceStore).resolve(context.caller, context.space.id)
+    return context.use(SpaceViews).whole(context.caller, space)
+
+
+async def list_spaces(context: Context, wanted: ListInput) -> SpacePage:
+    found = context.use(SpaceStore).visible(context.caller, after=wanted.cursor, limit=wanted.limit + 1)
+    page = found[: wanted.limit]
+    views = context.use(SpaceViews)
+    return SpacePage(
+        spaces=[views.row(context.caller, space) for space in page],
+        next_cursor=page[-1].id if len(found) > wanted.limit else None,
+    )
+
+
+async def update(context: Context, wanted: UpdateInput) -> SpaceView:
+    def change(space: Space) -> Space:
+        request = patched(space.requested, wanted.patch)
+        ceiling = ceiling_for(context, request)
+        changed = (ceiling, request.policy) != (space.ceiling, space.requested.policy)
+        return space.model_copy(update={"requested": request, "ceiling": ceiling, "version": space.version + changed})
+
+    space = await context.use(SpaceStore).change(context.space.id, change)
+    context.use(Lifecycle).changed(space)
+    # Whatever is under way and no longer permitted ends now, not when it is done (threat T09).
+    context.pipeline.active.cancel_where(
+        lambda call: (
+            call.run.space_id == space.id
+            and call.run.id != context.run_id
+            and not narrow(call.caller.scope, space.ceiling).permits_operation(call.run.operation)
+        ),
+        reason="the space's ceiling was lowered",
+    )
+    return context.use(SpaceViews).whole(context.caller, space)
+
+
+def patched(request: SpaceRequest, patch: Mapping[str, Any]) -> SpaceRequest:
+    """Raises InvalidInput naming what does not fit."""
+    merged = merge_patch(request.model_dump(mode="json", exclude_unset=True), patch)
+    try:
+        return SpaceRequest.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidInput(
+            f"patch.{where}: {first['msg']}.", hint="Changeable: " + ", ".join(SpaceRequest.model_fields) + "."
+        ) from None
+
+
+async def extend(context: Context, wanted: ExtendInput) -> SpaceView:
+    expires_at = None if wanted.ttl_s is None else context.clock.now() + wanted.ttl_s
+    space = await context.use(SpaceStore).change(
+        context.space.id, lambda space: space.model_copy(update={"expires_at": expires_at})
+    )
+    context.use(Lifecycle).changed(space)
+    return context.use(SpaceViews).whole(context.caller, space)
+
+
+async def up(context: Context, _: InSpace) -> SpaceView:
+    space = await context.use(Lifecycle).up(context.space.id)
+    return context.use(SpaceViews).whole(context.caller, space)
+
+
+async def down(context: Context, _: InSpace) -> SpaceView:
+    space = await context.use(Lifecycle).down(context.space.id, reason="the space went down")
+    return context.use(SpaceViews).whole(context.caller, space)
+
+
+async def delete(context: Context, wanted: DeleteInput) -> Deleted:
+    await context.use(Lifecycle).delete(context.space.id, force=wanted.force)
+    return Deleted(deleted=context.space.id)
+
+
+CREATE = Operation(
+    id="space.create",
+    summary="Create a space: a boundary with its own sandboxes, files, policy and limits.",
+    input=CreateInput,
+    output=SpaceView,
+    effect=Effect.CREATES,
+    handler=create,
+    example={"name": "work"},
+)
+GET = Operation(
+    id="space.get",
+    summary="A space in one picture: runtimes, mounts, policy, limits with use, pending approvals.",
+    input=InSpace,
+    output=SpaceView,
+    effect=Effect.OBSERVES,
+    handler=get,
+    idempotent=True,
+    example={"space": "work"},
+)
+STATE = Operation(
+    id="space.state",
+    summary="The same as space.get.",
+    input=InSpace,
+    output=SpaceView,
+    effect=Effect.OBSERVES,
+    handler=get,
+    idempotent=True,
+    listed=False,
+    example={"space": "work"},
+)
+LIST = Operation(
+    id="space.list",
+    summary="The spaces that you can see.",
+    input=ListInput,
+    output=SpacePage,
+    effect=Effect.OBSERVES,
+    handler=list_spaces,
+    idempotent=True,
+)
+UPDATE = Operation(
+    id="space.update",
+    summary="Change a space's name, labels, policy, mounts, limits.",
+    input=UpdateInput,
+    output=SpaceView,
+    effect=Effect.GOVERNS,
+    handler=update,
+    idempotent=True,
+    example={"space": "work", "patch": {"labels": {"ticket": "42"}}},
+)
+EXTEND = Operation(
+    id="space.extend",
+    summary="Let a space live longer.",
+    input=ExtendInput,
+    output=SpaceView,
+    effect=Effect.GOVERNS,
+    handler=extend,
+    listed=False,
+    example={"space": "work", "ttl_s": 3600},
+)
+UP = Operation(
+    id="space.up",
+    summary="Start a stopped space.",
+    input=InSpace,
+    output=SpaceView,
+    effect=Effect.CREATES,
+    handler=up,
+    idempotent=True,
+    listed=False,
+    example={"space": "work"},
+)
+DOWN = Operation(
+    id="space.down",
+    summary="Stop a space: free its runtimes, keep its files and records.",
+    input=InSpace,
+    output=SpaceView,
+    effect=Effect.DELETES,
+    handler=down,
+    idempotent=True,
+    listed=False,
+    example={"space": "work"},
+)
+DELETE = Operation(
+    id="space.delete",
+    summary="Delete a space with its runtimes and files, for good.",
+    input=DeleteInput,
+    output=Deleted,
+    effect=Effect.DELETES,
+    handler=delete,
+    example={"space": "work"},
+)
+
+OPERATIONS: tuple[AnyOperation, ...] = (CREATE, GET, STATE, LIST, UPDATE, EXTEND, UP, DOWN, DELETE)
