@@ -19,8 +19,9 @@ from mcp_spaces.core.shell_dangers import (
     outside_program,
 )
 from mcp_spaces.core.shell_git import git
+from mcp_spaces.core.shell_prefixes import Inner, RunsFile, RunsText, RunsWords, Sets
 from mcp_spaces.core.shell_syntax import Assignment, Command, Unparsable, Word, parse
-from mcp_spaces.core.shell_wrappers import Inner, RunsFile, RunsText, RunsWords, Sets, inner
+from mcp_spaces.core.shell_wrappers import inner
 
 _MAX_NESTING = 16
 # They re-read their arguments, as array subscripts, and run what they find there.
@@ -129,6 +130,8 @@ def _inner(found: Analysis, run: Inner, *, text: str, depth: int, deletes: bool 
             _script(found, script, depth=depth + 1, strict_sh=strict_sh)
         case RunsFile(path):
             found.paths.append(Word(path))
+            # A bare name that is no file here is looked for in PATH.
+            found.commands.append(Command((Word(path),), trusted_name=True))
             if outside_program("./" + path if not path.startswith(("/", "~")) else path) or path.startswith(
                 ("/dev/", "/proc/")
             ):
@@ -150,7 +153,7 @@ def _declared(found: Analysis, arguments: Sequence[Word], *, text: str, depth: i
 
 def _subscripts(name: str, arguments: Sequence[Word]) -> Sequence[Word]:
     if name == "printf":
-        return arguments[:2] if arguments and arguments[0].text.startswith("-v") else ()
+        return arguments if arguments and arguments[0].text.startswith("-v") else ()
     return arguments
 
 

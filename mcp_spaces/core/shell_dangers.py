@@ -78,7 +78,13 @@ def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[F
         yield Finding(Danger.HIDDEN_COMMAND, command)
     if name in {"awk", "gawk", "mawk", "nawk"} and any(map(_AWK_EXECUTES.search, texts)):
         yield Finding(Danger.HIDDEN_COMMAND, command)
-    if name == "tar" and any(long_option(text, "--checkpoint-action", least=13) for text in texts):
+    if name == "tar" and (
+        any(long_option(text, "--checkpoint-action", least=13) for text in texts)
+        # The old style, `tar xIf gzip x`: letters first, their values after.
+        or texts
+        and not texts[0].startswith("-")
+        and set(texts[0]) & set("IF")
+    ):
         yield Finding(Danger.HIDDEN_COMMAND, command)
 
 

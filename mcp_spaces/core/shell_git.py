@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from mcp_spaces.core.shell_dangers import Danger, Finding, has_flag, long_option, operands_of
+from mcp_spaces.core.shell_prefixes import Inner, RunsText, RunsWords
 from mcp_spaces.core.shell_words import UNKNOWN, Word
-from mcp_spaces.core.shell_wrappers import Inner, RunsText, RunsWords
 
 _VALUED = frozenset({"-C", "--git-dir", "--work-tree", "--namespace", "--super-prefix", "--attr-source", "--list-cmds"})
 # Settings that name no program. Any other, given on the command line, may run one: core.pager, alias.x, filter.y.clean …

@@ -72,7 +72,8 @@ _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u206
 # A line continuation counts as a blank only beside one: elsewhere bash joins what stands around it. The grammar
 # drops a lone `-` before a here-document.
 _BLANK = re.compile(rb"(?:[ \t\n]+|(?<=[ \t\n;|&()])\\\n|\\\n(?=[ \t]))*(?:(?<=[ \t])-[ \t]*(?=<<))?")
-_NAME = re.compile(r"[A-Za-z_]\w*\Z", re.ASCII)
+_LINE_END = re.compile(rb"(?<!\\)\n")
+_AFTER_WORD = frozenset({b"", *(bytes([char]) for char in b" \t\n;|&()<>`")})
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\[[^\]]*\])?\+?=", re.ASCII)
 _NO_EXPANSION = r"\$(?![\w@*#?$!({\[-])"
 _TOKENS: dict[str, re.Pattern[str]] = {
@@ -93,6 +94,10 @@ _TOKENS: dict[str, re.Pattern[str]] = {
     "heredoc_end": re.compile(r"\w+\Z", re.ASCII),
 }
 _RESERVED = frozenset("! if then elif else fi case esac for select while until do done in function { } [[ ]]".split())
+_WORDS = frozenset(
+    "word string raw_string ansi_c_string concatenation number simple_expansion expansion command_substitution"
+    " process_substitution arithmetic_expansion brace_expression translated_string".split()
+)
 _QUOTING = frozenset({"raw_string", "ansi_c_string"})
 # Places in which quotes or `#` mean something else than in plain text.
 _INSIDE = frozenset({"arithmetic_expansion", "string", "heredoc_body", "c_style_for_statement"})
@@ -174,6 +179,8 @@ class _Reading:
             if not path or path[-1] != "command":
                 self.assignments.append(self._assignment(node))
         elif kind == "file_redirect":
+            if sum(child.is_named and child.type != "file_descriptor" for child in children) > 1:
+                raise Unparsable("words of the command follow a redirection; put redirections last")
             self.redirections.append(Redirection(self._word(children[-1])))
         elif kind == "function_definition":
             self._function(node, path)
@@ -239,14 +246,18 @@ class _Reading:
         for child in children:
             kind = child.type
             if kind == "variable_assignment":
+                if end >= 0 and _LINE_END.search(self.text, end, child.start_byte):
+                    raise Unparsable("a line end stands between the words of a command")
+                end = child.end_byte
                 assignments.append(self._assignment(child))
             elif kind == "file_redirect" or kind == "herestring_redirect":
                 continue
             elif kind == "subshell":
                 raise Unparsable("a subshell stands where an argument is expected")
             else:
-                if child.start_byte == end:
-                    raise Unparsable(f"{self._source(child)[:40]!r} could be read in several ways")
+                # The grammar runs on over some line ends, where bash begins another command.
+                if end >= 0 and _LINE_END.search(self.text, end, child.start_byte):
+                    raise Unparsable("a line end stands between the words of a command")
                 end = child.end_byte
                 words.append(self._word(child))
                 if len(words) == 1 and self._source(child) in _RESERVED:
@@ -259,9 +270,16 @@ class _Reading:
     def _word(self, node: Node) -> Word:
         if node.type == "process_substitution":
             return UNKNOWN
+        self._ends(node)
         return unquote(self._source(node).strip(" \t"))
 
+    def _ends(self, node: Node) -> None:
+        """A word ends where bash ends it, not where the next quote begins."""
+        if self.text[node.end_byte : node.end_byte + 1] not in _AFTER_WORD:
+            raise Unparsable(f"{self._source(node)[:40]!r} could be read in several ways")
+
     def _assignment(self, node: Node) -> Assignment:
+        self._ends(node)
         source = self._source(node)
         head = _ASSIGNMENT.match(source)
         if head is None:
@@ -279,6 +297,8 @@ class _Reading:
     def _heredoc(self, node: Node, children: list[Node]) -> None:
         """The body begins after the line and ends at the first line that is the delimiter, in bash and here."""
         parts = {child.type: child for child in children}
+        if any(child.type in _WORDS for child in children):
+            raise Unparsable("words of the command follow a redirection; put redirections last")
         start, body, end = parts.get("heredoc_start"), parts.get("heredoc_body"), parts.get("heredoc_end")
         if start is None or body is None or end is None:
             raise Unparsable("a here-document that does not end")

@@ -1,0 +1,246 @@
+"""What a script would run is found wherever it stands, or the script is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcp_spaces.core.shell_analysis import analyse
+from mcp_spaces.core.shell_dangers import Danger
+from mcp_spaces.core.shell_syntax import Unparsable, Word, parse
+from mcp_spaces.core.shell_words import unquote
+
+
+def names(script: str) -> list[str]:
+    return [command.name for command in analyse(script).commands]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("a | b && c || d; e & f", ["a", "b", "c", "d", "e", "f"]),
+        ("(a; b) && { c; }", ["a", "b", "c"]),
+        ('echo "x $(a) `b`"', ["echo", "a", "b"]),
+        ("diff <(a) >(b)", ["diff", "a", "b"]),
+        ("x=$(a) y=1 b", ["a", "b"]),
+        ("echo $((1 + $(a)))", ["echo", "a"]),
+        ("echo ${x:-$(a)}", ["echo", "a"]),
+        ("cat <<EOF\n$(a)\nEOF", ["cat", "a"]),
+        ("cat <<'EOF'\n$(a)\nEOF", ["cat"]),
+        ("cat <<-EOF\n\tx\n\tEOF\nb", ["cat", "b"]),
+        ("cat <<< $(a)", ["cat", "a"]),
+        ("if a; then b; elif c; then d; else e; fi", ["a", "b", "c", "d", "e"]),
+        ("for i in $(a); do b; done", ["a", "b"]),
+        ("while a; do b; done < c", ["a", "b"]),
+        ("case $(a) in x) b;; *) c;; esac", ["a", "b", "c"]),
+        ("f() { a; }; f", ["a", "f"]),
+        ("! a", ["a"]),
+        ("time a", ["time", "a"]),
+        ("coproc a", ["coproc", "a"]),
+        ("time x=1 a", ["time", "a"]),
+        ("[[ -f $(a) ]]", ["a"]),
+        ("a # b\nc", ["a", "c"]),
+        ("a \\\n  -x", ["a"]),
+        ("export X=$(a)", ["a"]),
+        ("python3 - <<'EOF'\nprint(1)\nEOF", ["python3"]),
+        ("git commit -m \"$(cat <<'EOF'\nit is (done)\nEOF\n)\"", ["git", "cat"]),
+    ],
+)
+def test_every_command_is_found(script: str, expected: list[str]) -> None:
+    assert sorted(names(script)) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "a \\ # ; sudo x",
+        "a\f# ; sudo x",
+        "a\r# ; sudo x",
+        "su\\\ndo x",
+        'echo "${x:-\'}" ; sudo x ; echo "\'}"',
+        "echo ${x//a/`sudo`}",
+        'echo "${x:-`sudo`}"',
+        "echo `echo \\`sudo\\``",
+        "cat <<EOF\nx\\\nEOF\ncat <<'Y'\nEOF\nsudo x\nY",
+        "cat <<EOF\n`sudo`\nEOF",
+        "cat <<-EOF\n\t$(sudo)\n\tEOF",
+        "\nEOF\n\\\nsudo",
+        "test ==\nsudo",
+        '>" # "\\echo sudo',
+        "time >b sudo",
+        "find . >b -exec sudo {} +",
+        "xargs <<EOF sudo\nx\nEOF",
+        "sh -c 'echo $'\"'a\\\\''; sudo; '\"",
+        "dash -c '((sudo x))'",
+        "sh -c '[[ a || sudo ]]'",
+        "if sudo",
+        "a 'b",
+        "a )",
+        "cat <<EOF\nsudo",
+        "a\x00b",
+        "a \u202e b",
+        "a \udc80",
+        "{sudo,ls} x",
+        "a" * (64 * 1024 + 1),
+        "$(" * 300 + "a" + ")" * 300,
+    ],
+)
+def test_what_bash_may_read_otherwise_is_refused(script: str) -> None:
+    with pytest.raises(Unparsable):
+        analyse(script)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("a", "a"),
+        ('su"d"o', "sudo"),
+        ("s\\udo", "sudo"),
+        ("$'\\x73udo'", "sudo"),
+        ("$'\\163\\165do'", "sudo"),
+        ("$'\\u0073udo'", "sudo"),
+        ("''sudo''", "sudo"),
+        ('$"sudo"', "sudo"),
+        ("'it'\"'\"'s'", "it's"),
+        ('"a\\$b"', "a$b"),
+        ('"a\\nb"', "a\\nb"),
+        ("{}", "{}"),
+    ],
+)
+def test_quotes_and_escapes_are_decoded(source: str, text: str) -> None:
+    assert unquote(source) == Word(text)
+
+
+@pytest.mark.parametrize("source", ["$x", '"$x"', "a$(b)", "`a`", "{a,b}", "a{1..3}", "~/x", "${x}", '"${x[@]}"'])
+def test_what_is_only_known_when_it_runs_is_not_literal(source: str) -> None:
+    assert not unquote(source).literal
+
+
+def test_a_function_is_known_only_after_it_surely_is_defined() -> None:
+    known = {str(command): command.is_function for command in parse("f; f() { a; }; f 1; (g() { a; }); g").commands}
+    assert known == {"f": False, "a": False, "f 1": True, "g": False}
+
+
+_PIECES = [
+    *(
+        "sudo",
+        "sudo",
+        "sudo x",
+        "a",
+        " ",
+        " ",
+        "\n",
+        ";",
+        " # ",
+        "#",
+        "'",
+        '"',
+        "\\",
+        "\\\n",
+        "\\ ",
+        "`",
+        "$(",
+        ")",
+        "(",
+    ),
+    *(
+        "{ ",
+        "; }",
+        "}",
+        "${x:-",
+        "${x//a/",
+        "$'",
+        "<<EOF\n",
+        "\nEOF\n",
+        "<<'EOF'\n",
+        "|",
+        "&&",
+        "<(",
+        ">b",
+        "<",
+        "((",
+        "))",
+    ),
+    *(
+        "[[ ",
+        " ]]",
+        "=",
+        "x=",
+        "if a; then ",
+        "; fi",
+        "case a in a) ",
+        ";; esac",
+        "f() ",
+        "~",
+        "\t",
+        "echo ",
+        "eval ",
+        "time ",
+    ),
+    *(
+        "-",
+        "<<<",
+        "@",
+        "${#x}",
+        '"$(',
+        '"`',
+        " \\\n",
+        "export ",
+        "test ",
+        "coproc ",
+        "2>&1",
+        ">b ",
+        "xargs ",
+        "env ",
+        "sh -c ",
+    ),
+]
+
+
+@given(st.text(max_size=200) | st.lists(st.sampled_from(_PIECES), max_size=20).map("".join))
+@settings(max_examples=600, deadline=None)
+def test_any_text_is_analysed_or_refused(script: str) -> None:
+    with contextlib.suppress(Unparsable):
+        analyse(script)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="compares with bash itself")
+def test_what_bash_runs_was_found(tmp_path: Path) -> None:
+    """The claim of the whole module, tried on bash: what runs `sudo` there had a sudo, or an unknown name, in it here."""
+    programs, work, mark = tmp_path / "bin", tmp_path / "work", tmp_path / "ran"
+    programs.mkdir()
+    work.mkdir()
+    (programs / "sudo").write_text(f"#!/bin/sh\n: > {mark}\n")
+    (programs / "sudo").chmod(0o755)
+    (programs / "a").symlink_to("/bin/true")
+
+    @given(st.lists(st.sampled_from(_PIECES), min_size=2, max_size=12).map("".join).filter(lambda text: "sudo" in text))
+    @settings(max_examples=400, deadline=None)
+    def compare(script: str) -> None:
+        try:
+            found = analyse(script)
+        except Unparsable:
+            return
+        if any(command.name == "sudo" for command in found.commands):
+            return
+        if any(finding.danger is Danger.DYNAMIC_COMMAND for finding in found.findings):
+            return
+        mark.unlink(missing_ok=True)
+        subprocess.run(
+            ["/bin/bash", "-c", script],
+            cwd=work,
+            env={"PATH": str(programs)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=10,
+            check=False,
+        )
+        assert not mark.exists()
+
+    compare()
