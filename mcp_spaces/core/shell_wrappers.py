@@ -75,7 +75,7 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
             return
         for found in after_prefix(arguments, prefix):
             if name in {"time", "coproc"} and isinstance(found, RunsWords):
-                # Words of the shell's own: assignments may follow them.
+                # Words of the shell's own: assignments and a `!` may follow them.
                 yield from _assignments_first(found.words)
             else:
                 yield found
@@ -152,6 +152,8 @@ def _in_cluster(text: str, letter: str) -> int:
 def _assignments_first(words: Sequence[Word]) -> Iterator[Inner]:
     for place, word in enumerate(words):
         head = _ASSIGNS.match(word.text)
+        if word.text == "!":
+            continue
         if head is None:
             yield RunsWords(tuple(words[place:]))
             return

@@ -135,6 +135,7 @@ deny | shell.blocked | deny | X= sudo ls
 deny | shell.blocked | deny | ! sudo ls
 deny | shell.blocked | deny | time -p sudo ls
 deny | shell.blocked | deny | time x=1 sudo ls
+deny | shell.blocked | deny | time ! sudo ls
 deny | shell.blocked | deny | coproc sudo ls
 deny | shell.blocked | deny | f() { sudo ls; }; f
 deny | shell.blocked | deny | function f { sudo ls; }
@@ -458,9 +459,10 @@ _OPERATIONS = st.sampled_from(
 def _brought_within(outer: Policy, inner: Policy) -> Policy:
     """`inner`, with the ceiling's value for each key that is wider than it."""
     table, ceiling = inner.model_dump(mode="json"), outer.model_dump(mode="json")
-    for key in covers(outer, inner):
-        section, _, name = key.partition(".")
-        table[section][name] = ceiling[section][name]
+    while wider := covers(outer, policy_from("standard", table)):
+        for key in wider:
+            section, _, name = key.partition(".")
+            table[section][name] = ceiling[section][name]
     return policy_from("standard", table)
 
 
