@@ -32,6 +32,10 @@ class SpaceStore:
         row = self._database.read_one("SELECT id, body, mac FROM spaces WHERE id = ?", (space_id,))
         return None if row is None else unseal(self._database.sealer, TABLE, row, Space)
 
+    def may_see(self, caller: Caller, space_id: str) -> bool:
+        sql, parameters = self._visibility(caller)
+        return self._database.read_one(f"SELECT 1 FROM spaces WHERE id = ? AND {sql}", (space_id, *parameters)) is not None  # noqa: S608
+
     def visible(self, caller: Caller, *, after: str = "", limit: int = LIST_LIMIT) -> list[Space]:
         """The spaces that this caller may know of, by id, `after` an id."""
         sql, parameters = self._visibility(caller)

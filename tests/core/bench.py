@@ -1,0 +1,181 @@
+"""A real pipeline over a real database, around a few operations that the tests can steer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anyio
+from pydantic import BaseModel, Field
+
+from mcp_spaces.core.approvals import Approvals
+from mcp_spaces.core.caller import Caller, Kind, Role
+from mcp_spaces.core.context import Context, Services
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.facts import Facts, ShellFacts
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.journal import Journal
+from mcp_spaces.core.operation import AnyOperation, Audience, Operation
+from mcp_spaces.core.pipeline import Pipeline
+from mcp_spaces.core.place import Everywhere, InSpace, RuntimePlace, SpacePlace
+from mcp_spaces.core.policy import load_preset
+from mcp_spaces.core.scope import EVERYTHING
+from mcp_spaces.errors import NotFound
+from mcp_spaces.state.chain import Sealer
+from mcp_spaces.state.database import Database, Row
+
+SEALER = Sealer(b"k" * 32)
+
+AGENT = Caller("pr_agent", "agent", Kind.AGENT, EVERYTHING, load_preset("standard"))
+OPERATOR = Caller("pr_operator", "operator", Kind.PERSON, EVERYTHING, load_preset("permissive"), operator=True)
+
+
+class SayInput(Everywhere):
+    text: str = Field(max_length=1000)
+
+
+class Said(BaseModel):
+    text: str
+
+
+class ShellInput(InSpace):
+    command: str
+
+
+@dataclass
+class Steering:
+    """What a test tells the operations, and what they tell it."""
+
+    started: anyio.Event = field(default_factory=anyio.Event)
+    calls: list[str] = field(default_factory=list)
+    runs_seen: list[str] = field(default_factory=list)
+    secret: str | None = None
+
+
+async def say(context: Context, wanted: SayInput) -> Said:
+    steering = context.use(Steering)
+    steering.calls.append(wanted.text)
+    row = context.use(Database).read_one("SELECT state FROM runs WHERE id = ?", (context.run_id,))
+    steering.runs_seen.append("absent" if row is None else row["state"])
+    if steering.secret:
+        context.redactor.learn(steering.secret, name="prod/api")
+    return Said(text=wanted.text)
+
+
+async def crash(_: Context, __: SayInput) -> Said:
+    raise RuntimeError("the password is hunter2")
+
+
+async def hang(context: Context, _: SayInput) -> Said:
+    context.use(Steering).started.set()
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
+async def run_shell(context: Context, wanted: ShellInput) -> Said:
+    context.use(Steering).calls.append(wanted.command)
+    return Said(text=wanted.command)
+
+
+async def twice(context: Context, wanted: SayInput) -> Said:
+    await context.call("thing.say", {"text": wanted.text})
+    await context.call("thing.say", {"text": wanted.text})
+    return Said(text=wanted.text)
+
+
+def shell_facts(wanted: ShellInput) -> Facts:
+    return ShellFacts(wanted.command)
+
+
+def thing(verb: str, handler: object, effect: Effect = Effect.OBSERVES, **more: object) -> AnyOperation:
+    return Operation(
+        id=f"thing.{verb}",
+        summary="A thing.",
+        input=SayInput,
+        output=Said,
+        effect=effect,
+        handler=handler,  # type: ignore[arg-type] - any of the handlers above
+        **more,  # type: ignore[arg-type] - as Operation's own
+    )
+
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    thing("say", say),
+    thing("crash", crash),
+    thing("hang", hang),
+    thing("twice", twice, Effect.COMPOSES),
+    thing("govern", say, Effect.GOVERNS, audience=Audience.OPERATOR),
+    Operation(
+        id="thing.shell",
+        summary="A command.",
+        input=ShellInput,
+        output=Said,
+        effect=Effect.EXECUTES,
+        handler=run_shell,
+        facts=shell_facts,
+    ),
+)
+
+
+class OnePlace:
+    """One space that everybody sees."""
+
+    def __init__(self) -> None:
+        self.place = SpacePlace("sp_1", "work", Role.OWNER, True, EVERYTHING, load_preset("standard"), 1)
+
+    def space(self, caller: Caller, reference: str) -> SpacePlace:
+        if reference not in ("sp_1", "work", "default"):
+            raise NotFound("No such space.", hint="space_list shows the spaces that you can see.")
+        return self.place
+
+    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str) -> RuntimePlace:
+        raise NotFound("No such sandbox.", hint="")
+
+
+@dataclass
+class Bench:
+    database: Database
+    pipeline: Pipeline
+    approvals: Approvals
+    journal: Journal
+    steering: Steering
+    places: OnePlace
+
+    def run(self, run_id: str) -> Row:
+        row = self.database.read_one("SELECT * FROM runs WHERE id = ?", (run_id,))
+        assert row is not None
+        return row
+
+    def last_run(self) -> Row:
+        row = self.database.read_one("SELECT * FROM runs ORDER BY seq DESC LIMIT 1")
+        assert row is not None
+        return row
+
+
+@asynccontextmanager
+async def open_bench(folder: Path, clock: Clock | None = None) -> AsyncIterator[Bench]:
+    clock = clock or Clock()
+    database = Database.open(folder / "state.db", sealer=SEALER)
+    services, steering, places = Services(), Steering(), OnePlace()
+    services.provide(Steering, steering)
+    services.provide(Database, database)
+    journal, approvals = Journal(database, clock), Approvals(database, clock)
+    pipeline = Pipeline(
+        OPERATIONS,
+        database=database,
+        places=places,
+        services=services,
+        clock=clock,
+        journal=journal,
+        approvals=approvals,
+    )
+    try:
+        yield Bench(database, pipeline, approvals, journal, steering, places)
+    finally:
+        database.close()
+
+
+def narrowed(caller: Caller, **changes: object) -> Caller:
+    return replace(caller, scope=caller.scope.model_copy(update=changes))

@@ -1,0 +1,283 @@
+"""Nine steps, in order, for every call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcp_spaces.core.scope import EVERYTHING
+from mcp_spaces.errors import (
+    ApprovalNeeded,
+    Cancelled,
+    Conflict,
+    Denied,
+    Internal,
+    InvalidInput,
+    NotFound,
+    QuotaExceeded,
+    TimedOut,
+    WrongState,
+)
+from tests.core.bench import AGENT, OPERATOR, Bench, narrowed, open_bench
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with open_bench(tmp_path) as opened:
+        yield opened
+
+
+async def test_the_intent_is_recorded_before_the_handler_runs(bench: Bench) -> None:
+    outcome = await bench.pipeline.call(AGENT, "thing.say", {"text": "hello"})
+    assert bench.steering.runs_seen == ["running"]
+    assert bench.run(outcome.run_id)["state"] == "succeeded"
+    kinds = [row["kind"] for row in bench.database.read("SELECT kind FROM audit ORDER BY seq")]
+    assert kinds == ["intent", "outcome"]
+
+
+async def test_the_receipt_is_the_head_of_the_chain(bench: Bench) -> None:
+    outcome = await bench.pipeline.call(AGENT, "thing.say", {"text": "hello"})
+    head = bench.database.read_one("SELECT seq, mac FROM audit ORDER BY seq DESC LIMIT 1")
+    assert head is not None
+    assert outcome.receipt == f"{head['seq']}:{head['mac'].hex()[:32]}"
+
+
+async def test_bad_input_is_named_and_recorded_and_its_value_is_not_repeated(bench: Bench) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await bench.pipeline.call(AGENT, "thing.say", {"text": 5, "wrong": "s3cret-value"})
+    assert "wrong is unknown" in caught.value.message
+    assert "s3cret-value" not in caught.value.message
+    assert caught.value.hint == "Arguments: text."
+    assert bench.last_run()["error_code"] == "invalid_input"
+    assert bench.steering.calls == []
+
+
+async def test_what_only_the_operator_may_do_does_not_exist_for_others(bench: Bench) -> None:
+    with pytest.raises(NotFound) as forbidden:
+        await bench.pipeline.call(AGENT, "thing.govern", {"text": "x"})
+    with pytest.raises(NotFound) as absent:
+        await bench.pipeline.call(AGENT, "thing.absent", {"text": "x"})
+    assert forbidden.value.message.replace("govern", "absent") == absent.value.message
+    assert (await bench.pipeline.call(OPERATOR, "thing.govern", {"text": "x"})).output
+
+
+async def test_an_operation_outside_the_scope_is_denied_with_its_rule_and_recorded(bench: Bench) -> None:
+    caller = narrowed(AGENT, operations=("space.*",))
+    with pytest.raises(Denied) as caught:
+        await bench.pipeline.call(caller, "thing.say", {"text": "x"})
+    assert caught.value.rule == "scope.operations"
+    assert bench.last_run()["state"] == "denied"
+
+
+async def test_a_call_may_be_narrowed_further_but_never_widened(bench: Bench) -> None:
+    caller = narrowed(AGENT, operations=("thing.say",))
+    with pytest.raises(Denied):
+        await bench.pipeline.call(AGENT, "thing.say", {"text": "x"}, scope=narrowed(AGENT, operations=()).scope)
+    with pytest.raises(Denied):
+        await bench.pipeline.call(caller, "thing.crash", {"text": "x"}, scope=EVERYTHING)
+
+
+async def test_a_stopped_space_and_an_unknown_one_say_what_to_do(bench: Bench) -> None:
+    with pytest.raises(NotFound) as caught:
+        await bench.pipeline.call(AGENT, "thing.shell", {"space": "other", "command": "ls"})
+    assert "space_list" in caught.value.hint
+
+
+async def test_policy_denies_with_rule_reason_and_suggestion(bench: Bench) -> None:
+    with pytest.raises(Denied) as caught:
+        await bench.pipeline.call(AGENT, "thing.shell", {"command": "sudo ls"})
+    assert caught.value.rule.startswith("shell.")
+    assert caught.value.hint
+    decision = json.loads(bench.last_run()["decision"])
+    assert decision["verdict"] == "deny" and decision["rule"] == caught.value.rule
+    assert bench.steering.calls == []
+
+
+async def test_an_approval_lets_exactly_one_identical_call_through(bench: Bench) -> None:
+    push = {"command": "git push origin main"}
+    with pytest.raises(ApprovalNeeded) as asked:
+        await bench.pipeline.call(AGENT, "thing.shell", push)
+    with pytest.raises(ApprovalNeeded) as again:
+        await bench.pipeline.call(AGENT, "thing.shell", push)
+    assert asked.value.approval_id == again.value.approval_id
+    await bench.approvals.decide(asked.value.approval_id, grant=True, decided_by="pr_operator", run_id="run_x")
+    await bench.pipeline.call(AGENT, "thing.shell", push)
+    assert bench.steering.calls == ["git push origin main"]
+    with pytest.raises(ApprovalNeeded) as third:
+        await bench.pipeline.call(AGENT, "thing.shell", push)
+    assert third.value.approval_id != asked.value.approval_id
+
+
+async def test_an_approval_survives_a_restart(tmp_path: Path) -> None:
+    push = {"command": "git push"}
+    async with open_bench(tmp_path) as first:
+        with pytest.raises(ApprovalNeeded) as asked:
+            await first.pipeline.call(AGENT, "thing.shell", push)
+        await first.approvals.decide(asked.value.approval_id, grant=True, decided_by="pr_operator", run_id="run_x")
+    async with open_bench(tmp_path) as second:
+        await second.pipeline.call(AGENT, "thing.shell", push)
+        assert second.steering.calls == ["git push"]
+
+
+async def test_a_no_is_heard_once_and_then_asked_again(bench: Bench) -> None:
+    push = {"command": "git push"}
+    with pytest.raises(ApprovalNeeded) as asked:
+        await bench.pipeline.call(AGENT, "thing.shell", push)
+    await bench.approvals.decide(asked.value.approval_id, grant=False, decided_by="pr_operator", run_id="run_x")
+    with pytest.raises(Denied, match="said no"):
+        await bench.pipeline.call(AGENT, "thing.shell", push)
+    with pytest.raises(ApprovalNeeded):
+        await bench.pipeline.call(AGENT, "thing.shell", push)
+
+
+async def test_concurrent_repeats_use_an_approval_once(bench: Bench) -> None:
+    push = {"command": "git push"}
+    with pytest.raises(ApprovalNeeded) as asked:
+        await bench.pipeline.call(AGENT, "thing.shell", push)
+    await bench.approvals.decide(asked.value.approval_id, grant=True, decided_by="pr_operator", run_id="run_x")
+
+    async def repeat() -> None:
+        try:
+            await bench.pipeline.call(AGENT, "thing.shell", push)
+        except ApprovalNeeded:
+            pass
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(repeat)
+    assert bench.steering.calls == ["git push"]
+
+
+async def test_nobody_approves_their_own_call(bench: Bench) -> None:
+    with pytest.raises(ApprovalNeeded) as asked:
+        await bench.pipeline.call(AGENT, "thing.shell", {"command": "git push"})
+    with pytest.raises(WrongState):
+        await bench.approvals.decide(asked.value.approval_id, grant=True, decided_by="pr_agent", run_id="run_x")
+
+
+async def test_the_same_idempotency_key_gives_the_same_answer_once_and_another_body_is_a_conflict(bench: Bench) -> None:
+    first = await bench.pipeline.call(AGENT, "thing.say", {"text": "a"}, idempotency_key="k1")
+    second = await bench.pipeline.call(AGENT, "thing.say", {"text": "a"}, idempotency_key="k1")
+    assert first.output == second.output
+    assert bench.steering.calls == ["a"]
+    with pytest.raises(Conflict):
+        await bench.pipeline.call(AGENT, "thing.say", {"text": "b"}, idempotency_key="k1")
+    other = replace(AGENT, principal_id="pr_other")
+    await bench.pipeline.call(other, "thing.say", {"text": "b"}, idempotency_key="k1")
+
+
+async def test_a_refused_call_gives_its_idempotency_key_back(bench: Bench) -> None:
+    push = {"command": "git push"}
+    with pytest.raises(ApprovalNeeded) as asked:
+        await bench.pipeline.call(AGENT, "thing.shell", push, idempotency_key="k1")
+    await bench.approvals.decide(asked.value.approval_id, grant=True, decided_by="pr_operator", run_id="run_x")
+    await bench.pipeline.call(AGENT, "thing.shell", push, idempotency_key="k1")
+    await bench.pipeline.call(AGENT, "thing.shell", push, idempotency_key="k1")
+    assert bench.steering.calls == ["git push"]
+
+
+async def test_after_a_crash_inside_an_idempotency_key_stays_taken(bench: Bench) -> None:
+    with pytest.raises(Internal):
+        await bench.pipeline.call(AGENT, "thing.crash", {"text": "x"}, idempotency_key="k1")
+    with pytest.raises(Conflict, match="unknown"):
+        await bench.pipeline.call(AGENT, "thing.crash", {"text": "x"}, idempotency_key="k1")
+
+
+async def test_a_bug_tells_the_caller_a_reference_and_nothing_else(bench: Bench) -> None:
+    with pytest.raises(Internal) as caught:
+        await bench.pipeline.call(AGENT, "thing.crash", {"text": "x"})
+    assert "hunter2" not in str(caught.value) + caught.value.hint
+    assert caught.value.reference in caught.value.message
+    assert bench.last_run()["error_code"] == "internal"
+    assert "hunter2" not in (bench.last_run()["outcome"] or "")
+
+
+async def test_a_cancelled_call_is_recorded_as_cancelled(bench: Bench) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.pipeline.call, AGENT, "thing.hang", {"text": "x"})
+        with anyio.fail_after(5):
+            await bench.steering.started.wait()
+        tasks.cancel_scope.cancel()
+    assert bench.last_run()["state"] == "cancelled"
+
+
+async def test_a_call_can_be_cancelled_by_its_run(bench: Bench) -> None:
+    async def cancel() -> None:
+        await bench.steering.started.wait()
+        bench.pipeline.active.cancel_where(lambda call: True, reason="a test wants it")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cancel)
+        with anyio.fail_after(5), pytest.raises(Cancelled, match="a test wants it"):
+            await bench.pipeline.call(AGENT, "thing.hang", {"text": "x"})
+    assert bench.last_run()["state"] == "cancelled"
+
+
+async def test_a_call_ends_when_the_scope_s_seconds_are_over(bench: Bench) -> None:
+    limits = AGENT.scope.limits.model_copy(update={"call_seconds": 0.05})
+    with anyio.fail_after(5), pytest.raises(TimedOut, match=r"0\.05 s"):
+        await bench.pipeline.call(narrowed(AGENT, limits=limits), "thing.hang", {"text": "x"})
+    assert bench.last_run()["error_code"] == "timeout"
+
+
+async def test_a_call_ends_when_its_key_expires(bench: Bench) -> None:
+    import time
+
+    with anyio.fail_after(5), pytest.raises(TimedOut):
+        await bench.pipeline.call(replace(AGENT, expires_at=time.time() + 0.05), "thing.hang", {"text": "x"})
+
+
+async def test_one_call_too_many_at_a_time_is_refused(bench: Bench) -> None:
+    limits = AGENT.scope.limits.model_copy(update={"concurrent_calls": 1})
+    caller = narrowed(AGENT, limits=limits)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.pipeline.call, caller, "thing.hang", {"text": "x"})
+        with anyio.fail_after(5):
+            await bench.steering.started.wait()
+        with pytest.raises(QuotaExceeded):
+            await bench.pipeline.call(caller, "thing.say", {"text": "x"})
+        tasks.cancel_scope.cancel()
+    await bench.pipeline.call(caller, "thing.say", {"text": "x"})
+
+
+async def test_a_learnt_secret_leaves_neither_in_the_answer_nor_in_the_record(bench: Bench) -> None:
+    bench.steering.secret = "correct-horse-battery"
+    outcome = await bench.pipeline.call(AGENT, "thing.say", {"text": "it is correct-horse-battery!"})
+    assert outcome.output.model_dump() == {"text": "it is [redacted:prod/api]!"}
+    assert "correct-horse" not in bench.run(outcome.run_id)["outcome"]
+
+
+async def test_our_own_keys_are_never_shown_or_stored(bench: Bench) -> None:
+    token = "msp_" + "a" * 26 + "_" + "B" * 43
+    outcome = await bench.pipeline.call(AGENT, "thing.say", {"text": f"key {token}"})
+    assert token not in outcome.output.model_dump_json()
+    assert token not in bench.run(outcome.run_id)["input"]
+
+
+async def test_a_composed_call_leaves_one_child_run_per_operation(bench: Bench) -> None:
+    outcome = await bench.pipeline.call(AGENT, "thing.twice", {"text": "x"})
+    children = bench.database.read("SELECT operation FROM runs WHERE parent_id = ?", (outcome.run_id,))
+    assert [row["operation"] for row in children] == ["thing.say", "thing.say"]
+
+
+async def test_runs_left_open_by_a_dead_daemon_are_marked_interrupted(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as first:
+        run = await first.journal.open(
+            "thing.say", principal_id="pr_agent", parent_id=None, space_id=None, arguments={"text": "x"}
+        )
+    async with open_bench(tmp_path) as second:
+        assert await second.journal.interrupt_open_runs() == 1
+        assert second.run(run.id)["state"] == "interrupted"
+
+
+async def test_lone_surrogates_and_nul_are_recorded_not_crashed_on(bench: Bench) -> None:
+    with pytest.raises(InvalidInput):
+        await bench.pipeline.call(AGENT, "thing.say", {"text": "\ud800"})
+    await bench.pipeline.call(AGENT, "thing.say", {"text": "a\0b"})

@@ -1,0 +1,128 @@
+"""One writer, group commits, and a chain whose head is anchored outside."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcp_spaces.errors import Busy, Conflict, SpacesError
+from mcp_spaces.state.backup import backup
+from mcp_spaces.state.chain import Anchor, Sealer
+from mcp_spaces.state.database import ANCHOR_NAME, Database, Transaction, translate
+
+pytestmark = pytest.mark.anyio
+
+SEALER = Sealer(b"k" * 32)
+
+
+def setting(name: str, value: str) -> tuple[str, tuple[str, str]]:
+    return "INSERT INTO settings (name, value) VALUES (?, ?)", (name, value)
+
+
+async def test_a_change_is_there_for_readers_when_write_returns(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    await database.write(lambda tx: tx.execute(*setting("a", "1")))
+    assert database.read("SELECT value FROM settings")[0]["value"] == "1"
+    database.close()
+
+
+async def test_the_database_is_strict_wal_and_full(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    pragmas = await database.write(
+        lambda tx: [tx.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    )
+    assert pragmas == ["wal", 2]
+    loose = database.read(
+        "SELECT name FROM pragma_table_list WHERE strict = 0 AND type = 'table' AND name NOT LIKE 'sqlite_%'"
+        " AND name NOT LIKE '_sqlite_migrations'"
+    )
+    assert [row["name"] for row in loose] == []
+    database.close()
+
+
+async def test_a_failing_change_takes_nothing_else_of_its_group_with_it(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    await database.write(lambda tx: tx.execute(*setting("taken", "0")))
+    failed: list[str] = []
+
+    async def one(number: int) -> None:
+        name = "taken" if number % 2 else f"n{number}"
+
+        def change(tx: Transaction) -> None:
+            tx.append_audit(at=0.0, kind="intent", run_id=str(number), body="{}")
+            tx.execute(*setting(name, "1"))
+
+        try:
+            await database.write(change)
+        except Conflict:
+            failed.append(name)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(one, number)
+    assert len(failed) == 10
+    assert database.read("SELECT count(*) AS n FROM settings")[0]["n"] == 11
+    rows = database.read("SELECT seq FROM audit ORDER BY seq")
+    assert [row["seq"] for row in rows] == list(range(1, 11))
+    database.close()
+
+
+async def test_the_anchor_follows_the_chain(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    link = await database.write(lambda tx: tx.append_audit(at=1.0, kind="intent", run_id="r", body="{}"))
+    assert Anchor.read(tmp_path / ANCHOR_NAME) == link
+    database.close()
+    again = Database.open(tmp_path / "state.db", sealer=SEALER)
+    second = await again.write(lambda tx: tx.append_audit(at=2.0, kind="outcome", run_id="r", body="{}"))
+    assert second.seq == 2
+    again.close()
+
+
+async def test_k08_a_locked_database_is_busy_and_nothing_is_lost(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with anyio.fail_after(10), pytest.raises(Busy) as caught:
+        await database.write(lambda tx: tx.execute(*setting("a", "1")))
+    assert caught.value.retryable
+    other.execute("ROLLBACK")
+    other.close()
+    await database.write(lambda tx: tx.execute(*setting("a", "1")))
+    database.close()
+
+
+async def test_a_cancelled_writer_still_gets_its_change(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await database.write(lambda tx: tx.execute(*setting("a", "1")))
+    await database.write(lambda tx: tx.execute(*setting("b", "1")))
+    assert [row["name"] for row in database.read("SELECT name FROM settings ORDER BY name")] == ["a", "b"]
+    database.close()
+
+
+async def test_a_backup_is_whole_private_and_refuses_to_overwrite(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    await database.write(lambda tx: tx.execute(*setting("a", "1")))
+    target = tmp_path / "copy.db"
+    await anyio.to_thread.run_sync(backup, database, target)
+    assert target.stat().st_mode & 0o777 == 0o600
+    copy = sqlite3.connect(target)
+    assert copy.execute("SELECT value FROM settings").fetchone() == ("1",)
+    copy.close()
+    with pytest.raises(Conflict):
+        await anyio.to_thread.run_sync(backup, database, target)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "kind", [one for one in vars(sqlite3).values() if isinstance(one, type) and issubclass(one, sqlite3.Error)]
+)
+def test_every_error_of_sqlite_becomes_one_of_ours(kind: type[sqlite3.Error]) -> None:
+    ours = translate(kind("some text with a secret"))
+    assert isinstance(ours, SpacesError)
+    assert "secret" not in ours.message
+    assert ours.hint
