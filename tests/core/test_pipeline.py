@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,10 +145,8 @@ async def test_concurrent_repeats_use_an_approval_once(bench: Bench) -> None:
     await bench.approvals.decide(asked.value.approval_id, grant=True, decided_by="pr_operator", run_id="run_x")
 
     async def repeat() -> None:
-        try:
+        with suppress(ApprovalNeeded):
             await bench.pipeline.call(AGENT, "thing.shell", push)
-        except ApprovalNeeded:
-            pass
 
     async with anyio.create_task_group() as tasks:
         for _ in range(8):
