@@ -87,6 +87,7 @@ CREATE TABLE artifacts (
 ) STRICT;
 CREATE INDEX artifacts_by_run ON artifacts(run_id);
 CREATE INDEX artifacts_by_space ON artifacts(space_id);
+CREATE INDEX artifacts_by_blob ON artifacts(space_id, blob);
 
 CREATE TABLE audit (
   seq INTEGER PRIMARY KEY,
@@ -146,15 +147,16 @@ CREATE INDEX files_expiring ON files(expires_at) WHERE expires_at IS NOT NULL;
 CREATE TABLE namespaces (
   name TEXT PRIMARY KEY,
   stored_bytes INTEGER NOT NULL DEFAULT 0,
-  file_count INTEGER NOT NULL DEFAULT 0
+  file_count INTEGER NOT NULL DEFAULT 0,
+  changes INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE links (
   id TEXT PRIMARY KEY,
-  token_hash BLOB NOT NULL,
   namespace TEXT NOT NULL,
-  path TEXT NOT NULL,
-  blob TEXT NOT NULL,
-  expires_at REAL NOT NULL
+  expires_at REAL NOT NULL,
+  body TEXT NOT NULL,
+  mac BLOB NOT NULL
 ) STRICT;
+CREATE INDEX links_by_namespace ON links(namespace);
 CREATE INDEX links_expiring ON links(expires_at);

@@ -1,0 +1,145 @@
+"""Stored files, as they are kept and as they are told."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from mimetypes import MimeTypes
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from mcp_spaces.errors import WrongState
+
+ANSWER_CHARACTERS_MAX = 16_000
+"""Content in one answer. More would be cut by clients; `next_offset` goes on."""
+BASE64_BYTES_MAX = ANSWER_CHARACTERS_MAX // 4 * 3
+METADATA_ENTRIES_MAX = 20
+
+Encoding = Literal["utf-8", "base64"]
+ContentType = Annotated[
+    str,
+    StringConstraints(
+        # The token characters of RFC 9110, so that it can stand in a header.
+        pattern=r"^[A-Za-z0-9!#$&^_.+-]{1,63}/[A-Za-z0-9!#$&^_.+-]{1,63}(; charset=[A-Za-z0-9-]{1,20})?$"
+    ),
+]
+Metadata = Annotated[
+    Mapping[
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")],
+        Annotated[str, StringConstraints(max_length=500)],
+    ],
+    Field(max_length=METADATA_ENTRIES_MAX),
+]
+
+# The list that Python carries, not the machine's own: the same name means the same type everywhere.
+_TYPES = MimeTypes(filenames=())
+
+
+class Description(BaseModel):
+    """What is known about a file besides its content. `source` is `upload`, `run:<id>` or `runtime:<id>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    content_type: str
+    source: str
+    metadata: Mapping[str, str] = {}
+    created_at: float = 0
+    updated_at: float = 0
+
+
+class StoredFile(BaseModel):
+    """One row. `version` is unique inside its namespace and grows with every change there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tree: str
+    path: str
+    sha256: str
+    size_bytes: int
+    version: int
+    expires_at: float | None
+    description: Description
+
+
+class FileView(BaseModel):
+    namespace: str
+    path: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+    version: int
+    source: str
+    metadata: Mapping[str, str] | None = None
+    created_at: str
+    updated_at: str
+    expires_at: str | None = None
+
+    @classmethod
+    def of(cls, namespace: str, file: StoredFile) -> FileView:
+        about = file.description
+        return cls(
+            namespace=namespace,
+            path=file.path,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            content_type=about.content_type,
+            version=file.version,
+            source=about.source,
+            metadata=dict(about.metadata) or None,
+            created_at=iso(about.created_at),
+            updated_at=iso(about.updated_at),
+            expires_at=None if file.expires_at is None else iso(file.expires_at),
+        )
+
+
+class ContentRange(BaseModel):
+    """A piece of some content. `next_offset` is absent at the end."""
+
+    content: str
+    encoding: Encoding
+    offset: int
+    size_bytes: int
+    next_offset: int | None = None
+
+
+def bytes_for(encoding: Encoding, limit: int) -> int:
+    """How many bytes to read for an answer that stays within ANSWER_CHARACTERS_MAX."""
+    return min(limit, ANSWER_CHARACTERS_MAX if encoding == "utf-8" else BASE64_BYTES_MAX)
+
+
+def content_range(raw: bytes, *, encoding: Encoding, offset: int, size_bytes: int) -> ContentRange:
+    """`raw`, read at `offset`, as an answer. A character cut at the end is left for the next range.
+
+    Raises WrongState when it is no UTF-8, or when `offset` stands inside a character.
+    """
+    if encoding == "base64":
+        text, used = base64.b64encode(raw).decode(), len(raw)
+    else:
+        try:
+            text, used = codecs.utf_8_decode(raw, "strict", offset + len(raw) >= size_bytes)
+            if raw and not used:
+                raise WrongState("The range is shorter than one character.", hint="Ask for a limit of 4 or more.")
+        except UnicodeDecodeError:
+            raise WrongState("This is not UTF-8 text.", hint="Read it with encoding=base64.") from None
+    end = offset + used
+    return ContentRange(
+        content=text,
+        encoding=encoding,
+        offset=offset,
+        size_bytes=size_bytes,
+        next_offset=end if used and end < size_bytes else None,
+    )
+
+
+def content_type_of(path: str) -> str:
+    """By the extension; `application/octet-stream` when that says nothing."""
+    guessed, compression = _TYPES.guess_type(path.rpartition("/")[2])
+    return "application/octet-stream" if guessed is None or compression else guessed
+
+
+def iso(at: float) -> str:
+    """UTC, ISO 8601, to the second."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
