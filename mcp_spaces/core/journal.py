@@ -51,6 +51,8 @@ class Journal:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self.on_closed: list[Callable[[str], None]] = []
+        """Told the id of each run once its outcome is on the disk. Must not block or raise."""
 
     async def open(
         self, operation_id: str, *, principal_id: str, parent_id: str | None, space_id: str | None, arguments: object
@@ -121,7 +123,10 @@ class Journal:
             )
             return tx.append_audit(at=ended_at, kind="outcome", run_id=run.id, body=body)
 
-        return await self._database.write(change)
+        link = await self._database.write(change)
+        for told in self.on_closed:
+            told(run.id)
+        return link
 
     async def emit(self, run_id: str, event_type: str, body: Mapping[str, object]) -> int:
         """One more event of a run; returns its cursor."""
