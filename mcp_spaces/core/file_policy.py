@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Access, FileFacts
 from mcp_spaces.core.policy_model import Files, FilesAccess
 from mcp_spaces.core.verdict import ALLOWED, Decision, Deny
@@ -19,19 +19,25 @@ def blocking_pattern(path: str, patterns: Iterable[str]) -> str | None:
     `*.env` matches a file or folder of any such name, and all below it; `.git/hooks/` matches a folder by its
     last parts; `.*` means dotfiles, and never `.` or `..`.
     """
+    wanted = tuple(patterns)
     lowered = path.lower()
-    raw = [part for part in lowered.split("/") if part not in ("", ".", "..")]
-    normal = [part for part in posixpath.normpath(lowered).split("/") if part not in ("", ".", "..")]
-    for pattern in patterns:
-        wanted = pattern.lower().strip("/").split("/")
-        if _holds(raw, wanted) or normal != raw and _holds(normal, wanted):
-            return pattern
-    return None
+    shapes = {_shape(lowered), _shape(posixpath.normpath(lowered))} if ".." in lowered else {_shape(lowered)}
+    if not any(_matcher(wanted).search(shape) for shape in shapes):
+        return None
+    return next(pattern for pattern in wanted if any(_matcher((pattern,)).search(shape) for shape in shapes))
 
 
-def _holds(parts: Sequence[str], wanted: Sequence[str]) -> bool:
-    last = len(parts) - len(wanted)
-    return any(all(map(fnmatchcase, parts[at : at + len(wanted)], wanted)) for at in range(last + 1))
+def _shape(path: str) -> str:
+    return "/" + "".join(f"{part}/" for part in path.split("/") if part not in ("", ".", ".."))
+
+
+@lru_cache(maxsize=256)
+def _matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """One expression for all patterns: a command line may name thousands of paths. Of no patterns: nothing."""
+    parts = [
+        re.escape(pattern.lower().strip("/")).replace(r"\*", "[^/]*").replace(r"\?", "[^/]") for pattern in patterns
+    ]
+    return re.compile(f"/(?:{'|'.join(parts)})/" if parts else r"(?!)")
 
 
 def paths_in(argument: str) -> Iterator[str]:
@@ -43,6 +49,9 @@ def paths_in(argument: str) -> Iterator[str]:
         if mark in argument:
             yield from argument.replace("=", ":").replace("@", ":").replace(",", ":").split(":")
             return
+
+
+_MAX_GLOB_CHARS = 255
 
 
 @lru_cache(maxsize=64)
@@ -61,6 +70,8 @@ def blocked_by_glob(glob: str, patterns: tuple[str, ...]) -> str | None:
     last = glob.lower().rstrip("/").rpartition("/")[2]
     if not any(char.isalnum() for char in last):
         return None
+    if len(last) > _MAX_GLOB_CHARS:
+        return next(iter(patterns), None)
     return next((pattern for pattern, example in _examples(patterns) if fnmatchcase(example, last)), None)
 
 
@@ -92,7 +103,3 @@ def decide_access(files: Files, *, reads: bool) -> Decision:
         f"Files may not be {what}: access is {files.access}.",
         "Work with what you may read, or ask for a space with a wider policy.",
     )
-
-
-def is_reading(effect: Effect) -> bool:
-    return effect is Effect.READS

@@ -24,6 +24,9 @@ from mcp_spaces.core.shell_syntax import Assignment, Command, Unparsable, Word, 
 from mcp_spaces.core.shell_wrappers import inner
 
 _MAX_NESTING = 16
+# Characters read and words judged, in all nested scripts together: a few times what one long script needs.
+_MAX_WORK = 600_000
+_MAX_FOLDERS = 20
 # They re-read their arguments, as array subscripts, and run what they find there.
 _EVALUATES_SUBSCRIPTS = frozenset(
     {"test", "let", "read", "mapfile", "readarray", "wait", "getopts", "printf", "declare", "unset"}
@@ -39,6 +42,12 @@ class Analysis:
     paths: list[Word] = field(default_factory=list)
     folders: list[Word] = field(default_factory=list)
     """Where `cd` and the like lead: paths may be meant from there."""
+    work: int = 0
+
+    def spend(self, work: int, *, depth: int) -> None:
+        self.work += work
+        if depth > _MAX_NESTING or self.work > _MAX_WORK:
+            raise Unparsable("it is too long, or nested too deeply")
 
     @property
     def wanders(self) -> bool:
@@ -50,12 +59,13 @@ def analyse(source: str) -> Analysis:
     """Raises Unparsable: some part, however deep, could be read in several ways."""
     found = Analysis()
     _script(found, source, depth=0, strict_sh=False)
+    if len({folder.text for folder in found.folders}) > _MAX_FOLDERS:
+        raise Unparsable("it changes the folder too often")
     return found
 
 
 def _script(found: Analysis, source: str, *, depth: int, strict_sh: bool) -> None:
-    if depth > _MAX_NESTING or len(found.commands) > 5_000:
-        raise Unparsable("it is nested too deeply")
+    found.spend(len(source), depth=depth)
     script = parse(source, strict_sh=strict_sh)
     found.paths.extend(redirection.target for redirection in script.redirections)
     for assignment in script.assignments:
@@ -87,8 +97,7 @@ def _assigned(found: Analysis, assignment: Assignment, *, command: str, text: st
 
 
 def _command(found: Analysis, command: Command, *, depth: int) -> None:
-    if depth > _MAX_NESTING or len(found.commands) > 5_000:
-        raise Unparsable("it is nested too deeply")
+    found.spend(10 * len(command.words), depth=depth)
     text = str(command)
     first, *arguments = command.words
     found.commands.append(command)

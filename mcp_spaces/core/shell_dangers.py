@@ -74,9 +74,9 @@ def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[F
         yield Finding(Danger.RECURSIVE_DELETE, command, tuple(_find_roots(arguments)))
     if _publishes(name, texts):
         yield Finding(Danger.PUBLISH, command)
-    if name == "sed" and "--sandbox" not in texts and any(map(_SED_EXECUTES.search, texts)):
+    if name == "sed" and "--sandbox" not in texts and _executes(_SED_EXECUTES, texts):
         yield Finding(Danger.HIDDEN_COMMAND, command)
-    if name in {"awk", "gawk", "mawk", "nawk"} and any(map(_AWK_EXECUTES.search, texts)):
+    if name in {"awk", "gawk", "mawk", "nawk"} and _executes(_AWK_EXECUTES, texts):
         yield Finding(Danger.HIDDEN_COMMAND, command)
     if name == "tar" and (
         any(long_option(text, "--checkpoint-action", least=13) for text in texts)
@@ -86,6 +86,10 @@ def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[F
         and set(texts[0]) & set("IF")
     ):
         yield Finding(Danger.HIDDEN_COMMAND, command)
+
+
+def _executes(pattern: re.Pattern[str], texts: Sequence[str]) -> bool:
+    return any(len(text) > _MAX_PROGRAM_CHARS or pattern.search(text) for text in texts)
 
 
 def has_flag(texts: Sequence[str], letters: str, long: str) -> bool:
@@ -179,11 +183,14 @@ def _find_roots(arguments: Sequence[Word]) -> Iterator[Word]:
 
 
 # `e` as a command of its own, after an address, or as a flag of s///. A guess that errs on the side of yes.
+# No part of either expression can match the same text in two ways: a caller chooses the text.
 _SED_EXECUTES = re.compile(
-    r"(?:^|[;{}\n])\s*(?:(?:\d+|\$|/(?:\\.|[^/])*/)[,~+!\d$]*)*\s*!?\s*e(?:\s|$)"
-    r"|s([^\w\s\\])(?:\\.|(?!\1).)*\1(?:\\.|(?!\1).)*\1[gpiImM0-9]*e",
+    r"(?:^|[;{}\n])[\s\d,~+!$]*(?:/(?:\\.|[^/\\])*/I?[\s\d,~+!$]*){0,2}e(?:\s|$)"
+    r"|s([^\w\s\\])(?:\\.|(?!\1)[^\\])*\1(?:\\.|(?!\1)[^\\])*\1[gpiImM0-9]*e",
     re.DOTALL,
 )
+# A longer one is not searched: it counts as one that executes.
+_MAX_PROGRAM_CHARS = 4_096
 _AWK_EXECUTES = re.compile(r"system\s*\(|\|\s*[\"&]|\"\s*\||\|\s*getline|\|\s*[A-Za-z_]\w*\s*[;}]|@load")
 
 _PUBLISHERS: dict[str, tuple[str, ...]] = {

@@ -129,7 +129,7 @@ def _dangerous(shell: Shell, finding: Finding, *, wanders: bool) -> Decision:
 
 def _paths(policy: Policy, found: Analysis) -> Iterator[Decision]:
     patterns = policy.files.blocked_paths
-    folders = [folder.text for folder in found.folders if folder.text and folder.fixed]
+    folders = {folder.text for folder in found.folders if folder.text and folder.fixed}
     for word in found.paths:
         for path in paths_in(word.text):
             pattern = blocking_pattern(path, patterns) or (blocked_by_glob(path, patterns) if word.glob else None)

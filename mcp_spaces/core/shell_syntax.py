@@ -233,8 +233,8 @@ class _Reading:
 
     def _comment(self, node: Node, path: tuple[str, ...]) -> None:
         """bash begins a comment only where a word could begin, and ends it with the line."""
-        before = self.text[: node.start_byte]
-        if before and before[-1:] not in b" \t\n;|&()" or before[-2:-1] == b"\\":
+        before = self.text[max(node.start_byte - 2, 0) : node.start_byte]
+        if before and before[-1:] not in b" \t\n;|&()" or before.startswith(b"\\") and len(before) == 2:
             raise Unparsable("a # that may not begin a comment")
         if any(place in _NO_COMMENT for place in _since_substitution(path)):
             raise Unparsable("a # that may not begin a comment")

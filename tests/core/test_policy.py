@@ -609,3 +609,32 @@ def test_an_operators_own_file_may_start_from_a_preset() -> None:
 def test_the_verdict_lists_the_commands_that_were_judged() -> None:
     assert shell("ls -l | sh -c 'wc -l'").commands == ("ls -l", "sh -c wc -l", "wc -l")
     assert "sudo tee x" in shell("ls | sudo tee x").reason
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ls " * 20_000,
+        "ls;" * 20_000,
+        "ls # c\n" * 9_000,
+        "cat <<E\nx\nE\n" * 5_000,
+        f"sed '{'1,' * 2_000}'",
+        f"sed '{'/a/' * 1_000}'",
+        f"sed 's/{chr(92) * 4_000}'",
+        f"sed '{'s/' * 30_000}'",
+        f"awk '{'|   ' * 1_000}'",
+        f"chmod {'u+x,' * 15_000} x",
+        f"git -c {'a.' * 30_000}=1 x",
+        f"cat {'*' * 60_000}a",
+        f"cat {'../' * 20_000}x",
+        "$(ls " * 150 + ")" * 150,
+        "cd a;" * 2_000 + "cat b;" * 4_000,
+        "".join(f"cd {place};" for place in range(3_000)) + "cat b;" * 2_000,
+        "parallel " * 15 + "x " * 25_000,
+        "xargs " * 15 + "x " * 25_000,
+        "find . -exec " * 15 + "x " * 25_000,
+    ],
+)
+def test_no_command_holds_the_daemon_up(command: str) -> None:
+    shell(command)
