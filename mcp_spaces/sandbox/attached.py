@@ -65,7 +65,10 @@ class AttachedSandbox:
         fields = [b"read", workspace_path(path), wire.whole(offset), wire.whole(limit)]
         size, resolved = await self._call(channel, fields, count=2)
         return FileContent(
-            content=bytes(channel.content), offset=offset, size_bytes=self._whole(size), resolved_path=self._text(resolved)
+            content=bytes(channel.content),
+            offset=offset,
+            size_bytes=self._whole(size),
+            resolved_path=self._text(resolved),
         )
 
     async def write_file(
@@ -127,7 +130,8 @@ class AttachedSandbox:
                 truncated = await self._entries(path, fields, limit, each=lambda entry: matches.append(_match(entry)))
         except TimeoutError:
             raise TimedOut(
-                f"The search took longer than {timeout_s:g} s.", hint="Name a folder or a glob, or simplify the pattern."
+                f"The search took longer than {timeout_s:g} s.",
+                hint="Name a folder or a glob, or simplify the pattern.",
             ) from None
         return SearchResult(matches=tuple(matches), truncated=truncated)
 
@@ -152,9 +156,7 @@ class AttachedSandbox:
 
     async def usage(self) -> SandboxUsage:
         memory, disk, pids = await self._call(CallChannel(path=".", most_bytes=0), [b"usage"], count=3)
-        return SandboxUsage(
-            memory_bytes=self._whole(memory), disk_bytes=self._whole(disk), pids=self._whole(pids)
-        )
+        return SandboxUsage(memory_bytes=self._whole(memory), disk_bytes=self._whole(disk), pids=self._whole(pids))
 
     async def ping(self) -> None:
         """One round trip. Raises RuntimeUnavailable."""

@@ -14,6 +14,7 @@ from mcp_spaces.sandbox.port import WORKSPACE, SandboxLimits
 
 USER = "10001:10001"
 HOSTNAME = "sandbox"
+TMP = "/tmp"  # noqa: S108 - in the sandbox
 TMP_INODES = 65536
 MAX_OPEN_FILES = 4096
 MAX_SHM_BYTES = 64 << 20
@@ -76,7 +77,7 @@ def request(intent: Intent) -> dict[str, Any]:
             "MemorySwap": limits.memory_bytes,
             "NanoCpus": round(limits.cpu_cores * 1e9),
             "ShmSize": shm_bytes(limits),
-            "Tmpfs": {"/tmp": tmp_options(limits)},
+            "Tmpfs": {TMP: tmp_options(limits)},
             "Ulimits": [
                 {"Name": "core", "Soft": 0, "Hard": 0},
                 {"Name": "nofile", "Soft": MAX_OPEN_FILES, "Hard": MAX_OPEN_FILES},
@@ -88,7 +89,7 @@ def request(intent: Intent) -> dict[str, Any]:
 
 
 def tmp_options(limits: SandboxLimits) -> str:
-    """/tmp is memory: at most a quarter of it, so that with /dev/shm never more than half can be filled by files.
+    """TMP is memory: at most a quarter of it, so that with /dev/shm never more than half can be filled by files.
 
     Programs may run from it (installers and compilers unpack there); the workspace allows it anyway.
     """
@@ -137,9 +138,9 @@ def differences(intent: Intent, inspected: Mapping[str, Any]) -> list[str]:
     wanted = request(intent)
     host, config = dict(inspected.get("HostConfig") or {}), dict(inspected.get("Config") or {})
     found = []
-    if not _MASKED <= set(host.pop("MaskedPaths", None) or ()):
+    if not set(host.pop("MaskedPaths", None) or ()) >= _MASKED:
         found.append("HostConfig.MaskedPaths")
-    if not _READ_ONLY <= set(host.pop("ReadonlyPaths", None) or ()):
+    if not set(host.pop("ReadonlyPaths", None) or ()) >= _READ_ONLY:
         found.append("HostConfig.ReadonlyPaths")
     for key, value in host.items():
         if key in wanted["HostConfig"]:

@@ -7,13 +7,13 @@ import logging
 import secrets
 import socket
 from collections.abc import Callable, Collection, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio.to_thread
 
 from mcp_spaces.errors import Busy, Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError
+from mcp_spaces.resources import resource
 from mcp_spaces.sandbox import walls
 from mcp_spaces.sandbox.attached import AttachedSandbox
 from mcp_spaces.sandbox.container import INSTANCE_LABEL, RUNTIME_LABEL, Disk, Intent, differences, request
@@ -62,7 +62,7 @@ class DockerDriver:
         self._held: dict[str, Sandbox] = {}
         self._launching: set[str] = set()
         self._without_python: set[str] = set()
-        self._tasks: set[asyncio.Task[Sandbox]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._gateways: list[str] | None = None
         self._seccomp: str | None = None
         self._closed = False
@@ -102,16 +102,16 @@ class DockerDriver:
     def _discard(self, task: asyncio.Task[Sandbox]) -> None:
         if not task.cancelled() and task.exception() is None:
             stopping = asyncio.ensure_future(task.result().stop())
-            self._tasks.add(stopping)  # type: ignore[arg-type]
-            stopping.add_done_callback(self._tasks.discard)  # type: ignore[arg-type]
+            self._tasks.add(stopping)
+            stopping.add_done_callback(self._tasks.discard)
 
     async def _launch(self, spec: SandboxSpec) -> Sandbox:
         image_id = await self._thread(lambda: self._image_id(spec.image))
         profile = Profile(image_id, spec.limits)
         if image_id in self._without_python:
             return await self._launch_fallback(spec, image_id)
-        known = self._loop_missing or await self._thread(lambda: self._disks.path(spec.runtime_id).exists())
-        warm = None if known else self._pool.take(profile)
+        known = await self._thread(lambda: self._disks.path(spec.runtime_id).exists())
+        warm = None if known or self._loop_missing else self._pool.take(profile)
         sandbox: Sandbox | None = None
         if warm is not None:
             sandbox = await self._claim(warm, spec.runtime_id)
@@ -184,7 +184,9 @@ class DockerDriver:
             if attached is not None:
                 attached.release()
 
-    def _prepare(self, profile: Profile, runtime_id: str, command: Sequence[str]) -> tuple[Intent, Attached | None, bool]:
+    def _prepare(
+        self, profile: Profile, runtime_id: str, command: Sequence[str]
+    ) -> tuple[Intent, Attached | None, bool]:
         attached, made = None, False
         if self._loop_missing:
             disk = Disk(volume=self._volume_name(runtime_id))
@@ -218,10 +220,10 @@ class DockerDriver:
     async def _stream(self, connection: socket.socket) -> AgentStream:
         loop = asyncio.get_running_loop()
         connect = loop.create_unix_connection if connection.family == socket.AF_UNIX else loop.create_connection
-        transport, stream = await connect(lambda: AgentStream(log=self._log), sock=connection)  # type: ignore[operator]
+        transport, stream = await connect(lambda: AgentStream(log=self._log), sock=connection)
         # Waits in the pipe for the Python that is about to start.
         transport.write(bundle())
-        return stream  # type: ignore[no-any-return]
+        return stream
 
     async def _prove(self, sandbox: AttachedSandbox, stream: AgentStream, intent: Intent) -> None:
         """Walls as seen from inside, and the configuration as the engine has it. Raises RuntimeUnavailable."""
@@ -281,7 +283,7 @@ class DockerDriver:
         for runtime_id, sandbox in list(self._held.items()):
             if runtime_id not in kept:
                 await sandbox.stop()
-        ours = {sandbox.container_id for sandbox in self._held.values()} | self._pool.containers
+        ours = {sandbox.container_id for sandbox in self._held.values()} | set(self._pool.containers)
         busy = set(self._held) | self._launching | set(self._pool.held)
         busy_now = bool(self._launching) or self._pool.busy
         removed = await self._thread(lambda: self._reap(kept, ours, busy, busy_now))
@@ -310,9 +312,9 @@ class DockerDriver:
             self._disks.sweep()
         return removed
 
-    def _runtime_of(self, container: dict[str, object]) -> str:
+    def _runtime_of(self, container: dict[str, Any]) -> str:
         prefix = "/" + self._container_name("")
-        for name in container.get("Names") or ():  # type: ignore[attr-defined]
+        for name in container.get("Names") or ():
             if str(name).startswith(prefix):
                 return str(name)[len(prefix) :]
         labels = container.get("Labels")
@@ -343,7 +345,12 @@ class DockerDriver:
             found.append(await self._image_wall())
         if self._loop_missing:
             found.append(
-                Wall("disk", False, f"no disk limit: {self._loop_missing}", "run the daemon as root; apt install e2fsprogs")
+                Wall(
+                    "disk",
+                    False,
+                    f"no disk limit: {self._loop_missing}",
+                    "run the daemon as root; apt install e2fsprogs",
+                )
             )
         else:
             found.append(Wall("disk", True, "each workspace is a file system of its own size"))
@@ -368,7 +375,7 @@ class DockerDriver:
 
     def _profile(self) -> str:
         if self._seccomp is None:
-            self._seccomp = (_resources() / "sandbox" / "seccomp.json").read_text("utf-8")
+            self._seccomp = resource("sandbox/seccomp.json").read_text("utf-8")
         return self._seccomp
 
     def _container_name(self, runtime_id: str) -> str:
@@ -379,13 +386,6 @@ class DockerDriver:
 
     async def _thread(self, call: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(call, limiter=self._threads)
-
-
-def _resources() -> Path:
-    """The shipped `resources` folder: beside the package in a checkout, inside it in the wheel."""
-    package = Path(str(resources.files("mcp_spaces")))
-    inside = package / "resources"
-    return inside if inside.is_dir() else package.parent / "resources"
 
 
 def _check(limits: SandboxLimits) -> None:

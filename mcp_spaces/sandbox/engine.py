@@ -15,7 +15,7 @@ from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded, RuntimeUnavaila
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import docker
+    import docker  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class NoPython(Exception):
 
 def translated(error: Exception) -> SpacesError:
     """What callers are told about an exception of docker, requests or a socket. The cause stays attached."""
-    import docker.errors
+    import docker.errors  # type: ignore[import-untyped]
     import requests.exceptions
 
     if isinstance(error, SpacesError):
@@ -132,11 +132,7 @@ class Engine:
         client = self.client()
         with self._border():
             wrapped = client.attach_socket(container_id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-            connection: socket.socket = getattr(wrapped, "_sock", wrapped)
-            # The original belongs to the HTTP client, which closes it when it likes.
-            own = connection.dup()
-        own.setblocking(False)
-        return own
+        return _taken_over(wrapped)
 
     def start(self, container_id: str) -> None:
         """Raises NoPython when the image has no such program."""
@@ -201,10 +197,7 @@ class Engine:
         client = self.client()
         with self._border():
             wrapped = client.exec_start(exec_id, socket=True, tty=tty)
-            connection: socket.socket = getattr(wrapped, "_sock", wrapped)
-            own = connection.dup()
-        own.setblocking(False)
-        return own
+        return _taken_over(wrapped)
 
     def inspect_exec(self, exec_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self._call(lambda client: client.exec_inspect(exec_id))
@@ -212,3 +205,11 @@ class Engine:
 
     def resize_exec(self, exec_id: str, *, rows: int, columns: int) -> None:
         self._call(lambda client: client.exec_resize(exec_id, height=rows, width=columns))
+
+
+def _taken_over(wrapped: Any) -> socket.socket:
+    """The socket below a hijacked answer, taken from the HTTP client, which would close it when it likes."""
+    connection: socket.socket = getattr(wrapped, "_sock", wrapped)
+    own = socket.socket(fileno=connection.detach())
+    own.setblocking(False)
+    return own

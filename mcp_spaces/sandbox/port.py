@@ -173,7 +173,9 @@ class Sandbox(Protocol):
     async def read_file(self, path: str, *, offset: int = 0, limit: int) -> FileContent:
         """Regular files only, links inside the workspace are followed. A range past the end is empty."""
 
-    async def write_file(self, path: str, content: bytes, *, overwrite: bool, base_sha256: str | None = None) -> FileStat:
+    async def write_file(
+        self, path: str, content: bytes, *, overwrite: bool, base_sha256: str | None = None
+    ) -> FileStat:
         """All or nothing: a temporary file in the same folder, then a rename. Folders on the way are made.
 
         Mode bits of a replaced file are kept. A link anywhere on the path is WrongState. With `base_sha256`,

@@ -54,5 +54,3 @@ def error_of(word: bytes, *, path: str) -> SpacesError:
         raise Violation("an unknown refusal")
     kind, message, hint = found
     return kind(message.format(path=path or "that folder"), hint=hint)
-
-

@@ -111,7 +111,8 @@ class AgentStream(asyncio.BufferedProtocol):
         number = self._next_channel
         self._next_channel = (number + 2) % (1 << 32)
         self._channels[number] = channel
-        assert self._transport is not None
+        if self._transport is None:
+            raise gone("it is not connected")
         frames = wire.frame(wire.OPEN, number, wire.pack(fields))
         if content is not None:
             frames += wire.frame(wire.CONTENT, number, content) + wire.frame(wire.END, number)

@@ -26,6 +26,7 @@ LOOP_CLR_FD = 0x4C01
 LOOP_CONFIGURE = 0x4C0A
 LOOP_CTL_GET_FREE = 0x4C82
 LO_FLAGS_AUTOCLEAR = 4
+LOOP_CONTROL = Path("/dev/loop-control")
 ATTEMPTS = 50
 OWNER = "10001:10001"
 MIN_BYTES = 8 << 20
@@ -153,7 +154,7 @@ def loop_works() -> str:
     if shutil.which("mkfs.ext4", path=_PATH) is None:
         return "mkfs.ext4 is not installed"
     try:
-        with open("/dev/loop-control", "rb", buffering=0) as control:
+        with LOOP_CONTROL.open("rb", buffering=0) as control:
             fcntl.ioctl(control, LOOP_CTL_GET_FREE)
     except OSError as error:
         return f"/dev/loop-control: {os.strerror(error.errno or 0)}"
@@ -186,10 +187,10 @@ def _attached_files() -> set[str]:
 
 def _attach(backing: int) -> Attached:
     for _ in range(ATTEMPTS):
-        with open("/dev/loop-control", "rb", buffering=0) as control:
+        with LOOP_CONTROL.open("rb", buffering=0) as control:
             number = fcntl.ioctl(control, LOOP_CTL_GET_FREE)
         device = f"/dev/loop{number}"
-        if not os.path.exists(device):
+        if not Path(device).exists():
             # Where /dev is not the kernel's own.
             os.mknod(device, 0o600 | 0o060000, os.makedev(7, number))
         fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
@@ -210,7 +211,10 @@ def _attach(backing: int) -> Attached:
 
 def _copy_sparsely(source: Path, target: Path) -> None:
     """Only the parts that hold something: a new file system of 2 GiB is under 1 MiB of them."""
-    with source.open("rb") as reader, open(target, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as writer:
+    with (
+        source.open("rb") as reader,
+        open(target, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as writer,
+    ):
         size = os.fstat(reader.fileno()).st_size
         writer.truncate(size)
         at = 0

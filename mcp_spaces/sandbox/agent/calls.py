@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DRAIN_BYTES = 1 << 20
 """What is still taken of the output after the program ended: more than any pipe holds, so never cut short; bounded,
 since a descendant may go on writing for ever."""
+QUIET_PASSES = 25
 END_OF_INPUT = b"\x04"
 
 
@@ -59,6 +60,35 @@ class Call:
     def on_resize(self, rows: int, columns: int) -> None: ...
 
 
+class Streams:
+    """Our ends of a command's streams; with a terminal, one descriptor for all. Raises OSError when none is left."""
+
+    def __init__(self, terminal: Optional[tuple[int, int]]) -> None:
+        fds: list[int] = []
+        try:
+            if terminal is not None:
+                fds += os.openpty()
+                supervisor.size_terminal(fds[0], *terminal)
+                self.stdin = self.stdout = fds[0]
+                self.stderr = -1
+                self.theirs = (fds[1], fds[1], fds[1])
+            else:
+                for _ in range(3):
+                    fds += os.pipe()
+                self.stdin, self.stdout, self.stderr = fds[1], fds[2], fds[4]
+                self.theirs = (fds[0], fds[3], fds[5])
+        except BaseException:
+            for fd in fds:
+                os.close(fd)
+            raise
+        for fd in {self.stdin, self.stdout, self.stderr} - {-1}:
+            os.set_blocking(fd, False)
+
+    def close(self, fds: Sequence[int]) -> None:
+        for fd in set(fds) - {-1}:
+            os.close(fd)
+
+
 class Running(Call):
     """A command under its supervisor."""
 
@@ -69,31 +99,37 @@ class Running(Call):
         ended: Callable[[int], None],
         *,
         worker: supervisor.Supervisor,
+        streams: Streams,
         terminal: bool,
         out_of_memory: Callable[[], int],
         marker: bytes,
+        release: Callable[[supervisor.Supervisor], None],
     ) -> None:
         super().__init__(loop, channel, ended)
         self.worker = worker
+        self.stdin = streams.stdin
         self.terminal = terminal
+        self.release_worker = release
         self.count_out_of_memory = out_of_memory
         self.out_of_memory_before = out_of_memory()
         self.marker = marker
         self.exit: Optional[tuple[int, int]] = None
         self.started = False
         self.reported = False
-        self.reaped = False
+        self.left = False
         self.killing = False
+        self.deaf = False
+        self.quiet = 0
         self.open_outputs: dict[int, int] = {}
         self.drained = 0
         self.pending: deque[bytes] = deque()
         self.input_open = True
         self.input_ends = False
         self.writing = False
-        loop.watch(worker.status, self._on_status)
-        self._watch_output(worker.stdout, wire.STDOUT)
-        if worker.stderr >= 0:
-            self._watch_output(worker.stderr, wire.STDERR)
+        loop.watch(worker.socket.fileno(), self._on_told)
+        self._watch_output(streams.stdout, wire.STDOUT)
+        if streams.stderr >= 0:
+            self._watch_output(streams.stderr, wire.STDERR)
 
     # Output
 
@@ -117,6 +153,8 @@ class Running(Call):
                 os.close(fd)
             return False
         if not self.reported:
+            # It may have written before its supervisor could say that it runs.
+            self._start()
             self.send(kind, chunk)
         return True
 
@@ -131,37 +169,45 @@ class Running(Call):
 
     # Status
 
-    def _on_status(self) -> None:
+    def _on_told(self) -> None:
         try:
-            told = os.read(self.worker.status, 4096)
+            told = self.worker.socket.recv(64 * supervisor.TOLD_BYTES)
         except BlockingIOError:
             return
+        except OSError:
+            told = b""
         if not told:
-            self._close_status()
-            self._maybe_gone()
+            self._let_go()
             return
-        while told:
-            word, told = told[:1], told[1:]
-            first = wire.number([told[:8]], 0)
-            told = told[8:]
+        for at in range(0, len(told), supervisor.TOLD_BYTES):
+            word, first = told[at : at + 1], wire.number([told[at + 1 : at + 9]], 0)
             if word == b"S":
-                self.started = True
-                self.send(wire.STARTED)
+                self._start()
             elif word == b"E":
-                self.exit = (first, wire.number([told[:8]], 0))
-                told = told[8:]
+                self.exit = (first, wire.number([told[at + 9 : at + 17]], 0))
                 self.loop.run_slices(self._drain())
+            elif word == b"X":
+                self._leave()
+                self.release_worker(self.worker)
             else:
                 self.reported = True
-                self._release()
                 self.fail(OSError(first, "") if word == b"F" else Refused("no_process"))
-                return
 
-    def _close_status(self) -> None:
-        if self.worker.status >= 0:
-            self.loop.forget(self.worker.status)
-            os.close(self.worker.status)
-            self.worker.status = -1
+    def _start(self) -> None:
+        if not self.started:
+            self.started = True
+            self.send(wire.STARTED)
+
+    def _let_go(self) -> None:
+        """Listen to the supervisor no more."""
+        if not self.left and not self.deaf:
+            self.deaf = True
+            self.loop.forget(self.worker.socket.fileno())
+
+    def _leave(self) -> None:
+        self._let_go()
+        self.left = True
+        self._maybe_gone()
 
     def _report(self) -> None:
         if self.reported:
@@ -173,37 +219,30 @@ class Running(Call):
         self._close_input()
         self._maybe_gone()
 
-    def on_reaped(self) -> bool:
-        """The supervisor is no more: either nothing is left of the command, or (True) somebody inside killed it."""
-        self.reaped = True
-        if self.worker.status >= 0:
+    def on_reaped(self) -> None:
+        """The supervisor is no more: it was killed, by us or by somebody inside."""
+        if not self.deaf:
             # It may have told its last words in the moment before.
-            self._on_status()
-        killed = self.exit is None and not self.reported
-        if killed:
-            if not self.started:
-                self.started = True
-                self.send(wire.STARTED)
+            self._on_told()
+        if self.left:
+            return
+        if self.exit is None and not self.reported:
+            self._start()
             self.exit = (128 + signal.SIGKILL, 0)
             self.loop.run_slices(self._drain())
-        self._maybe_gone()
-        return killed
+        self._leave()
 
     def _maybe_gone(self) -> None:
-        if self.reaped and self.reported:
+        if self.left and self.reported:
             self._release()
             self.close(wire.GONE)
 
     def _release(self) -> None:
         self._close_input()
-        self._close_status()
         for fd in list(self.open_outputs):
             self.loop.forget_source(fd)
             os.close(fd)
         self.open_outputs.clear()
-        if self.worker.request >= 0:
-            os.close(self.worker.request)
-            self.worker.request = -1
 
     # Input
 
@@ -227,7 +266,7 @@ class Running(Call):
         while self.pending and self.input_open:
             content = self.pending[0]
             try:
-                written = os.write(self.worker.stdin, content)
+                written = os.write(self.stdin, content)
             except BlockingIOError:
                 break
             except OSError:
@@ -244,9 +283,9 @@ class Running(Call):
         if waits != self.writing and not self.terminal:
             self.writing = waits
             if waits:
-                self.loop.watch(self.worker.stdin, self._write, 4 | 8 | 16)
+                self.loop.watch(self.stdin, self._write, 4 | 8 | 16)
             else:
-                self.loop.forget(self.worker.stdin)
+                self.loop.forget(self.stdin)
         elif waits and self.terminal:
             # Its descriptor is watched for output already; a terminal takes 4 KiB at a time.
             self.loop.later(0.005, self._write)
@@ -260,14 +299,14 @@ class Running(Call):
         self.pending.clear()
         if self.writing:
             self.writing = False
-            self.loop.forget(self.worker.stdin)
+            self.loop.forget(self.stdin)
         # A terminal's master is also where output comes from.
-        if not self.terminal or self.worker.stdout not in self.open_outputs:
-            os.close(self.worker.stdin)
+        if not self.terminal or self.stdin not in self.open_outputs:
+            os.close(self.stdin)
 
     def on_resize(self, rows: int, columns: int) -> None:
         if self.terminal and self.input_open:
-            supervisor.size_terminal(self.worker.stdin, rows, columns)
+            supervisor.size_terminal(self.stdin, rows, columns)
 
     # Killing
 
@@ -277,13 +316,17 @@ class Running(Call):
             self._kill(processes.kill_below(self.worker.pid))
 
     def _kill(self, passes: Iterator[int]) -> None:
-        if self.reaped:
+        if self.left:
             return
-        next(passes)
+        if not next(passes):
+            self.quiet += 1
+            if self.quiet > QUIET_PASSES:
+                # Nothing is left, and yet it does not say so: somebody inside stopped the supervisor itself.
+                processes.kill(self.worker.pid)
         if self.marker:
             for pid in processes.marked(self.marker) - {self.worker.pid}:
-                os.kill(pid, signal.SIGKILL)
-        # Again until the supervisor, having no child left, ends by itself.
+                processes.kill(pid)
+        # Again until the supervisor finds no child left.
         self.loop.later(0.002, lambda: self._kill(passes))
 
 

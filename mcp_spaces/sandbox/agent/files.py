@@ -111,7 +111,10 @@ class Write:
         try:
             self._check()
             self.fd = os.open(
-                self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=self.place.folder
+                self.part,
+                os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+                0o644,
+                dir_fd=self.place.folder,
             )
             if self.place.status is not None:
                 os.fchmod(self.fd, stat.S_IMODE(self.place.status.st_mode) & 0o777)

@@ -33,7 +33,7 @@ class Loop:
         # The commands' output, in a set of its own that can be left alone as a whole.
         self._sources = select.epoll()
         self._sources_watched = True
-        self._handlers: dict[int, Callable[[], None]] = {}
+        self._handlers: dict[int, Callable[[], object]] = {}
         self._out: deque[memoryview] = deque()
         self._out_bytes = 0
         self._blocked = False
@@ -44,6 +44,8 @@ class Loop:
         self._control.register(incoming, READABLE)
         self._control.register(self._sources.fileno(), select.EPOLLIN)
         self._received = bytearray()
+        self._buffer = bytearray(READ_BYTES)
+        self._view = memoryview(self._buffer)
 
     def send(self, kind: int, channel: int, payload: bytes = b"") -> None:
         header = HEADER.pack(len(payload), kind, channel)
@@ -56,7 +58,7 @@ class Loop:
         self._handlers[fd] = handler
         self._control.register(fd, events)
 
-    def watch_source(self, fd: int, handler: Callable[[], None]) -> None:
+    def watch_source(self, fd: int, handler: Callable[[], object]) -> None:
         self._handlers[fd] = handler
         self._sources.register(fd, READABLE)
 
@@ -131,13 +133,13 @@ class Loop:
 
     def _receive(self) -> bool:
         try:
-            piece = os.read(self.incoming, READ_BYTES)
+            size = os.readv(self.incoming, [self._buffer])
         except BlockingIOError:
             return True
-        if not piece:
+        if not size:
             return False
         received = self._received
-        received += piece
+        received += self._view[:size]
         at = 0
         while len(received) - at >= HEADER.size:
             size, kind, channel = HEADER.unpack_from(received, at)

@@ -8,7 +8,7 @@ import signal
 
 from mcp_spaces.sandbox.agent import calls, files, probe, processes, supervisor, trees, wire
 from mcp_spaces.sandbox.agent.loop import Loop
-from mcp_spaces.sandbox.agent.paths import Workspace
+from mcp_spaces.sandbox.agent.paths import Refused, Workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Agent:
         self.spares: list[supervisor.Supervisor] = []
         self.others: set[int] = set()
         self.env = {key: value for key, value in os.environb.items() if key not in (b"HOSTNAME", b"LC_CTYPE", b"PWD")}
+        self.kills = probe.OutOfMemoryKills()
         self.subreaper = False
         self.written = 0
         self.hunting = False
@@ -79,18 +80,32 @@ class Agent:
                 return
             if pid == 0:
                 return
-            running = self.commands.pop(pid, None)
-            if running is not None:
-                if running.on_reaped() and not self.hunting:
-                    self.hunting = True
-                    self._hunt_orphans()
-                continue
-            self.others.discard(pid)
-            for spare in list(self.spares):
-                if spare.pid == pid:
-                    self.spares.remove(spare)
-                    spare.close()
-                    self.loop.later(0.05, self._refill)
+            self._reaped(pid)
+
+    def _reaped(self, pid: int) -> None:
+        running = self.commands.pop(pid, None)
+        if running is not None:
+            running.on_reaped()
+            running.worker.close()
+            if not self.hunting:
+                self.hunting = True
+                self._hunt_orphans()
+        self.others.discard(pid)
+        for spare in list(self.spares):
+            if spare.pid == pid:
+                self.spares.remove(spare)
+                spare.close()
+                self.loop.later(0.05, self._refill)
+
+    def _released(self, worker: supervisor.Supervisor) -> None:
+        """Nothing is left of its command."""
+        del self.commands[worker.pid]
+        if len(self.spares) < SPARES:
+            self.spares.append(worker)
+        else:
+            # It ends when it finds its socket closed.
+            self.others.add(worker.pid)
+            worker.close()
 
     def _hunt_orphans(self) -> None:
         """Somebody inside killed a supervisor. What it looked after are our children now, and nobody's."""
@@ -140,7 +155,7 @@ class Agent:
             call = calls.Call(self.loop, channel, self._ended)
             try:
                 call.close(wire.RESULT, wire.pack(self._answer(verb, rest)))
-            except (OSError, files.Refused) as error:
+            except (OSError, Refused) as error:
                 call.fail(error)
 
     def _answer(self, verb: bytes, fields: Sequence[bytes]) -> Sequence[bytes]:
@@ -149,14 +164,12 @@ class Agent:
         if verb == b"delete":
             return files.remove(self.workspace, fields)
         if verb == b"usage":
-            return [
-                wire.whole(value) for value in (probe.memory_bytes(), probe.disk_bytes(self.root), probe.pids())
-            ]
+            return [wire.whole(value) for value in (probe.memory_bytes(), probe.disk_bytes(self.root), probe.pids())]
         if verb == b"probe":
             return probe.probe(self.root, fields)
         if verb == b"ping":
             return ()
-        raise files.Refused("unknown")
+        raise Refused("unknown")
 
     def _fork(
         self,
@@ -181,27 +194,39 @@ class Agent:
             key, _, value = pair.partition(b"=")
             env[key] = value
         marker = b"" if self.subreaper else b"%d.%d" % (channel, os.getpid())
+        call = calls.Call(self.loop, channel, self._ended)
         try:
-            if rows or not self.spares:
-                worker = supervisor.hire(self.root, (rows, columns) if rows else None)
-            else:
-                worker = self.spares.pop()
-            running = calls.Running(
-                self.loop,
-                channel,
-                self._ended,
-                worker=worker,
-                terminal=bool(rows),
-                out_of_memory=probe.out_of_memory_kills,
-                marker=marker,
-            )
-            self.calls[channel] = self.commands[worker.pid] = running
-            worker.order(marker, cwd, argv, [key + b"=" + value for key, value in env.items()])
+            worker = self.spares.pop() if self.spares else supervisor.hire(self.root)
         except OSError as error:
-            # EPIPE: somebody inside killed the supervisor; its end is reported when it is reaped.
-            if channel not in self.calls:
-                calls.Call(self.loop, channel, self._ended).fail(error)
-        self.loop.later(0, self._refill)
+            call.fail(error)
+            return
+        try:
+            streams = calls.Streams((rows, columns) if rows else None)
+        except OSError as error:
+            self.spares.append(worker)
+            call.fail(error)
+            return
+        running = calls.Running(
+            self.loop,
+            channel,
+            self._ended,
+            worker=worker,
+            streams=streams,
+            terminal=bool(rows),
+            out_of_memory=self.kills.count,
+            marker=marker,
+            release=self._released,
+        )
+        self.calls[channel] = self.commands[worker.pid] = running
+        order = [marker, cwd, wire.whole(int(bool(rows))), wire.whole(count)]
+        try:
+            worker.order(streams.theirs, order + argv + [key + b"=" + value for key, value in env.items()])
+        except OSError:
+            # Somebody inside killed the supervisor; the command's end is told when it is reaped.
+            pass
+        streams.close(streams.theirs)
+        if not self.spares:
+            self.loop.later(0.001, self._refill)
 
 
 def main(root: str) -> None:

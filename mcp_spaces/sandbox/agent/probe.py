@@ -102,14 +102,21 @@ def disk_bytes(root: bytes) -> int:
     return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
-def out_of_memory_kills() -> int:
+class OutOfMemoryKills:
     """How often the kernel killed something here for want of memory: memory.events (cgroup v2) or memory.oom_control."""
-    for path in ("/memory.events", "/memory/memory.oom_control"):
-        try:
-            with open(CGROUP + path, "rb") as file:
-                for line in file:
-                    if line.startswith(b"oom_kill "):
-                        return int(line.split()[1])
-        except OSError:
-            continue
-    return 0
+
+    def __init__(self) -> None:
+        self.fd = -1
+        for path in ("/memory.events", "/memory/memory.oom_control"):
+            try:
+                self.fd = os.open(CGROUP + path, os.O_RDONLY | os.O_CLOEXEC)
+                return
+            except OSError:
+                continue
+
+    def count(self) -> int:
+        if self.fd >= 0:
+            for line in os.pread(self.fd, 4096, 0).split(b"\n"):
+                if line.startswith(b"oom_kill "):
+                    return int(line[9:])
+        return 0

@@ -65,7 +65,7 @@ def kill_below(root: int) -> Iterator[int]:
         tree = parents()
         alive = [pid for pid in below({root}, tree) if tree[pid][1]]
         for pid in alive:
-            _kill(pid)
+            kill(pid)
         if alive:
             _kill_children_tightly(root)
         yield len(alive)
@@ -76,7 +76,7 @@ def kill_orphans(known: set[int]) -> int:
     tree = parents()
     strays = {pid for pid, (parent, alive) in tree.items() if parent == 1 and alive and pid not in known}
     for pid in strays | below(strays, tree):
-        _kill(pid)
+        kill(pid)
     return len(strays)
 
 
@@ -98,10 +98,10 @@ def _kill_children_tightly(root: int) -> None:
         if not children:
             return
         for child in children:
-            _kill(int(child))
+            kill(int(child))
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
     except OSError:

@@ -1,14 +1,16 @@
 """One process per command, its supervisor: starts the program, and is the parent of all that the program leaves behind.
 
-Being a subreaper, it keeps every descendant findable whatever session or group it moved to. Supervisors are forked
-before they are needed, with their pipes, so that a command costs one spawn and not a fork of the agent.
+Being a subreaper, it keeps every descendant findable whatever session or group it moved to. When nothing is left of a
+command it takes the next, so that a command costs one spawn and no fork of the agent.
 """
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import signal
+import struct
 import time
 
 from mcp_spaces.sandbox.agent.processes import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
@@ -16,8 +18,15 @@ from mcp_spaces.sandbox.agent.wire import LENGTH, number, pack, unpack, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn, Optional
+    from typing import Any, NoReturn
 
+INLINE_BYTES = 32 * 1024
+TOLD_BYTES = 17
+"""What a supervisor tells is a letter and two numbers: S started, E ended (code, microseconds), X nothing is left,
+F no such folder (errno), P no process left (errno)."""
+FDS = struct.Struct("4i")
+FDS_ONE = struct.Struct("i")
+MISSING = (errno.ENOENT, errno.ENOTDIR)
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 RESET = [signal.SIGPIPE, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 if hasattr(signal, "SIGXFSZ"):
@@ -25,82 +34,56 @@ if hasattr(signal, "SIGXFSZ"):
 
 
 class Supervisor:
-    """The agent's end: the process id and our ends of its pipes. With a terminal, `stdin` and `stdout` are its master."""
+    """The agent's end of one: its process id and a socket for orders and what it tells."""
 
-    def __init__(self, pid: int, request: int, status: int, stdin: int, stdout: int, stderr: int) -> None:
+    def __init__(self, pid: int, socket: Any) -> None:
         self.pid = pid
-        self.request = request
-        self.status = status
-        self.stdin = stdin
-        self.stdout = stdout
-        self.stderr = stderr
+        self.socket = socket
 
-    def order(self, marker: bytes, cwd: bytes, argv: list[bytes], env: list[bytes]) -> None:
-        body = pack([marker, cwd, whole(len(argv))] + argv + env)
-        rest = memoryview(LENGTH.pack(len(body)) + body)
-        while rest:
-            rest = rest[os.write(self.request, rest) :]
-        os.close(self.request)
-        self.request = -1
+    def order(self, streams: tuple[int, int, int], fields: list[bytes]) -> None:
+        """Start a program on these descriptors. Never blocks. Raises OSError when the supervisor is dead."""
+        body = pack(fields)
+        fds = list(streams)
+        if len(body) > INLINE_BYTES:
+            # A stopped supervisor does not read, and a socket holds only so much.
+            fds.append(os.memfd_create("order"))
+            with open(fds[-1], "wb", closefd=False) as file:
+                file.write(body)
+            body = b""
+        try:
+            content = LENGTH.pack(len(body)) + body
+            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, FDS.pack(*fds, *[-1] * (4 - len(fds)))[: 4 * len(fds)])]
+            self.socket.sendmsg([content], rights)
+        finally:
+            if len(fds) > 3:
+                os.close(fds[3])
 
     def close(self) -> None:
-        for fd in {self.request, self.status, self.stdin, self.stdout, self.stderr}:
-            if fd >= 0:
-                os.close(fd)
+        self.socket.close()
 
 
-def hire(root: bytes, terminal: Optional[tuple[int, int]] = None) -> Supervisor:
-    """Fork a supervisor that waits for its order. Raises OSError when there is no process left."""
-    ours: list[int] = []
-    theirs: list[int] = []
+def hire(root: bytes) -> Supervisor:
+    """Fork a supervisor that waits for orders. Raises OSError when there is no process left."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    with_both = [ours, theirs]
     try:
-        request_r, request_w = os.pipe()
-        ours.append(request_w)
-        theirs.append(request_r)
-        status_r, status_w = os.pipe()
-        ours.append(status_r)
-        theirs.append(status_w)
-        if terminal is not None:
-            master, slave = os.openpty()
-            ours.append(master)
-            theirs.append(slave)
-            size_terminal(master, *terminal)
-            keep = (slave, slave, slave)
-            mine = (master, master, -1)
-        else:
-            stdin_r, stdin_w = os.pipe()
-            ours.append(stdin_w)
-            theirs.append(stdin_r)
-            stdout_r, stdout_w = os.pipe()
-            ours.append(stdout_r)
-            theirs.append(stdout_w)
-            stderr_r, stderr_w = os.pipe()
-            ours.append(stderr_r)
-            theirs.append(stderr_w)
-            keep = (stdin_r, stdout_w, stderr_w)
-            mine = (stdin_w, stdout_r, stderr_r)
         pid = os.fork()
     except BaseException:
-        for fd in ours + theirs:
-            os.close(fd)
+        for each in with_both:
+            each.close()
         raise
     if pid == 0:
         try:
-            _supervise(root, request_r, status_w, keep, terminal is not None)
+            _supervise(root, theirs)
         finally:
             os._exit(70)
-    for fd in theirs:
-        os.close(fd)
-    for fd in set(mine):
-        if fd >= 0:
-            os.set_blocking(fd, False)
-    os.set_blocking(status_r, False)
-    return Supervisor(pid, request_w, status_r, *mine)
+    theirs.close()
+    ours.setblocking(False)
+    return Supervisor(pid, ours)
 
 
 def size_terminal(fd: int, rows: int, columns: int) -> None:
     import fcntl
-    import struct
     import termios
 
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -129,73 +112,95 @@ def leave_the_agent(keep: set[int]) -> None:
     prctl(PR_SET_DUMPABLE, 0)
 
 
-def _supervise(root: bytes, request: int, status: int, streams: tuple[int, int, int], terminal: bool) -> NoReturn:
+def _supervise(root: bytes, socket: Any) -> NoReturn:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    leave_the_agent({request, status, *streams})
-    fields = _order(request)
-    if fields is None:
-        os._exit(0)
-    os.close(request)
-    marker, cwd, count = fields[0], fields[1], number(fields, 2)
-    argv = fields[3 : 3 + count]
+    leave_the_agent({socket.fileno()})
+    for fd in (0, 1, 2):
+        # So that no descriptor that arrives takes one of these numbers.
+        os.dup2(os.open("/dev/null", os.O_RDWR), fd)
+    while True:
+        streams, fields = _order(socket)
+        try:
+            _obey(root, socket, streams, fields)
+        except OSError:
+            # Nobody listens any more.
+            os._exit(0)
+
+
+def _obey(root: bytes, socket: Any, streams: tuple[int, int, int], fields: list[bytes]) -> None:
+    """Run one program, and wait for all that it leaves behind."""
+    marker, cwd, terminal, count = fields[0], fields[1], bool(number(fields, 2)), number(fields, 3)
+    argv = fields[4 : 4 + count]
     env = {}
-    for pair in fields[3 + count :]:
+    for pair in fields[4 + count :]:
         key, _, value = pair.partition(b"=")
         env[key] = value
     if marker:
         env[b"MCP_SPACES_COMMAND"] = marker
+    began = time.monotonic()
+    pid = -1
     try:
         os.chdir(root + b"/" + cwd)
     except OSError as error:
-        _tell(status, b"F", error.errno or errno.EIO)
-        os._exit(0)
-    began = time.monotonic()
-    try:
-        pid = _start(argv, env, streams, terminal)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.ENOMEM):
-            _tell(status, b"P", error.errno)
-            os._exit(0)
-        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-        code, words = (127, b"not found") if missing else (126, os.strerror(error.errno or errno.EIO).encode())
-        _tell(status, b"S", 0)
+        _tell(socket, b"F", error.errno or errno.EIO)
+    else:
         try:
-            os.write(streams[2], argv[0] + b": " + words + b"\n")
-        except OSError:
-            pass
-        _tell(status, b"E", code, int((time.monotonic() - began) * 1e6))
-        os._exit(0)
-    _tell(status, b"S", pid)
+            pid = _start(argv, env, streams, terminal)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ENOMEM):
+                _tell(socket, b"P", error.errno)
+            else:
+                _explain(streams[2], argv[0], error)
+                _tell(socket, b"S", 0)
+                _tell(socket, b"E", 127 if error.errno in MISSING else 126, int((time.monotonic() - began) * 1e6))
+        else:
+            _tell(socket, b"S", pid)
+    os.chdir("/")
     for fd in set(streams):
         os.close(fd)
     while True:
         try:
             ended, how = os.waitpid(-1, 0)
         except ChildProcessError:
-            os._exit(0)
+            break
         if ended == pid:
+            pid = -1
             code = os.WEXITSTATUS(how) if os.WIFEXITED(how) else 128 + os.WTERMSIG(how)
-            _tell(status, b"E", code, int((time.monotonic() - began) * 1e6))
-            os.close(status)
+            _tell(socket, b"E", code, int((time.monotonic() - began) * 1e6))
+    _tell(socket, b"X")
 
 
-def _order(request: int) -> Optional[list[bytes]]:
-    """The order, or None when the agent let go of us."""
-    content = b""
-    size = -1
-    while size < 0 or len(content) < size:
-        piece = os.read(request, 65536)
+def _explain(stderr: int, program: bytes, error: OSError) -> None:
+    words = b"not found" if error.errno in MISSING else os.strerror(error.errno or errno.EIO).encode()
+    try:
+        os.write(stderr, program + b": " + words + b"\n")
+    except OSError:
+        pass
+
+
+def _order(socket: Any) -> tuple[tuple[int, int, int], list[bytes]]:
+    """The next order; ends the process when the agent let go of us."""
+    content, rights, _, _ = socket.recvmsg(INLINE_BYTES + 4, 64, _socket.MSG_CMSG_CLOEXEC)
+    if not content:
+        os._exit(0)
+    packed = b"".join([each[2] for each in rights])
+    fds = [FDS_ONE.unpack_from(packed, at)[0] for at in range(0, len(packed) - 3, 4)]
+    (size,) = LENGTH.unpack_from(content)
+    content = content[4:]
+    if not size:
+        with open(fds[3], "rb") as file:
+            file.seek(0)
+            content = file.read()
+    while len(content) < size:
+        piece = socket.recv(size - len(content))
         if not piece:
-            return None
+            os._exit(0)
         content += piece
-        if size < 0 and len(content) >= 4:
-            size = LENGTH.unpack_from(content)[0]
-            content = content[4:]
-    return unpack(content)
+    return (fds[0], fds[1], fds[2]), unpack(content)
 
 
-def _tell(status: int, word: bytes, *numbers: int) -> None:
-    os.write(status, word + b"".join([whole(each) for each in numbers]))
+def _tell(socket: Any, word: bytes, first: int = 0, second: int = 0) -> None:
+    socket.sendall(word + whole(first) + whole(second))
 
 
 def _start(argv: list[bytes], env: dict[bytes, bytes], streams: tuple[int, int, int], terminal: bool) -> int:

@@ -127,9 +127,7 @@ def _lines(folder: int, name: bytes, expression: re.Pattern[bytes]) -> Iterator[
             yield at, text
 
 
-def _entries(
-    fd: int, base: bytes, depth: int, keep: int, *, skip_git: bool
-) -> Iterator[tuple[bytes, os.stat_result]]:
+def _entries(fd: int, base: bytes, depth: int, keep: int, *, skip_git: bool) -> Iterator[tuple[bytes, os.stat_result]]:
     """Everything below an open folder, a folder before its content, in the order of names. `keep` bounds how many
     names of one folder are held (0: no bound); what changes or vanishes meanwhile is passed over."""
     try:
@@ -148,16 +146,22 @@ def _entries(
             path = base + b"/" + name if base else name
             yield path, status
             if depth > 1 and stat.S_ISDIR(status.st_mode):
-                try:
-                    below = os.open(name, STEP, dir_fd=here)
-                except OSError:
-                    continue
-                try:
-                    yield from _entries(below, path, depth - 1, keep, skip_git=skip_git)
-                finally:
-                    os.close(below)
+                yield from _below(here, name, path, depth - 1, keep, skip_git=skip_git)
     finally:
         os.close(here)
+
+
+def _below(
+    here: int, name: bytes, path: bytes, depth: int, keep: int, *, skip_git: bool
+) -> Iterator[tuple[bytes, os.stat_result]]:
+    try:
+        fd = os.open(name, STEP, dir_fd=here)
+    except OSError:
+        return
+    try:
+        yield from _entries(fd, path, depth, keep, skip_git=skip_git)
+    finally:
+        os.close(fd)
 
 
 def _names(fd: int, keep: int) -> list[bytes]:

@@ -1,0 +1,47 @@
+"""Every driver keeps the contract: the stream driver, its fallback for images without Python, and the fake."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mcp_spaces.sandbox.port import Sandbox, SandboxDriver
+from tests.sandbox.contract import Contract
+from tests.sandbox.rigs import IMAGE, docker_driver, sandbox_of
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def sandbox(driver: SandboxDriver, image: str) -> AsyncIterator[Sandbox]:
+    async with sandbox_of(driver, image=image) as launched:
+        yield launched
+
+
+class TestStreamDriver(Contract):
+    @pytest.fixture
+    def image(self) -> str:
+        return IMAGE
+
+    @pytest.fixture
+    async def driver(self, tmp_path: Path) -> AsyncIterator[SandboxDriver]:
+        async with docker_driver(tmp_path) as driver:
+            yield driver
+
+
+class TestWarmStreamDriver(Contract):
+    """The same, with sandboxes that come out of the pool."""
+
+    @pytest.fixture
+    def image(self) -> str:
+        return IMAGE
+
+    @pytest.fixture
+    async def driver(self, tmp_path: Path) -> AsyncIterator[SandboxDriver]:
+        async with docker_driver(tmp_path, pool_size=1) as driver:
+            from tests.sandbox.rigs import SMALL
+
+            await driver.warm(SMALL)
+            yield driver
