@@ -5,6 +5,7 @@ It may be killed at any instant; what it left is reconciled when the next one st
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import logging
 import os
@@ -40,49 +41,53 @@ EXIT_REFUSED = 3
 def serve(settings: Settings, *, ready_fd: int | None = None, open_app: OpenApp | None = None) -> int:
     """Run the daemon until SIGTERM or SIGINT; the exit code.
 
-    `ready_fd` gets one byte once everything listens, and is closed in any case.
+    `ready_fd` gets one byte once everything listens. It is closed in any case, at the latest by this process's end.
     """
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("mcp").setLevel(logging.WARNING)  # at INFO it writes session ids down
     try:
         make_private(settings.state_dir)
         with only_daemon(settings.state_dir):
             anyio.run(run, settings, open_app or _open_app(), ready_fd)
-    except SpacesError as error:
-        _say(f"mcp-spaces: {error.message} {error.hint}")
+    except (SpacesError, BaseExceptionGroup) as failure:
+        error = _refusal(failure)
+        if error is None:
+            raise
+        sys.stderr.write(f"mcp-spaces: {error.message} {error.hint}\n")
         return EXIT_REFUSED
     return 0
 
 
 async def run(settings: Settings, open_app: OpenApp, ready_fd: int | None = None) -> None:
     """Open everything, say so, and wait for a signal."""
-    async with stopped_by_signals() as stop:
-        with anyio.fail_after(settings.start_s) as starting:
-            async with AsyncExitStack() as open_things:
-                # Opening is bounded, living is not.
-                endpoints = await open_things.enter_async_context(opened(settings, open_app))
-                starting.deadline = float("inf")
-                for endpoint in endpoints:
-                    log.info("listening on %s", endpoint)
-                if ready_fd is not None:
-                    os.write(ready_fd, b"1")
-                    os.close(ready_fd)
-                await stop.wait()
-                log.info("stopping")
+    stop = anyio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        with anyio.fail_after(settings.start_s):
+            app = await stack.enter_async_context(open_app(settings))
+        for endpoint in await stack.enter_async_context(listening(app, settings)):
+            log.info("listening on %s", endpoint)
+        if ready_fd is not None:
+            os.write(ready_fd, b"1")
+            os.close(ready_fd)
+        await stop.wait()
+        log.info("stopping")
 
 
 @asynccontextmanager
-async def opened(settings: Settings, open_app: OpenApp) -> AsyncIterator[list[str]]:
-    """The app and each way in to it; what they listen on."""
-    async with open_app(settings) as app, open_server(app, settings) as server, LocalSockets(app, server).listening():
+async def listening(app: Application, settings: Settings) -> AsyncIterator[list[str]]:
+    """Each way in to the app, open; what they are."""
+    async with open_server(app, settings) as server, LocalSockets(app, server).listening():
         state = str(settings.state_dir)
         endpoints = [places.agent_socket(state), places.operator_socket(state)]
         if settings.http_port is None:
             yield endpoints
             return
-        from mcp_spaces.server.http import listening
+        from mcp_spaces.server.http import listening as listening_on_http
 
-        async with listening(app, server) as url:
+        async with listening_on_http(app, server) as url:
             yield [*endpoints, url]
 
 
@@ -112,20 +117,12 @@ def _holder(lock: TextIO) -> str:
     return lock.read(20).strip() or "unknown"
 
 
-@asynccontextmanager
-async def stopped_by_signals() -> AsyncIterator[anyio.Event]:
-    """An event that SIGTERM and SIGINT set."""
-    stop = anyio.Event()
-
-    async def wait() -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for _ in signals:
-                stop.set()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wait)
-        yield stop
-        tasks.cancel_scope.cancel()
+def _refusal(failure: BaseException) -> SpacesError | None:
+    """The error that was meant for the operator, also where task groups wrapped it."""
+    if isinstance(failure, BaseExceptionGroup):
+        found = [_refusal(inner) for inner in failure.exceptions]
+        return found[0] if len(found) == 1 else None
+    return failure if isinstance(failure, SpacesError) else None
 
 
 def _open_app() -> OpenApp:
@@ -133,8 +130,3 @@ def _open_app() -> OpenApp:
 
     opening: OpenApp = open_app
     return opening
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()

@@ -25,7 +25,6 @@ from mcp_spaces.errors import SpacesError, Unauthenticated
 from mcp_spaces.server import strict_json
 from mcp_spaces.server.authentication import Visitor, visited_by
 from mcp_spaces.server.limits import Lanes
-from mcp_spaces.server.text import as_prose
 
 if TYPE_CHECKING:
     from mcp_spaces.core.caller import Caller
@@ -243,7 +242,10 @@ def _values(scope: Scope, name: bytes) -> list[str]:
 
 
 def _shown(path: str) -> str:
-    return "/links/…" if path.startswith("/links/") else as_prose(path[:200]).replace("\n", "\\n")
+    """What a log may hold of a path: our own routes; anything else could be a key that was put in the wrong place."""
+    if path in (MCP_PATH, HEALTH_PATH):
+        return path
+    return "/links/…" if path.startswith("/links/") else "elsewhere"
 
 
 def _is_header_text(text: str) -> bool:

@@ -5,11 +5,6 @@ import pytest
 from tests.server.doors import ERAS, TRANSPORTS, Era, Transport
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(params=TRANSPORTS)
 def transport(request: pytest.FixtureRequest) -> Transport:
     chosen: Transport = request.param

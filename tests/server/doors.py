@@ -58,13 +58,13 @@ class House:
     ) -> AsyncIterator[Client]:
         """A connected client. Over HTTP there is always a key; elsewhere only when one is given."""
         options = {"read_timeout_seconds": 20, "cache": None, **options}
+        server: Any = self.server
         async with AsyncExitStack() as stack:
             match transport:
                 case "in process":
                     who = caller or (self.app.keys[key] if key else self.app.agent)
                     lane = Lane(self.settings.agent_calls_max, self.settings.streams_max)
                     stack.enter_context(visited_by(Visitor(who, lane)))
-                    server: Any = self.server
                 case "shim":
                     server = self.shim(key=key)
                 case "http":

@@ -13,10 +13,12 @@ import anyio
 from anyio.abc import ObjectSendStream
 from pydantic import BaseModel, Field
 
+from mcp_spaces.core.approvals import Approvals
 from mcp_spaces.core.caller import Caller, Kind
 from mcp_spaces.core.context import Context, Services
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import Clock, new_id
+from mcp_spaces.core.journal import Journal
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import Everywhere, RuntimePlace, SpacePlace
@@ -139,20 +141,20 @@ async def awkward(_: Context, __: NoInput) -> Said:
 
 async def list_spaces(_: Context, wanted: PageInput) -> AnyOutput:
     if wanted.cursor:
-        return AnyOutput(spaces=[])
-    return AnyOutput(spaces=[{"id": SPACE_ID, "name": "work"}], next_cursor="2")
+        return AnyOutput.model_validate({"spaces": []})
+    return AnyOutput.model_validate({"spaces": [{"id": SPACE_ID, "name": "work"}], "next_cursor": "2"})
 
 
 async def get_context(_: Context, wanted: UriInput) -> AnyOutput:
     if wanted.space not in (SPACE_ID, "work", "default"):
         raise NotFound("No such space.", hint="space_list shows yours.")
-    return AnyOutput(space={"id": SPACE_ID}, topic=wanted.topic, runtime=wanted.runtime)
+    return AnyOutput.model_validate({"space": {"id": SPACE_ID}, "topic": wanted.topic, "runtime": wanted.runtime})
 
 
 async def get_run(_: Context, wanted: RunInput) -> AnyOutput:
     if wanted.run != RUN_ID:
         raise NotFound("No such run.", hint="run_list shows yours.")
-    return AnyOutput(id=wanted.run)
+    return AnyOutput.model_validate({"id": wanted.run})
 
 
 async def read_file(_: Context, wanted: FileInput) -> AnyOutput:
@@ -162,7 +164,7 @@ async def read_file(_: Context, wanted: FileInput) -> AnyOutput:
     }
     if wanted.path not in files:
         raise NotFound("No such file.", hint="storage_browse lists them.")
-    return AnyOutput(**files[wanted.path])
+    return AnyOutput.model_validate(files[wanted.path])
 
 
 def observing(id: str, handler: Any, input: type[Any], output: type[Any] = Said, **more: Any) -> AnyOperation:  # noqa: A002
@@ -286,7 +288,16 @@ async def small_app(folder: Path, operations: Iterable[AnyOperation] = OPERATION
     services = Services()
     services.provide(Bench, bench)
     try:
-        pipeline = Pipeline(operations, database=database, places=NoPlaces(), services=services, clock=Clock())
+        clock = Clock()
+        pipeline = Pipeline(
+            operations,
+            database=database,
+            places=NoPlaces(),
+            services=services,
+            clock=clock,
+            journal=Journal(database, clock),
+            approvals=Approvals(database, clock),
+        )
         app = SmallApp(pipeline, bench)
         app.keys = {KEY: caller("key", key_id=new_id("key")), OTHER_KEY: caller("other", key_id=new_id("key"))}
         yield app

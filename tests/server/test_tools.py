@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from typing import cast
 
 import anyio
 import mcp_types as types
@@ -77,10 +79,9 @@ async def test_what_is_no_tool_of_the_caller_is_unknown(name: str, era: Era) -> 
 
 
 async def test_the_operator_reaches_every_operation_by_its_name() -> None:
-    async with open_house() as house:
-        async with house.client(caller=caller("operator", operator=True)) as client:
-            assert (await client.call_tool("thing_govern", {"text": "a"})).structured_content == {"text": "a"}
-            assert (await client.call_tool("thing_unlisted", {"text": "b"})).structured_content == {"text": "b"}
+    async with open_house() as house, house.client(caller=caller("operator", operator=True)) as client:
+        assert (await client.call_tool("thing_govern", {"text": "a"})).structured_content == {"text": "a"}
+        assert (await client.call_tool("thing_unlisted", {"text": "b"})).structured_content == {"text": "b"}
 
 
 async def test_an_operation_outside_the_scope_is_refused_with_a_hint_and_recorded() -> None:
@@ -168,8 +169,8 @@ async def test_an_answer_within_the_limit_is_whole() -> None:
 async def test_progress_grows_even_where_the_operation_repeats_itself(transport: Transport, era: Era) -> None:
     heard: list[tuple[float, str | None]] = []
 
-    async def hear(done: float, _total: float | None, message: str | None) -> None:
-        heard.append((done, message))
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, message))
 
     async with open_house() as house, house.client(transport, era) as client:
         await client.call_tool("thing_report", {}, progress_callback=hear)
@@ -182,20 +183,19 @@ async def test_progress_grows_even_where_the_operation_repeats_itself(transport:
 async def test_a_silent_call_has_a_heartbeat(transport: Transport, era: Era) -> None:
     beats = anyio.Event()
 
-    async def hear(_done: float, _total: float | None, message: str | None) -> None:
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
         if message and message.startswith("Running for"):
             beats.set()
 
-    async with open_house(heartbeat_s=0.05) as house, house.client(transport, era) as client:
-        async with anyio.create_task_group() as tasks:
-
-            async def call() -> None:
-                await client.call_tool("thing_wait", {}, progress_callback=hear)
-
-            tasks.start_soon(call)
-            with anyio.fail_after(10):
-                await beats.wait()
-            house.app.bench.go_on.set()
+    async with (
+        open_house(heartbeat_s=0.05) as house,
+        house.client(transport, era) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(partial(client.call_tool, "thing_wait", {}, progress_callback=hear))
+        with anyio.fail_after(10):
+            await beats.wait()
+        house.app.bench.go_on.set()
 
 
 async def test_a_cancelled_request_cancels_the_operation(transport: Transport, era: Era) -> None:
@@ -228,7 +228,7 @@ async def test_a_client_that_leaves_cancels_its_calls() -> None:
 
 async def test_the_same_idempotency_key_gives_the_same_answer_once(transport: Transport, era: Era) -> None:
     async with open_house() as house, house.client(transport, era) as client:
-        meta: types.RequestParamsMeta = {"mcp-spaces/idempotency-key": "k1"}
+        meta = cast(types.RequestParamsMeta, {"mcp-spaces/idempotency-key": "k1"})
         first = await client.call_tool("thing_echo", {"text": "a"}, meta=meta)
         again = await client.call_tool("thing_echo", {"text": "a"}, meta=meta)
         assert first.structured_content == again.structured_content == {"text": "a"}
