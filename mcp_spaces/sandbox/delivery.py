@@ -41,9 +41,9 @@ sys.modules[{main!r}].main({root!r})
 
 
 @functools.cache
-def bundle() -> bytes:
+def bundle(root: str = WORKSPACE) -> bytes:
     """What to send right after the attach: length and source."""
     folder = resources.files(PACKAGE)
     modules = [(f"{PACKAGE}.{name}", (folder / f"{name}.py").read_text("utf-8")) for name in MODULES]
-    source = _INSTALL.format(modules=modules, main=f"{PACKAGE}.main", root=WORKSPACE).encode()
+    source = _INSTALL.format(modules=modules, main=f"{PACKAGE}.main", root=root).encode()
     return len(source).to_bytes(4, "big") + source

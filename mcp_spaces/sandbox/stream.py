@@ -31,7 +31,8 @@ class Channel(Protocol):
 class AgentStream(asyncio.BufferedProtocol):
     """Frames to and from one agent. `closed` is done, with the reason, once it is over for whatever reason."""
 
-    def __init__(self, *, log: logging.Logger) -> None:
+    def __init__(self, *, log: logging.Logger, multiplexed: bool = True) -> None:
+        """`multiplexed` is Docker's way; a fake sends frames as they are."""
         loop = asyncio.get_running_loop()
         self.hello: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[str] = loop.create_future()
@@ -39,7 +40,9 @@ class AgentStream(asyncio.BufferedProtocol):
         self._buffer = bytearray(RECEIVE_BYTES)
         self._view = memoryview(self._buffer)
         self._frames = FrameReader(self._on_frame)
-        self._demultiplexer = Demultiplexer(stdout=self._frames.feed, stderr=self._on_agent_words)
+        self._feed = self._frames.feed
+        if multiplexed:
+            self._feed = Demultiplexer(stdout=self._frames.feed, stderr=self._on_agent_words).feed
         self._channels: dict[int, Channel] = {}
         self._next_channel = 1
         self._transport: asyncio.Transport | None = None
@@ -55,7 +58,7 @@ class AgentStream(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         try:
-            self._demultiplexer.feed(self._view[:nbytes])
+            self._feed(self._view[:nbytes])
         except Violation as violation:
             self.close(f"its agent broke the protocol: {violation}")
 

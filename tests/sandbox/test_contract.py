@@ -9,7 +9,8 @@ import pytest
 
 from mcp_spaces.sandbox.port import Sandbox, SandboxDriver
 from tests.sandbox.contract import Contract
-from tests.sandbox.rigs import IMAGE, docker_driver, sandbox_of
+from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
+from tests.sandbox.rigs import IMAGE, SMALL, docker_driver, sandbox_of
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +42,17 @@ class TestWarmStreamDriver(Contract):
     @pytest.fixture
     async def driver(self, tmp_path: Path) -> AsyncIterator[SandboxDriver]:
         async with docker_driver(tmp_path, pool_size=1) as driver:
-            from tests.sandbox.rigs import SMALL
-
             await driver.warm(SMALL)
             yield driver
+
+
+class TestFake(Contract):
+    @pytest.fixture
+    def image(self) -> str:
+        return FAKE_IMAGE
+
+    @pytest.fixture
+    async def driver(self, tmp_path: Path) -> AsyncIterator[SandboxDriver]:
+        driver = FakeDriver(tmp_path)
+        yield driver
+        await driver.aclose()

@@ -72,9 +72,9 @@ def kill_below(root: int) -> Iterator[int]:
 
 
 def kill_orphans(known: set[int]) -> int:
-    """Kill what was reparented to process 1 and below: nobody's, since its supervisor is gone."""
-    tree = parents()
-    strays = {pid for pid, (parent, alive) in tree.items() if parent == 1 and alive and pid not in known}
+    """Kill what was reparented to this process and below: nobody's, since its supervisor is gone."""
+    tree, here = parents(), os.getpid()
+    strays = {pid for pid, (parent, alive) in tree.items() if parent == here and alive and pid not in known}
     for pid in strays | below(strays, tree):
         kill(pid)
     return len(strays)

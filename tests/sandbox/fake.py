@@ -1,0 +1,87 @@
+"""A sandbox driver without a sandbox, for tests of other rooms: the real agent, as a plain process in a folder.
+
+Commands run on this machine with the rights of the tests. It keeps the contract, and has no walls at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import socket
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from mcp_spaces.errors import Conflict, RuntimeUnavailable
+from mcp_spaces.sandbox.attached import AttachedSandbox
+from mcp_spaces.sandbox.delivery import BOOTSTRAP, bundle
+from mcp_spaces.sandbox.port import Sandbox, SandboxSpec, Wall
+from mcp_spaces.sandbox.stream import AgentStream
+from mcp_spaces.sandbox.workspace import checked_id
+
+FAKE_IMAGE = "fake"
+
+
+class FakeDriver:
+    """Workspaces are folders below `folder`. `launches` counts; `images` are those that are there."""
+
+    name = "fake"
+
+    def __init__(self, folder: Path, *, images: Collection[str] = (FAKE_IMAGE,)) -> None:
+        self.folder = folder.resolve()
+        self.images = images
+        self.launches = 0
+        self._held: dict[str, AttachedSandbox] = {}
+        self._log = logging.getLogger("tests.sandbox.fake")
+
+    async def launch(self, spec: SandboxSpec) -> Sandbox:
+        checked_id(spec.runtime_id)
+        if spec.image not in self.images:
+            raise RuntimeUnavailable(f"The image {spec.image} is missing.", hint="Build it with `make image`.")
+        if spec.runtime_id in self._held:
+            raise Conflict("This runtime is running already.", hint="Stop it first.")
+        workspace = self.folder / spec.runtime_id
+        workspace.mkdir(parents=True, exist_ok=True)
+        self.launches += 1
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", "-u", "-c", BOOTSTRAP, stdin=theirs, stdout=theirs, cwd=workspace,
+                env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(workspace), "LANG": "C.UTF-8"},
+            )  # fmt: skip
+        ours.setblocking(False)
+        transport, stream = await asyncio.get_running_loop().create_unix_connection(
+            lambda: AgentStream(log=self._log, multiplexed=False), sock=ours
+        )
+        transport.write(bundle(str(workspace)))
+        sandbox = AttachedSandbox(
+            container_id=f"fake-{process.pid}", stream=stream, free=lambda: self._free(spec.runtime_id, process)
+        )
+        await stream.hello
+        self._held[spec.runtime_id] = sandbox
+        return sandbox
+
+    async def _free(self, runtime_id: str, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        self._held.pop(runtime_id, None)
+
+    async def delete_workspace(self, runtime_id: str) -> None:
+        checked_id(runtime_id)
+        if runtime_id in self._held:
+            await self._held[runtime_id].stop()
+        shutil.rmtree(self.folder / runtime_id, ignore_errors=True)
+
+    async def reap(self, *, keep: Collection[str]) -> Sequence[str]:
+        workspaces = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
+        removed = sorted((workspaces | set(self._held)) - set(keep))
+        for runtime_id in removed:
+            await self.delete_workspace(runtime_id)
+        return removed
+
+    async def walls(self) -> Sequence[Wall]:
+        return [Wall("fake", False, "commands run on this machine, without a sandbox", "use the Docker driver")]
+
+    async def aclose(self) -> None:
+        for sandbox in list(self._held.values()):
+            await sandbox.stop()

@@ -1,0 +1,171 @@
+"""The one configuration of a sandbox's container, and the comparison that finds any other."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from mcp_spaces.sandbox.container import Disk, Intent, differences, request, shm_bytes, tmp_options
+from mcp_spaces.sandbox.port import SandboxLimits
+from mcp_spaces.sandbox.walls import METADATA, RESOLVER, judge
+
+INTENT = Intent(
+    instance_id="instance",
+    runtime_id="runtime",
+    image_id="sha256:1",
+    limits=SandboxLimits(),
+    disk=Disk(device="/dev/loop7"),
+    seccomp="{}",
+    command=("python3",),
+)
+
+
+def inspected() -> dict[str, Any]:
+    """What an engine answers that did as it was told."""
+    body = copy.deepcopy(request(INTENT))
+    host = body.pop("HostConfig")
+    host |= {
+        "Binds": None,
+        "Privileged": False,
+        "PidMode": "",
+        "Devices": [],
+        "CapAdd": None,
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "Runtime": "runc",
+        "ConsoleSize": [0, 0],
+        "CgroupnsMode": "host",
+        "MaskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/sys/firmware", "/x"],
+        "ReadonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+    }
+    body["Entrypoint"] = None
+    return {
+        "Image": body["Image"],
+        "Config": body,
+        "HostConfig": host,
+        "Mounts": [{"Destination": "/workspace"}],
+        "NetworkSettings": {"Networks": {"none": {}}},
+    }
+
+
+def test_the_intended_configuration_is_accepted() -> None:
+    assert differences(INTENT, inspected()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("Privileged", True),
+        ("PidMode", "host"),
+        ("UTSMode", "host"),
+        ("UsernsMode", "host"),
+        ("IpcMode", "host"),
+        ("NetworkMode", "bridge"),
+        ("NetworkMode", "container:abc"),
+        ("CapAdd", ["SYS_ADMIN"]),
+        ("CapDrop", []),
+        ("Binds", ["/:/host"]),
+        ("Devices", [{"PathOnHost": "/dev/sda"}]),
+        ("DeviceRequests", [{"Driver": "nvidia"}]),
+        ("DeviceCgroupRules", ["a *:* rwm"]),
+        ("Sysctls", {"net.ipv4.ip_forward": "1"}),
+        ("SecurityOpt", ["no-new-privileges", "seccomp=unconfined"]),
+        ("SecurityOpt", ["seccomp={}"]),
+        ("ReadonlyRootfs", False),
+        ("Memory", 0),
+        ("MemorySwap", -1),
+        ("PidsLimit", None),
+        ("NanoCpus", 0),
+        ("Tmpfs", {"/tmp": "rw"}),
+        ("LogConfig", {"Type": "json-file", "Config": {}}),
+        ("GroupAdd", ["0"]),
+        ("VolumesFrom", ["other"]),
+        ("PortBindings", {"80/tcp": [{"HostPort": "80"}]}),
+        ("PublishAllPorts", True),
+        ("MaskedPaths", []),
+        ("ReadonlyPaths", None),
+        ("OomKillDisable", True),
+        ("CgroupParent", "/"),
+        ("Runtime", "other"),
+        ("SomethingNewThatOpensDoors", True),
+    ],
+)
+def test_any_other_configuration_is_found(key: str, value: object) -> None:
+    answer = inspected()
+    answer["HostConfig"][key] = value
+    assert [found for found in differences(INTENT, answer) if found.startswith(f"HostConfig.{key}")]
+
+
+def test_another_image_user_mount_or_network_is_found() -> None:
+    for change in (
+        {"Image": "sha256:2"},
+        {"Mounts": [{"Destination": "/workspace"}, {"Destination": "/host"}]},
+        {"NetworkSettings": {"Networks": {"bridge": {}}}},
+    ):
+        assert differences(INTENT, inspected() | change)
+    for key, value in (("User", "0"), ("Entrypoint", ["/x"]), ("Volumes", {"/x": {}}), ("StdinOnce", False)):
+        answer = inspected()
+        answer["Config"][key] = value
+        assert differences(INTENT, answer)
+
+
+def test_a_missing_limit_in_the_answer_is_found() -> None:
+    answer = inspected()
+    del answer["HostConfig"]["PidsLimit"]
+    assert differences(INTENT, answer) == ["HostConfig.PidsLimit: missing"]
+
+
+def test_files_in_memory_never_fill_more_than_half_of_it() -> None:
+    for memory_bytes in (32 << 20, 128 << 20, 1 << 30, 64 << 30):
+        limits = SandboxLimits(memory_bytes=memory_bytes)
+        size = next(part for part in tmp_options(limits).split(",") if part.startswith("size="))
+        assert int(size[5:]) + shm_bytes(limits) <= memory_bytes // 2
+
+
+HOLDING = {
+    "interfaces": "lo",
+    **dict.fromkeys(("CapEff", "CapPrm", "CapBnd", "CapAmb", "CapInh"), "0000000000000000"),
+    "NoNewPrivs": "1",
+    "Seccomp": "2",
+    "uid": "10001,10001,10001",
+    "gid": "10001,10001,10001",
+    "pid": "1",
+    "root_read_only": "1",
+    "workspace_flags": "1,1",
+    f"connect {METADATA}": "unreachable",
+    f"connect {RESOLVER}": "unreachable",
+    "socket vsock": "1",
+    "socket alg": "1",
+    "socket packet": "1",
+}
+
+
+def test_walls_that_hold_are_believed() -> None:
+    assert judge(HOLDING, kernel_disk=True) == []
+
+
+@pytest.mark.parametrize("fact", HOLDING)
+def test_a_wall_that_is_not_seen_is_missing(fact: str) -> None:
+    assert judge({name: value for name, value in HOLDING.items() if name != fact}, kernel_disk=True)
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("interfaces", "eth0,lo"),
+        ("CapEff", "00000000a80425fb"),
+        ("CapBnd", "0000003fffffffff"),
+        ("NoNewPrivs", "0"),
+        ("Seccomp", "0"),
+        ("uid", "0,0,0"),
+        ("pid", "17"),
+        ("root_read_only", "0"),
+        (f"connect {METADATA}", "reached"),
+        (f"connect {METADATA}", "111"),
+        ("connect 172.17.0.1:80", "111"),
+        ("socket vsock", "made"),
+    ],
+)
+def test_a_breach_is_seen(fact: str, value: str) -> None:
+    assert judge(HOLDING | {fact: value}, kernel_disk=True)

@@ -1,0 +1,242 @@
+"""The stream's daemon side against an agent that lies: whatever arrives, nothing but the one sandbox is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_spaces.errors import RuntimeUnavailable, SpacesError
+from mcp_spaces.sandbox.agent import wire
+from mcp_spaces.sandbox.attached import AttachedSandbox
+from mcp_spaces.sandbox.port import Command
+from mcp_spaces.sandbox.protocol import MUX_HEADER, Demultiplexer, FrameReader, Violation, fields_of, text, whole
+from mcp_spaces.sandbox.refusals import REFUSALS, error_of
+from mcp_spaces.sandbox.stream import AgentStream
+from tests.sandbox.rigs import Output
+
+pytestmark = pytest.mark.anyio
+LOG = logging.getLogger("tests.sandbox.protocol")
+HELLO = wire.frame(wire.HELLO, 0, wire.pack([wire.VERSION, wire.whole(1)]))
+KINDS = st.sampled_from([wire.HELLO, wire.GRANT, wire.STARTED, wire.STDOUT, wire.EXIT, wire.REPLY, wire.RESULT])
+
+
+def cut(content: bytes, at: list[int]) -> list[bytes]:
+    edges = [0, *sorted(point % (len(content) + 1) for point in at), len(content)]
+    return [content[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+
+
+@given(st.lists(st.tuples(KINDS, st.integers(0, 2**32 - 1), st.binary(max_size=300))), st.lists(st.integers(0, 10**6)))
+def test_frames_arrive_however_the_bytes_are_cut(frames: list[tuple[int, int, bytes]], at: list[int]) -> None:
+    got: list[tuple[int, int, bytes]] = []
+    reader = FrameReader(lambda kind, channel, payload: got.append((kind, channel, payload)))
+    demultiplexer = Demultiplexer(stdout=reader.feed, stderr=lambda _: None)
+    multiplexed = b"".join(
+        MUX_HEADER.pack(1, len(piece)) + piece for piece in cut(b"".join(wire.frame(*frame) for frame in frames), at)
+    )
+    for piece in cut(multiplexed, [point * 7 for point in at]):
+        demultiplexer.feed(memoryview(piece))
+    assert got == frames
+
+
+@given(st.binary(max_size=2000))
+def test_noise_is_a_violation_or_nothing(noise: bytes) -> None:
+    try:
+        Demultiplexer(stdout=FrameReader(lambda *_: None).feed, stderr=lambda _: None).feed(memoryview(noise))
+    except Violation as violation:
+        assert len(str(violation)) < 100
+
+
+@given(st.lists(st.binary(max_size=100)))
+def test_fields_survive_packing(fields: list[bytes]) -> None:
+    assert wire.unpack(wire.pack(fields)) == fields
+
+
+@given(st.binary(max_size=200))
+def test_broken_fields_are_malformed_and_nothing_else(payload: bytes) -> None:
+    try:
+        assert wire.pack(wire.unpack(payload)) == payload
+    except wire.Malformed:
+        return
+
+
+def test_numbers_and_texts_have_bounds() -> None:
+    assert whole(wire.whole(5), high=5) == 5
+    for low, high, field in ((0, 4, wire.whole(5)), (0, 9, wire.whole(-1)), (0, 9, b"short")):
+        with pytest.raises(Violation):
+            whole(field, low=low, high=high)
+    with pytest.raises(Violation):
+        text(b"x" * 5000)
+    assert text(b"a\xff") == "a\\xff"
+    with pytest.raises(Violation):
+        fields_of(wire.pack([b"1"]), 2)
+
+
+def test_every_refusal_has_a_message_and_a_hint() -> None:
+    for word in REFUSALS:
+        error = error_of(word, path="a/b")
+        assert isinstance(error, SpacesError)
+        assert error.message
+        assert error.hint
+    with pytest.raises(Violation):
+        error_of(b"surprise", path="a")
+
+
+@dataclass
+class Liar:
+    """A sandbox whose agent is this test."""
+
+    sandbox: AttachedSandbox
+    agent: socket.socket
+
+    async def receive(self) -> bytes:
+        return await asyncio.get_running_loop().sock_recv(self.agent, 1 << 20)
+
+    async def say(self, *frames: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self.agent, b"".join(frames))
+
+
+@asynccontextmanager
+async def liar() -> AsyncIterator[Liar]:
+    ours, theirs = socket.socketpair()
+    for each in (ours, theirs):
+        each.setblocking(False)
+    _, stream = await asyncio.get_running_loop().create_unix_connection(
+        lambda: AgentStream(log=LOG, multiplexed=False), sock=ours
+    )
+
+    async def free() -> None:
+        theirs.close()
+
+    sandbox = AttachedSandbox(container_id="liar", stream=stream, free=free)
+    agent = Liar(sandbox, theirs)
+    await agent.say(HELLO)
+    await stream.hello
+    try:
+        yield agent
+    finally:
+        await sandbox.stop()
+
+
+LIES: dict[str, list[bytes]] = {
+    "an unknown kind": [wire.HEADER.pack(0, 99, 1)],
+    "a kind that only the daemon has": [wire.frame(wire.OPEN, 1)],
+    "an oversized frame": [wire.HEADER.pack(wire.MAX_PAYLOAD + 1, wire.REPLY, 1)],
+    "four gibibytes": [wire.HEADER.pack(2**32 - 1, wire.REPLY, 1)],
+    "a frame for no call": [wire.frame(wire.STDOUT, 4321, b"x")],
+    "a second greeting": [HELLO],
+    "more content than asked for": [wire.frame(wire.REPLY, 1, b"x" * 11)],
+    "more room than there is": [wire.frame(wire.GRANT, 1, wire.pack([wire.whole(wire.WINDOW)]))],
+    "a negative grant": [wire.frame(wire.GRANT, 1, wire.pack([wire.whole(-5)]))],
+    "malformed fields": [wire.frame(wire.RESULT, 1, b"\0\0\0\xff")],
+    "too few fields": [wire.frame(wire.RESULT, 1, wire.pack([b"one"]))],
+    "a number that is none": [wire.frame(wire.RESULT, 1, wire.pack([b"x", b"y"]))],
+    "an unknown refusal": [wire.frame(wire.FAILURE, 1, wire.pack([b"surprise"]))],
+    "the frame of another call": [wire.frame(wire.EXIT, 1)],
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_a_lie_costs_the_sandbox_and_says_so(lie: str) -> None:
+    async with liar() as agent:
+        caught: list[BaseException] = []
+
+        async def ask() -> None:
+            try:
+                await agent.sandbox.read_file("file", limit=10)
+            except RuntimeUnavailable as error:
+                caught.append(error)
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask)
+                await agent.receive()
+                await agent.say(*LIES[lie])
+            assert "protocol" in await agent.sandbox.closed()
+        assert len(caught) == 1
+        with pytest.raises(RuntimeUnavailable):
+            await agent.sandbox.stat("file")
+
+
+EARLY: dict[str, list[bytes]] = {
+    "output before the start": [wire.frame(wire.STDOUT, 1, b"x")],
+    "an end before the start": [wire.frame(wire.EXIT, 1, wire.pack([wire.whole(0)] * 3))],
+    "an exit code that is none": [
+        wire.frame(wire.STARTED, 1),
+        wire.frame(wire.EXIT, 1, wire.pack([wire.whole(900), wire.whole(0), wire.whole(0)])),
+    ],
+    "gone before the end": [wire.frame(wire.STARTED, 1), wire.frame(wire.GONE, 1)],
+    "output after the end": [
+        wire.frame(wire.STARTED, 1),
+        wire.frame(wire.EXIT, 1, wire.pack([wire.whole(0)] * 3)),
+        wire.frame(wire.STDOUT, 1, b"x"),
+    ],
+    "a chunk over 64 KiB": [wire.frame(wire.STARTED, 1), wire.frame(wire.STDOUT, 1, bytes(wire.CHUNK + 1))],
+}
+
+
+@pytest.mark.parametrize("lie", EARLY)
+async def test_a_command_out_of_turn_costs_the_sandbox(lie: str) -> None:
+    async with liar() as agent:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_tolerant(lambda: agent.sandbox.start(Command(["true"]), output=Output())))
+                await agent.receive()
+                await agent.say(*EARLY[lie])
+            assert "protocol" in await agent.sandbox.closed()
+
+
+def _tolerant(ask: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+    async def call() -> None:
+        try:
+            await ask()
+        except RuntimeUnavailable:
+            return
+
+    return call
+
+
+async def test_a_cancelled_call_is_taken_back_and_its_late_answer_is_ignored() -> None:
+    async with liar() as agent:
+        with anyio.move_on_after(0.05):
+            await agent.sandbox.stat("file")
+        asked = await agent.receive()
+        assert asked.endswith(wire.frame(wire.KILL, 1))
+        await agent.say(wire.frame(wire.RESULT, 1, wire.pack([b"late"])))
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(agent.sandbox.ping)
+                await agent.receive()
+                await agent.say(wire.frame(wire.RESULT, 3))
+
+
+async def test_stdin_waits_for_room() -> None:
+    async with liar() as agent:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                started: list[object] = []
+
+                async def begin() -> None:
+                    process = await agent.sandbox.start(Command(["cat"]), output=Output())
+                    started.append(process)
+                    await process.write(bytes(wire.WINDOW + 1))
+                    started.append("written")
+
+                group.start_soon(begin)
+                await agent.receive()
+                await agent.say(wire.frame(wire.STARTED, 1))
+                received = 0
+                while received < wire.WINDOW:
+                    received += len(await agent.receive())
+                await anyio.sleep(0.01)
+                assert len(started) == 1
+                await agent.say(wire.frame(wire.GRANT, 1, wire.pack([wire.whole(10)])))
+        assert started[-1] == "written"
