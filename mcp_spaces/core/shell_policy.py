@@ -67,10 +67,11 @@ def decide_shell(policy: Policy, command: str) -> tuple[Decision, tuple[str, ...
 
 
 def _verdicts(policy: Policy, found: Analysis) -> Iterator[Decision]:
+    wanders = found.wanders
     for command in found.commands:
-        yield _named(policy.shell, command, wanders=found.wanders)
+        yield _named(policy.shell, command, wanders=wanders)
     for finding in found.findings:
-        yield _dangerous(policy.shell, finding, wanders=found.wanders)
+        yield _dangerous(policy.shell, finding, wanders=wanders)
     yield from _paths(policy, found)
 
 
