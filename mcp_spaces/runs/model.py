@@ -1,8 +1,10 @@
-"""Run records and artifacts, as they are told."""
+"""Run records, events and artifacts, as they are told."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
+
+from mcp_spaces.storage.model import iso
 
 
 class Artifact(BaseModel):
@@ -18,3 +20,60 @@ class Artifact(BaseModel):
     size_bytes: int
     sha256: str
     created_at: float
+
+
+class ArtifactView(BaseModel):
+    id: str
+    name: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+    created_at: str
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> ArtifactView:
+        return cls(
+            id=artifact.id,
+            name=artifact.name,
+            content_type=artifact.content_type,
+            size_bytes=artifact.size_bytes,
+            sha256=artifact.sha256,
+            created_at=iso(artifact.created_at),
+        )
+
+
+class RunLine(BaseModel):
+    """One line of a list."""
+
+    id: str
+    operation: str
+    state: str
+    error_code: str | None = None
+    parent: str | None = None
+    principal: str
+    space: str | None = None
+    runtime: str | None = None
+    started_at: str
+    duration_ms: float | None = None
+
+
+class EventView(BaseModel):
+    """`cursor` is where to go on after it."""
+
+    cursor: int
+    at: str
+    type: str
+    body: object
+
+
+class RunView(RunLine):
+    """One run. `input` and `outcome` are redacted, and long texts in them are kept as size and hash."""
+
+    decision: object = None
+    input: object = None
+    outcome: object = None
+    children: int = 0
+    events: list[EventView] = []
+    next_events: int | None = None
+    """Pass it as `events_after` to go on."""
+    artifacts: list[ArtifactView] = []

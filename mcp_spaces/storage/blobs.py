@@ -244,6 +244,10 @@ class FileBlobReader:
             self._open = False
             os.close(self._descriptor)
 
+    def __del__(self) -> None:
+        # An answer that was given up before its first chunk.
+        self.close()
+
     def __enter__(self) -> FileBlobReader:
         return self
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,7 +14,6 @@ from mcp_spaces.errors import NotFound, SpacesError
 from mcp_spaces.state.database import Database, Transaction
 from mcp_spaces.state.sealed import seal, unseal
 from mcp_spaces.storage.model import StoredFile
-from mcp_spaces.storage.port import BlobReader
 from mcp_spaces.storage.store import FileStore
 
 TABLE = "links"
@@ -33,31 +31,12 @@ class Link(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LinkedFile:
-    """What a link gives. Consume `chunks`, or `close` it."""
+    """What a link gives. The server adds the headers that keep a browser from running it (threat S18)."""
 
-    filename: str
+    file_name: str
     content_type: str
     size_bytes: int
-    reader: BlobReader
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        return self.reader.chunks()
-
-    def close(self) -> None:
-        self.reader.close()
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """For the HTTP answer: whatever the file says, no browser runs it or guesses its type (threat S18)."""
-        return {
-            "Content-Type": self.content_type,
-            "Content-Length": str(self.size_bytes),
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(self.filename, safe='')}",
-            "X-Content-Type-Options": "nosniff",
-            "Content-Security-Policy": "sandbox; default-src 'none'",
-            "Cache-Control": "private, no-store",
-            "Referrer-Policy": "no-referrer",
-        }
+    chunks: AsyncIterator[bytes]
 
 
 class Links:
@@ -119,7 +98,12 @@ class Links:
         if file is None or file.sha256 != link.sha256:
             raise _no_such_link()
         reader = self._files.blobs.open(file.tree, file.sha256)
-        return LinkedFile(file.path.rpartition("/")[2], file.description.content_type, file.size_bytes, reader)
+        return LinkedFile(
+            file_name=file.path.rpartition("/")[2],
+            content_type=file.description.content_type,
+            size_bytes=file.size_bytes,
+            chunks=reader.chunks(),
+        )
 
 
 def new_link_token(secret: str) -> str:

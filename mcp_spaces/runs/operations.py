@@ -1,0 +1,280 @@
+"""Runs: look at what was called, wait for it, stop it, take it along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel, Field
+
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.place import Everywhere
+from mcp_spaces.errors import InvalidInput, NotFound, WrongState
+from mcp_spaces.runs.artifacts import ArtifactStore
+from mcp_spaces.runs.audit_operations import AUDIT_LIST, AUDIT_VERIFY, STATE_BACKUP
+from mcp_spaces.runs.export import EVENTS_MAX, RUNS_MAX, ExportedRun, write_zip
+from mcp_spaces.runs.model import Artifact, ArtifactView, RunLine, RunView
+from mcp_spaces.runs.store import Filters, RunStore, line
+from mcp_spaces.runs.waiting import RunWaiters
+from mcp_spaces.spaces.port import Spaces
+from mcp_spaces.state.database import Row
+from mcp_spaces.storage.model import ANSWER_CHARACTERS_MAX, ContentRange, Encoding, bytes_for, content_range
+
+NEWEST = 1 << 62
+CALL_SHARE = 0.9
+"""Of the seconds that a call may take: waiting ends before the call itself would time out."""
+
+
+class ListInput(Everywhere):
+    space: str | None = Field(default=None, min_length=1, max_length=200)
+    """Only this one's."""
+    operation: str | None = Field(default=None, max_length=64)
+    state: str | None = Field(default=None, pattern="^(running|succeeded|failed|denied|cancelled|interrupted)$")
+    parent: str | None = Field(default=None, max_length=64)
+    cursor: str | None = Field(default=None, pattern="^[0-9]{1,18}$")
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+class RunList(BaseModel):
+    """Newest first. With a filter a page may be short, or empty, and still have a next one."""
+
+    runs: list[RunLine]
+    next_cursor: str | None = None
+
+
+class OfRun(Everywhere):
+    run: str = Field(max_length=64)
+
+
+class GetInput(OfRun):
+    events_after: int = Field(default=0, ge=0, le=NEWEST)
+    events_limit: int = Field(default=20, ge=0, le=100)
+
+
+class WaitInput(OfRun):
+    timeout_s: float = Field(default=60, gt=0, le=300)
+
+
+class ReadArtifactInput(Everywhere):
+    artifact: str = Field(max_length=64)
+    offset: int = Field(default=0, ge=0)
+    limit: int = Field(default=ANSWER_CHARACTERS_MAX, ge=1, le=ANSWER_CHARACTERS_MAX)
+    """Bytes."""
+    encoding: Encoding = "utf-8"
+
+
+class Exported(BaseModel):
+    """A zip file: read it with run_read_artifact, encoding=base64."""
+
+    artifact: ArtifactView
+    runs: int
+
+
+async def list_runs(context: Context, wanted: ListInput) -> RunList:
+    space_id = None
+    if wanted.space is not None:
+        space_id = context.use(Spaces).resolve(context.caller, wanted.space).id
+    page = context.use(RunStore).page(
+        context.caller,
+        space_id=space_id,
+        filters=Filters(wanted.operation, wanted.state, wanted.parent),
+        before=NEWEST if wanted.cursor is None else int(wanted.cursor),
+        limit=wanted.limit,
+    )
+    return RunList(
+        # This very call is no news.
+        runs=[line(row) for row in page.rows if row["id"] != context.run_id],
+        next_cursor=None if page.next_before is None else str(page.next_before),
+    )
+
+
+async def get(context: Context, wanted: GetInput) -> RunView:
+    row = context.use(RunStore).row(context.caller, wanted.run)
+    return _view(context, row, events_after=wanted.events_after, events_limit=wanted.events_limit)
+
+
+async def wait(context: Context, wanted: WaitInput) -> RunView:
+    runs = context.use(RunStore)
+    if wanted.run == context.run_id:
+        raise InvalidInput("A run cannot wait for itself.", hint="Name another run.")
+    row = runs.row(context.caller, wanted.run)
+    await context.use(RunWaiters).wait(
+        row["id"],
+        is_open=lambda: runs.row(context.caller, wanted.run)["ended_at"] is None,
+        timeout_s=min(wanted.timeout_s, context.scope.limits.call_seconds * CALL_SHARE),
+    )
+    return _view(context, runs.row(context.caller, wanted.run), events_after=0, events_limit=20)
+
+
+async def cancel(context: Context, wanted: OfRun) -> RunLine:
+    runs = context.use(RunStore)
+    row = runs.row(context.caller, wanted.run)
+    if row["id"] == context.run_id:
+        raise InvalidInput("A run cannot cancel itself.", hint="Name another run.")
+    if row["ended_at"] is not None:
+        return line(row)
+    active = context.pipeline.active.get(row["id"])
+    if active is None:
+        raise WrongState("The run is not under way in this daemon.", hint="Look again: run_get")
+    active.cancel(f"{context.caller.name} cancelled it")
+    await context.use(RunWaiters).wait(
+        row["id"],
+        is_open=lambda: runs.row(context.caller, wanted.run)["ended_at"] is None,
+        timeout_s=min(10.0, context.scope.limits.call_seconds * CALL_SHARE),
+    )
+    return line(runs.row(context.caller, wanted.run))
+
+
+async def export(context: Context, wanted: OfRun) -> Exported:
+    artifacts = context.use(ArtifactStore)
+    row = context.use(RunStore).row(context.caller, wanted.run)
+    runs = list(_below(context, row))
+    path = artifacts.spool()
+    try:
+        await write_zip(runs, artifacts=artifacts, path=path)
+        kept = await artifacts.keep(
+            run_id=context.run_id,
+            space_id=row["space_id"] or "",
+            name=f"{row['id']}.zip",
+            content_type="application/zip",
+            path=path,
+        )
+    finally:
+        path.unlink(missing_ok=True)
+    return Exported(artifact=ArtifactView.of(kept), runs=len(runs))
+
+
+async def read_artifact(context: Context, wanted: ReadArtifactInput) -> ContentRange:
+    artifact = _visible_artifact(context, wanted.artifact)
+    with context.use(ArtifactStore).open(artifact) as reader:
+        raw = await reader.read(wanted.offset, bytes_for(wanted.encoding, wanted.limit))
+    return content_range(raw, encoding=wanted.encoding, offset=wanted.offset, size_bytes=artifact.size_bytes)
+
+
+def _visible_artifact(context: Context, artifact_id: str) -> Artifact:
+    """Raises NotFound: absent and foreign alike. An artifact is seen with its space, and by its run's principal."""
+    runs, artifact = context.use(RunStore), context.use(ArtifactStore).get(artifact_id)
+    absent = NotFound("No such artifact.", hint="run_get lists the artifacts of a run.")
+    if artifact is None:
+        raise absent
+    if artifact.space_id and runs.may_see(context.caller, space_id=artifact.space_id, principal_id=""):
+        return artifact
+    try:
+        row = runs.row(context.caller, artifact.run_id)
+    except NotFound:
+        raise absent from None
+    # A run in a space that is visible says nothing about an artifact that names another space.
+    if row["principal_id"] != context.caller.principal_id and not context.caller.operator:
+        raise absent
+    return artifact
+
+
+def _view(context: Context, row: Row, *, events_after: int, events_limit: int) -> RunView:
+    runs = context.use(RunStore)
+    events = runs.events(row["id"], after=events_after, limit=events_limit + 1)
+    shown = events[:events_limit]
+    last = shown[-1].cursor if shown else events_after
+    return runs.view(row).model_copy(
+        update={
+            "events": shown,
+            "next_events": last if len(events) > events_limit else None,
+            "artifacts": [ArtifactView.of(one) for one in context.use(ArtifactStore).of_run(row["id"])],
+        }
+    )
+
+
+def _below(context: Context, row: Row) -> Iterator[ExportedRun]:
+    """The run and everything under it that the caller may see, parents first, at most RUNS_MAX."""
+    runs, artifacts = context.use(RunStore), context.use(ArtifactStore)
+    waiting, found = [row], 0
+    while waiting and found < RUNS_MAX:
+        current = waiting.pop(0)
+        found += 1
+        children = runs.children(current["id"], limit=RUNS_MAX)
+        waiting += [
+            child
+            for child in children
+            if runs.may_see(context.caller, space_id=child["space_id"], principal_id=child["principal_id"])
+        ]
+        yield ExportedRun(
+            runs.view(current),
+            runs.events(current["id"], after=0, limit=EVENTS_MAX),
+            artifacts.of_run(current["id"], limit=RUNS_MAX),
+        )
+
+
+LIST = Operation(
+    id="run.list",
+    summary="The records of calls, newest first.",
+    input=ListInput,
+    output=RunList,
+    effect=Effect.OBSERVES,
+    handler=list_runs,
+    idempotent=True,
+    example={"space": "work", "limit": 10},
+)
+GET = Operation(
+    id="run.get",
+    summary="One run: input, decision, outcome, events, artifacts.",
+    input=GetInput,
+    output=RunView,
+    effect=Effect.OBSERVES,
+    handler=get,
+    idempotent=True,
+    example={"run": "run_aaaaaaaaaaaaaaaaaaaaaaaaaa"},
+)
+WAIT = Operation(
+    id="run.wait",
+    summary="Wait until a run has ended.",
+    input=WaitInput,
+    output=RunView,
+    effect=Effect.OBSERVES,
+    handler=wait,
+    idempotent=True,
+    listed=False,
+    example={"run": "run_aaaaaaaaaaaaaaaaaaaaaaaaaa", "timeout_s": 30},
+)
+CANCEL = Operation(
+    id="run.cancel",
+    summary="Stop a run that is under way.",
+    input=OfRun,
+    output=RunLine,
+    effect=Effect.WRITES,
+    handler=cancel,
+    idempotent=True,
+    listed=False,
+    example={"run": "run_aaaaaaaaaaaaaaaaaaaaaaaaaa"},
+)
+EXPORT = Operation(
+    id="run.export",
+    summary="A run with its children, events and artifacts as a zip file.",
+    input=OfRun,
+    output=Exported,
+    effect=Effect.CREATES,
+    handler=export,
+    listed=False,
+    example={"run": "run_aaaaaaaaaaaaaaaaaaaaaaaaaa"},
+)
+READ_ARTIFACT = Operation(
+    id="run.read_artifact",
+    summary="Read a file that a run produced, or a range of it.",
+    input=ReadArtifactInput,
+    output=ContentRange,
+    effect=Effect.READS,
+    handler=read_artifact,
+    idempotent=True,
+    example={"artifact": "art_aaaaaaaaaaaaaaaaaaaaaaaaaa"},
+)
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    LIST,
+    GET,
+    WAIT,
+    CANCEL,
+    EXPORT,
+    READ_ARTIFACT,
+    AUDIT_VERIFY,
+    AUDIT_LIST,
+    STATE_BACKUP,
+)
