@@ -21,6 +21,10 @@ class Effect(StrEnum):
     """Removes content or things for good."""
     EXECUTES = "executes"
     """Runs code in a runtime."""
+    STARTS = "starts"
+    """Adds or starts a space or a runtime: scope and limits judge it, whatever a policy says about content."""
+    ENDS = "ends"
+    """Stops or removes a space, a runtime, a job or a run."""
     COMPOSES = "composes"
     """Only calls other operations, each of which is decided on its own."""
     GOVERNS = "governs"
@@ -44,6 +48,8 @@ HINTS: dict[Effect, Hints] = {
     Effect.WRITES: Hints(read_only=False, destructive=True, open_world=False),
     Effect.DELETES: Hints(read_only=False, destructive=True, open_world=False),
     Effect.EXECUTES: Hints(read_only=False, destructive=True, open_world=False),
+    Effect.STARTS: Hints(read_only=False, destructive=False, open_world=False),
+    Effect.ENDS: Hints(read_only=False, destructive=True, open_world=False),
     Effect.COMPOSES: Hints(read_only=False, destructive=True, open_world=False),
     Effect.GOVERNS: Hints(read_only=False, destructive=True, open_world=False),
 }

@@ -11,7 +11,6 @@ from mcp_spaces.core.caller import Caller, Role
 from mcp_spaces.core.policy import Policy
 from mcp_spaces.core.scope import Scope
 
-
 DEFAULT_SPACE = "default"
 """Names the caller's default space."""
 

@@ -13,7 +13,7 @@ from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.merge_patch import merge_patch
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import Everywhere, InSpace
-from mcp_spaces.core.policy import covers as policy_excess
+from mcp_spaces.core.policy import policy_excess
 from mcp_spaces.core.scope import Scope, narrow
 from mcp_spaces.core.scope_request import ScopeRequest, within
 from mcp_spaces.errors import ExceedsCeiling, InvalidInput, WrongState
@@ -180,7 +180,7 @@ CREATE = Operation(
     summary="Create a space: a boundary with its own sandboxes, files, policy and limits.",
     input=CreateInput,
     output=SpaceView,
-    effect=Effect.CREATES,
+    effect=Effect.STARTS,
     handler=create,
     example={"name": "work"},
 )
@@ -239,7 +239,7 @@ UP = Operation(
     summary="Start a stopped space.",
     input=InSpace,
     output=SpaceView,
-    effect=Effect.CREATES,
+    effect=Effect.STARTS,
     handler=up,
     idempotent=True,
     listed=False,
@@ -250,7 +250,7 @@ DOWN = Operation(
     summary="Stop a space: free its runtimes, keep its files and records.",
     input=InSpace,
     output=SpaceView,
-    effect=Effect.DELETES,
+    effect=Effect.ENDS,
     handler=down,
     idempotent=True,
     listed=False,
@@ -261,7 +261,7 @@ DELETE = Operation(
     summary="Delete a space with its runtimes and files, for good.",
     input=DeleteInput,
     output=Deleted,
-    effect=Effect.DELETES,
+    effect=Effect.ENDS,
     handler=delete,
     example={"space": "work"},
 )

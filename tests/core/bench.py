@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 from pydantic import BaseModel, Field
@@ -89,15 +90,15 @@ def shell_facts(wanted: ShellInput) -> Facts:
     return ShellFacts(wanted.command)
 
 
-def thing(verb: str, handler: object, effect: Effect = Effect.OBSERVES, **more: object) -> AnyOperation:
+def thing(verb: str, handler: Any, effect: Effect = Effect.OBSERVES, **more: Any) -> AnyOperation:
     return Operation(
         id=f"thing.{verb}",
         summary="A thing.",
         input=SayInput,
         output=Said,
         effect=effect,
-        handler=handler,  # type: ignore[arg-type] - any of the handlers above
-        **more,  # type: ignore[arg-type] - as Operation's own
+        handler=handler,
+        **more,
     )
 
 

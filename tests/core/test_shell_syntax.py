@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_spaces.core.shell_analysis import analyse
-from mcp_spaces.core.shell_dangers import Danger
-from mcp_spaces.core.shell_syntax import Unparsable, Word, parse
-from mcp_spaces.core.shell_words import unquote
+from mcp_spaces.core.policy.shell.analysis import analyse
+from mcp_spaces.core.policy.shell.dangers import Danger
+from mcp_spaces.core.policy.shell.syntax import Unparsable, Word, parse
+from mcp_spaces.core.policy.shell.words import unquote
 
 
 def names(script: str) -> list[str]:

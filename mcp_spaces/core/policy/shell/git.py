@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from mcp_spaces.core.shell_dangers import Danger, Finding, has_flag, long_option, operands_of
-from mcp_spaces.core.shell_prefixes import Inner, RunsText, RunsWords
-from mcp_spaces.core.shell_words import UNKNOWN, Word
+from mcp_spaces.core.policy.shell.dangers import Danger, Finding, has_flag, long_option, operands_of
+from mcp_spaces.core.policy.shell.prefixes import Inner, RunsText, RunsWords
+from mcp_spaces.core.policy.shell.words import UNKNOWN, Word
 
 _VALUED = frozenset({"-C", "--git-dir", "--work-tree", "--namespace", "--super-prefix", "--attr-source", "--list-cmds"})
 # Settings that name no program. Any other, given on the command line, may run one: core.pager, alias.x, filter.y.clean …

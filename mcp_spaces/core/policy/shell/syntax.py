@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mcp_spaces.core.shell_words import UNKNOWN, Unparsable, Word, unquote
+from mcp_spaces.core.policy.shell.words import UNKNOWN, Unparsable, Word, unquote
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from mcp_spaces.core.shell_dangers import Danger, long_option
-from mcp_spaces.core.shell_prefixes import (
+from mcp_spaces.core.policy.shell.dangers import Danger, long_option
+from mcp_spaces.core.policy.shell.prefixes import (
     PREFIXES,
     RUNNERS,
     Inner,
@@ -18,7 +18,7 @@ from mcp_spaces.core.shell_prefixes import (
     prefix_of,
     text_of,
 )
-from mcp_spaces.core.shell_words import UNKNOWN, Word
+from mcp_spaces.core.policy.shell.words import UNKNOWN, Word
 
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "rbash"})
 

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from mcp_spaces.core.facts import Access, FileFacts
-from mcp_spaces.core.policy_model import Files, FilesAccess
-from mcp_spaces.core.verdict import ALLOWED, Decision, Deny
+from mcp_spaces.core.policy.model import Files, FilesAccess
+from mcp_spaces.core.policy.verdict import ALLOWED, Decision, Deny
 
 
 def blocking_pattern(path: str, patterns: Iterable[str]) -> str | None:

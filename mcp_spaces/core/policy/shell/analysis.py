@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mcp_spaces.core.shell_dangers import (
+from mcp_spaces.core.policy.shell.dangers import (
     PROGRAM_VARIABLES,
     WORKSPACE,
     Danger,
@@ -18,10 +18,10 @@ from mcp_spaces.core.shell_dangers import (
     dangers,
     outside_program,
 )
-from mcp_spaces.core.shell_git import git
-from mcp_spaces.core.shell_prefixes import Inner, RunsFile, RunsText, RunsWords, Sets
-from mcp_spaces.core.shell_syntax import Assignment, Command, Unparsable, Word, parse
-from mcp_spaces.core.shell_wrappers import inner
+from mcp_spaces.core.policy.shell.git import git
+from mcp_spaces.core.policy.shell.prefixes import Inner, RunsFile, RunsText, RunsWords, Sets
+from mcp_spaces.core.policy.shell.syntax import Assignment, Command, Unparsable, Word, parse
+from mcp_spaces.core.policy.shell.wrappers import inner
 
 _MAX_NESTING = 16
 # Characters read and words judged, in all nested scripts together: a few times what one long script needs.

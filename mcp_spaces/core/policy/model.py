@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from mcp_spaces.core.verdict import Answer
+from mcp_spaces.core.policy.verdict import Answer
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
 Names = Annotated[tuple[Name, ...], Field(max_length=2_000)]
@@ -100,6 +100,8 @@ class Effects(_Section):
     observes: Answer = Answer.ALLOW
     composes: Answer = Answer.ALLOW
     governs: Answer = Answer.ALLOW
+    starts: Answer = Answer.ALLOW
+    ends: Answer = Answer.ALLOW
     reads: Answer = Answer.DENY
     creates: Answer = Answer.DENY
     writes: Answer = Answer.DENY

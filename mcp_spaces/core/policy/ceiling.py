@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 
-from mcp_spaces.core.policy_model import BrowserLevel, FilesAccess, NetworkMode, Policy, ShellMode
-from mcp_spaces.core.verdict import Answer
+from mcp_spaces.core.policy.model import BrowserLevel, FilesAccess, NetworkMode, Policy, ShellMode
+from mcp_spaces.core.policy.verdict import Answer
 
 _ORDERS: tuple[type[StrEnum], ...] = (FilesAccess, ShellMode, NetworkMode, BrowserLevel)
 # More of these makes a policy wider; more of all other lists makes it narrower.
@@ -14,7 +14,7 @@ _WIDENING_LISTS = frozenset({"shell.commands", "shell.build_folders"})
 _NARROWING_LISTS = frozenset({"shell.blocked", "files.blocked_paths"})
 
 
-def covers(outer: Policy, inner: Policy) -> list[str]:
+def policy_excess(outer: Policy, inner: Policy) -> list[str]:
     """The keys in which `inner` is wider than `outer`; empty where it is within."""
     return sorted(_wider(outer, inner))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mcp_spaces.core.shell_words import Word
+from mcp_spaces.core.policy.shell.words import Word
 
 WORKSPACE = "/workspace"
 

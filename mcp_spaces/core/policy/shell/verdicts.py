@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import assert_never
 
-from mcp_spaces.core.file_policy import blocked_by_glob, blocking_pattern, paths_in
-from mcp_spaces.core.policy_model import Policy, Shell, ShellMode
-from mcp_spaces.core.shell_analysis import Analysis, analyse
-from mcp_spaces.core.shell_dangers import SYSTEM_FOLDERS, Danger, Finding, inside_folders
-from mcp_spaces.core.shell_syntax import Command, Unparsable
-from mcp_spaces.core.verdict import ALLOWED, Answer, Decision, Deny, decision_for, strictest
+from mcp_spaces.core.policy.files import blocked_by_glob, blocking_pattern, paths_in
+from mcp_spaces.core.policy.model import Policy, Shell, ShellMode
+from mcp_spaces.core.policy.shell.analysis import Analysis, analyse
+from mcp_spaces.core.policy.shell.dangers import SYSTEM_FOLDERS, Danger, Finding, inside_folders
+from mcp_spaces.core.policy.shell.syntax import Command, Unparsable
+from mcp_spaces.core.policy.verdict import ALLOWED, Answer, Decision, Deny, decision_for, strictest
 
 # What the shell itself does in its own process. Not here, so refused unless listed: alias, enable, hash, bind,
 # complete, fc, history.

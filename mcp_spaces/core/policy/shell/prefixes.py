@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mcp_spaces.core.shell_dangers import Danger
-from mcp_spaces.core.shell_words import UNKNOWN, Word
+from mcp_spaces.core.policy.shell.dangers import Danger
+from mcp_spaces.core.policy.shell.words import UNKNOWN, Word
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,76 @@
+"""Policy: what one call may do. A pure function over the policy, the operation's effect and typed facts.
+
+A verdict is the strictest of all that apply: the facts' own rules, the effect's, the single operation's.
+Deny beats ask beats allow.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.facts import Facts, FileFacts, NoFacts, ShellFacts
+from mcp_spaces.core.policy.files import decide_file
+from mcp_spaces.core.policy.model import Policy, ShellMode
+from mcp_spaces.core.policy.shell.verdicts import decide_shell
+from mcp_spaces.core.policy.verdict import (
+    ALLOWED,
+    Answer,
+    Decision,
+    Deny,
+    Verdict,
+    answer_of,
+    decision_for,
+    strictest,
+)
+
+
+def decide(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -> Decision:
+    """Whether the call may go on. What no rule speaks of is decided by its effect; an effect without a verdict is no."""
+    return _judge(policy, operation_id=operation_id, effect=effect, facts=facts)[0]
+
+
+def explain(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -> Verdict:
+    """The same answer, for reading."""
+    decision, commands = _judge(policy, operation_id=operation_id, effect=effect, facts=facts)
+    return Verdict(answer_of(decision), decision.rule, decision.reason, decision.suggestion, commands)
+
+
+def _judge(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -> tuple[Decision, tuple[str, ...]]:
+    commands: tuple[str, ...] = ()
+    content: Decision
+    match facts:
+        case FileFacts():
+            content = decide_file(policy.files, facts)
+        case ShellFacts(command):
+            content, commands = decide_shell(policy, command)
+        case NoFacts():
+            content = _without_facts(policy, effect)
+        case unreachable:
+            assert_never(unreachable)
+    return strictest(content, _effect(policy, effect), _operation(policy, operation_id)), commands
+
+
+def _without_facts(policy: Policy, effect: Effect) -> Decision:
+    if effect is Effect.EXECUTES and policy.shell.mode is ShellMode.NONE:
+        return Deny("shell.mode", "This policy runs no commands.", "Use the file operations instead.")
+    return ALLOWED
+
+
+def _effect(policy: Policy, effect: Effect) -> Decision:
+    answer: Answer = getattr(policy.effects, effect.value)
+    return decision_for(
+        answer,
+        rule=f"effects.{effect}",
+        reason=f"The policy's verdict on an operation that {effect} is {answer}.",
+        suggestion="Do it with operations of a lesser effect, or have a person approve it.",
+    )
+
+
+def _operation(policy: Policy, operation_id: str) -> Decision:
+    return decision_for(
+        policy.operations.get(operation_id, Answer.ALLOW),
+        rule=f"operations.{operation_id}",
+        reason=f"The policy has its own verdict on {operation_id}.",
+        suggestion="Use another operation, or ask the operator.",
+    )
