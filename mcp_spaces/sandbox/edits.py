@@ -1,0 +1,52 @@
+"""Edits of a text: each old text has to be there exactly once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mcp_spaces.errors import InvalidInput
+
+LINES_SEARCHED = 500
+"""Lines that are compared for the hint; comparing is slow, and a hint is only a hint."""
+LINE_SHOWN = 120
+
+
+class Edit(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    old: str = Field(min_length=1)
+    new: str
+
+
+def apply_edits(text: str, edits: Sequence[Edit]) -> str:
+    """All edits, in their order, each on the text that the one before left.
+
+    Raises InvalidInput, with the number of the edit, when its old text is there never or several times.
+    """
+    for number, edit in enumerate(edits, start=1):
+        found = text.count(edit.old)
+        if found > 1:
+            raise InvalidInput(
+                f"Edit {number}: the old text is there {found} times.", hint="Add lines around it until it is unique."
+            )
+        if not found:
+            raise InvalidInput(f"Edit {number}: the old text is not there.", hint=_closest(text, edit.old))
+        text = text.replace(edit.old, edit.new)
+    return text
+
+
+def _closest(text: str, old: str) -> str:
+    wanted = next((line.strip() for line in old.splitlines() if line.strip()), "")[:LINE_SHOWN]
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
+        if wanted and line.strip()[:LINE_SHOWN] == wanted:
+            return f"Line {number} starts alike; compare white space and the lines after it: {line[:LINE_SHOWN]!r}"
+    short = [line.strip()[:LINE_SHOWN] for line in lines[:LINES_SEARCHED]]
+    similar = difflib.get_close_matches(wanted, short, n=1, cutoff=0.6) if wanted else []
+    if similar:
+        number = short.index(similar[0]) + 1
+        return f"The closest is line {number}: {lines[number - 1][:LINE_SHOWN]!r}. Read the file again."
+    return "Read the file again: sandbox_read_file"

@@ -1,0 +1,252 @@
+"""Background jobs: commands that go on after the call that started them. They live in the daemon, not on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import anyio
+
+from mcp_spaces.core.ids import Clock, new_id
+from mcp_spaces.errors import NotFound, QuotaExceeded, RuntimeUnavailable, SpacesError
+from mcp_spaces.sandbox.answer import cost, text_within
+from mcp_spaces.sandbox.port import Command, Exit, Process, Sandbox, Stream
+
+RING_BYTES = 1 << 20
+"""Output kept of one job; older output is dropped."""
+RUNNING_LIMIT = 16
+"""Jobs that run in one runtime at a time."""
+KEPT_LIMIT = 64
+"""Jobs of one runtime that are remembered; the oldest ended ones are forgotten."""
+KILL_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Events(Protocol):
+    """Where it is noted that a job ended: core's Journal."""
+
+    async def emit(self, run_id: str, event_type: str, body: Mapping[str, object]) -> int: ...
+
+
+class JobState(StrEnum):
+    RUNNING = "running"
+    EXITED = "exited"
+    STOPPED = "stopped"
+    """By somebody, or with its sandbox."""
+    LOST = "lost"
+    """The sandbox died under it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Output of one stream without a break. `start` counts the bytes of both streams before it."""
+
+    start: int
+    stream: Stream
+    content: bytes
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.content)
+
+
+class Ring:
+    """The last RING_BYTES of both streams, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Piece] = deque()
+        self.end = 0
+
+    @property
+    def start(self) -> int:
+        return self._pieces[0].start if self._pieces else self.end
+
+    def add(self, stream: Stream, content: bytes) -> None:
+        last = self._pieces[-1] if self._pieces else None
+        # Many tiny writes would make as many pieces: they grow together up to a size that copying does not feel.
+        if last is not None and last.stream is stream and len(last.content) + len(content) <= 4096:
+            self._pieces[-1] = Piece(last.start, stream, last.content + content)
+        else:
+            self._pieces.append(Piece(self.end, stream, content))
+        self.end += len(content)
+        while self.end - self.start > RING_BYTES:
+            self._pieces.popleft()
+
+    def since(self, cursor: int, budget: int, *, ended: bool) -> tuple[list[tuple[Stream, str]], int]:
+        """Texts from `cursor` on, within `budget` characters of JSON, and the cursor after them."""
+        texts: list[tuple[Stream, str]] = []
+        cursor = max(cursor, self.start)
+        for stream, content in self._joined(cursor):
+            last = cursor + len(content) >= self.end
+            fitting = text_within(content, budget, open_end=last and not ended)
+            if fitting.text:
+                texts.append((stream, fitting.text))
+            cursor += fitting.used_bytes
+            budget -= cost(fitting.text)
+            if fitting.used_bytes < len(content):
+                break
+        return texts, cursor
+
+    def _joined(self, cursor: int) -> list[tuple[Stream, bytes]]:
+        joined: list[tuple[Stream, bytearray]] = []
+        for piece in self._pieces:
+            if piece.end <= cursor:
+                continue
+            content = piece.content[max(cursor - piece.start, 0) :]
+            if joined and joined[-1][0] is piece.stream:
+                joined[-1][1].extend(content)
+            else:
+                joined.append((piece.stream, bytearray(content)))
+        return [(stream, bytes(content)) for stream, content in joined]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    id: str
+    space_id: str
+    runtime_id: str
+    run_id: str
+    command: str
+    process: Process
+    ring: Ring
+    started_at: float
+    started_monotonic: float
+    state: JobState = JobState.RUNNING
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    duration_ms: float | None = None
+    stopping: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, and replaced by a fresh one, whenever there is output or the end."""
+
+    @property
+    def running(self) -> bool:
+        return not self.ended.is_set()
+
+    def tell(self) -> None:
+        news, self.news = self.news, asyncio.Event()
+        news.set()
+
+
+class Jobs:
+    """All jobs of this daemon, by runtime."""
+
+    def __init__(self, *, events: Events, clock: Clock) -> None:
+        self._events = events
+        self._clock = clock
+        self._by_runtime: dict[str, dict[str, Job]] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+
+    def find(self, space_id: str, job_id: str) -> Job:
+        """Raises NotFound, for a job of another space in the same words as for none."""
+        for jobs in self._by_runtime.values():
+            job = jobs.get(job_id)
+            if job is not None and job.space_id == space_id:
+                return job
+        raise NotFound("No such job.", hint="Jobs are forgotten when their sandbox is deleted or the daemon restarts.")
+
+    def of_runtime(self, runtime_id: str) -> list[Job]:
+        """In the order of their start."""
+        return list(self._by_runtime.get(runtime_id, {}).values())
+
+    def is_busy(self, runtime_id: str) -> bool:
+        return any(job.running for job in self.of_runtime(runtime_id))
+
+    def check_room(self, runtime_id: str) -> None:
+        """Raises QuotaExceeded when as many jobs run there as may."""
+        if sum(job.running for job in self.of_runtime(runtime_id)) >= RUNNING_LIMIT:
+            raise QuotaExceeded(
+                f"{RUNNING_LIMIT} jobs run in this sandbox already.", hint="Stop one, or wait for one: job_wait"
+            )
+
+    async def start(
+        self, sandbox: Sandbox, command: Command, *, text: str, space_id: str, runtime_id: str, run_id: str
+    ) -> Job:
+        """Raises QuotaExceeded, or what the driver raises; then nothing runs."""
+        self.check_room(runtime_id)
+        ring = Ring()
+        holder: list[Job] = []
+
+        def output(stream: Stream, chunk: bytes) -> None:
+            ring.add(stream, chunk)
+            if holder:
+                holder[0].tell()
+
+        process = await sandbox.start(command, output=output)
+        job = Job(
+            id=new_id("job"),
+            space_id=space_id,
+            runtime_id=runtime_id,
+            run_id=run_id,
+            command=text,
+            process=process,
+            ring=ring,
+            started_at=self._clock.now(),
+            started_monotonic=self._clock.monotonic(),
+        )
+        holder.append(job)
+        jobs = self._by_runtime.setdefault(runtime_id, {})
+        jobs[job.id] = job
+        ended = [one.id for one in jobs.values() if not one.running]
+        for forgotten in ended[: max(len(jobs) - KEPT_LIMIT, 0)]:
+            del jobs[forgotten]
+        watcher = asyncio.create_task(self._watch(job))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        return job
+
+    async def stop(self, job: Job) -> None:
+        """Kill it with all its descendants. Idempotent. Raises RuntimeUnavailable when that cannot be seen to be done."""
+        if not job.running:
+            return
+        job.stopping = True
+        with anyio.move_on_after(KILL_S, shield=True):
+            await job.process.kill()
+            await job.ended.wait()
+            return
+        raise RuntimeUnavailable("The job did not end.", hint="Stop its sandbox: sandbox_stop")
+
+    async def end_all(self, runtime_id: str) -> None:
+        """What ends because its sandbox does: marked at once, since the processes are gone or going."""
+        for job in self.of_runtime(runtime_id):
+            if job.running:
+                await self._end(job, JobState.STOPPED if job.stopping else JobState.LOST, None)
+
+    def forget(self, runtime_id: str) -> None:
+        self._by_runtime.pop(runtime_id, None)
+
+    async def aclose(self) -> None:
+        for watcher in list(self._watchers):
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+    async def _watch(self, job: Job) -> None:
+        try:
+            ended = await job.process.wait()
+        except SpacesError:
+            await self._end(job, JobState.LOST, None)
+            return
+        await self._end(job, JobState.STOPPED if job.stopping else JobState.EXITED, ended)
+
+    async def _end(self, job: Job, state: JobState, ended: Exit | None) -> None:
+        if not job.running:
+            return
+        job.state = state
+        job.duration_ms = round((self._clock.monotonic() - job.started_monotonic) * 1000, 1)
+        if ended is not None:
+            job.exit_code, job.out_of_memory = ended.exit_code, ended.out_of_memory
+        job.ended.set()
+        job.tell()
+        body: dict[str, object] = {"job": job.id, "state": state, "exit_code": job.exit_code}
+        try:
+            await self._events.emit(job.run_id, "job.ended", body)
+        except SpacesError:
+            # The job has ended all the same; a full disk cannot keep it from being told.
+            log.warning("the end of %s could not be recorded", job.id)

@@ -1,0 +1,265 @@
+"""Run a command in a sandbox: to its end, within its time and output, or as a background job."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import anyio
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.facts import ShellFacts
+from mcp_spaces.core.operation import Operation
+from mcp_spaces.core.place import InRuntime
+from mcp_spaces.core.policy import Answer, Policy
+from mcp_spaces.core.policy.model import ShellMode
+from mcp_spaces.core.policy.shell.dangers import PROGRAM_VARIABLES, changes_execution
+from mcp_spaces.errors import Denied, SpacesError
+from mcp_spaces.sandbox.output import Capture
+from mcp_spaces.sandbox.path_grammar import FolderPath, encodable
+from mcp_spaces.sandbox.port import TIMEOUT_EXIT_CODE, Command, Exit, Process, Sandbox
+from mcp_spaces.sandbox.service import SandboxService
+
+COMMAND_BYTES = 64 << 10
+STDIN_BYTES = 1 << 20
+VARIABLES = 64
+VARIABLE_BYTES = 32 << 10
+KILL_S = 10.0
+"""How long a kill may take before the sandbox counts as unable to end its processes."""
+KILLED_EXIT_CODE = 137
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+StoppedBy = Literal["timeout", "output_limit", "oom"]
+
+
+def text_without_nul(text: str) -> str:
+    if "\0" in encodable(text):
+        raise ValueError("holds a NUL character")
+    return text
+
+
+def environment(variables: Mapping[str, str]) -> Mapping[str, str]:
+    """Raises ValueError, naming at most the variable."""
+    for name, value in variables.items():
+        if not _VARIABLE.match(name) or len(name) > 255:
+            raise ValueError("a variable's name is made of letters, digits and _")
+        if len(text_without_nul(value).encode()) > VARIABLE_BYTES:
+            raise ValueError(f"{name} has more than {VARIABLE_BYTES} bytes")
+    return variables
+
+
+def _command(text: str) -> str:
+    if len(text_without_nul(text).encode()) > COMMAND_BYTES:
+        raise ValueError(f"a command has at most {COMMAND_BYTES} bytes: put a longer one into a file")
+    return text
+
+
+def _stdin(text: str) -> str:
+    if len(encodable(text).encode()) > STDIN_BYTES:
+        raise ValueError(f"stdin has at most {STDIN_BYTES} bytes: write a file instead")
+    return text
+
+
+CommandText = Annotated[str, Field(min_length=1), AfterValidator(_command)]
+Environment = Annotated[Mapping[str, str], Field(max_length=VARIABLES), AfterValidator(environment)]
+
+
+class ShellInput(InRuntime):
+    command: CommandText
+    cwd: FolderPath = "."
+    env: Environment = Field(default={})
+    stdin: Annotated[str, AfterValidator(_stdin)] | None = None
+    timeout_s: float | None = Field(default=None, gt=0, le=86_400)
+    """Default and most: the policy's. A background job has none unless asked."""
+    background: bool = False
+    """Answer at once with a job id."""
+
+    @model_validator(mode="after")
+    def _background_without_timeout(self) -> ShellInput:
+        if self.background and self.timeout_s is not None:
+            raise ValueError("a background job runs until it ends or job_stop: leave timeout_s out")
+        return self
+
+
+class ShellOutput(BaseModel):
+    """What a command did. A non-zero exit code is no error of the call."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    exit_code: int | None = None
+    """124: it ran out of time. 128 + n: signal n ended it. Absent for a job."""
+    stdout: str | None = None
+    stderr: str | None = None
+    """Absent when empty."""
+    duration_ms: float | None = None
+    timed_out: bool | None = None
+    stopped_by: StoppedBy | None = None
+    truncated: bool | None = None
+    """Only head and tail are shown."""
+    stdout_bytes: int | None = None
+    stderr_bytes: int | None = None
+    artifact: str | None = None
+    """The full output, both streams as they came."""
+    job: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    exit_code: int
+    duration_ms: float
+    stopped_by: StoppedBy | None
+
+
+async def shell(context: Context, given: ShellInput) -> ShellOutput:
+    """Raises Denied (environment), WrongState, RuntimeUnavailable, QuotaExceeded (jobs)."""
+    check_environment(context.policy, given.env)
+    sandboxes = context.use(SandboxService)
+    live = sandboxes.started(context.runtime.id)
+    command = Command((live.shell, "-c", "--", given.command), cwd=given.cwd, env=given.env)
+    if given.background:
+        return await _start_job(context, sandboxes, live.sandbox, command, given)
+    capture = sandboxes.capture()
+    try:
+        ended = await run_to_end(
+            live.sandbox,
+            command,
+            stdin=given.stdin,
+            timeout_s=allowed_seconds(context, given.timeout_s),
+            capture=capture,
+        )
+        return await _told(context, sandboxes, capture, ended)
+    finally:
+        capture.discard()
+
+
+def allowed_seconds(context: Context, asked: float | None) -> float:
+    """The least of what was asked, the policy's and the scope's. Raises Denied where the policy gives none."""
+    policy_s = context.policy.shell.timeout_s
+    if policy_s <= 0:
+        raise Denied("The policy gives commands no time.", hint="Ask the operator.", rule="shell.timeout_s")
+    call_s = context.scope.limits.call_seconds
+    # The call itself ends at the scope's limit: the command ends before it, so that there is an answer to give.
+    return min(asked or policy_s, policy_s, max(call_s - 1, call_s / 2))
+
+
+def check_environment(policy: Policy, variables: Mapping[str, str]) -> None:
+    """Policy judges the command: a variable that changes what it runs has to be written there. Raises Denied."""
+    if policy.shell.mode is ShellMode.ALL and policy.shell.execution_variables is Answer.ALLOW:
+        return
+    for name in variables:
+        if changes_execution(name, command="") or name in PROGRAM_VARIABLES:
+            raise Denied(
+                f"The variable {name} changes which code runs.",
+                hint="Leave it out, or call the program by its path.",
+                rule="shell.environment",
+            )
+
+
+async def run_to_end(
+    sandbox: Sandbox, command: Command, *, stdin: str | None, timeout_s: float, capture: Capture
+) -> Ended:
+    """The command and its descendants are gone when this returns early, raises or is cancelled."""
+    began = anyio.current_time()
+    process = await sandbox.start(command, output=capture)
+    feeding = asyncio.create_task(_feed(process, stdin)) if stdin else None
+    ended: Exit | None = None
+    try:
+        with anyio.CancelScope(deadline=began + timeout_s) as scope:
+            capture.on_over_limit = scope.cancel
+            if feeding is None:
+                await _feed(process, None)
+            ended = await process.wait()
+    finally:
+        if feeding is not None:
+            feeding.cancel()
+        if ended is None or capture.over_limit:
+            await _kill(process)
+    duration_ms = (anyio.current_time() - began) * 1000
+    if capture.over_limit:
+        return Ended(KILLED_EXIT_CODE, duration_ms, "output_limit")
+    if ended is None:
+        return Ended(TIMEOUT_EXIT_CODE, duration_ms, "timeout")
+    return Ended(ended.exit_code, ended.duration_ms, "oom" if ended.out_of_memory else None)
+
+
+async def _feed(process: Process, stdin: str | None) -> None:
+    # A command that ends or closes its stdin without reading all of it is no error.
+    with suppress(SpacesError):
+        if stdin:
+            await process.write(stdin.encode())
+        await process.close_stdin()
+
+
+async def _kill(process: Process) -> None:
+    """A sandbox that died has no process left either: that error is told by whoever waited."""
+    with anyio.move_on_after(KILL_S, shield=True), suppress(SpacesError):
+        await process.kill()
+
+
+async def _told(context: Context, sandboxes: SandboxService, capture: Capture, ended: Ended) -> ShellOutput:
+    shown = capture.shown()
+    artifact = await _kept(context, sandboxes, capture) if shown.truncated else None
+    return ShellOutput(
+        exit_code=ended.exit_code,
+        stdout=shown.stdout,
+        stderr=shown.stderr or None,
+        duration_ms=round(ended.duration_ms, 1),
+        timed_out=True if ended.stopped_by == "timeout" else None,
+        stopped_by=ended.stopped_by,
+        truncated=shown.truncated or None,
+        stdout_bytes=capture.stdout_bytes if shown.truncated else None,
+        stderr_bytes=capture.stderr_bytes if shown.truncated else None,
+        artifact=artifact,
+    )
+
+
+async def _kept(context: Context, sandboxes: SandboxService, capture: Capture) -> str | None:
+    path = capture.take_file()
+    if path is None:
+        return None
+    try:
+        artifact = await sandboxes.artifacts.keep(
+            run_id=context.run_id, space_id=context.space.id, name="output.txt", content_type="text/plain", path=path
+        )
+    except SpacesError:
+        # The command has run: its two ends are worth more than an error about the file.
+        return None
+    finally:
+        path.unlink(missing_ok=True)
+    return artifact.id
+
+
+async def _start_job(
+    context: Context, sandboxes: SandboxService, sandbox: Sandbox, command: Command, given: ShellInput
+) -> ShellOutput:
+    job = await sandboxes.jobs.start(
+        sandbox,
+        command,
+        text=given.command,
+        space_id=context.space.id,
+        runtime_id=context.runtime.id,
+        run_id=context.run_id,
+    )
+    if given.stdin:
+        with suppress(SpacesError):
+            await job.process.write(given.stdin.encode())
+    return ShellOutput(job=job.id)
+
+
+SHELL = Operation(
+    id="sandbox.shell",
+    summary="Run a shell command in a sandbox.",
+    input=ShellInput,
+    output=ShellOutput,
+    effect=Effect.EXECUTES,
+    facts=lambda given: ShellFacts(given.command),
+    handler=shell,
+    needs_running_space=True,
+    example={"space": "default", "command": "python3 -m unittest"},
+)
