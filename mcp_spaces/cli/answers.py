@@ -1,0 +1,143 @@
+"""How the answers of some operations are told to people; the others are shown by their shape."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mcp_spaces.cli import show
+from mcp_spaces.cli.wire import Answer
+
+Content = Mapping[str, Any]
+
+SPACE_COLUMNS = ("id", "name", "role", "state", "cpu", "memory", "disk", "net", "llm_tokens", "created_at")
+RUN_COLUMNS = ("id", "operation", "state", "error_code", "principal", "space", "started_at", "duration_ms")
+APPROVAL_COLUMNS = ("id", "operation", "by", "space", "reason", "expires_at")
+
+
+def present(operation_id: str, answer: Answer, *, as_json: bool) -> None:
+    """On stdout: the answer; on stderr: remarks."""
+    if as_json:
+        show.print_json(answer.content)
+    elif isinstance(answer.content, str) or operation_id not in SHOWN:
+        show.print_answer(answer.content)
+    else:
+        SHOWN[operation_id](answer.content)
+        show.say_rest(answer.content)
+
+
+def _spaces(content: Content) -> None:
+    show.print_table(content["spaces"], SPACE_COLUMNS)
+
+
+def _started(content: Content) -> None:
+    show.print_line(f"space {content['id']} is {content['state']}")
+
+
+def _deleted(content: Content) -> None:
+    show.print_line(f"deleted space {content['deleted']}")
+
+
+def _shell(content: Content) -> None:
+    """Output where it belongs, so that `… > file` holds what the command printed."""
+    sys.stdout.flush()
+    show.print_prose(str(content.get("stdout", "")))
+    if content.get("stderr"):
+        show.say(str(content["stderr"]).rstrip("\n"))
+    if content.get("job"):
+        show.print_line(f"job {content['job']} runs in the background")
+    if content.get("artifact"):
+        show.say(f"the whole output: mcp-spaces run read-artifact {content['artifact']}")
+    if content.get("timed_out"):
+        show.say("timed out")
+    elif content.get("exit_code"):
+        show.say(f"exit code {content['exit_code']}")
+
+
+def _job(content: Content) -> None:
+    for piece in content["output"]:
+        (show.say if piece["stream"] == "stderr" else show.print_prose)(piece["text"].removesuffix("\n"))
+    ended = f", exit code {content['exit_code']}" if content.get("exit_code") is not None else ""
+    show.say(f"{content['job']} is {content['state']}{ended}")
+
+
+def _file(content: Content) -> None:
+    if content.get("encoding", "utf-8") == "utf-8":
+        show.print_prose(str(content["content"]))
+    else:
+        show.print_record(content)
+
+
+def _approvals(content: Content) -> None:
+    waiting = content["approvals"]
+    if not waiting:
+        show.say("nothing waits for an approval")
+        return
+    rows = [{**one, "by": one.get("principal_name"), "space": one.get("space_name")} for one in waiting]
+    show.print_table(rows, APPROVAL_COLUMNS)
+    for one in waiting:
+        show.print_line(f"\n{one['id']} would call {one['operation']} with")
+        show.print_line(_indented(str(one.get("input", ""))))
+    show.say("\nyes: mcp-spaces approve ID     no: mcp-spaces approve --deny ID")
+
+
+def _decided(content: Content) -> None:
+    show.print_line(f"approval {content['id']} is {content['state']}")
+
+
+def _runs(content: Content) -> None:
+    show.print_table(content["runs"], RUN_COLUMNS)
+
+
+def _backup(content: Content) -> None:
+    show.print_line(f"wrote {show.cell('', content['path'])}, {show.amount(content['size_bytes'])}")
+    if content.get("files_path"):
+        show.print_line(f"wrote {show.cell('', content['files_path'])}, {show.amount(content['files_bytes'])}")
+    for name in content.get("keep_as_well", ()):
+        show.print_line(f"keep as well: {show.cell('', name)}")
+
+
+def _new_key(content: Content) -> None:
+    show.print_line(str(content["token"]))
+    ends = (
+        "never ends" if content.get("expires_at") is None else f"ends {show.cell('expires_at', content['expires_at'])}"
+    )
+    show.say(f"{content['id']} for {content['principal']}, {ends}. It is shown this once: keep it now.")
+
+
+def _context(content: Content) -> None:
+    text = content.get("text") or content.get("context")
+    if isinstance(text, str):
+        show.print_prose(text)
+    else:
+        show.print_record(content)
+
+
+def _indented(input_json: str) -> str:
+    try:
+        lines = json.dumps(json.loads(input_json), indent=2, ensure_ascii=False).splitlines()
+    except ValueError:
+        lines = [input_json]
+    return "\n".join("  " + line for line in lines)
+
+
+SHOWN: Mapping[str, Callable[[Content], None]] = {
+    "approval.deny": _decided,
+    "approval.grant": _decided,
+    "approval.list": _approvals,
+    "context.get": _context,
+    "key.create": _new_key,
+    "job.read": _job,
+    "run.list": _runs,
+    "run.read_artifact": _file,
+    "sandbox.read_file": _file,
+    "sandbox.shell": _shell,
+    "space.delete": _deleted,
+    "space.down": _started,
+    "space.list": _spaces,
+    "space.up": _started,
+    "state.backup": _backup,
+    "storage.read": _file,
+}

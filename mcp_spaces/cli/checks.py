@@ -1,0 +1,169 @@
+"""What `doctor` looks at. Each check says what it saw, never raises, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mcp_spaces
+from mcp_spaces import places
+from mcp_spaces.cli import wire
+from mcp_spaces.cli.local import connected
+from mcp_spaces.cli.wire import NoDaemon
+from mcp_spaces.sandbox.port import Wall
+
+FREE_BYTES_NEEDED = 2 << 30
+"""A workspace of the default size; the database and the logs need little."""
+ENGINE_ANSWERS_S = 30.0
+DAEMON_ANSWERS_S = 10.0
+SERVER_INFO = "io.modelcontextprotocol/serverInfo"
+IMAGE_VARIABLE = "MCP_SPACES_SANDBOX_IMAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A wall or a prerequisite. `needed`: nothing works, or nothing is safe, without it."""
+
+    wall: Wall
+    needed: bool = True
+
+
+def everything(environment: Mapping[str, str]) -> list[Check]:
+    state = Path(places.state_directory(environment))
+    return [
+        Check(python()),
+        Check(system()),
+        Check(state_directory(state)),
+        Check(space_left(state)),
+        Check(socket_path(str(state))),
+        *daemon(str(state)),
+        *sandboxes(environment, state),
+    ]
+
+
+def python() -> Wall:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Wall("python", sys.version_info >= (3, 11), f"{version} at {sys.executable}", "install Python 3.11 or newer")
+
+
+def system() -> Wall:
+    return Wall("system", sys.platform == "linux", sys.platform, "run the daemon on Linux")
+
+
+def state_directory(state: Path) -> Wall:
+    """Owner and mode, as the daemon will insist on."""
+    name = "state"
+    try:
+        found = state.lstat()
+    except FileNotFoundError:
+        parent = next(one for one in state.parents if one.exists())
+        if os.access(parent, os.W_OK | os.X_OK):
+            return Wall(name, True, f"{state} will be made")
+        return Wall(
+            name, False, f"{parent} cannot be written", f"export {places.STATE_DIRECTORY_VARIABLE}=~/mcp-spaces"
+        )
+    except OSError as error:
+        return Wall(name, False, f"{state}: {error.strerror}", f"export {places.STATE_DIRECTORY_VARIABLE}=~/mcp-spaces")
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        return Wall(
+            name,
+            False,
+            f"{state} is no directory of this user",
+            f"export {places.STATE_DIRECTORY_VARIABLE}=~/mcp-spaces",
+        )
+    if found.st_mode & 0o077:
+        return Wall(name, False, f"others may read {state}", f"chmod 700 {state}")
+    return Wall(name, True, f"{state}, mode 0700")
+
+
+def space_left(state: Path) -> Wall:
+    existing = next(one for one in (state, *state.parents) if one.exists())
+    free = shutil.disk_usage(existing).free
+    found = f"{free / (1 << 30):.1f} GiB free in {existing}"
+    return Wall("disk space", free >= FREE_BYTES_NEEDED, found, "" if free >= FREE_BYTES_NEEDED else "free 2 GiB there")
+
+
+def socket_path(state: str) -> Wall:
+    """The kernel's limit for the path of a socket."""
+    length = len(os.fsencode(places.operator_socket(state)))
+    holds = length <= 107
+    mend = "" if holds else f"export {places.STATE_DIRECTORY_VARIABLE}=~/mcp-spaces"
+    return Wall("socket path", holds, f"{length} of 107 bytes", mend)
+
+
+def daemon(state: str) -> Iterator[Check]:
+    """Whether one runs, and its version. None is needed: the first client starts one."""
+    try:
+        connection = connected(places.operator_socket(state))
+    except NoDaemon as problem:
+        yield Check(Wall("daemon", False, problem.message, problem.hint))
+        return
+    if connection is None:
+        yield Check(Wall("daemon", False, "none runs; the first client starts one", "mcp-spaces list"), needed=False)
+        return
+    with connection:
+        yield _version(connection)
+
+
+def _version(connection: socket.socket) -> Check:
+    """What the daemon that listens says of itself."""
+    name = "daemon"
+    connection.settimeout(DAEMON_ANSWERS_S)
+    try:
+        connection.sendall(wire.request("server/discover") + b"\n")
+        with connection.makefile("rb") as lines:
+            answer = json.loads(lines.readline())
+        version = str(answer["result"]["_meta"][SERVER_INFO]["version"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        return Check(
+            Wall(name, False, f"it does not answer ({type(error).__name__})", "see daemon.log in the state folder")
+        )
+    if version != mcp_spaces.__version__:
+        found = f"version {version} runs, {mcp_spaces.__version__} is installed"
+        return Check(Wall(name, False, found, "stop the running one (SIGTERM); the next client starts the new one"))
+    return Check(Wall(name, True, f"version {version} answers"))
+
+
+def image(environment: Mapping[str, str]) -> str:
+    """The sandbox image that the daemon would use."""
+    return environment.get(IMAGE_VARIABLE) or f"mcp-spaces-sandbox:{mcp_spaces.__version__}"
+
+
+def sandboxes(environment: Mapping[str, str], state: Path) -> list[Check]:
+    """The driver's own word on its walls."""
+    import anyio
+
+    found: list[Wall] = []
+
+    async def look() -> None:
+        import logging
+
+        from mcp_spaces.sandbox.docker import DockerDriver
+
+        quiet = logging.getLogger("mcp_spaces.doctor")
+        quiet.addHandler(logging.NullHandler())
+        quiet.propagate = False
+        with anyio.move_on_after(ENGINE_ANSWERS_S):
+            driver = DockerDriver(
+                instance_id="doctor",
+                state_dir=state,
+                image=image(environment),
+                pool_size=0,
+                docker_url=environment.get("DOCKER_HOST"),
+                log=quiet,
+            )
+            found.extend(await driver.walls())
+            await driver.aclose()
+            return
+        found.append(Wall("engine", False, f"no answer within {ENGINE_ANSWERS_S:g} s", "docker version    # says why"))
+
+    anyio.run(look)
+    # Without a kernel-enforced disk limit sandboxes run, and say so.
+    return [Check(wall, needed=wall.name not in ("disk", "cores")) for wall in found]

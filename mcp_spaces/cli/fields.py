@@ -1,0 +1,234 @@
+"""An operation's input as a command line: which flags there are, and how their text becomes arguments."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from mcp_spaces.core.operation import AnyOperation
+from mcp_spaces.server.schemas import tool_schema
+
+LONG_TEXTS = frozenset({"command", "content", "stdin", "text"})
+"""What may come from a file or from standard input. A path that begins with @ is a path."""
+NULL = "null"
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+class Kind(Enum):
+    """How the text of a flag is read. The value is what help shows in its place."""
+
+    TEXT = "TEXT"
+    LONG_TEXT = "TEXT|@FILE|-"
+    INTEGER = "INTEGER"
+    NUMBER = "NUMBER"
+    FLAG = ""
+    LIST = "TEXT..."
+    MAPPING = "KEY=VALUE"
+    JSON = "JSON|@FILE|-"
+
+
+class Unreadable(ValueError):
+    """The text of a flag is not what the flag takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One field of an input. `positional`: given by place instead of by flag."""
+
+    name: str
+    kind: Kind
+    required: bool
+    nullable: bool
+    positional: bool
+    description: str
+    choices: tuple[str, ...] = ()
+    text_values: bool = False
+    """A mapping whose values are text, also where they look like JSON."""
+
+    @property
+    def flag(self) -> str:
+        return "--" + CAMEL.sub("-", self.name).replace("_", "-").lower()
+
+    @property
+    def placeholder(self) -> str:
+        if self.positional:
+            return self.name.upper()
+        return "|".join(self.choices) or self.kind.value
+
+
+def arguments_of(operation: AnyOperation) -> tuple[Argument, ...]:
+    """SPACE by place; where the operation is not about one space, its first required text by place instead."""
+    properties = tool_schema(operation)["properties"]
+    fields = operation.input.model_fields
+    found: list[Argument] = []
+    for name, field in fields.items():
+        kind = _kind(name, properties[name])
+        free = not operation.in_space and field.is_required() and kind is Kind.TEXT
+        found.append(
+            Argument(
+                name=name,
+                kind=kind,
+                required=field.is_required(),
+                nullable=type(None) in get_args(field.annotation),
+                positional=name == "space" if operation.in_space else free and not any(a.positional for a in found),
+                description=properties[name].get("description", ""),
+                choices=tuple(map(str, properties[name].get("enum", ()))),
+                text_values=properties[name].get("additionalProperties", {}) == {"type": "string"},
+            )
+        )
+    return tuple(sorted(found, key=lambda one: not one.positional))
+
+
+def read(arguments: Sequence[Argument], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The operation's arguments; what was not given is left to its default. Raises Unreadable."""
+    texts = {one.name: given[one.name] for one in arguments if given.get(one.name) not in (None, [], ())}
+    return {one.name: _value(one, texts[one.name]) for one in arguments if one.name in texts}
+
+
+def command_line(operation: AnyOperation, example: Mapping[str, object]) -> str:
+    """The command that gives these arguments."""
+    words = ["mcp-spaces", operation.noun, operation.verb.replace("_", "-")]
+    for one in arguments_of(operation):
+        if one.name not in example:
+            continue
+        value = example[one.name]
+        if one.positional:
+            words.append(_quoted(str(value)))
+        elif one.kind is Kind.FLAG:
+            words.append(one.flag if value else f"--no-{one.flag[2:]}")
+        else:
+            words += [word for text in _texts(one, value) for word in (one.flag, _quoted(text))]
+    return " ".join(words)
+
+
+def _quoted(text: str) -> str:
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\t", "\\t") + "'"
+
+
+def _texts(argument: Argument, value: object) -> list[str]:
+    match argument.kind, value:
+        case Kind.LIST, list() | tuple():
+            return [str(one) for one in value]
+        case Kind.MAPPING, dict():
+            return [f"{name}={text if isinstance(text, str) else json.dumps(text)}" for name, text in value.items()]
+        case _, str():
+            return [value]
+        case _:
+            return [NULL if value is None else json.dumps(value)]
+
+
+def _kind(name: str, schema: Mapping[str, Any]) -> Kind:
+    match schema:
+        case {"type": "boolean"}:
+            return Kind.FLAG
+        case {"type": "integer"}:
+            return Kind.INTEGER
+        case {"type": "number"}:
+            return Kind.NUMBER
+        case {"type": "string"}:
+            return Kind.LONG_TEXT if name in LONG_TEXTS else Kind.TEXT
+        case {"type": "array", "items": {"type": "string"}}:
+            return Kind.LIST
+        case {"type": "object"} if "properties" not in schema:
+            return Kind.MAPPING
+        case _:
+            return Kind.JSON
+
+
+def _value(argument: Argument, given: Any) -> Any:
+    match argument.kind:
+        case Kind.FLAG | Kind.TEXT:
+            return given
+        case Kind.LONG_TEXT:
+            return _text(argument, given)
+        case Kind.LIST:
+            return list(given)
+        case Kind.INTEGER | Kind.NUMBER:
+            return _number(argument, given)
+        case Kind.MAPPING:
+            return _mapping(argument, given)
+        case Kind.JSON:
+            text = _text(argument, given)
+            return None if argument.nullable and text == NULL else _json(argument, text)
+
+
+def _text(argument: Argument, given: str) -> str:
+    """`@file` is a file's content, `-` what comes on standard input, `@@…` a text that begins with @."""
+    if given.startswith("@@"):
+        return given[1:]
+    try:
+        if given == "-":
+            return sys.stdin.buffer.read().decode()
+        if given.startswith("@"):
+            return Path(given[1:]).expanduser().read_bytes().decode()
+    except OSError as error:
+        raise Unreadable(f"{argument.flag}: {given}: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise Unreadable(f"{argument.flag}: {given} is not UTF-8 text.") from None
+    return given
+
+
+def _number(argument: Argument, given: str) -> int | float | None:
+    if argument.nullable and given == NULL:
+        return None
+    try:
+        return int(given) if argument.kind is Kind.INTEGER else float(given)
+    except ValueError:
+        raise Unreadable(f"{argument.flag}: {given!r} is not {argument.kind.value.lower()}.") from None
+
+
+def _mapping(argument: Argument, given: Sequence[str]) -> dict[str, Any]:
+    """Each is `KEY=VALUE`, where VALUE is JSON or plain text, or a JSON object, or `@file` with one."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if text[:1] in ("{", "@", "-") and not (equals and name.isidentifier()):
+            whole = _json(argument, _text(argument, text))
+            if not isinstance(whole, dict):
+                raise Unreadable(f"{argument.flag}: a JSON object is needed.")
+            found.update(whole)
+        elif not equals:
+            raise Unreadable(f"{argument.flag}: {text!r} is neither KEY=VALUE nor a JSON object.")
+        else:
+            found[name] = value if argument.text_values else _loose(value)
+    return found
+
+
+def _loose(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _json(argument: Argument, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        if text[:1] not in ("{", "[", '"'):
+            return text  # a union's plain side
+        raise Unreadable(f"{argument.flag}: not JSON: {error}.") from None
+
+
+def checked(operation: AnyOperation, values: Mapping[str, Any]) -> BaseModel:
+    """The input itself, for what a command line can get wrong. Raises Unreadable."""
+    from pydantic import ValidationError
+
+    from mcp_spaces.core.invalid_input import explain_validation
+
+    try:
+        found: BaseModel = operation.input.model_validate(dict(values))
+    except ValidationError as error:
+        raise Unreadable(explain_validation(operation, error).message) from None
+    return found

@@ -1,0 +1,72 @@
+"""The commands there are. Importing this has to stay cheap: everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import mcp_spaces
+from mcp_spaces.cli import calls, connect, derived, doctor, install, serve, shortcuts
+
+EVERYDAY = "Everyday"
+SETUP = "Setting up"
+EVERYTHING = "Every operation"
+
+
+class Commands(TyperGroup):
+    """The commands written by hand, and a group for each noun of the catalogue."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*self.commands, *(name for name in derived.NOUNS if name not in self.commands)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands and cmd_name in derived.NOUNS:
+            group = derived.noun(cmd_name)
+            group.rich_help_panel = EVERYTHING
+            return group
+        return self.commands.get(cmd_name)
+
+
+app = typer.Typer(
+    name="mcp-spaces",
+    cls=Commands,
+    no_args_is_help=True,
+    # Their tracebacks show local variables, and those may be secrets.
+    pretty_exceptions_enable=False,
+    help="A place for coding agents to work: sandboxes, files and records, within a ceiling that nothing raises.",
+    epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon, 130 cancelled.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mcp-spaces {mcp_spaces.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def remember_target(
+    context: typer.Context,
+    server: Annotated[
+        str | None, typer.Option(envvar=calls.SERVER_VARIABLE, help="A remote daemon's URL, ending in /mcp.")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help=f"Holds the key for it; else {calls.KEY_VARIABLE} does.")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    context.obj = calls.Target(server=server, key_file=key_file)
+
+
+app.command("list", rich_help_panel=EVERYDAY)(shortcuts.list_spaces)
+app.command("approve", rich_help_panel=EVERYDAY)(shortcuts.approve)
+app.command("runs", rich_help_panel=EVERYDAY)(shortcuts.runs)
+app.command("connect", rich_help_panel=EVERYDAY)(connect.connect)
+app.command("install", rich_help_panel=SETUP)(install.install)
+app.command("doctor", rich_help_panel=SETUP)(doctor.doctor)
+app.command("backup", rich_help_panel=SETUP)(shortcuts.backup)
+app.command("serve", rich_help_panel=SETUP)(serve.serve)
+app.command("stdio", rich_help_panel=SETUP)(serve.stdio)

@@ -1,0 +1,187 @@
+"""Answers for people: tables, records and prose, in which untrusted text is shown and never obeyed (threat S19)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+from mcp_spaces.server.text import HIDDEN_IN_JSON, as_prose
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_WIDTH = 100_000
+"""Beyond any row: what goes into a pipe is never wrapped or cut."""
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def say(line: str) -> None:
+    """A remark beside the answer."""
+    _write(sys.stderr, line + "\n")
+
+
+def say_error(message: str, hint: str = "") -> None:
+    say(f"error: {message}")
+    if hint:
+        say(f"hint: {hint}")
+
+
+def print_line(line: str) -> None:
+    _write(sys.stdout, line + "\n")
+
+
+def print_prose(text: str) -> None:
+    _write(sys.stdout, text if text.endswith("\n") or not text else text + "\n")
+
+
+def print_json(value: object) -> None:
+    """One document of which every character may be shown on a terminal."""
+    written = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    escaped = HIDDEN_IN_JSON.sub(lambda found: json.dumps(found.group())[1:-1], written)
+    # Half a surrogate pair has no UTF-8.
+    sys.stdout.buffer.write(escaped.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.flush()
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> None:
+    """A header, and one row each. Without `columns`: every key that some row has, in order of appearance."""
+    names = list(columns) or list(dict.fromkeys(name for row in rows for name in row))
+    _print_table(_console(), rows, names, indent=0)
+
+
+def print_record(record: Mapping[str, Any]) -> None:
+    """Keys and values below each other; what is nested is indented, a list of objects is a table."""
+    _print_record(_console(), record, indent=0)
+
+
+def print_answer(content: Mapping[str, Any] | str) -> None:
+    """Any operation's answer, by its shape."""
+    if isinstance(content, str):
+        print_prose(content)
+        return
+    said = {name: value for name, value in content.items() if name not in ("next_cursor", "truncated")}
+    match list(said.items()):
+        case [(_, list() as rows)] if all(isinstance(row, dict) for row in rows):
+            if rows:
+                print_table(rows)
+            else:
+                say("none")
+        case [(_, list() as lines)]:
+            for line in lines:
+                print_line(cell("", line))
+        case _:
+            print_record(said)
+    say_rest(content)
+
+
+def say_rest(content: Mapping[str, Any]) -> None:
+    """What is not shown, and how to get it."""
+    if content.get("next_cursor"):
+        say(f"more: --cursor {content['next_cursor']}")
+    match content.get("truncated"):
+        case {"characters": total, "rest": rest}:
+            say(f"cut: the whole answer has {total} characters. {rest}")
+        case True:
+            say("cut: there is more than is shown here")
+        case _:
+            pass
+
+
+def cell(name: str, value: object) -> str:
+    """One value on one line. The unit in a name says how a number is to be read."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int() | float() if name.endswith("_at"):
+            return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
+        case int() | float() if name.endswith("bytes"):
+            return amount(value)
+        case float():
+            return f"{value:g}"
+        case str():
+            return as_prose(value).replace("\n", "\\n").replace("\t", "\\t")
+        case list() if all(isinstance(one, str | int | float) for one in value):
+            return ", ".join(cell("", one) for one in value) or "-"
+        case list() | dict():
+            return as_prose(json.dumps(value, ensure_ascii=False))
+        case _:
+            return as_prose(str(value))
+
+
+def amount(size_bytes: float) -> str:
+    for unit in UNITS:
+        if size_bytes < 1024 or unit == UNITS[-1]:
+            return f"{size_bytes:.1f}".removesuffix(".0") + f" {unit}"
+        size_bytes /= 1024
+    raise AssertionError("the last unit takes any size")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(as_prose(text).encode(stream.encoding or "utf-8", "replace").decode(stream.encoding or "utf-8"))
+    stream.flush()
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
+
+
+def _print_record(console: Console, record: Mapping[str, Any], *, indent: int) -> None:
+    margin = " " * indent
+    width = max((len(name) for name, value in record.items() if not _nested(value)), default=0)
+    for name, value in record.items():
+        shown = as_prose(name)
+        if isinstance(value, dict) and _nested(value):
+            print_line(f"{margin}{shown}")
+            _print_record(console, value, indent=indent + 2)
+        elif isinstance(value, list) and _nested(value):
+            print_line(f"{margin}{shown}")
+            _print_table(console, value, list(dict.fromkeys(key for row in value for key in row)), indent=indent + 2)
+        elif isinstance(value, str) and "\n" in value.rstrip("\n"):
+            print_line(f"{margin}{shown}")
+            for line in value.rstrip("\n").split("\n"):
+                print_line(f"{margin}  {line}")
+        else:
+            print_line(f"{margin}{shown:<{width}}  {cell(name, value)}")
+
+
+def _nested(value: object) -> bool:
+    match value:
+        case dict():
+            return bool(value)
+        case list():
+            return bool(value) and all(isinstance(one, dict) for one in value)
+        case _:
+            return False
+
+
+def _print_table(console: Console, rows: Sequence[Mapping[str, Any]], names: Sequence[str], *, indent: int) -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in names:
+        # An id that is cut or wrapped cannot be copied.
+        whole = not console.is_terminal or name == "id" or name.endswith("_id")
+        table.add_column(Text(as_prose(name)), no_wrap=whole, overflow="ignore" if whole else "fold")
+    for row in rows:
+        table.add_row(*(Text(cell(name, row.get(name))) for name in names))
+    with console.capture() as captured:
+        console.print(Padding(table, (0, 0, 0, indent)) if indent else table)
+    for line in captured.get().splitlines():
+        sys.stdout.write(line.rstrip() + "\n")
+    sys.stdout.flush()
+
+
+Show = Callable[[Mapping[str, Any] | str], None]
+"""How one operation's answer is shown to people."""

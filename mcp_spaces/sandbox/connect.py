@@ -1,0 +1,115 @@
+"""`sandbox.connect`: a shell that a person types into.
+
+The person's terminal comes with the task that calls, not with the arguments: nobody can name somebody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+import anyio
+from pydantic import BaseModel, Field
+
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.operation import Audience, Operation
+from mcp_spaces.core.place import InRuntime
+from mcp_spaces.errors import WrongState
+from mcp_spaces.sandbox.port import Command, Exit, LiveSandboxes, Process, Stream, TerminalSize
+
+SHELL = ("/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash -l; else exec sh -l; fi")
+
+
+class Terminal(Protocol):
+    """Where a person sits."""
+
+    def show(self, output: bytes) -> None:
+        """Never blocks; what a slow terminal cannot take is dropped."""
+
+    def typed(self) -> AsyncIterator[bytes | tuple[int, int]]:
+        """Bytes, or `(rows, columns)` of a window that changed. Ends when the person leaves."""
+
+
+_TERMINAL: ContextVar[Terminal | None] = ContextVar("mcp_spaces_terminal", default=None)
+
+
+@contextmanager
+def attached(terminal: Terminal) -> Iterator[None]:
+    """Calls of `sandbox.connect` inside use this terminal."""
+    token = _TERMINAL.set(terminal)
+    try:
+        yield
+    finally:
+        _TERMINAL.reset(token)
+
+
+class ConnectInput(InRuntime):
+    rows: int = Field(default=24, ge=1, le=1000)
+    columns: int = Field(default=80, ge=1, le=1000)
+    term: str = Field(default="xterm-256color", pattern=r"^[A-Za-z0-9._+-]{1,40}$")
+    """The terminal's type, for TERM."""
+
+
+class Disconnected(BaseModel):
+    exit_code: int
+    """The shell's; 128 + the signal's number where one ended it."""
+    duration_ms: float
+
+
+async def connect(context: Context, wanted: ConnectInput) -> Disconnected:
+    terminal = _TERMINAL.get()
+    if terminal is None:
+        raise WrongState(
+            "This needs a person's terminal.", hint="Run `mcp-spaces connect SPACE` on the daemon's machine."
+        )
+    sandbox = context.use(LiveSandboxes).live(context.runtime.id)
+    size = TerminalSize(rows=wanted.rows, columns=wanted.columns)
+    command = Command(SHELL, env={"TERM": wanted.term}, terminal=size)
+
+    def show(_: Stream, chunk: bytes) -> None:
+        terminal.show(chunk)
+
+    process = await sandbox.start(command, output=show)
+    ended: Exit | None = None
+    try:
+        async with anyio.create_task_group() as tasks:
+
+            async def type_in() -> None:
+                await _type_in(terminal, process)
+                await process.kill()  # the person left
+
+            tasks.start_soon(type_in)
+            ended = await process.wait()
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            # Also what the shell left behind: nobody would ever see it again.
+            await process.kill()
+    assert ended is not None  # noqa: S101 - the group ends otherwise only by raising
+    return Disconnected(exit_code=ended.exit_code, duration_ms=ended.duration_ms)
+
+
+async def _type_in(terminal: Terminal, process: Process) -> None:
+    async for typed in terminal.typed():
+        match typed:
+            case bytes():
+                await process.write(typed)
+            case (rows, columns):
+                await process.resize(TerminalSize(rows=rows, columns=columns))
+
+
+CONNECT = Operation(
+    id="sandbox.connect",
+    summary="A shell in a sandbox, at a person's terminal.",
+    input=ConnectInput,
+    output=Disconnected,
+    effect=Effect.EXECUTES,
+    audience=Audience.OPERATOR,
+    handler=connect,
+    listed=False,
+    needs_running_space=True,
+    example={"space": "work"},
+)

@@ -1,0 +1,60 @@
+"""The real command line as a process of its own, against a daemon that the test holds open."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from mcp_spaces.core.call_operation import CALL
+from mcp_spaces.core.operation import AnyOperation
+from tests.server.doors import House, open_house
+from tests.server.small_app import OPERATIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 30
+MAIN = [sys.executable, "-m", "mcp_spaces"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+def environment(state_dir: Path | str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MCP_SPACES_")}
+    return {**kept, "MCP_SPACES_STATE_DIR": str(state_dir), **(more or {})}
+
+
+async def run(*words: str, state_dir: Path | str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Ended:
+    with anyio.fail_after(PATIENCE_S):
+        done = await anyio.run_process(
+            [*MAIN, *words],
+            input=stdin,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(state_dir, env),
+            cwd=ROOT,
+        )
+    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@asynccontextmanager
+async def small_house(*more: AnyOperation, **settings: Any) -> AsyncIterator[House]:
+    """A daemon with the small operations, reached by `operation call`."""
+    async with open_house(operations=(*OPERATIONS, CALL, *more), **settings) as house:
+        yield house

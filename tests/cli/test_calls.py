@@ -1,0 +1,133 @@
+"""A command becomes one call of one tool, and its answer comes back whole."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.cli.commands import MAIN, PATIENCE_S, ROOT, environment, run, small_house
+from tests.server.small_app import KEY
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def test_an_answer_comes_back_as_one_json_document() -> None:
+    async with small_house() as house:
+        ended = await run(
+            "operation", "call", "thing.echo", "--input", "text=hé", "--input", "times=2", "--json",
+            state_dir=house.settings.state_dir,
+        )  # fmt: skip
+    assert (ended.code, ended.json(), ended.stderr) == (0, {"text": "héhé"}, "")
+
+
+async def test_a_mapping_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "input.json"
+    file.write_text('{"text": "from a file"}')
+    async with small_house() as house:
+        ended = await run(
+            "operation", "call", "thing.echo", "--input", f"@{file}", "--json", state_dir=house.settings.state_dir
+        )
+    assert ended.json() == {"text": "from a file"}
+
+
+async def test_a_refusal_says_why_and_what_to_do_and_ends_with_1() -> None:
+    async with small_house() as house:
+        ended = await run("operation", "call", "thing.refuse", state_dir=house.settings.state_dir)
+    assert ended.code == 1
+    assert ended.stderr == "error: No \\x1b[2Jshell here.\nhint: Read files instead.\n"
+    assert ended.stdout == ""
+
+
+async def test_with_json_a_refusal_is_a_document_too() -> None:
+    async with small_house() as house:
+        ended = await run("operation", "call", "thing.refuse", "--json", state_dir=house.settings.state_dir)
+    assert ended.code == 1
+    assert ended.json()["error"] | {"message": ""} == {
+        "code": "denied",
+        "message": "",
+        "hint": "Read files instead.",
+        "retryable": False,
+        "details": {"rule": "shell.commands"},
+    }
+
+
+async def test_a_command_line_that_does_not_fit_ends_with_2_and_calls_nothing() -> None:
+    async with small_house() as house:
+        ended = await run("key", "create", state_dir=house.settings.state_dir)
+        assert house.app.bench.calls == []
+    assert ended.code == 2
+    assert "LABEL" in ended.stderr
+
+
+async def test_an_unknown_verb_is_answered_with_the_right_one() -> None:
+    ended = await run("space", "delet", state_dir="/nonexistent")
+    assert ended.code == 2
+    assert "Did you mean 'delete'?" in ended.stderr
+
+
+async def test_ctrl_c_cancels_the_call_at_the_daemon() -> None:
+    async with small_house() as house:
+        command = [*MAIN, "operation", "call", "thing.wait"]
+        async with await anyio.open_process(command, env=environment(house.settings.state_dir), cwd=ROOT) as process:
+            with anyio.fail_after(PATIENCE_S):
+                await house.app.bench.waiting.wait()
+                process.send_signal(signal.SIGINT)
+                await house.app.bench.cancelled.wait()
+                assert await process.wait() == 130
+
+
+async def test_over_http_the_same_call_takes_a_key(tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text(KEY + "\n")
+    key_file.chmod(0o600)
+    async with small_house() as house:
+        ended = await run(
+            "--server", house.url, "--key-file", str(key_file), "operation", "call", "thing.echo", "--input", "text=far",
+            "--json", state_dir="/nonexistent",
+        )  # fmt: skip
+    assert (ended.code, ended.json(), ended.stderr) == (0, {"text": "far"}, "")
+
+
+async def test_over_http_progress_and_the_answer_come_in_one_stream() -> None:
+    async with small_house() as house:
+        ended = await run(
+            "--server", house.url, "operation", "call", "thing.report", "--json",
+            state_dir="/nonexistent", env={"MCP_SPACES_KEY": KEY},
+        )  # fmt: skip
+    assert (ended.code, ended.json()) == (0, {"text": "reported"})
+
+
+async def test_a_key_that_is_not_valid_is_refused() -> None:
+    async with small_house() as house:
+        ended = await run("--server", house.url, "list", state_dir="/nonexistent", env={"MCP_SPACES_KEY": "msp_wrong"})
+    assert ended.code == 1
+    assert "key is not valid" in ended.stderr
+
+
+async def test_a_key_never_travels_in_clear_text() -> None:
+    ended = await run("--server", "http://192.0.2.1/mcp", "list", state_dir="/nonexistent", env={"MCP_SPACES_KEY": KEY})
+    assert ended.code == 1
+    assert "clear text" in ended.stderr
+
+
+async def test_a_server_that_does_not_answer_ends_with_3() -> None:
+    ended = await run(
+        "--server", "http://127.0.0.1:9/mcp", "list", state_dir="/nonexistent", env={"MCP_SPACES_KEY": KEY}
+    )
+    assert ended.code == 3
+    assert "does not answer" in ended.stderr
+
+
+async def test_a_daemon_that_cannot_start_ends_with_3(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o755)
+    ended = await run("list", state_dir=tmp_path / "state")
+    assert ended.code == 3
+    assert "chmod 700" in ended.stderr
