@@ -15,12 +15,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from mcp_spaces import places
+from mcp_spaces import __version__, places
 from mcp_spaces.errors import InvalidInput
 
 PREFIX = "MCP_SPACES_"
-READ_ELSEWHERE = frozenset({"MCP_SPACES_KEY", "MCP_SPACES_SERVER"})
-"""The client's side: the shim's and the commands' key, and the remote daemon that commands talk to."""
+READ_ELSEWHERE = frozenset({"MCP_SPACES_KEY", "MCP_SPACES_SERVER", "MCP_SPACES_BASE_IMAGE"})
+"""The client's side: the shim's and the commands' key, the remote daemon that commands talk to, and the base of `make image`."""
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -58,6 +58,15 @@ class Settings(BaseModel):
     start_s: float = Field(default=60, gt=0, le=600)
     """How long reconciling with Docker and the database may take before the daemon gives up starting."""
 
+    sandbox_image: str = Field(default=f"mcp-spaces-sandbox:{__version__}", min_length=1)
+    """What sandboxes run on when nothing else is asked; `make image` builds the default one."""
+    sandbox_images: CommaSeparated = ()
+    """Further images that agents may ask for. Nothing is ever pulled."""
+    sandbox_pool_size: int = Field(default=1, ge=0, le=8)
+    """Warm sandboxes kept ready for each image and size that is in use; 0: none."""
+    docker_host: str | None = None
+    """The Docker engine's address; unset: Docker's own default."""
+
     http_port: int | None = Field(default=None, ge=0, le=65_535)
     """Serve Streamable HTTP on this port; 0 picks a free one. Unset: no HTTP."""
     http_host: str = "127.0.0.1"
@@ -66,6 +75,8 @@ class Settings(BaseModel):
     """Exact Host headers to answer to, with the port where it is not the scheme's own."""
     http_allowed_origins: CommaSeparated = ()
     """Exact Origin headers to accept beside those of the allowed hosts. Requests without one are fine."""
+    http_public_url: str | None = Field(default=None, pattern=r"^https?://[^/?#\s]+$")
+    """Where clients reach this server, for links; worked out from the names and the port when unset."""
     http_tls_certificate: Path | None = None
     """PEM chain; with `http_tls_key`, the daemon itself speaks TLS."""
     http_tls_key: Path | None = None
@@ -94,6 +105,15 @@ class Settings(BaseModel):
             return ip_address(self.http_host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def public_url(self) -> str | None:
+        """Where links lead, without a slash at the end; None where there is no HTTP, or on a port not known yet."""
+        if self.http_public_url is not None or not self.http_port:
+            return self.http_public_url
+        is_tls = self.http_behind_tls_proxy or self.http_tls_certificate is not None
+        name = self.http_allowed_hosts[0] if self.http_allowed_hosts else f"127.0.0.1:{self.http_port}"
+        return f"{'https' if is_tls else 'http'}://{name}"
 
 
 def read_settings(environment: Mapping[str, str], **given: object) -> Settings:

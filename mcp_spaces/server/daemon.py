@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 import anyio
 
 from mcp_spaces import places
-from mcp_spaces.errors import SpacesError, WrongState
+from mcp_spaces.errors import SpacesError, TimedOut, WrongState
 from mcp_spaces.server.endpoint import open_server
 from mcp_spaces.server.unix import LocalSockets, make_private
 
@@ -65,8 +65,12 @@ async def run(settings: Settings, open_app: OpenApp, ready_fd: int | None = None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        with anyio.fail_after(settings.start_s):
+        with anyio.move_on_after(settings.start_s) as starting:
             app = await stack.enter_async_context(open_app(settings))
+        if starting.cancelled_caught:
+            raise TimedOut(
+                f"Nothing was ready within {settings.start_s:g} s.", hint="Run: mcp-spaces doctor. It says what hangs."
+            )
         for endpoint in await stack.enter_async_context(listening(app, settings)):
             log.info("listening on %s", endpoint)
         if ready_fd is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,10 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.server.http_edge import MCP_PATH, HttpEdge
-from mcp_spaces.server.http_protocol import Deadlines, serving
+from mcp_spaces.server.http_protocol import Deadlines, bound, serving
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp
 
     from mcp_spaces.server.endpoint import SpacesServer
     from mcp_spaces.server.port import Application
@@ -23,31 +23,27 @@ LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 @asynccontextmanager
-async def listening(app: Application, server: SpacesServer) -> AsyncIterator[str]:
-    """Serve until left; the URL of the MCP endpoint. Raises InvalidInput for a bind that is not safe."""
+async def listening(
+    app: Application, server: SpacesServer, *, front: Callable[[ASGIApp], ASGIApp] = lambda edge: edge
+) -> AsyncIterator[str]:
+    """Serve until left; the URL of the MCP endpoint. `front` may put something of the caller's before the edge.
+
+    Raises:
+        InvalidInput: the bind is not safe.
+        WrongState: the address cannot be had.
+    """
     settings = server.settings
     check_bind(settings)
-    manager = StreamableHTTPSessionManager(
-        app=server,
-        session_idle_timeout=settings.http_session_idle_s,
-        max_sessions=settings.http_sessions_max,
-        max_request_body_size=settings.http_body_bytes_max,
-    )
-    entrance = _Entrance()
-    async with (
-        manager.run(),
-        serving(
-            entrance,
-            host=settings.http_host,
-            port=settings.http_port or 0,
-            deadlines=Deadlines(settings.http_header_s, settings.http_body_s),
-            connections_max=settings.http_connections_max,
-            certificate=settings.http_tls_certificate,
-            key=settings.http_tls_key,
-        ) as port,
-    ):
+    with bound(settings.http_host, settings.http_port or 0) as listener:
+        port = listener.getsockname()[1]
+        manager = StreamableHTTPSessionManager(
+            app=server,
+            session_idle_timeout=settings.http_session_idle_s,
+            max_sessions=settings.http_sessions_max,
+            max_request_body_size=settings.http_body_bytes_max,
+        )
         hosts = allowed_hosts(settings, port)
-        entrance.app = HttpEdge(
+        edge = HttpEdge(
             app,
             server.guard,
             manager.handle_request,
@@ -55,8 +51,19 @@ async def listening(app: Application, server: SpacesServer) -> AsyncIterator[str
             hosts=hosts,
             origins=allowed_origins(settings, hosts),
         )
-        host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
-        yield f"{_scheme(settings)}://{host}:{port}{MCP_PATH}"
+        async with (
+            manager.run(),
+            serving(
+                front(edge),
+                listener,
+                deadlines=Deadlines(settings.http_header_s, settings.http_body_s),
+                connections_max=settings.http_connections_max,
+                certificate=settings.http_tls_certificate,
+                key=settings.http_tls_key,
+            ),
+        ):
+            host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
+            yield f"{_scheme(settings)}://{host}:{port}{MCP_PATH}"
 
 
 def check_bind(settings: Settings) -> None:
@@ -94,13 +101,3 @@ def allowed_origins(settings: Settings, hosts: frozenset[str]) -> frozenset[str]
 
 def _scheme(settings: Settings) -> str:
     return "http" if settings.http_tls_certificate is None else "https"
-
-
-class _Entrance:
-    """Accepts connections while the port, and with it the allowed names, are being found out."""
-
-    app: ASGIApp | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.app is not None:
-            await self.app(scope, receive, send)

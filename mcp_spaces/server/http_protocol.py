@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from mcp_spaces.errors import WrongState
+
+CONNECTING_MAX = 2_048
+"""Connections that the kernel holds until they are accepted."""
 GOODBYE_S = 2
 """What open requests have at the end to finish by themselves."""
 
@@ -63,18 +68,33 @@ class DeadlineProtocol(H11Protocol):
             self._timer = None
 
 
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at one address; port 0 picks a free one.
+
+    Raises:
+        WrongState: the address is taken, or not of this machine.
+    """
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=CONNECTING_MAX
+        )
+    except OSError as error:
+        raise WrongState(
+            f"{host} port {port}: {error.strerror or error}.", hint="Choose another with --http-port or --http-host."
+        ) from error
+
+
 @asynccontextmanager
 async def serving(
     app: ASGIApp,
+    listener: socket.socket,
     *,
-    host: str,
-    port: int,
     deadlines: Deadlines,
     connections_max: int,
     certificate: Path | None = None,
     key: Path | None = None,
-) -> AsyncIterator[int]:
-    """Serve `app` until left; the port. Of uvicorn only the protocol is used: its server polls and takes signals."""
+) -> AsyncIterator[None]:
+    """Serve `app` until left. Of uvicorn only the protocol is used: its server polls and takes signals."""
     config = uvicorn.Config(
         app,
         http="h11",
@@ -89,17 +109,16 @@ async def serving(
     )
     config.load()
     state = ServerState()
-    listener = await asyncio.get_running_loop().create_server(
+    server = await asyncio.get_running_loop().create_server(
         lambda: DeadlineProtocol(config, state, deadlines),
-        host,
-        port,
+        sock=listener,
         ssl=config.ssl,
         ssl_handshake_timeout=deadlines.header_s if config.ssl else None,
     )
     try:
-        yield listener.sockets[0].getsockname()[1]
+        yield
     finally:
-        listener.close()
+        server.close()
         await _say_goodbye(state)
 
 

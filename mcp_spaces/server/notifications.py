@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from mcp.server.connection import Connection
 
     from mcp_spaces.core.caller import Caller
-    from mcp_spaces.server.port import Application, Change
+    from mcp_spaces.core.changes import Change
+    from mcp_spaces.server.port import Application
     from mcp_spaces.server.resources import Resources
 
 URIS_MAX = 64

@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from mcp_spaces.core.caller import Caller
+    from mcp_spaces.core.changes import Changes
     from mcp_spaces.core.operation import AnyOperation
     from mcp_spaces.core.pipeline import Pipeline
 
 
-class Change(Protocol):
-    """Something that clients may want to know: who may see it, and what to read again."""
-
-    @property
-    def kind(self) -> str:
-        """`tools`, `context`, `resources` or `keys`."""
-        ...
-
-    @property
-    def space_id(self) -> str | None:
-        """The space that changed; None: all of them, or none in particular."""
-        ...
-
-    @property
-    def principal_id(self) -> str | None:
-        """The only principal that it concerns; None: everybody who may see the space."""
-        ...
-
-
-class Changes(Protocol):
-    def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
-        """What is published from now on. A subscriber that does not keep up loses the oldest, not the newest."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class LinkedFile:
+class LinkedFile(Protocol):
     """What a one-time link stands for."""
 
-    file_name: str
-    content_type: str
-    size_bytes: int
-    chunks: AsyncIterator[bytes]
+    @property
+    def file_name(self) -> str: ...
+
+    @property
+    def content_type(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def chunks(self) -> AsyncIterator[bytes]: ...
 
 
 class Application(Protocol):

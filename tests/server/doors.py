@@ -13,6 +13,7 @@ from typing import Any, Literal
 import httpx2
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+from starlette.types import ASGIApp
 
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.operation import AnyOperation
@@ -87,7 +88,8 @@ class House:
 async def open_house(
     *,
     operations: Iterable[AnyOperation] = OPERATIONS,
-    prepare: Callable[[SmallApp], None] = lambda _: None,
+    prepare: Callable[[SpacesServer], None] = lambda _: None,
+    front: Callable[[ASGIApp], ASGIApp] = lambda edge: edge,
     **settings: Any,
 ) -> AsyncIterator[House]:
     # pytest's own folders have names too long for a socket.
@@ -98,7 +100,7 @@ async def open_house(
             small_app(known.state_dir, operations) as app,
             open_server(app, known) as server,
             LocalSockets(app, server).listening(),
-            listening(app, server) as url,
+            listening(app, server, front=front) as url,
         ):
-            prepare(app)
+            prepare(server)
             yield House(app, server, url)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import anyio
-from anyio.abc import ObjectSendStream
 from pydantic import BaseModel, Field
 
 from mcp_spaces.core.approvals import Approvals
 from mcp_spaces.core.caller import Caller, Kind
+from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.core.context import Context, Services
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import Clock, new_id
@@ -22,10 +21,9 @@ from mcp_spaces.core.journal import Journal
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import Everywhere, RuntimePlace, SpacePlace
-from mcp_spaces.core.policy_presets import load_preset
+from mcp_spaces.core.policy.presets import load_preset
 from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import Denied, NotFound, Unauthenticated
-from mcp_spaces.server.port import LinkedFile
 from mcp_spaces.state.chain import Sealer
 from mcp_spaces.state.database import Database
 
@@ -199,29 +197,11 @@ class NoPlaces:
 
 
 @dataclass(frozen=True)
-class News:
-    kind: str
-    space_id: str | None = None
-    principal_id: str | None = None
-
-
-class Newsroom:
-    def __init__(self) -> None:
-        self._readers: set[ObjectSendStream[News]] = set()
-
-    @asynccontextmanager
-    async def subscribe(self) -> AsyncIterator[AsyncIterator[News]]:
-        send, receive = anyio.create_memory_object_stream[News](math.inf)
-        self._readers.add(send)
-        try:
-            with send, receive:
-                yield receive
-        finally:
-            self._readers.discard(send)
-
-    async def publish(self, news: News) -> None:
-        for reader in self._readers:
-            await reader.send(news)
+class File:
+    file_name: str
+    content_type: str
+    size_bytes: int
+    chunks: AsyncIterator[bytes]
 
 
 def caller(name: str, *, operator: bool = False, key_id: str | None = None, **more: Any) -> Caller:
@@ -241,7 +221,7 @@ def caller(name: str, *, operator: bool = False, key_id: str | None = None, **mo
 class SmallApp:
     pipeline: Pipeline
     bench: Bench
-    changes: Newsroom = field(default_factory=Newsroom)
+    changes: Changes = field(default_factory=Changes)
     keys: dict[str, Caller] = field(default_factory=dict)
     agent: Caller = field(default_factory=lambda: caller("agent"))
     redeemed: list[str] = field(default_factory=list)
@@ -267,9 +247,9 @@ class SmallApp:
         """As the real operation does: running calls end at once, streams and connections by the change."""
         gone = self.keys.pop(key)
         self.pipeline.active.cancel_where(lambda call: call.caller.key_id == gone.key_id, reason="the key was revoked")
-        await self.changes.publish(News("keys"))
+        self.changes.announce(Change("keys"))
 
-    async def redeem_link(self, token: str) -> LinkedFile:
+    async def redeem_link(self, token: str) -> File:
         if token != LINK_TOKEN or self.redeemed:
             raise NotFound("No such link.", hint="Links work once.")
         self.redeemed.append(token)
@@ -278,7 +258,7 @@ class SmallApp:
             yield b"<script>"
             yield b"alert(1)</script>"
 
-        return LinkedFile('r"é.html', "text/html", 25, chunks())
+        return File('r"é.html', "text/html", 25, chunks())
 
 
 @asynccontextmanager

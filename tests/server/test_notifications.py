@@ -10,9 +10,10 @@ import pytest
 from mcp import MCPError
 from mcp.client.subscriptions import SubscriptionLost
 
+from mcp_spaces.core.changes import Change
 from mcp_spaces.server.notifications import Subscription, events
 from tests.server.doors import Transport, open_house
-from tests.server.small_app import KEY, OTHER_KEY, SPACE_ID, News, caller
+from tests.server.small_app import KEY, OTHER_KEY, SPACE_ID, caller
 
 # The newest protocol has no `resources/subscribe`; clients that speak an older one do.
 pytestmark = pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
@@ -53,21 +54,21 @@ async def test_a_connection_of_the_handshake_era_hears_of_changes(transport: Tra
         assert capabilities.resources.list_changed
         await client.subscribe_resource("space://work/context")
         if transport == "http":
-            await _stream_is_open(house.app.changes.publish, ear)
-        await house.app.changes.publish(News("tools"))
-        await house.app.changes.publish(News("resources"))
-        await house.app.changes.publish(News("context", space_id=SPACE_ID))
+            await _stream_is_open(house.app.changes.announce, ear)
+        house.app.changes.announce(Change("tools"))
+        house.app.changes.announce(Change("resources"))
+        house.app.changes.announce(Change("context", space_id=SPACE_ID))
         await ear.hears(types.ToolListChangedNotification)
         await ear.hears(types.ResourceListChangedNotification)
         updated = await ear.hears(types.ResourceUpdatedNotification)
         assert updated.params.uri == "space://work/context"
 
 
-async def _stream_is_open(publish: Any, ear: Ear) -> None:
+async def _stream_is_open(announce: Any, ear: Ear) -> None:
     """Over HTTP the client opens its stream on its own, some time after it said hello."""
     with anyio.fail_after(10):
         while not ear.heard:
-            await publish(News("tools"))
+            announce(Change("tools"))
             await anyio.wait_all_tasks_blocked()
     ear.heard.clear()
 
@@ -77,8 +78,8 @@ async def test_what_is_no_longer_followed_is_no_longer_told() -> None:
     async with open_house() as house, house.client("shim", "legacy", message_handler=ear) as client:
         await client.subscribe_resource(CONTEXT)
         await client.unsubscribe_resource(CONTEXT)
-        await house.app.changes.publish(News("context", space_id=SPACE_ID))
-        await house.app.changes.publish(News("tools"))
+        house.app.changes.announce(Change("context", space_id=SPACE_ID))
+        house.app.changes.announce(Change("tools"))
         await ear.hears(types.ToolListChangedNotification)
         assert not any(isinstance(message, types.ResourceUpdatedNotification) for message in ear.heard)
 
@@ -91,9 +92,9 @@ async def test_a_stream_of_2026_hears_of_what_it_asked_for(transport: Transport)
         client.listen(tools_list_changed=True, resource_subscriptions=[CONTEXT, "space://other/context"]) as stream,
     ):
         assert list(stream.honored.resource_subscriptions or []) == [CONTEXT]
-        await house.app.changes.publish(News("resources"))
-        await house.app.changes.publish(News("context", space_id=SPACE_ID))
-        await house.app.changes.publish(News("tools"))
+        house.app.changes.announce(Change("resources"))
+        house.app.changes.announce(Change("context", space_id=SPACE_ID))
+        house.app.changes.announce(Change("tools"))
         heard = []
         with anyio.fail_after(10):
             async for event in stream:
@@ -120,19 +121,19 @@ async def test_a_subscription_to_what_cannot_be_seen_is_not_found() -> None:
             await client.subscribe_resource("space://other/context")
 
 
-def heard_by(who: Any, change: News) -> list[str]:
+def heard_by(who: Any, change: Change) -> list[str]:
     subscription = Subscription(who, lambda _: None, {CONTEXT: SPACE_ID})
     return [type(event).__name__ for event in events(change, subscription)]
 
 
 def test_a_caller_hears_only_of_what_it_may_see() -> None:
     bound = caller("bound", spaces=frozenset({SPACE_ID}))
-    assert heard_by(bound, News("context", space_id=SPACE_ID)) == ["ResourceUpdated"]
-    assert heard_by(bound, News("resources", space_id="sp_other")) == []
-    assert heard_by(bound, News("tools", principal_id="pr_other")) == []
-    assert heard_by(bound, News("tools", principal_id="pr_bound")) == ["ToolsListChanged"]
-    assert heard_by(bound, News("keys")) == []
-    assert heard_by(caller("operator", operator=True), News("tools", principal_id="pr_other")) == ["ToolsListChanged"]
+    assert heard_by(bound, Change("context", space_id=SPACE_ID)) == ["ResourceUpdated"]
+    assert heard_by(bound, Change("resources", space_id="sp_other")) == []
+    assert heard_by(bound, Change("tools", principal_id="pr_other")) == []
+    assert heard_by(bound, Change("tools", principal_id="pr_bound")) == ["ToolsListChanged"]
+    assert heard_by(bound, Change("keys")) == []
+    assert heard_by(caller("operator", operator=True), Change("tools", principal_id="pr_other")) == ["ToolsListChanged"]
 
 
 async def test_a_revoked_key_ends_its_streams_and_no_others() -> None:
@@ -146,6 +147,6 @@ async def test_a_revoked_key_ends_its_streams_and_no_others() -> None:
         await house.app.revoke(KEY)
         with anyio.fail_after(2), pytest.raises(SubscriptionLost):
             await anext(aiter(lost))
-        await house.app.changes.publish(News("tools"))
+        house.app.changes.announce(Change("tools"))
         with anyio.fail_after(5):
             assert type(await anext(aiter(kept))).__name__ == "ToolsListChanged"

@@ -1,0 +1,134 @@
+"""The daemon as a process: one per state directory, ready when it says so, gone when it is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mcp import Client, StdioServerParameters
+
+from tests.server.doors import ROOT
+
+SECONDS = 30
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="mcps-") as folder:
+        yield Path(folder) / "state"
+
+
+def environment(state: Path, **more: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(state.parent), "MCP_SPACES_STATE_DIR": str(state), **more}
+
+
+@contextmanager
+def daemon(state: Path, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """A daemon that listens."""
+    ready, tell = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.server.small_daemon", str(tell)],
+        env=environment(state, **more),
+        cwd=ROOT,
+        pass_fds=(tell,),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(tell)
+    try:
+        # One byte, or the end of a process that failed: never a wait without an end.
+        assert os.read(ready, 1) == b"1", process.communicate(timeout=SECONDS)[1]
+        yield process
+    finally:
+        os.close(ready)
+        process.kill()
+        process.communicate(timeout=SECONDS)
+
+
+def run(state: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """A daemon that is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.server.small_daemon"],
+        env=environment(state, **more),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_cleanly_when_it_is_told_to(state: Path, ending: signal.Signals) -> None:
+    with daemon(state) as process:
+        assert (state / "agent.sock").is_socket()
+        process.send_signal(ending)
+        _, said = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert not (state / "agent.sock").exists()
+    assert not (state / "operator.sock").exists()
+
+
+def test_k18_a_second_daemon_refuses_the_same_directory(state: Path) -> None:
+    with daemon(state) as first:
+        second = run(state)
+        assert second.returncode == 3
+        assert f"Another daemon (process {first.pid}) serves {state}." in second.stderr
+        assert (state / "agent.sock").is_socket()
+
+
+def test_a_killed_daemon_leaves_nothing_that_stops_the_next(state: Path) -> None:
+    with daemon(state) as first:
+        first.kill()
+        first.communicate(timeout=SECONDS)
+    assert (state / "agent.sock").is_socket()
+    with daemon(state):
+        assert (state / "agent.sock").is_socket()
+
+
+def test_t22_it_makes_its_directory_private_and_refuses_one_that_is_not(state: Path) -> None:
+    with daemon(state):
+        assert stat.S_IMODE(state.stat().st_mode) == 0o700
+        for file in state.iterdir():
+            assert not file.stat().st_mode & 0o077, file
+    state.chmod(0o750)
+    refused = run(state)
+    assert refused.returncode == 3
+    assert f"chmod 700 {state}" in refused.stderr
+
+
+def test_n04_it_refuses_to_listen_to_everybody_without_names(state: Path) -> None:
+    refused = run(state, MCP_SPACES_HTTP_PORT="0", MCP_SPACES_HTTP_HOST="0.0.0.0")
+    assert refused.returncode == 3
+    assert "--allowed-host" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_setting_that_nobody_reads_is_an_error(state: Path) -> None:
+    refused = run(state, MCP_SPACES_HTTP_PROT="80")
+    assert refused.returncode == 1
+    assert "MCP_SPACES_HTTP_PROT is not a setting." in refused.stderr
+
+
+def test_a_path_too_long_for_a_socket_is_refused_with_what_to_do(state: Path) -> None:
+    refused = run(state / ("x" * 120))
+    assert refused.returncode == 3
+    assert "MCP_SPACES_STATE_DIR" in refused.stderr
+
+
+async def test_clients_reach_it_through_the_shim_and_share_it(state: Path) -> None:
+    shim = StdioServerParameters(
+        command=sys.executable, args=["-m", "mcp_spaces", "stdio"], env=environment(state), cwd=ROOT
+    )
+    with daemon(state):
+        async with Client(shim) as first, Client(shim, mode="legacy") as second:
+            for client in (first, second):
+                assert (await client.call_tool("thing_echo", {"text": "a"})).structured_content == {"text": "a"}
