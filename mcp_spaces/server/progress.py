@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from mcp_spaces.errors import SpacesError
 from mcp_spaces.server.text import as_prose
 
 if TYPE_CHECKING:
@@ -43,7 +44,13 @@ async def reporting(context: ServerRequestContext[Any, Any], *, every_s: float) 
     if not context.meta or context.meta.get("progress_token") is None:
         yield reporter
         return
+    refusal: SpacesError | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(reporter.beat, every_s)
-        yield reporter
+        try:
+            yield reporter
+        except SpacesError as error:
+            refusal = error  # the group would wrap it in a group of its own
         tasks.cancel_scope.cancel()
+    if refusal is not None:
+        raise refusal
