@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mcp_spaces.core.caller import Caller, Role
-from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.place import DEFAULT_SPACE, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Policy, policy_from
 from mcp_spaces.errors import Ambiguous, NotFound, QuotaExceeded
@@ -22,10 +21,9 @@ LIST_LIMIT = 1000
 class SpaceStore:
     """Implements `Spaces` and, for the pipeline, `Places`."""
 
-    def __init__(self, database: Database, runtimes: Runtimes, clock: Clock) -> None:
+    def __init__(self, database: Database, runtimes: Runtimes) -> None:
         self._database = database
         self._runtimes = runtimes
-        self._clock = clock
         self._policies: dict[str, Policy] = {}
 
     def get(self, space_id: str) -> Space | None:

@@ -118,7 +118,7 @@ async def open_room(
     identity = Identity(database, clock)
     await identity.ensure_defaults()
     runtimes = RuntimeStore(database)
-    spaces = SpaceStore(database, runtimes, clock)
+    spaces = SpaceStore(database, runtimes)
     artifacts = ArtifactStore(database, FileBlobs(folder / "blobs"), clock)
     journal, approvals, services = Journal(database, clock), Approvals(database, clock), Services()
     await journal.interrupt_open_runs()

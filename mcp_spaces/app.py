@@ -1,0 +1,245 @@
+"""The composition root: settings → App. The only module that knows which technology stands behind which port."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from mcp_spaces.catalogue import CATALOGUE
+from mcp_spaces.core.approvals import Approvals
+from mcp_spaces.core.caller import Caller
+from mcp_spaces.core.changes import Change, Changes
+from mcp_spaces.core.context import Services
+from mcp_spaces.core.ids import Clock, new_id
+from mcp_spaces.core.journal import Journal
+from mcp_spaces.core.operation import AnyOperation
+from mcp_spaces.core.pipeline import Pipeline
+from mcp_spaces.errors import WrongState
+from mcp_spaces.identity.store import Identity
+from mcp_spaces.runs.artifacts import ArtifactStore
+from mcp_spaces.runs.audit import Audit
+from mcp_spaces.runs.backups import Backups
+from mcp_spaces.runs.store import RunStore
+from mcp_spaces.runs.waiting import RunWaiters
+from mcp_spaces.sandbox.batch_store import PausedBatches
+from mcp_spaces.sandbox.jobs import Jobs
+from mcp_spaces.sandbox.port import LiveSandboxes, SandboxDriver
+from mcp_spaces.sandbox.service import Images, SandboxService
+from mcp_spaces.settings import Settings
+from mcp_spaces.spaces.lifecycle import Lifecycle
+from mcp_spaces.spaces.port import Runtimes, Spaces
+from mcp_spaces.spaces.store import RuntimeStore, SpaceStore
+from mcp_spaces.spaces.views import SpaceViews
+from mcp_spaces.state.chain import Sealer
+from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.storage.blobs import FileBlobs
+from mcp_spaces.storage.links import LinkedFile, Links
+from mcp_spaces.storage.store import FileStore
+from mcp_spaces.storage.transfer import Transfers
+
+log = logging.getLogger(__name__)
+
+DATABASE_NAME = "state.db"
+KEY_NAME = "seal.key"
+BLOBS_NAME = "blobs"
+KEY_BYTES = 32
+
+MakeDriver = Callable[[Settings, str], SandboxDriver]
+"""From the settings and the id of this instance, which every container of ours is labelled with."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What the surfaces need. Opened by `open_app`."""
+
+    settings: Settings
+    pipeline: Pipeline
+    changes: Changes
+    identity: Identity
+    links: Links
+    services: Services
+
+    def permitted(self, caller: Caller) -> tuple[AnyOperation, ...]:
+        return self.pipeline.permitted(caller)
+
+    def local_agent(self) -> Caller:
+        return self.identity.local_agent()
+
+    def operator(self) -> Caller:
+        return self.identity.operator()
+
+    def current(self, caller: Caller) -> Caller:
+        """The same caller with today's scope: what was granted or taken meanwhile counts."""
+        return self.identity.current(caller)
+
+    async def authenticate(self, key: str) -> Caller:
+        return self.identity.authenticate(key)
+
+    async def still_valid(self, caller: Caller) -> bool:
+        return self.identity.still_valid(caller)
+
+    async def redeem_link(self, token: str) -> LinkedFile:
+        return await self.links.redeem(token)
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings, *, make_driver: MakeDriver | None = None, clock: Clock | None = None
+) -> AsyncIterator[App]:
+    """Open everything, mend what a dead daemon left, and reap in the background until the end.
+
+    Raises WrongState, Busy or DiskFull when the state cannot be opened. An engine that is down is no error.
+    """
+    clock = clock or Clock()
+    async with AsyncExitStack() as open_things:
+        database = Database.open(settings.state_dir / DATABASE_NAME, sealer=Sealer(sealing_key(settings.state_dir)))
+        open_things.callback(database.close)
+        audit = Audit.of(database)
+        # Before the first write: the next commit moves the anchor, and with it the proof of a cut tail.
+        report = await audit.verify_tail()
+        if not report.intact:
+            log.critical("the audit log was changed outside of mcp-spaces: %s", report.meaning)
+
+        changes, services = Changes(), Services()
+        journal, approvals = Journal(database, clock), Approvals(database, clock)
+        identity = Identity(database, clock)
+        await identity.ensure_defaults()
+        await journal.interrupt_open_runs()
+
+        def announce(space_id: str) -> None:
+            changes.announce(Change("context", space_id=space_id), Change("resources", space_id=space_id))
+
+        runtimes = RuntimeStore(database)
+        spaces = SpaceStore(database, runtimes)
+        blobs = FileBlobs(settings.state_dir / BLOBS_NAME)
+        files, artifacts = FileStore(database, blobs, clock), ArtifactStore(database, blobs, clock)
+        files.on_deleted.append(artifacts.delete_space)
+        driver = (make_driver or docker_driver)(settings, await instance_id(database))
+        sandboxes = SandboxService(
+            driver=driver,
+            runtimes=runtimes,
+            spaces=spaces,
+            artifacts=artifacts,
+            jobs=Jobs(events=journal, clock=clock),
+            batches=PausedBatches(database),
+            images=Images(settings.sandbox_image, settings.sandbox_images),
+            clock=clock,
+            announce=announce,
+        )
+        open_things.push_async_callback(sandboxes.aclose)
+        pipeline = Pipeline(
+            CATALOGUE,
+            database=database,
+            places=spaces,
+            services=services,
+            clock=clock,
+            journal=journal,
+            approvals=approvals,
+        )
+        lifecycle = Lifecycle(
+            spaces=spaces,
+            runtimes=runtimes,
+            controls=[sandboxes],
+            storage=files,
+            active=pipeline.active,
+            clock=clock,
+            announce=announce,
+        )
+        links = Links(database, files, clock, public_url=settings.public_url)
+        waiters = RunWaiters()
+        journal.on_closed.append(waiters.closed)
+
+        services.provide(Approvals, approvals)
+        services.provide(ArtifactStore, artifacts)
+        services.provide(Audit, audit)
+        services.provide(
+            Backups, Backups(database, blobs, settings.state_dir / KEY_NAME, settings.state_dir / BLOBS_NAME)
+        )
+        services.provide(Changes, changes)
+        services.provide(Database, database)
+        services.provide(FileStore, files)
+        services.provide(Identity, identity)
+        services.provide(Lifecycle, lifecycle)
+        services.provide(Links, links)
+        services.provide(LiveSandboxes, sandboxes)
+        services.provide(RunStore, RunStore(database, spaces))
+        services.provide(RunWaiters, waiters)
+        services.provide(Runtimes, runtimes)
+        services.provide(SandboxService, sandboxes)
+        services.provide(SpaceStore, spaces)
+        services.provide(SpaceViews, SpaceViews(spaces, runtimes, approvals, files))
+        services.provide(Spaces, spaces)
+        services.provide(Transfers, Transfers(files, sandboxes))
+
+        await sandboxes.reconcile()
+        await blobs.reconcile(lambda tree: files.live(tree) | artifacts.live(tree))
+        tasks = await open_things.enter_async_context(anyio.create_task_group())
+        tasks.start_soon(lifecycle.reap_forever)
+        open_things.callback(tasks.cancel_scope.cancel)
+        yield App(settings, pipeline, changes, identity, links, services)
+
+
+def docker_driver(settings: Settings, instance: str) -> SandboxDriver:
+    # docker-py takes 0.2 s to import, and tests with another driver do without it.
+    from mcp_spaces.sandbox.docker import DockerDriver
+
+    return DockerDriver(
+        instance_id=instance,
+        state_dir=settings.state_dir,
+        image=settings.sandbox_image,
+        pool_size=settings.sandbox_pool_size,
+        docker_url=settings.docker_host,
+        log=logging.getLogger("mcp_spaces.sandbox"),
+    )
+
+
+async def instance_id(database: Database) -> str:
+    """The id of this state directory, made with it: containers of another one are never touched."""
+
+    def change(tx: Transaction) -> str:
+        tx.execute("INSERT OR IGNORE INTO settings (name, value) VALUES ('instance_id', ?)", (new_id("in"),))
+        row = tx.one("SELECT value FROM settings WHERE name = 'instance_id'")
+        return str(row["value"]) if row is not None else ""
+
+    return await database.write(change)
+
+
+def sealing_key(state_dir: Path) -> bytes:
+    """The key for the audit chain and for rows that grant something: beside the database, 0600, made once.
+
+    Raises WrongState when it is damaged, readable by others, or gone although there is a database.
+    """
+    path = state_dir / KEY_NAME
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return _new_key(path)
+    with os.fdopen(descriptor, "rb") as file:
+        if os.fstat(file.fileno()).st_mode & 0o077:
+            raise WrongState(f"{path} can be read by others.", hint=f"Run: chmod 600 {path}")
+        key = file.read()
+    if len(key) != KEY_BYTES:
+        raise WrongState(f"{path} is damaged.", hint="Restore it from where you keep it apart from the backups.")
+    return key
+
+
+def _new_key(path: Path) -> bytes:
+    if (path.parent / DATABASE_NAME).exists():
+        raise WrongState(f"{path} is gone, so nothing in the database can be trusted.", hint="Restore the file.")
+    key = secrets.token_bytes(KEY_BYTES)
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    return key
