@@ -64,20 +64,23 @@ async def run(settings: Settings, open_app: OpenApp, ready_fd: int | None = None
     stop = anyio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as stack:
-        with anyio.move_on_after(settings.start_s) as starting:
+    # The scope stays around everything that is opened in it: what the app runs in the background lives as long.
+    with anyio.move_on_after(settings.start_s) as starting:
+        async with AsyncExitStack() as stack:
             app = await stack.enter_async_context(open_app(settings))
-        if starting.cancelled_caught:
-            raise TimedOut(
-                f"Nothing was ready within {settings.start_s:g} s.", hint="Run: mcp-spaces doctor. It says what hangs."
-            )
-        for endpoint in await stack.enter_async_context(listening(app, settings)):
-            log.info("listening on %s", endpoint)
-        if ready_fd is not None:
-            os.write(ready_fd, b"1")
-            os.close(ready_fd)
-        await stop.wait()
-        log.info("stopping")
+            endpoints = await stack.enter_async_context(listening(app, settings))
+            starting.deadline = float("inf")
+            for endpoint in endpoints:
+                log.info("listening on %s", endpoint)
+            if ready_fd is not None:
+                os.write(ready_fd, b"1")
+                os.close(ready_fd)
+            await stop.wait()
+            log.info("stopping")
+    if starting.cancelled_caught:
+        raise TimedOut(
+            f"Nothing was ready within {settings.start_s:g} s.", hint="Run: mcp-spaces doctor. It says what hangs."
+        )
 
 
 @asynccontextmanager
