@@ -82,7 +82,7 @@ def arguments_of(operation: AnyOperation) -> tuple[Argument, ...]:
                 positional=name == "space" if operation.in_space else free and not any(a.positional for a in found),
                 description=properties[name].get("description", ""),
                 choices=tuple(map(str, properties[name].get("enum", ()))),
-                text_values=properties[name].get("additionalProperties", {}) == {"type": "string"},
+                text_values=properties[name].get("additionalProperties", {}).get("type") == "string",
             )
         )
     return tuple(sorted(found, key=lambda one: not one.positional))
