@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import re
+import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ import anyio
 import mcp_types as types
 from mcp import MCPError
 from mcp.server import ServerRequestContext
+from mcp.shared.exceptions import MCPDeprecationWarning
 from pydantic import BaseModel
 
+from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Operation
@@ -50,6 +53,7 @@ class Exchange:
     answers: Mapping[str, Any]
     state: str | None
     required: types.InputRequiredResult | None = None
+    refusal: MCPError | None = None
 
 
 EXCHANGE: ContextVar[Exchange] = ContextVar("conformance_exchange")
@@ -131,11 +135,27 @@ async def with_progress(context: Context, _: NoArguments) -> Blocks:
 async def with_logging(_: Context, __: NoArguments) -> Blocks:
     session = EXCHANGE.get().context.session
     for said in ("Tool execution started", "Tool processing data", "Tool execution completed"):
-        await session._notify(
-            types.LoggingMessageNotification(params=types.LoggingMessageNotificationParams(level="info", data=said)),
-            request_scoped=True,
-        )
+        # Not sent to clients of 2026-07-28 that did not ask for logs.
+        with warnings.catch_warnings(action="ignore", category=MCPDeprecationWarning):
+            await session.send_log_message("info", said, related_request_id=EXCHANGE.get().context.request_id)
     return text("Three messages were logged.")
+
+
+async def trigger_tool_change(context: Context, _: NoArguments) -> Blocks:
+    context.use(Changes).announce(Change("tools"))
+    return text("The tools changed.")
+
+
+async def missing_capability(_: Context, __: NoArguments) -> Blocks:
+    exchange = EXCHANGE.get()
+    if (exchange.context.session.client_capabilities or types.ClientCapabilities()).sampling is None:
+        exchange.refusal = MCPError(
+            types.MISSING_REQUIRED_CLIENT_CAPABILITY,
+            "The client cannot sample.",
+            {"requiredCapabilities": {"sampling": {}}},
+        )
+        raise Fails("The client cannot sample.", hint="")
+    return text("The client can sample.")
 
 
 # ----------------------------------------------------------------------------- questions, handshake era
@@ -351,6 +371,10 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     fixture("error_handling", error_handling),
     fixture("tool_with_progress", with_progress),
     fixture("tool_with_logging", with_logging),
+    fixture("logging_tool", with_logging),
+    fixture("trigger_tool_change", trigger_tool_change),
+    fixture("missing_capability", missing_capability),
+    fixture("streaming_elicitation", required_elicitation),
     fixture("sampling", sampling, Prompt),
     fixture("elicitation", elicitation, Message),
     fixture("elicitation_sep1034_defaults", elicitation_defaults),
@@ -415,6 +439,8 @@ def add_fixtures(server: SpacesServer) -> None:
             result = await call(context, params)
         finally:
             EXCHANGE.reset(token)
+        if exchange.refusal is not None:
+            raise exchange.refusal
         return exchange.required or result
 
     async def list_resources(

@@ -279,6 +279,7 @@ async def small_app(folder: Path, operations: Iterable[AnyOperation] = OPERATION
             approvals=Approvals(database, clock),
         )
         app = SmallApp(pipeline, bench)
+        services.provide(Changes, app.changes)
         app.keys = {KEY: caller("key", key_id=new_id("key")), OTHER_KEY: caller("other", key_id=new_id("key"))}
         yield app
     finally:
