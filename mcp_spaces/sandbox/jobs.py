@@ -231,7 +231,7 @@ class Jobs:
         try:
             ended = await job.process.wait()
         except SpacesError:
-            await self._end(job, JobState.LOST, None)
+            await self._end(job, JobState.STOPPED if job.stopping else JobState.LOST, None)
             return
         await self._end(job, JobState.STOPPED if job.stopping else JobState.EXITED, ended)
 

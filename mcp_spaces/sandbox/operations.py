@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.sandbox.batch import RUN_OPERATIONS
+from mcp_spaces.sandbox.connect import CONNECT
 from mcp_spaces.sandbox.file_search import GLOB, LIST_FILES, SEARCH
 from mcp_spaces.sandbox.files import DELETE_FILE, EDIT_FILE, READ_FILE, WRITE_FILE
 from mcp_spaces.sandbox.job_operations import JOB_READ, JOB_STOP, JOB_WAIT, JOB_WRITE
@@ -29,9 +30,11 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     JOB_WRITE,
     JOB_WAIT,
     JOB_STOP,
+    CONNECT,
 )
 
 __all__ = [
+    "CONNECT",
     "DELETE",
     "DELETE_FILE",
     "EDIT_FILE",
