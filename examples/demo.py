@@ -165,7 +165,7 @@ async def work(client: Client) -> None:
     second = await agent.shell("python3 -m unittest discover -s tests -t .")
     expect(second["exit_code"] == 0, "the test should pass now")
     await agent.shell("mkdir -p out && python3 -m report.revenue | tee out/revenue.txt")
-    stored = await agent.call("storage_collect", space="demo", source="out/revenue.txt", path="reports/revenue.txt")
+    stored = await agent.call("storage_collect", space="demo", path="out/revenue.txt", to="reports/revenue.txt")
     console.print(f"  {stored['uri']}, {stored['size_bytes']} bytes")
 
     chapter("Three things that it may not do")

@@ -25,14 +25,14 @@ class InSpace(Everywhere):
     """Input of an operation inside a space."""
 
     space: str = Field(default=DEFAULT_SPACE, min_length=1, max_length=200)
-    """Id, unique name, or default."""
+    """Id or unique name."""
 
 
 class InRuntime(InSpace):
     """Input of an operation inside a runtime of a space."""
 
     runtime: str | None = Field(default=None, min_length=1, max_length=200)
-    """Id or alias; may be left out where the space has one."""
+    """Id or alias; needed where the space has several."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,6 +221,7 @@ UPDATE = Operation(
     output=SpaceView,
     effect=Effect.GOVERNS,
     handler=update,
+    listed=False,
     idempotent=True,
     example={"space": "work", "patch": {"labels": {"ticket": "42"}}},
 )
