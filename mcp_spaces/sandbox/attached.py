@@ -93,7 +93,7 @@ class AttachedSandbox:
                 rest = rest[room:]
             self._stream.send(wire.END, number)
         except asyncio.CancelledError:
-            self._stream.send(wire.KILL, number)
+            self._take_back(channel, number)
             raise
         return self._stat(await self._answer(channel, number, count=5))
 
@@ -189,13 +189,16 @@ class AttachedSandbox:
         try:
             fields = await asyncio.shield(channel.answer)
         except asyncio.CancelledError:
-            self._stream.send(wire.KILL, number)
-            # The answer still comes, and nobody looks at it.
-            channel.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+            self._take_back(channel, number)
             raise
         if count is not None and len(fields) != count:
             self._broken(Violation("a wrong number of fields"))
         return fields
+
+    def _take_back(self, channel: CallChannel, number: int) -> None:
+        self._stream.send(wire.KILL, number)
+        # The answer still comes, and nobody looks at it.
+        channel.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
     def _broken(self, violation: Violation) -> None:
         reason = f"its agent broke the protocol: {violation}"

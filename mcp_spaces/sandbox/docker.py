@@ -62,7 +62,8 @@ class DockerDriver:
         self._held: dict[str, Sandbox] = {}
         self._launching: set[str] = set()
         self._without_python: set[str] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Sandbox]] = set()
+        self._abandoned: dict[str, asyncio.Task[None]] = {}
         self._gateways: list[str] | None = None
         self._seccomp: str | None = None
         self._closed = False
@@ -82,30 +83,37 @@ class DockerDriver:
         _check(spec.limits)
         if self._closed:
             raise RuntimeUnavailable("The driver is closed.", hint="Restart the daemon.")
+        if abandoned := self._abandoned.get(spec.runtime_id):
+            await asyncio.shield(abandoned)
         if spec.runtime_id in self._held or spec.runtime_id in self._launching:
             raise Conflict("This runtime is running already.", hint="Stop it first.")
         self._launching.add(spec.runtime_id)
         # A task of its own, so that a caller who goes away leaves a whole sandbox to be stopped and never half of one.
         task = asyncio.ensure_future(self._launch(spec))
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._launched(done, spec.runtime_id))
+        task.add_done_callback(self._tasks.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(self._discard)
+            self._abandoned[spec.runtime_id] = asyncio.ensure_future(self._discard(task, spec.runtime_id))
             raise
 
-    def _launched(self, task: asyncio.Task[Sandbox], runtime_id: str) -> None:
-        self._tasks.discard(task)
-        self._launching.discard(runtime_id)
-
-    def _discard(self, task: asyncio.Task[Sandbox]) -> None:
-        if not task.cancelled() and task.exception() is None:
-            stopping = asyncio.ensure_future(task.result().stop())
-            self._tasks.add(stopping)
-            stopping.add_done_callback(self._tasks.discard)
+    async def _discard(self, task: asyncio.Task[Sandbox], runtime_id: str) -> None:
+        """Nobody waits for this launch any more."""
+        try:
+            await (await task).stop()
+        except SpacesError as error:
+            self._log.info("an abandoned launch failed: %s", error)
+        finally:
+            del self._abandoned[runtime_id]
 
     async def _launch(self, spec: SandboxSpec) -> Sandbox:
+        try:
+            return await self._launch_any(spec)
+        finally:
+            self._launching.discard(spec.runtime_id)
+
+    async def _launch_any(self, spec: SandboxSpec) -> Sandbox:
         image_id = await self._thread(lambda: self._image_id(spec.image))
         profile = Profile(image_id, spec.limits)
         if image_id in self._without_python:
@@ -322,14 +330,13 @@ class DockerDriver:
 
     async def aclose(self) -> None:
         self._closed = True
-        if self._tasks:
-            await asyncio.wait(list(self._tasks))
+        if self._tasks or self._abandoned:
+            await asyncio.wait([*self._tasks, *self._abandoned.values()])
         await self._pool.aclose()
         stops = [asyncio.ensure_future(sandbox.stop()) for sandbox in list(self._held.values())]
+        stops += self._abandoned.values()
         if stops:
             await asyncio.wait(stops)
-        if self._tasks:
-            await asyncio.wait(list(self._tasks))
         self._engine.close()
 
     # Walls

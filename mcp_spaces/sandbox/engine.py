@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PING_TIMEOUT_S = 1.5
+PING_TIMEOUT_S = 1.0
 """A healthy engine answers in milliseconds; callers are promised an answer within two seconds."""
 CALL_TIMEOUT_S = 60
 GONE_TIMEOUT_S = 20

@@ -63,6 +63,8 @@ class AgentStream(asyncio.BufferedProtocol):
             self.close(f"its agent broke the protocol: {violation}")
 
     def eof_received(self) -> bool:
+        # Not left to the transport, which would first wait for somebody to take what is still to be sent.
+        self.close("its container ended")
         return False
 
     def connection_lost(self, error: Exception | None) -> None:

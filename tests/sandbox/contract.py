@@ -282,7 +282,7 @@ class Files:
 
     async def test_links_inside_are_followed_for_reading(self, sandbox: Sandbox) -> None:
         await sandbox.write_file("real/file", b"content", overwrite=False)
-        await shell(sandbox, "ln -s real/file link; ln -s real folder; ln -s \"$(pwd)/real/file\" absolute")
+        await shell(sandbox, 'ln -s real/file link; ln -s real folder; ln -s "$(pwd)/real/file" absolute')
         for path in ("link", "folder/file", "absolute"):
             read = await sandbox.read_file(path, limit=100)
             assert (read.content, read.resolved_path) == (b"content", "real/file")
@@ -312,7 +312,9 @@ class Files:
                 await sandbox.write_file("fifo", b"", overwrite=True)
 
     async def test_a_folder_goes_only_when_that_is_said(self, sandbox: Sandbox) -> None:
-        await shell(sandbox, "mkdir -p tree/a/b/c; touch tree/1 tree/a/2 tree/a/b/3; mkdir tree/locked; chmod 500 tree/a")
+        await shell(
+            sandbox, "mkdir -p tree/a/b/c; touch tree/1 tree/a/2 tree/a/b/3; mkdir tree/locked; chmod 500 tree/a"
+        )
         with pytest.raises(WrongState):
             await sandbox.delete_file("tree")
         assert await sandbox.delete_file("tree", recursive=True) == 8

@@ -271,10 +271,11 @@ class Running(Call):
                 break
             except OSError:
                 # Nobody reads any more; the daemon may go on sending.
-                self._grant(sum(map(len, self.pending)))
+                self._grant(sum(len(left) for left in self.pending if left is not END_OF_INPUT))
                 self._close_input()
                 return
-            self._grant(written)
+            if content is not END_OF_INPUT:
+                self._grant(written)
             if written == len(content):
                 self.pending.popleft()
             else:

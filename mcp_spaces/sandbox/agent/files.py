@@ -24,6 +24,8 @@ PART = b".mcp-spaces-part-"
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WORDS = {
+    # A link that was exchanged for a folder between two looks at it.
+    errno.EINVAL: "link",
     errno.ENOENT: "absent",
     errno.ENOTDIR: "not_folder",
     errno.EISDIR: "folder",

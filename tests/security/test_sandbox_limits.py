@@ -1,0 +1,249 @@
+"""D01 to D07, D15, K05, K07: what a sandbox can use up, and what is left after it or its engine dies."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcp_spaces.errors import DiskFull, OutOfMemory, QuotaExceeded, RuntimeUnavailable, SpacesError
+from mcp_spaces.sandbox.container import INSTANCE_LABEL
+from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec
+from tests.sandbox.rigs import (
+    IMAGE,
+    PATIENCE_S,
+    SMALL,
+    Output,
+    docker_driver,
+    eventually_empty,
+    python,
+    run,
+    sandbox_of,
+    shell,
+    start,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def driver(tmp_path: Path) -> AsyncIterator[DockerDriver]:
+    async with docker_driver(tmp_path) as driver:
+        yield driver
+
+
+@pytest.fixture
+async def sandbox(driver: DockerDriver) -> AsyncIterator[Sandbox]:
+    async with sandbox_of(driver) as launched:
+        yield launched
+
+
+async def test_d01_fork_bomb_stops_at_the_pids_limit(sandbox: Sandbox) -> None:
+    output = Output()
+    bomb = await start(sandbox, "sh", "-c", "bomb() { bomb | bomb & }; echo lit; bomb; sleep 60", output=output)
+    await output.until(b"lit")
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        assert (await sandbox.usage()).pids <= SMALL.pids
+        await anyio.sleep(0.05)
+    assert (await sandbox.stat(".")).path == "."
+    with anyio.fail_after(PATIENCE_S):
+        await bomb.kill()
+        while True:
+            try:
+                if (await shell(sandbox, "echo alive")).stdout == b"alive\n":
+                    break
+            except QuotaExceeded:
+                await anyio.sleep(0.02)
+    assert (await sandbox.usage()).pids < 20
+
+
+async def test_d02_a_memory_bomb_is_told_as_such_and_costs_only_its_command(sandbox: Sandbox) -> None:
+    output = Output()
+    other = await start(sandbox, "sh", "-c", "echo on; read x; echo $x", output=output)
+    await output.until(b"on")
+    ran = await python(sandbox, "x = []\nwhile True: x.append(bytearray(b'x' * (1 << 20)))")
+    assert (ran.exit.exit_code, ran.exit.out_of_memory) == (137, True)
+    ran = await shell(sandbox, "python3 -c 'x = bytearray(b\"x\" * (1 << 30))'; echo rc $?; exit 5")
+    assert (ran.stdout, ran.exit.out_of_memory) == (b"rc 137\n", True)
+    ran = await shell(sandbox, "exit 137")
+    assert not ran.exit.out_of_memory
+    await other.write(b"alive\n")
+    with anyio.fail_after(PATIENCE_S):
+        assert (await other.wait()).exit_code == 0
+
+
+async def test_d03_files_in_memory_cannot_take_all_of_it(sandbox: Sandbox) -> None:
+    ran = await shell(
+        sandbox, "cat /dev/zero > /tmp/fill; cat /dev/zero > /dev/shm/fill; du -cm /tmp/fill /dev/shm/fill | tail -1"
+    )
+    assert b"No space left" in ran.stderr
+    assert int(ran.stdout.split()[0]) <= (SMALL.memory_bytes >> 20) // 2
+    assert (await python(sandbox, "x = bytearray(b'x' * (60 << 20)); print(len(x))")).exit.exit_code == 0
+
+
+async def test_d04_the_disk_limit_holds_and_ends_when_files_go(sandbox: Sandbox) -> None:
+    ran = await shell(sandbox, "for i in 1 2 3; do cat /dev/zero > fill$i; done; du -cm . | tail -1")
+    assert b"No space left" in ran.stderr
+    assert 30 <= int(ran.stdout.split()[0]) <= SMALL.disk_bytes >> 20
+    with pytest.raises(DiskFull):
+        await sandbox.write_file("more", bytes(1 << 20), overwrite=False)
+    assert (await shell(sandbox, "ls -A | grep part; true")).stdout == b""
+    assert (await sandbox.usage()).disk_bytes <= SMALL.disk_bytes
+    await shell(sandbox, "rm fill*")
+    await sandbox.write_file("more", bytes(1 << 20), overwrite=False)
+
+
+async def test_d04_a_sparse_giant_is_refused(sandbox: Sandbox) -> None:
+    # ext4 in 4 KiB blocks ends at 16 TiB; what counts is that no block beyond the disk can be had.
+    await shell(sandbox, "truncate -s 1T giant; dd if=/dev/zero of=giant bs=1M count=200 conv=notrunc")
+    assert (await sandbox.usage()).disk_bytes <= SMALL.disk_bytes
+    assert (await sandbox.read_file("giant", offset=1 << 39, limit=10)).content == bytes(10)
+
+
+async def test_d05_the_limit_of_inodes_holds(sandbox: Sandbox) -> None:
+    make = "import os\nn = 0\ntry:\n  while n < 10**6: os.close(os.open('%s/%%d' %% n, os.O_CREAT)); n += 1\nexcept OSError as e: print(n, e.errno)"
+    for folder, most in ((".", (SMALL.disk_bytes // 8192)), ("/tmp", 65536)):
+        made, number = (await python(sandbox, make % folder)).stdout.split()
+        assert int(made) <= most
+        assert int(number) == 28
+    await run(sandbox, "find", ".", "-delete")
+    await sandbox.write_file("again", b"", overwrite=False)
+
+
+async def test_d06_an_output_flood_grows_no_log_and_no_memory_here(sandbox: Sandbox) -> None:
+    output = Output(most=1 << 20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    flood = await start(sandbox, "cat", "/dev/zero", output=output)
+    with anyio.fail_after(PATIENCE_S):
+        while output.total < 400 << 20:
+            await anyio.sleep(0.02)
+        await flood.kill()
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown_kib < 16 << 10
+    log = Path("/var/lib/docker/containers") / sandbox.container_id
+    assert not list(log.glob("*-json.log*"))
+
+
+async def test_d07_a_timed_out_command_leaves_no_process(sandbox: Sandbox) -> None:
+    process = await start(sandbox, "sh", "-c", "setsid sleep 67.25 & (env -i setsid sleep 67.25 &) ; sleep 67.25")
+    with anyio.move_on_after(0.2) as patience:
+        await process.wait()
+    assert patience.cancelled_caught
+    with anyio.fail_after(PATIENCE_S):
+        await process.kill()
+    assert (await shell(sandbox, "pgrep -f 'sleep 67[.]25'")).stdout == b""
+
+
+async def test_d08_a_hog_takes_no_more_than_its_share(driver: DockerDriver) -> None:
+    limits = SandboxLimits(cpu_cores=0.5, memory_bytes=256 << 20, disk_bytes=64 << 20)
+    async with sandbox_of(driver, limits=limits) as sandbox:
+        hog = await start(sandbox, "sh", "-c", "while :; do :; done")
+        slowest = 0.0
+        for _ in range(20):
+            began = time.monotonic()
+            await sandbox.stat(".")
+            slowest = max(slowest, time.monotonic() - began)
+            await anyio.sleep(0.02)
+        used = await shell(
+            sandbox,
+            "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || awk '/usage_usec/{print $2*1000}' /sys/fs/cgroup/cpu.stat",
+        )
+        await hog.kill()
+    assert slowest < 1.0
+    assert int(used.stdout) < 5e9
+
+
+async def test_d12_a_pattern_that_never_ends_stalls_nothing(sandbox: Sandbox) -> None:
+    await sandbox.write_file("a" * 200, b"a" * 20_000 + b"!", overwrite=False)
+
+    async def attack() -> None:
+        with pytest.raises(SpacesError):
+            await sandbox.search("(a*)*$b", timeout_s=1)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(attack)
+        group.start_soon(attack)
+        for _ in range(20):
+            with anyio.fail_after(2):
+                await sandbox.stat(".")
+    await eventually_empty(sandbox, "test $(ls -d /proc/[0-9]* | wc -l) -lt 12 || echo many")
+
+
+async def test_d15_a_hundred_launches_leave_nothing(driver: DockerDriver, tmp_path: Path) -> None:
+    for number in range(25):
+        async with anyio.create_task_group() as group:
+            for other in range(4):
+                group.start_soon(_launch_and_stop, driver, f"runtime-{number}-{other}")
+    await driver.reap(keep=())
+    assert _leftovers(driver, tmp_path) == []
+
+
+async def _launch_and_stop(driver: DockerDriver, runtime_id: str) -> None:
+    sandbox = await driver.launch(SandboxSpec(runtime_id, IMAGE, SMALL))
+    await sandbox.stop()
+    await driver.delete_workspace(runtime_id)
+
+
+def _leftovers(driver: DockerDriver, folder: Path) -> list[str]:
+    label = f"label={INSTANCE_LABEL}={driver.instance_id}"
+    found = []
+    for command in (["docker", "ps", "-aq", "--filter", label], ["docker", "volume", "ls", "-q", "--filter", label]):
+        found += subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            found += [line for line in [backing.read_text()] if str(folder) in line]
+        except OSError:
+            continue
+    return found + [str(path) for path in (folder / "workspaces").glob("*.ext4")]
+
+
+async def test_k05_an_orphan_is_found_by_its_label_and_foreign_ones_are_left(driver: DockerDriver) -> None:
+    made = []
+    for label in (driver.instance_id, driver.instance_id + "x"):
+        command = ["docker", "create", "--label", f"{INSTANCE_LABEL}={label}", IMAGE, "true"]
+        made.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+    try:
+        await driver.reap(keep=())
+        left = subprocess.run(
+            ["docker", "ps", "-aq", "--no-trunc"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert made[0] not in left
+        assert made[1] in left
+    finally:
+        subprocess.run(["docker", "rm", made[1]], capture_output=True, check=True)
+
+
+async def test_k07_a_sandbox_that_dies_under_a_write_leaves_the_file_as_it_was(driver: DockerDriver) -> None:
+    async with sandbox_of(driver) as sandbox:
+        await sandbox.write_file("file", b"before", overwrite=False)
+        failed: list[SpacesError] = []
+
+        async def write() -> None:
+            try:
+                await sandbox.write_file("file", os.urandom(40 << 20), overwrite=True)
+            except SpacesError as error:
+                failed.append(error)
+
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(write)
+                while (await sandbox.usage()).disk_bytes < 2 << 20:
+                    await anyio.sleep(0)
+                subprocess.run(["docker", "kill", sandbox.container_id], capture_output=True, check=True)
+        assert isinstance(failed[0], (RuntimeUnavailable, OutOfMemory))
+    async with sandbox_of(driver) as again:
+        assert (await again.read_file("file", limit=100)).content == b"before"
+        assert [entry.path for entry in (await again.list_files(".")).entries] == ["file"]
