@@ -197,10 +197,10 @@ class Bench:
     gate: Gate
     time: FakeTime
 
-    async def call(self, operation: str, caller: Caller = AGENT_A, **arguments: Any) -> Outcome:
+    async def call(self, operation: str, caller: Caller = AGENT_A, /, **arguments: Any) -> Outcome:
         return await self.pipeline.call(caller, operation, arguments)
 
-    async def answer(self, operation: str, caller: Caller = AGENT_A, **arguments: Any) -> dict[str, Any]:
+    async def answer(self, operation: str, caller: Caller = AGENT_A, /, **arguments: Any) -> dict[str, Any]:
         outcome = await self.call(operation, caller, **arguments)
         return outcome.output.model_dump(mode="json")
 

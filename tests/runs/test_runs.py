@@ -1,0 +1,239 @@
+"""What an agent does with the records of its calls."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import time
+import zipfile
+from statistics import median
+
+import anyio
+import pytest
+
+from mcp_spaces.core.ids import new_id
+from mcp_spaces.core.operation import AnyOperation
+from mcp_spaces.errors import Cancelled, InvalidInput, NotFound
+from mcp_spaces.runs import operations
+from mcp_spaces.runs.store import SCAN_MAX, Filters
+from mcp_spaces.state.database import Transaction
+from tests.storage.bench import AGENT_A, AGENT_B, OPERATOR, A, B, Bench, bound_to
+
+pytestmark = pytest.mark.anyio
+
+
+async def keep(bench: Bench, run_id: str, content: bytes = b"out", space_id: str = A) -> str:
+    path = bench.artifacts.spool()
+    path.write_bytes(content)
+    kept = await bench.artifacts.keep(
+        run_id=run_id, space_id=space_id, name="stdout", content_type="text/plain", path=path
+    )
+    assert not path.exists()
+    return kept.id
+
+
+def add_runs(count: int, *, space_id: str, principal_id: str, operation: str = "bulk.add") -> list[tuple[object, ...]]:
+    return [(new_id("run"), operation, principal_id, space_id, "succeeded", 1.0, 2.0, "{}", "{}") for _ in range(count)]
+
+
+async def insert(bench: Bench, rows: list[tuple[object, ...]]) -> None:
+    def change(tx: Transaction) -> None:
+        for row in rows:
+            tx.execute(
+                "INSERT INTO runs (id, operation, principal_id, space_id, state, started_at, ended_at, input, outcome)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+
+    await bench.database.write(change)
+
+
+async def test_runs_are_listed_newest_first_page_by_page(bench: Bench) -> None:
+    for number in range(7):
+        await bench.upload(f"f{number}")
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await bench.answer("run.list", operation="storage.upload", limit=3, cursor=cursor)
+        seen += [run["id"] for run in page["runs"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    rows = bench.database.read("SELECT id FROM runs WHERE operation = 'storage.upload' ORDER BY seq DESC")
+    assert seen == [row["id"] for row in rows] and len(seen) == 7
+
+
+async def test_a_run_tells_its_input_outcome_events_and_artifacts(bench: Bench) -> None:
+    outcome = await bench.call("storage.upload", path="a", content="x" * 5000)
+    for number in range(5):
+        await bench.journal.emit(outcome.run_id, "output", {"number": number})
+    artifact = await keep(bench, outcome.run_id)
+    told = await bench.answer("run.get", run=outcome.run_id, events_limit=2)
+    assert (told["operation"], told["state"], told["space"]) == ("storage.upload", "succeeded", A)
+    assert told["input"]["content"]["characters"] == 5000
+    assert told["outcome"]["path"] == "a" and told["decision"]["verdict"] == "allow"
+    assert [event["body"]["number"] for event in told["events"]] == [0, 1]
+    rest = await bench.answer("run.get", run=outcome.run_id, events_after=told["next_events"])
+    assert [event["body"]["number"] for event in rest["events"]] == [2, 3, 4] and rest["next_events"] is None
+    assert [one["id"] for one in told["artifacts"]] == [artifact]
+    assert (await bench.answer("run.read_artifact", artifact=artifact))["content"] == "out"
+
+
+async def test_child_runs_are_counted_and_listed_by_their_parent(bench: Bench) -> None:
+    outcome = await bench.call("thing.compose")
+    assert (await bench.answer("run.get", run=outcome.run_id))["children"] == 2
+    page = await bench.answer("run.list", parent=outcome.run_id)
+    assert [run["operation"] for run in page["runs"]] == ["storage.stat", "storage.upload"]
+    assert {run["parent"] for run in page["runs"]} == {outcome.run_id}
+
+
+async def test_waiting_ends_the_moment_the_run_does(bench: Bench) -> None:
+    answers: list[dict[str, object]] = []
+
+    async def wait(run_id: str) -> None:
+        answers.append(await bench.answer("run.wait", run=run_id, timeout_s=30))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.call, "thing.hang")
+            await bench.gate.started.wait()
+            (hanging,) = (await bench.answer("run.list", state="running", operation="thing.hang"))["runs"]
+            for _ in range(5):
+                tasks.start_soon(wait, hanging["id"])
+            await anyio.wait_all_tasks_blocked()
+            bench.gate.opened.set()
+    assert [answer["state"] for answer in answers] == ["succeeded"] * 5
+    assert bench.waiters._waiting == {}
+
+
+async def test_waiting_for_what_has_ended_answers_at_once_and_time_over_is_no_error(bench: Bench) -> None:
+    outcome = await bench.call("storage.upload", path="a", content="x")
+    with anyio.fail_after(5):
+        assert (await bench.answer("run.wait", run=outcome.run_id))["state"] == "succeeded"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.call, "thing.hang")
+            await bench.gate.started.wait()
+            (hanging,) = (await bench.answer("run.list", state="running", operation="thing.hang"))["runs"]
+            assert (await bench.answer("run.wait", run=hanging["id"], timeout_s=0.01))["state"] == "running"
+            bench.gate.opened.set()
+    assert bench.waiters._waiting == {}
+
+
+async def test_a_cancelled_run_says_who_took_it_back(bench: Bench) -> None:
+    caught: list[Cancelled] = []
+
+    async def hang() -> None:
+        try:
+            await bench.call("thing.hang")
+        except Cancelled as error:
+            caught.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hang)
+        await bench.gate.started.wait()
+        (hanging,) = (await bench.answer("run.list", state="running", operation="thing.hang"))["runs"]
+        with pytest.raises(NotFound):
+            await bench.call("run.cancel", AGENT_B, run=hanging["id"])
+        cancelled = await bench.answer("run.cancel", run=hanging["id"])
+        assert cancelled["state"] == "cancelled"
+        assert (await bench.answer("run.cancel", run=hanging["id"]))["state"] == "cancelled"
+    assert "a cancelled it" in caught[0].message
+
+
+async def test_an_exported_run_is_a_zip_of_records_and_files(bench: Bench) -> None:
+    outcome = await bench.call("thing.compose")
+    await bench.journal.emit(outcome.run_id, "note", {"text": "hello"})
+    artifact = await keep(bench, outcome.run_id, b"\x00\x01" * 1_500_000)
+    exported = await bench.answer("run.export", run=outcome.run_id)
+    assert exported["runs"] == 3 and bench.temporary() == []
+    raw = b""
+    while True:
+        piece = await bench.answer(
+            "run.read_artifact", artifact=exported["artifact"]["id"], offset=len(raw), encoding="base64"
+        )
+        raw += base64.b64decode(piece["content"])
+        if piece["next_offset"] is None:
+            break
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        assert archive.testzip() is None
+        manifest = json.loads(archive.read("manifest.json"))
+        assert manifest["run"] == outcome.run_id and len(manifest["runs"]) == 3
+        assert json.loads(archive.read(f"runs/{outcome.run_id}/run.json"))["operation"] == "thing.compose"
+        assert json.loads(archive.read(f"runs/{outcome.run_id}/events.jsonl"))["body"] == {"text": "hello"}
+        assert archive.read(f"runs/{outcome.run_id}/artifacts/{artifact}") == b"\x00\x01" * 1_500_000
+        assert all(name == "manifest.json" or name.startswith("runs/run_") for name in archive.namelist())
+
+
+async def test_t02_foreign_runs_and_artifacts_are_as_if_they_were_not(bench: Bench) -> None:
+    theirs = await bench.call("storage.upload", AGENT_B, path="a", content="CANARY")
+    artifact = await keep(bench, theirs.run_id, b"CANARY", space_id=B)
+    for caller in (AGENT_A, bound_to(AGENT_A, A), bound_to(AGENT_B, A)):
+        texts = set()
+        for run in (theirs.run_id, new_id("run")):
+            for operation in ("run.get", "run.wait", "run.cancel", "run.export"):
+                with pytest.raises(NotFound) as caught:
+                    await bench.call(operation, caller, run=run)
+                texts.add((caught.value.message, caught.value.hint))
+        assert len(texts) == 1
+        texts = set()
+        for one in (artifact, new_id("art")):
+            with pytest.raises(NotFound) as caught:
+                await bench.call("run.read_artifact", caller, artifact=one)
+            texts.add((caught.value.message, caught.value.hint))
+        assert len(texts) == 1
+        page = await bench.answer("run.list", caller, limit=100)
+        assert theirs.run_id not in {run["id"] for run in page["runs"]}
+        assert all(run["space"] != B for run in page["runs"])
+        with pytest.raises(NotFound):
+            await bench.call("run.list", caller, space=B)
+    assert (await bench.answer("run.get", OPERATOR, run=theirs.run_id))["space"] == B
+
+
+async def test_a_run_outside_of_spaces_is_seen_by_its_principal_but_not_through_a_bound_key(bench: Bench) -> None:
+    outcome = await bench.call("run.list")
+    assert (await bench.answer("run.get", run=outcome.run_id))["space"] is None
+    for caller in (AGENT_B, bound_to(AGENT_A, A)):
+        with pytest.raises(NotFound):
+            await bench.call("run.get", caller, run=outcome.run_id)
+
+
+async def test_what_is_no_run_id_is_refused(bench: Bench) -> None:
+    for wrong in ("x" * 65, "", "run_\0"):
+        with pytest.raises((InvalidInput, NotFound)):
+            await bench.call("run.get", run=wrong)
+
+
+async def test_a_filter_that_matches_rarely_gives_short_pages_and_misses_nothing(bench: Bench) -> None:
+    await insert(bench, add_runs(1, space_id=A, principal_id="pr_a", operation="rare.one"))
+    await insert(bench, add_runs(SCAN_MAX + 500, space_id=A, principal_id="pr_x"))
+    await insert(bench, add_runs(1, space_id=A, principal_id="pr_a", operation="rare.one"))
+    found: list[int] = []
+    before, pages = 1 << 62, 0
+    while True:
+        page = bench.runs.page(AGENT_A, space_id=None, filters=Filters(operation="rare.one"), before=before, limit=10)
+        found += [row["seq"] for row in page.rows]
+        pages += 1
+        if page.next_before is None:
+            break
+        before = page.next_before
+    assert len(found) == len(set(found)) == 2 and pages <= 3
+
+
+async def test_the_cost_of_a_list_does_not_grow_with_the_number_of_runs(bench: Bench) -> None:
+    measured: list[float] = []
+    for total in (1_000, 50_000):
+        have = bench.database.read("SELECT count(*) AS n FROM runs")[0]["n"]
+        await insert(bench, add_runs(total - have, space_id=A, principal_id="pr_a"))
+        times = []
+        for _ in range(30):
+            started = time.perf_counter()
+            bench.runs.page(AGENT_A, space_id=None, filters=Filters(), before=1 << 62, limit=20)
+            times.append(time.perf_counter() - started)
+        measured.append(median(times))
+    assert measured[1] < measured[0] * 3 + 0.0005
+
+
+@pytest.mark.parametrize("operation", operations.OPERATIONS, ids=lambda operation: operation.id)
+def test_every_operation_has_an_example_that_is_valid(operation: AnyOperation) -> None:
+    operation.input.model_validate(operation.example)

@@ -1,0 +1,275 @@
+"""The record against whoever can write to the files: K12 and K13 on the chain, K11 on rows that grant something."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mcp_spaces.core.caller import Kind
+from mcp_spaces.core.ids import Clock, new_id
+from mcp_spaces.core.scope import Scope, covers
+from mcp_spaces.errors import Conflict, NotFound, SpacesError
+from mcp_spaces.identity.model import Key, new_token
+from mcp_spaces.identity.store import Identity
+from mcp_spaces.runs.audit import Audit, AuditReport
+from mcp_spaces.spaces.model import Space, SpaceRequest, SpaceState
+from mcp_spaces.spaces.store import RuntimeStore, SpaceStore
+from mcp_spaces.state.chain import Sealer
+from mcp_spaces.state.database import ANCHOR_NAME, Database
+from tests.storage.bench import AGENT_A, OPERATOR, SEALER, Bench, granted, open_bench
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with open_bench(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def chain(tmp_path: Path) -> Path:
+    """A closed database with twenty runs, so forty rows."""
+    async with open_bench(tmp_path) as bench:
+        for number in range(20):
+            await bench.upload(f"f{number}")
+    return tmp_path / "state.db"
+
+
+def tamper(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+async def verified(path: Path) -> AuditReport:
+    return await Audit(path, SEALER).verify()
+
+
+async def test_k12_an_untouched_chain_is_intact(chain: Path) -> None:
+    report = await verified(chain)
+    assert (report.intact, report.rows, report.open_runs, report.finding) == (True, 40, 0, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE audit SET body = replace(body, 'succeeded', 'denied') WHERE seq = 12",
+        "UPDATE audit SET at = at + 1 WHERE seq = 12",
+        "UPDATE audit SET kind = 'intent' WHERE seq = 12",
+        "UPDATE audit SET run_id = 'run_x' WHERE seq = 12",
+        "UPDATE audit SET mac = zeroblob(32) WHERE seq = 12",
+        "UPDATE audit SET mac = x'00' WHERE seq = 12",
+    ],
+)
+async def test_k12_an_edited_row_is_found(chain: Path, change: str) -> None:
+    tamper(chain, change)
+    report = await verified(chain)
+    assert (report.intact, report.finding, report.broken_seq) == (False, "edited", 12)
+
+
+async def test_k12_a_deleted_row_is_found_also_when_the_rest_is_renumbered(chain: Path) -> None:
+    tamper(chain, "DELETE FROM audit WHERE seq = 12")
+    report = await verified(chain)
+    assert (report.finding, report.broken_seq) == ("missing", 12)
+    tamper(chain, *(f"UPDATE audit SET seq = {seq - 1} WHERE seq = {seq}" for seq in range(13, 41)))
+    report = await verified(chain)
+    assert (report.finding, report.broken_seq) == ("edited", 12)
+
+
+async def test_k12_reordered_rows_are_found(chain: Path) -> None:
+    tamper(
+        chain,
+        "UPDATE audit SET seq = 1000 WHERE seq = 12",
+        "UPDATE audit SET seq = 12 WHERE seq = 13",
+        "UPDATE audit SET seq = 13 WHERE seq = 1000",
+    )
+    report = await verified(chain)
+    assert (report.finding, report.broken_seq) == ("edited", 12)
+
+
+@pytest.mark.parametrize("left", [39, 20, 1, 0])
+async def test_k12_a_cut_tail_is_found_by_the_anchor(chain: Path, left: int) -> None:
+    tamper(chain, f"DELETE FROM audit WHERE seq > {left}")
+    for report in (await verified(chain), await Audit(chain, SEALER).verify_tail()):
+        assert (report.intact, report.finding, report.broken_seq) == (False, "cut", left + 1)
+        assert "40" in report.meaning
+
+
+async def test_k12_an_added_row_is_found_without_the_key(chain: Path) -> None:
+    tamper(chain, "INSERT INTO audit SELECT 41, at, kind, run_id, body, mac FROM audit WHERE seq = 40")
+    assert ((await verified(chain)).finding, (await verified(chain)).broken_seq) == ("edited", 41)
+
+
+async def test_k12_a_chain_written_anew_under_another_key_is_found(chain: Path) -> None:
+    report = await Audit(chain, Sealer(b"x" * 32)).verify()
+    assert (report.finding, report.broken_seq) == ("edited", 1)
+
+
+async def test_k12_a_missing_or_damaged_anchor_is_said(chain: Path) -> None:
+    anchor = chain.parent / ANCHOR_NAME
+    for content in (b"", b"nonsense", b"\xff" * 86, b"1" * 85 + b"\n"):
+        anchor.write_bytes(content)
+        assert (await verified(chain)).finding == "anchor"
+    anchor.unlink()
+    assert (await verified(chain)).finding == "anchor"
+
+
+async def test_k12_an_anchor_that_lags_after_a_kill_is_fine(chain: Path) -> None:
+    with closing(sqlite3.connect(chain)) as connection:
+        mac = connection.execute("SELECT mac FROM audit WHERE seq = 37").fetchone()[0]
+    (chain.parent / ANCHOR_NAME).write_text(f"{37:020d} {mac.hex()}\n")
+    assert (await verified(chain)).intact
+    assert (await Audit(chain, SEALER).verify_tail(2)).intact
+    (chain.parent / ANCHOR_NAME).write_text(f"{37:020d} {'00' * 32}\n")
+    assert (await Audit(chain, SEALER).verify_tail(2)).finding == "anchor"
+
+
+async def test_k12_an_outcome_without_its_intent_is_found(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        await bench.database.write(lambda tx: tx.append_audit(at=1.0, kind="outcome", run_id="run_x", body="{}"))
+    report = await verified(tmp_path / "state.db")
+    assert (report.finding, report.broken_seq) == ("unpaired", 1)
+
+
+async def test_k12_the_tail_alone_finds_what_is_wrong_with_it(chain: Path) -> None:
+    tamper(chain, "UPDATE audit SET body = '{}' WHERE seq = 38")
+    assert (await Audit(chain, SEALER).verify_tail(10)).broken_seq == 38
+    assert (await Audit(chain, SEALER).verify_tail(2)).intact
+
+
+async def test_k13_an_older_copy_put_back_is_a_cut_tail(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    async with open_bench(tmp_path) as bench:
+        await bench.upload("a")
+    old = path.read_bytes()
+    async with open_bench(tmp_path) as bench:
+        await bench.upload("b")
+    path.write_bytes(old)
+    assert (await Audit(path, SEALER).verify_tail()).finding == "cut"
+
+
+async def test_the_operator_verifies_a_chain_that_is_in_use(bench: Bench) -> None:
+    await bench.upload("a")
+    report = await bench.answer("audit.verify", OPERATOR)
+    # Its own intent stands there already.
+    assert report["intact"] and report["rows"] == 3 and report["open_runs"] == 1
+    page = await bench.answer("audit.list", OPERATOR, limit=2)
+    assert [row["kind"] for row in page["rows"]] == ["intent", "outcome"] and page["next_cursor"]
+    rest = await bench.answer("audit.list", OPERATOR, cursor=page["next_cursor"])
+    assert rest["rows"][0]["seq"] == page["rows"][-1]["seq"] - 1
+    for operation in ("audit.verify", "audit.list", "state.backup"):
+        with pytest.raises(NotFound):
+            await bench.call(operation, AGENT_A)
+
+
+async def test_a_backup_holds_every_file_that_its_rows_name(bench: Bench, tmp_path: Path) -> None:
+    for number in range(5):
+        await bench.upload(f"f{number}", f"content {number}")
+    target = tmp_path / "copies" / "state.db"
+    target.parent.mkdir()
+    made = await bench.answer("state.backup", OPERATOR, path=str(target), include_files=True)
+    assert made["files_bytes"] == 45 and any("seal.key" in text for text in made["keep_as_well"])
+    with closing(sqlite3.connect(target)) as connection:
+        for tree, blob in connection.execute("SELECT namespace, blob FROM files"):
+            assert (Path(made["files_path"]) / tree / blob[:2] / blob).stat().st_mode & 0o777 == 0o600
+    with pytest.raises(Conflict):
+        await bench.call("state.backup", OPERATOR, path=str(target))
+    without = await bench.answer("state.backup", OPERATOR, path=str(target) + "2")
+    assert any("blobs" in text for text in without["keep_as_well"])
+
+
+@dataclass
+class Grants:
+    """A closed database with principals, keys and spaces, and what they grant."""
+
+    path: Path
+    token: str
+    scope: Scope
+    space_id: str
+    ceiling: Scope
+
+
+@pytest.fixture
+async def grants(tmp_path: Path) -> Grants:
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    clock = Clock()
+    identity, spaces = Identity(database, clock), SpaceStore(database, RuntimeStore(database))
+    await identity.ensure_defaults()
+    scope = granted(own="ro", exports="ro:reports")
+    principal = await identity.add("ci", kind=Kind.AGENT, scope=scope, policy="restrictive")
+    made, space_id = new_token(), new_id("sp")
+    await identity.add_key(
+        Key(
+            id=made.key_id,
+            principal_id=principal.id,
+            label="ci",
+            secret_sha256=made.secret_sha256,
+            spaces=(space_id,),
+            scope=scope,
+            operator=False,
+            created_at=0,
+            expires_at=None,
+        )
+    )
+    space = Space(
+        id=space_id,
+        owner_id=principal.id,
+        state=SpaceState.RUNNING,
+        requested=SpaceRequest(name="work"),
+        ceiling=scope,
+        version=1,
+        created_at=0,
+        expires_at=None,
+    )
+    await spaces.add(space, most=10)
+    database.close()
+    tamper(tmp_path / "state.db", "PRAGMA journal_mode = DELETE")
+    return Grants(tmp_path / "state.db", made.token, scope, space_id, scope)
+
+
+async def test_k11_no_flipped_byte_gives_a_wider_permission_or_a_crash(grants: Grants) -> None:
+    """Every byte in use on the pages that hold a key or a space, and the file's header: far above 1 % of the file."""
+    original = grants.path.read_bytes()
+    offsets = list(range(100))
+    for page in _pages(original, holding=(b'"secret_sha256"', b'"owner_id"')):
+        offsets += [at for at in range(page, page + 4096) if any(original[max(page, at - 2) : at + 3])]
+    refused = 0
+    for offset in offsets:
+        damaged = bytearray(original)
+        damaged[offset] ^= 1 << (offset % 8)
+        grants.path.write_bytes(damaged)
+        refused += not _grants_the_same_or_less(grants)
+    assert len(offsets) > len(original) // 100 and refused > len(offsets) // 3
+
+
+def _pages(content: bytes, *, holding: tuple[bytes, ...]) -> list[int]:
+    starts = range(4096, len(content), 4096)
+    return [start for start in starts if any(mark in content[start : start + 4096] for mark in holding)]
+
+
+def _grants_the_same_or_less(grants: Grants) -> bool:
+    """False when the damage was noticed. Anything but an error of ours, or a wider grant, fails the test."""
+    try:
+        database = Database.open(grants.path, sealer=SEALER)
+    except SpacesError:
+        return False
+    try:
+        clock = Clock()
+        identity, spaces = Identity(database, clock), SpaceStore(database, RuntimeStore(database))
+        caller = identity.authenticate(grants.token)
+        assert covers(grants.scope, caller.scope) and not caller.operator
+        assert caller.spaces == frozenset({grants.space_id}) and caller.policy.name == "restrictive"
+        place = spaces.space(caller, grants.space_id)
+        assert place.id == grants.space_id and covers(grants.ceiling, place.ceiling)
+    except SpacesError:
+        return False
+    finally:
+        database.close()
+    return True
