@@ -57,7 +57,7 @@ def attend(connection: socket.socket) -> int:
     """Be the terminal until the shell ends; its exit code. Raises Refusal or NoDaemon."""
     frames = Frames(connection)
     keys = Keys()
-    with raw(), resizes() as resized:
+    with raw() as screen, resizes() as resized:
         watched = [sys.stdin.fileno(), connection.fileno(), resized]
         while True:
             ready, _, _ = select.select(watched, [], [])
@@ -77,7 +77,7 @@ def attend(connection: socket.socket) -> int:
                 for kind, content in frames.received():
                     match kind:
                         case Frame.OUTPUT:
-                            _write_all(content)
+                            screen.show(content)
                         case Frame.EXIT:
                             return int(json.loads(content)["exit_code"])
                         case Frame.ERROR:
@@ -134,17 +134,30 @@ class Keys:
         return bytes(passed)
 
 
+class Screen:
+    """Takes the shell's output as it is. `used` once there was any."""
+
+    used = False
+
+    def show(self, output: bytes) -> None:
+        self.used = True
+        while output:
+            output = output[os.write(sys.stdout.fileno(), output) :]
+
+
 @contextmanager
-def raw() -> Iterator[None]:
+def raw() -> Iterator[Screen]:
     """Every key goes through as it is; afterwards the terminal is as it was."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
+    screen = Screen()
     try:
         tty.setraw(descriptor)
-        yield
+        yield screen
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-        _write_all(CALM)
+        if screen.used:
+            screen.show(CALM)
 
 
 @contextmanager
@@ -161,11 +174,6 @@ def resizes() -> Iterator[int]:
         signal.set_wakeup_fd(before_descriptor)
         os.close(reader)
         os.close(writer)
-
-
-def _write_all(content: bytes) -> None:
-    while content:
-        content = content[os.write(sys.stdout.fileno(), content) :]
 
 
 def _refusal(error: dict[str, Any]) -> Refusal:

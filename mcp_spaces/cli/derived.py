@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from mcp_spaces.cli import answers, calls, show
@@ -72,6 +71,8 @@ def verb_of(operation: AnyOperation) -> str:
 
 def command(operation: AnyOperation) -> Any:
     """A typer command with a flag for each field of the operation's input."""
+    from rich.markup import escape
+
     from mcp_spaces.cli import fields
 
     arguments = fields.arguments_of(operation)
@@ -109,6 +110,8 @@ def _keyword(name: str, annotation: Any) -> inspect.Parameter:
 
 
 def _parameter(argument: Argument) -> inspect.Parameter:
+    from rich.markup import escape
+
     from mcp_spaces.cli.fields import Kind
 
     words = escape(argument.description)

@@ -10,7 +10,6 @@ this module, so it imports nothing heavy.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator, Mapping
@@ -19,6 +18,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import asyncio
+
     from mcp_spaces.core.caller import Caller
     from mcp_spaces.server.port import Application
 
@@ -98,6 +99,8 @@ class SocketTerminal:
 
     async def typed(self) -> AsyncIterator[bytes | tuple[int, int]]:
         """What the person types, and `(rows, columns)` when the window changes. Ends when they leave."""
+        from asyncio import IncompleteReadError  # the commands would wait for it, and never need it
+
         try:
             while True:
                 kind, length = header(await self.reader.readexactly(HEADER.size))
@@ -108,7 +111,7 @@ class SocketTerminal:
                     yield _size(content)
                 else:
                     raise BrokenFrame(f"{kind.name} comes from the daemon only")
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (IncompleteReadError, ConnectionError, BrokenFrame):
             return
 
 

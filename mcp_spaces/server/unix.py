@@ -27,6 +27,7 @@ from mcp_spaces.server import strict_json
 from mcp_spaces.server.authentication import Visitor, visited_by
 from mcp_spaces.server.limits import Lanes
 from mcp_spaces.server.lines import LineReader, LineWriter
+from mcp_spaces.server.terminal import serve_terminal, wanted
 
 if TYPE_CHECKING:
     from mcp_spaces.core.caller import Caller
@@ -83,15 +84,14 @@ class LocalSockets:
         writer: asyncio.StreamWriter,
         identify: Callable[[bytes], Awaitable[Caller]],
     ) -> None:
-        answers = LineWriter(writer)
         self._open += 1
         try:
             if not peer_is_us(writer.get_extra_info("socket")):
                 log.warning("refused a local connection of another user")
             elif self._open > self._settings.local_connections_max:
-                answers.refuse(None, types.INVALID_REQUEST, "Too many local connections are open.")
+                LineWriter(writer).refuse(None, types.INVALID_REQUEST, "Too many local connections are open.")
             else:
-                await self._serve(reader, answers, identify)
+                await self._serve(reader, writer, identify)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError):
             log.debug("a local client left without closing")
         except Exception:
@@ -104,9 +104,17 @@ class LocalSockets:
                 await writer.wait_closed()
 
     async def _serve(
-        self, reader: asyncio.StreamReader, answers: LineWriter, identify: Callable[[bytes], Awaitable[Caller]]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        identify: Callable[[bytes], Awaitable[Caller]],
     ) -> None:
+        answers = LineWriter(writer)
         first_line = await _first_line(reader)
+        arguments = wanted(first_line)
+        if arguments is not None and identify == self._operator:
+            await serve_terminal(self._app, self._app.operator(), arguments, reader, writer)
+            return
         try:
             caller = await identify(first_line)
         except SpacesError as error:
