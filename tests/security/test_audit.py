@@ -235,10 +235,12 @@ async def grants(tmp_path: Path) -> Grants:
 
 
 async def test_k11_no_flipped_byte_gives_a_wider_permission_or_a_crash(grants: Grants) -> None:
-    """Every byte in use on the pages that hold a key or a space, and the file's header: far above 1 % of the file."""
+    """Every byte in use on the pages that hold a key or a space, and the file's header."""
     original = grants.path.read_bytes()
+    pages = _pages(original, holding=(b'"secret_sha256"', b'"owner_id"'))
+    assert len(pages) >= len(original) / 4096 / 100
     offsets = list(range(100))
-    for page in _pages(original, holding=(b'"secret_sha256"', b'"owner_id"')):
+    for page in pages:
         offsets += [at for at in range(page, page + 4096) if any(original[max(page, at - 2) : at + 3])]
     refused = 0
     for offset in offsets:
@@ -246,7 +248,7 @@ async def test_k11_no_flipped_byte_gives_a_wider_permission_or_a_crash(grants: G
         damaged[offset] ^= 1 << (offset % 8)
         grants.path.write_bytes(damaged)
         refused += not _grants_the_same_or_less(grants)
-    assert len(offsets) > len(original) // 100 and refused > len(offsets) // 3
+    assert refused > len(offsets) // 2
 
 
 def _pages(content: bytes, *, holding: tuple[bytes, ...]) -> list[int]:
