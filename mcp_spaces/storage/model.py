@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import base64
 import codecs
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from mimetypes import MimeTypes
 from typing import Annotated, Literal
+from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from mcp_spaces.core.scope import OWN_NAMESPACE
 from mcp_spaces.errors import WrongState
 
 ANSWER_CHARACTERS_MAX = 16_000
 """Content in one answer. More would be cut by clients; `next_offset` goes on."""
 BASE64_BYTES_MAX = ANSWER_CHARACTERS_MAX // 4 * 3
 METADATA_ENTRIES_MAX = 20
+METADATA_TEXT_MAX = 500
+URI_SAFE = "/-._~!$&'()*+,;=:@"
+"""What RFC 3986 lets stand in a path as it is."""
 
 Encoding = Literal["utf-8", "base64"]
-ContentType = Annotated[
-    str,
-    StringConstraints(
-        # The token characters of RFC 9110, so that it can stand in a header.
-        pattern=r"^[A-Za-z0-9!#$&^_.+-]{1,63}/[A-Za-z0-9!#$&^_.+-]{1,63}(; charset=[A-Za-z0-9-]{1,20})?$"
-    ),
-]
-Metadata = Annotated[
-    Mapping[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")],
-        Annotated[str, StringConstraints(max_length=500)],
-    ],
-    Field(max_length=METADATA_ENTRIES_MAX),
-]
+# The token characters of RFC 9110, so that it can stand in a header.
+_CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,63}/[A-Za-z0-9!#$&^_.+-]{1,63}(; charset=[A-Za-z0-9-]{1,20})?")
+_METADATA_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def _check_content_type(value: str) -> str:
+    if _CONTENT_TYPE.fullmatch(value) is None:
+        raise ValueError("a content type looks like text/csv")
+    return value
+
+
+def _check_metadata(value: Mapping[str, str]) -> Mapping[str, str]:
+    if len(value) > METADATA_ENTRIES_MAX:
+        raise ValueError(f"at most {METADATA_ENTRIES_MAX} entries")
+    if not all(_METADATA_KEY.fullmatch(key) and len(text) <= METADATA_TEXT_MAX for key, text in value.items()):
+        raise ValueError(f"names are 1 to 63 of A-Z a-z 0-9 . _ -, texts at most {METADATA_TEXT_MAX} characters")
+    return value
+
+
+# Checked in code, not in the schema: models read the schema with every request.
+ContentType = Annotated[str, AfterValidator(_check_content_type)]
+Metadata = Annotated[Mapping[str, str], AfterValidator(_check_metadata)]
 
 # The list that Python carries, not the machine's own: the same name means the same type everywhere.
 _TYPES = MimeTypes(filenames=())
@@ -65,6 +79,8 @@ class StoredFile(BaseModel):
 
 
 class FileView(BaseModel):
+    uri: str
+    """Reads as a resource; a space's own files are named by its id."""
     namespace: str
     path: str
     size_bytes: int
@@ -80,7 +96,9 @@ class FileView(BaseModel):
     @classmethod
     def of(cls, namespace: str, file: StoredFile) -> FileView:
         about = file.description
+        tree = file.tree if namespace == OWN_NAMESPACE else namespace
         return cls(
+            uri=f"storage://{tree}/{quote(file.path, safe=URI_SAFE)}",
             namespace=namespace,
             path=file.path,
             size_bytes=file.size_bytes,
