@@ -24,6 +24,7 @@ from typing import Any
 import anyio
 from mcp import Client, StdioServerParameters
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -94,7 +95,7 @@ class Agent:
         elapsed_ms = (time.perf_counter() - started) * 1000
         text = "".join(getattr(part, "text", "") for part in result.content)
         mark = "[red]✗[/]" if result.is_error else "[green]✓[/]"
-        console.print(f"{mark} [bold]{tool}[/] [dim]{_short(arguments)}[/] [cyan]{elapsed_ms:.1f} ms[/]")
+        console.print(f"{mark} [cyan]{elapsed_ms:7.1f} ms[/] [bold]{tool}[/] [dim]{escape(_short(arguments))}[/]")
         if result.is_error:
             return {"refused": text, **((result.meta or {}).get("mcp-spaces/error", {}))}
         answer: Mapping[str, Any] = json.loads(text)
@@ -104,15 +105,14 @@ class Agent:
         """A call that has to be refused; the demo fails when it is not."""
         console.print(f"\n[dim]{why}[/]")
         answer = await self.call(tool, **arguments)
-        if "refused" not in answer:
-            raise SystemExit(f"{tool} was not refused: {answer}")
-        console.print(f"  [red]{answer['code']}[/]: {answer['refused']}", markup=True)
+        expect("refused" in answer, f"{tool} was not refused: {answer}")
+        console.print(f"  [red]{answer['code']}[/]: {escape(answer['refused'])}")
 
     async def shell(self, command: str) -> Mapping[str, Any]:
         answer = await self.call("sandbox_shell", space="demo", command=command)
         for stream in ("stdout", "stderr"):
             for line in str(answer.get(stream) or "").splitlines()[-8:]:
-                console.print(f"  [dim]│[/] {line}", markup=False)
+                console.print(f"  │ {line}", markup=False)
         console.print(f"  exit code {answer.get('exit_code')}")
         return answer
 
@@ -133,20 +133,22 @@ async def work(client: Client) -> None:
     context = await client.read_resource("space://demo/context")
     document = json.loads(getattr(context.contents[0], "text", "{}"))
     for rule in document["rules"]:
-        console.print(f"  [dim]·[/] {rule}", markup=True)
+        console.print(f"  [dim]·[/] {escape(rule)}")
 
     chapter("A small project, with a test that fails")
     files = {
         "report/__init__.py": "",
         "report/revenue.py": REPORT,
+        "tests/__init__.py": "",
         "tests/test_revenue.py": TEST,
         "data/sales.csv": sales(),
     }
-    operations = [{"type": "createFile", "id": path, "path": path, "content": text} for path, text in files.items()]
+    operations = [{"type": "createFile", "path": path, "content": text} for path, text in files.items()]
     batch = await agent.call(
         "sandbox_run_operations", space="demo", protocolVersion="1.0", operations=operations, mode="fail-fast"
     )
     console.print(f"  {batch['status']}: {len(batch['events'])} files")
+    expect(batch["status"] == "completed", f"the files should be written: {batch}")
     first = await agent.shell("python3 -m unittest discover -s tests -t .")
     expect(first["exit_code"] == 1, "the test should fail first")
 
@@ -189,9 +191,13 @@ async def work(client: Client) -> None:
     await agent.call("space_delete", space="demo", force=True)
 
 
+class WentWrong(Exception):
+    """The demo did not show what it should."""
+
+
 def expect(fact: bool, otherwise: str, /) -> None:
     if not fact:
-        raise SystemExit(f"The demo went wrong: {otherwise}.")
+        raise WentWrong(otherwise)
 
 
 def chapter(title: str) -> None:
@@ -201,7 +207,7 @@ def chapter(title: str) -> None:
 
 def _short(arguments: Mapping[str, Any]) -> str:
     text = json.dumps({key: value for key, value in arguments.items() if key != "space"}, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "…"
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 async def main() -> None:
@@ -223,4 +229,10 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main)
+    try:
+        anyio.run(main)
+    except* WentWrong as wrong:
+        first: BaseException = wrong
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        sys.exit(f"The demo went wrong: {first}")

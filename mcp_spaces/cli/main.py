@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import mcp_spaces
-from mcp_spaces.cli import calls, connect, derived, doctor, install, serve, shortcuts
+from mcp_spaces.cli import calls, connect, derived, doctor, install, serve, shortcuts, stop
 
 EVERYDAY = "Everyday"
 SETUP = "Setting up"
@@ -69,4 +69,5 @@ app.command("install", rich_help_panel=SETUP)(install.install)
 app.command("doctor", rich_help_panel=SETUP)(doctor.doctor)
 app.command("backup", rich_help_panel=SETUP)(shortcuts.backup)
 app.command("serve", rich_help_panel=SETUP)(serve.serve)
+app.command("stop", rich_help_panel=SETUP)(stop.stop)
 app.command("stdio", rich_help_panel=SETUP)(serve.stdio)

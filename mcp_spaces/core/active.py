@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
@@ -19,6 +19,7 @@ class ActiveCall:
     run: Run
     caller: Caller
     cancel_scope: anyio.CancelScope
+    ended: anyio.Event = field(default_factory=anyio.Event)
     cancelled_because: str = ""
 
     def cancel(self, reason: str) -> None:
@@ -48,16 +49,25 @@ class ActiveCalls:
         finally:
             del self._by_run[run.id]
             self._of_principal[caller.principal_id] -= counted
+            call.ended.set()
 
     def get(self, run_id: str) -> ActiveCall | None:
         return self._by_run.get(run_id)
 
     def cancel_where(self, matches: Callable[[ActiveCall], bool], *, reason: str) -> int:
         """Cancel what matches; the calls end within one turn of the event loop plus their own clean-up."""
+        return len(self._cancel(matches, reason))
+
+    async def end_where(self, matches: Callable[[ActiveCall], bool], *, reason: str) -> None:
+        """Cancel what matches, and wait until the calls and their clean-up are over."""
+        for call in self._cancel(matches, reason):
+            await call.ended.wait()
+
+    def _cancel(self, matches: Callable[[ActiveCall], bool], reason: str) -> list[ActiveCall]:
         found = [call for call in self._by_run.values() if matches(call)]
         for call in found:
             call.cancel(reason)
-        return len(found)
+        return found
 
     def any_in(self, space_id: str) -> bool:
         return any(call.run.space_id == space_id for call in self._by_run.values())

@@ -19,7 +19,7 @@ from mcp_spaces.runs.store import Filters, RunStore, line
 from mcp_spaces.runs.waiting import RunWaiters
 from mcp_spaces.spaces.port import Spaces
 from mcp_spaces.state.database import Row
-from mcp_spaces.storage.model import ANSWER_CHARACTERS_MAX, ContentRange, Encoding, bytes_for, content_range
+from mcp_spaces.storage.model import RANGE_BYTES_MAX, ContentRange, Encoding, bytes_for, content_range
 
 NEWEST = 1 << 62
 CALL_SHARE = 0.9
@@ -59,8 +59,8 @@ class WaitInput(OfRun):
 class ReadArtifactInput(Everywhere):
     artifact: str = Field(max_length=64)
     offset: int = Field(default=0, ge=0)
-    limit: int = Field(default=ANSWER_CHARACTERS_MAX, ge=1, le=ANSWER_CHARACTERS_MAX)
-    """Bytes."""
+    limit: int | None = Field(default=None, ge=1, le=RANGE_BYTES_MAX)
+    """Bytes; left out: what an answer holds, about 16,000."""
     encoding: Encoding = "utf-8"
 
 

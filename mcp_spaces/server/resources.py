@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, assert_never
 
 import mcp_types as types
 from mcp import MCPError
 
+from mcp_spaces.core.scope import OWN_NAMESPACE
 from mcp_spaces.errors import InvalidInput, NotFound, QuotaExceeded, SpacesError
 from mcp_spaces.server.authentication import visitor
 from mcp_spaces.server.results import described
@@ -48,6 +50,9 @@ TEMPLATES = (
         description="A stored file. The same as storage_read.",
     ),
 )
+
+
+SPACE_ID = re.compile(r"sp_[a-z2-7]{26}")
 
 
 class Resources:
@@ -93,9 +98,8 @@ class Resources:
             case RunUri(run):
                 content = _as_text(uri, await self._read(uri, "run.get", {"run": run}))
             case StorageUri(namespace, path):
-                limit = self._settings.resource_bytes_max
-                file = await self._read(uri, "storage.read", {"namespace": namespace, "path": path, "limit": limit})
-                content = _as_file(uri, file)
+                wanted = {"path": path, "encoding": "base64", "limit": self._settings.resource_bytes_max}
+                content = _as_file(uri, await self._read(uri, "storage.read", {**_tree(namespace), **wanted}))
             case unreachable:
                 assert_never(unreachable)
         return types.ReadResourceResult(contents=[content], ttl_ms=0, cache_scope="private")
@@ -152,16 +156,21 @@ def _as_text(uri: str, document: Mapping[str, Any]) -> types.TextResourceContent
 
 
 def _as_file(uri: str, file: Mapping[str, Any]) -> types.TextResourceContents | types.BlobResourceContents:
-    """`storage.read` answers content, encoding (utf-8 or base64) and content_type."""
-    content, mime_type = str(file.get("content", "")), file.get("content_type")
-    if file.get("truncated"):
+    """Text where the type says so and the bytes are; otherwise the bytes."""
+    encoded, mime_type = str(file["content"]), str(file["content_type"])
+    if file.get("next_offset") is not None:
         raise MCPError(
             types.INVALID_REQUEST, "The file is too large for a resource. Use storage_read with offset and limit."
         )
-    if file.get("encoding") == "base64":
-        try:
-            base64.b64decode(content, validate=True)
-        except binascii.Error:
-            raise MCPError(types.INTERNAL_ERROR, "The stored file could not be encoded.") from None
-        return types.BlobResourceContents(uri=uri, mime_type=mime_type, blob=content)
-    return types.TextResourceContents(uri=uri, mime_type=mime_type, text=content)
+    if mime_type.startswith("text/") or mime_type == "application/json":
+        with suppress(UnicodeDecodeError):
+            text = base64.b64decode(encoded).decode()
+            return types.TextResourceContents(uri=uri, mime_type=mime_type, text=text)
+    return types.BlobResourceContents(uri=uri, mime_type=mime_type, blob=encoded)
+
+
+def _tree(namespace: str) -> dict[str, object]:
+    """A space's id stands for its own namespace; any other name for one that is mounted in the default space."""
+    if SPACE_ID.fullmatch(namespace):
+        return {"space": namespace, "namespace": OWN_NAMESPACE}
+    return {"namespace": namespace}

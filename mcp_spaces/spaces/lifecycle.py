@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import anyio
 
-from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.active import ActiveCall, ActiveCalls
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import SpacesError, WrongState
 from mcp_spaces.spaces.model import Space, SpaceState
@@ -56,9 +56,10 @@ class Lifecycle:
         return space
 
     async def down(self, space_id: str, *, reason: str) -> Space:
-        """The state first, so that nothing starts while runtimes are being freed."""
+        """The state first, so that nothing starts while runtimes are being freed; then every call inside is ended."""
         space = await self._set_state(space_id, SpaceState.STOPPED)
         with anyio.CancelScope(shield=True):
+            await self._active.end_where(lambda call: _is_inside(call, space_id), reason=reason)
             for control in self._controls:
                 await control.stop_all(space_id, reason=reason)
         self.changed(space)
@@ -132,3 +133,8 @@ class Lifecycle:
             return space if space.state is state else space.model_copy(update={"state": state})
 
         return await self._spaces.change(space_id, change)
+
+
+def _is_inside(call: ActiveCall, space_id: str) -> bool:
+    """Calls on the space itself are left alone: two that stop it would wait for each other."""
+    return call.run.space_id == space_id and not call.run.operation.startswith("space.")

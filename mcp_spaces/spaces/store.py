@@ -32,7 +32,9 @@ class SpaceStore:
 
     def may_see(self, caller: Caller, space_id: str) -> bool:
         sql, parameters = self._visibility(caller)
-        return self._database.read_one(f"SELECT 1 FROM spaces WHERE id = ? AND {sql}", (space_id, *parameters)) is not None  # noqa: S608
+        return (
+            self._database.read_one(f"SELECT 1 FROM spaces WHERE id = ? AND {sql}", (space_id, *parameters)) is not None
+        )  # noqa: S608
 
     def visible(self, caller: Caller, *, after: str = "", limit: int = LIST_LIMIT) -> list[Space]:
         """The spaces that this caller may know of, by id, `after` an id."""

@@ -43,7 +43,7 @@ class Sealer:
 
     def next_link(self, previous: Link, *, at: float, kind: str, run_id: str, body: str) -> Link:
         seq = previous.seq + 1
-        parts = (b"chain", previous.mac, str(seq).encode(), repr(at).encode(), kind.encode(), run_id.encode())
+        parts = (b"chain", previous.mac, str(seq).encode(), repr(float(at)).encode(), kind.encode(), run_id.encode())
         return Link(seq=seq, mac=self._mac(*parts, body.encode()))
 
     def seal_row(self, table: str, row_id: str, body: str) -> bytes:

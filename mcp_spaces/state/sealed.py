@@ -24,7 +24,7 @@ def unseal(sealer: Sealer, table: str, row: Row, model: type[M]) -> M:
     try:
         if sealer.row_is_intact(table, row["id"], row["body"], row["mac"]):
             return model.model_validate_json(row["body"])
-    except (ValidationError, TypeError, UnicodeError):
+    except (ValidationError, TypeError, AttributeError, UnicodeError):
         pass
     raise WrongState(
         f"A stored row of {table} is damaged or was changed outside of mcp-spaces; it grants nothing.",

@@ -18,6 +18,8 @@ from mcp_spaces.errors import WrongState
 
 ANSWER_CHARACTERS_MAX = 16_000
 """Content in one answer. More would be cut by clients; `next_offset` goes on."""
+RANGE_BYTES_MAX = 1 << 20
+"""The most that one read gives when it is asked for: a resource is read at once."""
 BASE64_BYTES_MAX = ANSWER_CHARACTERS_MAX // 4 * 3
 METADATA_ENTRIES_MAX = 20
 METADATA_TEXT_MAX = 500
@@ -123,9 +125,11 @@ class ContentRange(BaseModel):
     next_offset: int | None = None
 
 
-def bytes_for(encoding: Encoding, limit: int) -> int:
-    """How many bytes to read for an answer that stays within ANSWER_CHARACTERS_MAX."""
-    return min(limit, ANSWER_CHARACTERS_MAX if encoding == "utf-8" else BASE64_BYTES_MAX)
+def bytes_for(encoding: Encoding, limit: int | None) -> int:
+    """How many bytes to read: what was asked, or what keeps an answer within ANSWER_CHARACTERS_MAX."""
+    if limit is not None:
+        return limit
+    return ANSWER_CHARACTERS_MAX if encoding == "utf-8" else BASE64_BYTES_MAX
 
 
 def content_range(raw: bytes, *, encoding: Encoding, offset: int, size_bytes: int) -> ContentRange:

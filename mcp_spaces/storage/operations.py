@@ -19,7 +19,7 @@ from mcp_spaces.errors import Denied, InvalidInput
 from mcp_spaces.sandbox.port import FileContent
 from mcp_spaces.storage.links import Links, new_link_token
 from mcp_spaces.storage.model import (
-    ANSWER_CHARACTERS_MAX,
+    RANGE_BYTES_MAX,
     ContentRange,
     ContentType,
     Description,
@@ -69,8 +69,8 @@ class UploadInput(Kept):
 
 class ReadInput(OfFile):
     offset: int = Field(default=0, ge=0)
-    limit: int = Field(default=ANSWER_CHARACTERS_MAX, ge=1, le=ANSWER_CHARACTERS_MAX)
-    """Bytes."""
+    limit: int | None = Field(default=None, ge=1, le=RANGE_BYTES_MAX)
+    """Bytes; left out: what an answer holds, about 16,000."""
     encoding: Encoding = "utf-8"
 
 

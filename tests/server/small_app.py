@@ -83,6 +83,7 @@ class FileInput(Everywhere):
     namespace: str
     path: str
     limit: int = 0
+    encoding: str = "utf-8"
 
 
 class AnyOutput(BaseModel, extra="allow"):
@@ -157,7 +158,7 @@ async def get_run(_: Context, wanted: RunInput) -> AnyOutput:
 
 async def read_file(_: Context, wanted: FileInput) -> AnyOutput:
     files: Mapping[str, Mapping[str, object]] = {
-        "notes/today.md": {"content": "# Today", "encoding": "utf-8", "content_type": "text/markdown"},
+        "notes/today.md": {"content": "IyBUb2RheQ==", "encoding": "base64", "content_type": "text/markdown"},
         "a b.png": {"content": "iVBORw==", "encoding": "base64", "content_type": "image/png"},
     }
     if wanted.path not in files:
