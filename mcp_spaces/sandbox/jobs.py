@@ -19,6 +19,11 @@ from mcp_spaces.sandbox.port import Command, Exit, Process, Sandbox, Stream
 
 RING_BYTES = 1 << 20
 """Output kept of one job; older output is dropped."""
+OLD_RING_BYTES = 64 << 10
+"""Output kept of a job that has ended and is not among the newest RECENT."""
+RECENT = 8
+PIECES = 16_384
+"""Pieces of one ring, so that single bytes to both streams in turn cannot cost a hundred times their size."""
 RUNNING_LIMIT = 16
 """Jobs that run in one runtime at a time."""
 KEPT_LIMIT = 64
@@ -75,7 +80,11 @@ class Ring:
         else:
             self._pieces.append(Piece(self.end, stream, content))
         self.end += len(content)
-        while self.end - self.start > RING_BYTES:
+        self.trim(RING_BYTES)
+
+    def trim(self, most_bytes: int) -> None:
+        """Forget what is older than the last `most_bytes`."""
+        while self.end - self.start > most_bytes or len(self._pieces) > PIECES:
             self._pieces.popleft()
 
     def since(self, cursor: int, budget: int, *, ended: bool) -> tuple[list[tuple[Stream, str]], int]:
@@ -194,9 +203,11 @@ class Jobs:
         holder.append(job)
         jobs = self._by_runtime.setdefault(runtime_id, {})
         jobs[job.id] = job
-        ended = [one.id for one in jobs.values() if not one.running]
+        ended = [one for one in jobs.values() if not one.running]
         for forgotten in ended[: max(len(jobs) - KEPT_LIMIT, 0)]:
-            del jobs[forgotten]
+            del jobs[forgotten.id]
+        for old in ended[:-RECENT]:
+            old.ring.trim(OLD_RING_BYTES)
         watcher = asyncio.create_task(self._watch(job))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)

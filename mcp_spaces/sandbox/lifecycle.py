@@ -192,11 +192,13 @@ async def _again(
     """With its files, and what it had unless the call says otherwise; never more than the space holds now."""
     if found.kind is not RuntimeKind.SANDBOX:
         raise Conflict(f"The alias {found.alias!r} is a browser's.", hint="Choose another alias.")
+    disk_bytes = found.ceiling.limits.disk_bytes
     inherited = narrow(context.scope, found.ceiling)
+    inherited = inherited.model_copy(update={"limits": inherited.limits.model_copy(update={"disk_bytes": disk_bytes})})
     wanted = inherited if given.scope is None else given.scope.over(inherited)
-    ceiling = within(context.scope, wanted, whose="the space")
-    if ceiling.limits.disk_bytes != found.ceiling.limits.disk_bytes and given.scope is not None:
+    if wanted.limits.disk_bytes != disk_bytes:
         raise Conflict("A workspace keeps the size that it was made with.", hint="Leave out scope.limits.disk_bytes.")
+    ceiling = within(context.scope, wanted, whose="the space")
     image = sandboxes.images.choose(given.image or found.image)
     return await sandboxes.start_again(
         found.id, lambda row: row.model_copy(update={"ceiling": ceiling, "image": image})

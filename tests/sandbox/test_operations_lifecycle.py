@@ -102,7 +102,7 @@ async def test_a_deleted_sandbox_leaves_no_row_and_no_files(room: Room) -> None:
         await room.call("sandbox.delete", runtime="main")
 
 
-async def test_more_than_the_ceiling_is_an_error_that_names_the_key(room: Room) -> None:
+async def test_t08_more_than_the_ceiling_is_an_error_that_names_the_key(room: Room) -> None:
     with pytest.raises(ExceedsCeiling) as caught:
         await room.call("sandbox.launch", scope={"limits": {"memory_bytes": 64 * GIB}})
     assert caught.value.key == "limits.memory_bytes"
@@ -296,3 +296,18 @@ async def test_get_shows_use_and_jobs(room: Room) -> None:
     assert [(one.id, one.state) for one in shown.jobs] == [(job, "running")]
     await room.call("sandbox.stop")
     assert (await room.call("sandbox.get")).usage is None
+
+
+async def test_a_sandbox_that_starts_again_may_change_its_size_but_not_its_disks(room: Room) -> None:
+    first = await room.call("sandbox.launch")
+    await room.call("sandbox.stop")
+    with pytest.raises(Conflict):
+        await room.call("sandbox.launch", alias="main", scope={"limits": {"disk_bytes": 1 << 30}})
+    again = await room.call("sandbox.launch", alias="main", scope={"limits": {"memory_bytes": 2 * GIB}})
+    assert (again.limits.memory_bytes, again.limits.disk_bytes) == (2 * GIB, first.limits.disk_bytes)
+    await room.call("sandbox.stop")
+    request = ScopeRequest(limits=LimitsRequest(disk_bytes=GIB, memory_bytes=GIB))
+    await room.spaces.change(room.space.id, lambda one: smaller(one, request))
+    with pytest.raises(ExceedsCeiling) as caught:
+        await room.call("sandbox.launch", alias="main")
+    assert caught.value.key == "limits.disk_bytes"

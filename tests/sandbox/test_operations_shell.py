@@ -11,7 +11,8 @@ import pytest
 
 from mcp_spaces.errors import Cancelled, Denied, InvalidInput, QuotaExceeded, WrongState
 from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost
-from mcp_spaces.sandbox.jobs import KEPT_LIMIT, RING_BYTES, RUNNING_LIMIT
+from mcp_spaces.sandbox.jobs import KEPT_LIMIT, PIECES, RING_BYTES, RUNNING_LIMIT, Ring
+from mcp_spaces.sandbox.port import Stream
 from tests.sandbox.app_fixture import Room, open_room
 
 pytestmark = pytest.mark.anyio
@@ -205,6 +206,16 @@ async def test_old_output_of_a_job_is_dropped_and_that_is_said(room: Room) -> No
     assert step.output_bytes == 3_000_000
     assert 3_000_000 - RING_BYTES <= step.dropped_bytes < 3_000_000
     assert step.next_cursor > step.dropped_bytes
+
+
+def test_single_bytes_to_both_streams_cost_no_more_than_a_bounded_number_of_pieces() -> None:
+    ring = Ring()
+    for _ in range(PIECES):
+        ring.add(Stream.STDOUT, b"o")
+        ring.add(Stream.STDERR, b"e")
+    assert ring.end - ring.start == PIECES
+    texts, cursor = ring.since(ring.end - 3, 100, ended=True)
+    assert [text for _, text in texts] == ["e", "o", "e"] and cursor == ring.end
 
 
 async def test_waiting_for_a_job_ends_when_the_time_is_over(room: Room) -> None:
