@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mcp_spaces
 from mcp_spaces import places
@@ -19,12 +20,14 @@ from mcp_spaces.cli.local import connected
 from mcp_spaces.cli.wire import NoDaemon
 from mcp_spaces.sandbox.port import Wall
 
+if TYPE_CHECKING:
+    from mcp_spaces.settings import Settings
+
 FREE_BYTES_NEEDED = 2 << 30
 """A workspace of the default size; the database and the logs need little."""
 ENGINE_ANSWERS_S = 30.0
 DAEMON_ANSWERS_S = 10.0
 SERVER_INFO = "io.modelcontextprotocol/serverInfo"
-IMAGE_VARIABLE = "MCP_SPACES_SANDBOX_IMAGE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def everything(environment: Mapping[str, str]) -> list[Check]:
         Check(space_left(state)),
         Check(socket_path(str(state))),
         *daemon(str(state)),
-        *sandboxes(environment, state),
+        *configured(environment),
     ]
 
 
@@ -112,6 +115,18 @@ def daemon(state: str) -> Iterator[Check]:
         yield _version(connection)
 
 
+def configured(environment: Mapping[str, str]) -> list[Check]:
+    """The environment's settings, and what they make of the sandboxes."""
+    from mcp_spaces.errors import SpacesError
+    from mcp_spaces.settings import read_settings
+
+    try:
+        settings = read_settings(environment)
+    except SpacesError as error:
+        return [Check(Wall("settings", False, error.message, error.hint))]
+    return [Check(Wall("settings", True, "every variable is known")), *sandboxes(settings)]
+
+
 def _version(connection: socket.socket) -> Check:
     """What the daemon that listens says of itself."""
     name = "daemon"
@@ -131,12 +146,7 @@ def _version(connection: socket.socket) -> Check:
     return Check(Wall(name, True, f"version {version} answers"))
 
 
-def image(environment: Mapping[str, str]) -> str:
-    """The sandbox image that the daemon would use."""
-    return environment.get(IMAGE_VARIABLE) or f"mcp-spaces-sandbox:{mcp_spaces.__version__}"
-
-
-def sandboxes(environment: Mapping[str, str], state: Path) -> list[Check]:
+def sandboxes(settings: Settings) -> list[Check]:
     """The driver's own word on its walls."""
     import anyio
 
@@ -153,10 +163,10 @@ def sandboxes(environment: Mapping[str, str], state: Path) -> list[Check]:
         with anyio.move_on_after(ENGINE_ANSWERS_S):
             driver = DockerDriver(
                 instance_id="doctor",
-                state_dir=state,
-                image=image(environment),
+                state_dir=settings.state_dir,
+                image=settings.sandbox_image,
                 pool_size=0,
-                docker_url=environment.get("DOCKER_HOST"),
+                docker_url=settings.docker_host,
                 log=quiet,
             )
             found.extend(await driver.walls())

@@ -67,7 +67,7 @@ class Argument:
 
 def arguments_of(operation: AnyOperation) -> tuple[Argument, ...]:
     """SPACE by place; where the operation is not about one space, its first required text by place instead."""
-    properties = tool_schema(operation)["properties"]
+    properties, said = schemas_of(operation.input), tool_schema(operation)["properties"]
     fields = operation.input.model_fields
     found: list[Argument] = []
     for name, field in fields.items():
@@ -80,12 +80,27 @@ def arguments_of(operation: AnyOperation) -> tuple[Argument, ...]:
                 required=field.is_required(),
                 nullable=type(None) in get_args(field.annotation),
                 positional=name == "space" if operation.in_space else free and not any(a.positional for a in found),
-                description=properties[name].get("description", ""),
+                description=said[name].get("description", ""),
                 choices=tuple(map(str, properties[name].get("enum", ()))),
-                text_values=properties[name].get("additionalProperties", {}).get("type") == "string",
+                text_values=_holds_text(properties[name]),
             )
         )
     return tuple(sorted(found, key=lambda one: not one.positional))
+
+
+def schemas_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of each field, whole: references followed, and `T | None` as `T`."""
+    whole = model.model_json_schema()
+    definitions = whole.get("$defs", {})
+
+    def followed(schema: Mapping[str, Any]) -> dict[str, Any]:
+        if "$ref" in schema:
+            return followed(definitions[schema["$ref"].rpartition("/")[2]])
+        choices = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+        plain = followed(choices[0]) if len(choices) == 1 else dict(schema)
+        return plain | ({"items": followed(plain["items"])} if isinstance(plain.get("items"), dict) else {})
+
+    return {name: followed(schema) for name, schema in whole.get("properties", {}).items()}
 
 
 def read(arguments: Sequence[Argument], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,6 +123,16 @@ def command_line(operation: AnyOperation, example: Mapping[str, object]) -> str:
         else:
             words += [word for text in _texts(one, value) for word in (one.flag, _quoted(text))]
     return " ".join(words)
+
+
+def _holds_text(schema: Mapping[str, Any]) -> bool:
+    match schema.get("additionalProperties"), schema.get("patternProperties"):
+        case {"type": "string"}, _:
+            return True
+        case _, dict() as patterns:
+            return all(one.get("type") == "string" for one in patterns.values())
+        case _:
+            return False
 
 
 def _quoted(text: str) -> str:

@@ -101,6 +101,8 @@ def cell(name: str, value: object) -> str:
             return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
         case int() | float() if name.endswith("bytes"):
             return amount(value)
+        case float() if value.is_integer():
+            return str(int(value))
         case float():
             return f"{value:g}"
         case str():
@@ -140,7 +142,10 @@ def _print_record(console: Console, record: Mapping[str, Any], *, indent: int) -
     width = max((len(name) for name, value in record.items() if not _nested(value)), default=0)
     for name, value in record.items():
         shown = as_prose(name)
-        if isinstance(value, dict) and _nested(value):
+        if isinstance(value, dict) and _alike(value):
+            print_line(f"{margin}{shown}")
+            _print_table(console, *_as_table(value), indent=indent + 2)
+        elif isinstance(value, dict) and _nested(value):
             print_line(f"{margin}{shown}")
             _print_record(console, value, indent=indent + 2)
         elif isinstance(value, list) and _nested(value):
@@ -152,6 +157,21 @@ def _print_record(console: Console, record: Mapping[str, Any], *, indent: int) -
                 print_line(f"{margin}  {line}")
         else:
             print_line(f"{margin}{shown:<{width}}  {cell(name, value)}")
+
+
+def _alike(value: Mapping[str, Any]) -> bool:
+    """Whether it is a map of small objects, such as limits with `used` and `limit`: a table in disguise."""
+    inner = list(value.values())
+    if len(inner) < 2 or not all(isinstance(one, dict) and not any(map(_nested, one.values())) for one in inner):
+        return False
+    return bool(set.intersection(*(set(one) for one in inner)))
+
+
+def _as_table(value: Mapping[str, Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What the key says of a number, as its unit, holds for the whole row."""
+    columns = ["", *dict.fromkeys(key for one in value.values() for key in one)]
+    rows = [{"": name} | {key: cell(name, inner) for key, inner in one.items()} for name, one in value.items()]
+    return rows, columns
 
 
 def _nested(value: object) -> bool:

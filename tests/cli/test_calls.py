@@ -14,11 +14,6 @@ from tests.server.small_app import KEY
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_an_answer_comes_back_as_one_json_document() -> None:
     async with small_house() as house:
         ended = await run(
