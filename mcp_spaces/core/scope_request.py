@@ -108,9 +108,15 @@ def network_grant(mount: NetworkMount) -> NetworkGrant:
     return NetworkGrant(mode=NetworkMode(mount.mode), allow=mount.allow)
 
 
-def within(ceiling: Scope, wanted: Scope, *, whose: str) -> Scope:
-    """`wanted`, when `ceiling` covers it. Raises ExceedsCeiling naming the first key that does not fit; never clips."""
+def within(ceiling: Scope, wanted: Scope, *, whose: str, already: Scope | None = None) -> Scope:
+    """`wanted`, when each part of it is covered by `ceiling` or `already` there.
+
+    Raises ExceedsCeiling naming the first key that does not fit; never clips.
+    """
     too_much = excess(ceiling, wanted)
+    if too_much and already is not None:
+        raised = excess(already, wanted)
+        too_much = [key for key in too_much if key in raised]
     if not too_much:
         return wanted
     more = f" (and {len(too_much) - 1} more)" if len(too_much) > 1 else ""

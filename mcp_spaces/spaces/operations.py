@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -36,7 +36,7 @@ class ListInput(Everywhere):
     limit: int = Field(default=50, ge=1, le=200)
 
 
-class SpacePage(Everywhere):
+class SpacePage(BaseModel):
     spaces: list[SpaceRow]
     next_cursor: str | None = None
 
@@ -56,7 +56,7 @@ class DeleteInput(InSpace):
     """Also while runtimes are active."""
 
 
-class Deleted(Everywhere):
+class Deleted(BaseModel):
     deleted: str
 
 
@@ -81,8 +81,12 @@ async def create(context: Context, wanted: CreateInput) -> SpaceView:
     return context.use(SpaceViews).whole(context.caller, space)
 
 
-def ceiling_for(context: Context, request: SpaceRequest) -> Scope:
-    """The ceiling that a request means, within the caller's own scope. Raises ExceedsCeiling or InvalidInput."""
+def ceiling_for(context: Context, request: SpaceRequest, *, now: Space | None = None) -> Scope:
+    """The ceiling that a request means, within the caller's own scope. What the space holds `now` may stay, even
+    where an operator granted it and the caller could not.
+
+    Raises ExceedsCeiling or InvalidInput.
+    """
     caller = context.caller
     inherited = Scope(
         operations=caller.scope.operations,
@@ -91,15 +95,19 @@ def ceiling_for(context: Context, request: SpaceRequest) -> Scope:
     )
     asked = ScopeRequest(**request.mounts.model_dump(exclude_unset=True), limits=request.limits).over(inherited)
     asked = asked.model_copy(update={"storage": {**OWN_STORAGE, **asked.storage}})
-    policy = context.use(SpaceStore).policy(request.policy)
+    spaces = context.use(SpaceStore)
+    policy = spaces.policy(request.policy)
     wider = policy_excess(caller.policy, policy)
+    if wider and now is not None:
+        kept = spaces.policy(now.requested.policy)
+        wider = [key for key in wider if key in policy_excess(kept, policy)]
     if wider:
         raise ExceedsCeiling(
             f"policy.{wider[0]} is wider than this principal may choose.",
             hint="Choose a narrower preset, or let the operator set it: mcp-spaces space update",
             key=f"policy.{wider[0]}",
         )
-    return within(caller.scope, asked, whose="your own scope")
+    return within(caller.scope, asked, whose="your own scope", already=None if now is None else now.ceiling)
 
 
 async def get(context: Context, _: InSpace) -> SpaceView:
@@ -120,7 +128,7 @@ async def list_spaces(context: Context, wanted: ListInput) -> SpacePage:
 async def update(context: Context, wanted: UpdateInput) -> SpaceView:
     def change(space: Space) -> Space:
         request = patched(space.requested, wanted.patch)
-        ceiling = ceiling_for(context, request)
+        ceiling = ceiling_for(context, request, now=space)
         changed = (ceiling, request.policy) != (space.ceiling, space.requested.policy)
         return space.model_copy(update={"requested": request, "ceiling": ceiling, "version": space.version + changed})
 

@@ -32,9 +32,11 @@ class SpaceStore:
 
     def may_see(self, caller: Caller, space_id: str) -> bool:
         sql, parameters = self._visibility(caller)
-        return (
-            self._database.read_one(f"SELECT 1 FROM spaces WHERE id = ? AND {sql}", (space_id, *parameters)) is not None
-        )  # noqa: S608
+        row = self._database.read_one(
+            f"SELECT 1 FROM spaces WHERE id = ? AND {sql}",  # noqa: S608 - fixed text
+            (space_id, *parameters),
+        )
+        return row is not None
 
     def visible(self, caller: Caller, *, after: str = "", limit: int = LIST_LIMIT) -> list[Space]:
         """The spaces that this caller may know of, by id, `after` an id."""
