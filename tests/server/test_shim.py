@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
+import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mcp_spaces import places
 from mcp_spaces.server.shim import scrubbed
-from tests.server.doors import ROOT
+from tests.server.doors import ROOT, open_house
+from tests.server.small_app import KEY
 from tests.server.test_daemon import daemon, environment, state
 
 __all__ = ["state"]
@@ -43,6 +49,14 @@ def test_it_passes_bytes_on_untouched_both_ways(state: Path) -> None:
     assert b'"id":1' in shim.stdout
     assert shim.stdout.endswith(b"\n")
     assert shim.stderr == b""
+
+
+async def test_a_key_in_its_environment_chooses_the_principal() -> None:
+    async with open_house() as house:
+        async with house.client("shim", key=KEY) as client:
+            await client.call_tool("thing_echo", {"text": "a"})
+        rows = house.app.pipeline._database.read("SELECT principal_id FROM runs")
+        assert [row["principal_id"] for row in rows] == [house.app.keys[KEY].principal_id]
 
 
 def test_it_says_that_the_daemon_went_away(state: Path) -> None:
@@ -109,3 +123,60 @@ def test_the_daemon_gets_none_of_the_clients_environment(tmp_path: Path) -> None
 )
 def test_the_state_directory_is_where_everybody_looks(known: dict[str, str], directory: str) -> None:
     assert places.state_directory(known) == directory
+
+
+HELLO = (
+    b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},'
+    b'"clientInfo":{"name":"t","version":"1"}}}\n'
+)
+
+
+@contextmanager
+def stopped_afterwards(state: Path) -> Iterator[None]:
+    """Ends the daemon that a shim started: it outlives the shim, which is the point of it."""
+    try:
+        yield
+    finally:
+        pid = int((state / "daemon.lock").read_text())
+        os.kill(pid, signal.SIGTERM)
+        with (state / "daemon.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is gone
+
+
+def test_shims_that_start_together_start_one_daemon(state: Path) -> None:
+    with stopped_afterwards(state):
+        shims = [
+            subprocess.Popen(
+                SHIM,
+                env=environment(state),
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            for _ in range(4)
+        ]
+        for shim in shims:
+            answer, said = shim.communicate(HELLO, timeout=60)
+            assert b'"serverInfo"' in answer, said
+            assert shim.returncode == 0
+        log = (state / "daemon.log").read_text()
+        assert log.count("agent.sock") == 1
+        assert stat.S_IMODE((state / "daemon.log").stat().st_mode) == 0o600
+
+
+def test_the_daemon_does_not_run_code_of_the_clients_project(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('taken over')")
+    (tmp_path / "mcp_spaces.py").write_text("raise SystemExit('taken over')")
+    # As the installed command runs it: the script's folder is on the path, the working directory is not.
+    start = f"import sys; sys.path[0] = {str(ROOT)!r}; sys.argv = ['mcp-spaces', 'stdio']\nimport mcp_spaces.__main__ as m; m.main()"
+    with stopped_afterwards(state):
+        shim = subprocess.run(
+            [sys.executable, "-c", start],
+            env=environment(state),
+            cwd=tmp_path,
+            input=HELLO,
+            capture_output=True,
+            timeout=60,
+        )
+        assert b'"serverInfo"' in shim.stdout, shim.stderr
