@@ -6,11 +6,9 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-
-import anyio.to_thread
 
 from mcp_spaces.errors import Busy, Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError
 from mcp_spaces.resources import resource
@@ -18,7 +16,10 @@ from mcp_spaces.sandbox import walls
 from mcp_spaces.sandbox.attached import AttachedSandbox
 from mcp_spaces.sandbox.container import INSTANCE_LABEL, RUNTIME_LABEL, Disk, Intent, differences, request
 from mcp_spaces.sandbox.delivery import COMMAND, bundle
-from mcp_spaces.sandbox.engine import Engine, NoPython
+from mcp_spaces.sandbox.engine import Engine, Hijacked, NoPython, Threads
+from mcp_spaces.sandbox.exec_fallback import ExecSandbox
+from mcp_spaces.sandbox.exec_process import connected
+from mcp_spaces.sandbox.exec_scripts import MAIN
 from mcp_spaces.sandbox.pool import Pool, Profile, Warm
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec, Wall
 from mcp_spaces.sandbox.stream import AgentStream
@@ -56,7 +57,7 @@ class DockerDriver:
         self._engine = Engine(docker_url, log=log)
         self._disks = DiskFiles(state_dir / "workspaces")
         self._loop_missing = loop_works()
-        self._threads = anyio.CapacityLimiter(THREADS)
+        self._thread = Threads(THREADS)
         # A plain volume cannot be renamed, so a warm sandbox's could not become a runtime's.
         self._pool = Pool(size=0 if self._loop_missing else pool_size, make=self._make_warm, log=log)
         self._held: dict[str, Sandbox] = {}
@@ -217,7 +218,7 @@ class DockerDriver:
             made,
         )
 
-    def _create(self, intent: Intent) -> tuple[str, socket.socket]:
+    def _create(self, intent: Intent) -> tuple[str, Hijacked]:
         container_id = self._engine.create(request(intent), name=self._container_name(intent.runtime_id))
         try:
             return container_id, self._engine.attach(container_id)
@@ -225,8 +226,8 @@ class DockerDriver:
             self._engine.remove(container_id)
             raise
 
-    async def _stream(self, connection: socket.socket) -> AgentStream:
-        loop = asyncio.get_running_loop()
+    async def _stream(self, hijacked: Hijacked) -> AgentStream:
+        loop, connection = asyncio.get_running_loop(), hijacked.socket
         connect = loop.create_unix_connection if connection.family == socket.AF_UNIX else loop.create_connection
         transport, stream = await connect(lambda: AgentStream(log=self._log), sock=connection)
         # Waits in the pipe for the Python that is about to start.
@@ -244,7 +245,9 @@ class DockerDriver:
             raise RuntimeUnavailable(
                 "The sandbox did not start in time.", hint="Is the host overloaded? Try again."
             ) from None
-        broken = walls.judge(facts, kernel_disk=intent.disk.device is not None) + differences(intent, inspected)
+        self._refuse(walls.judge(facts, kernel_disk=intent.disk.device is not None) + differences(intent, inspected))
+
+    def _refuse(self, broken: Sequence[str]) -> None:
         if broken:
             self._log.error("a sandbox was destroyed, since walls are missing: %s", "; ".join(broken))
             raise RuntimeUnavailable(
@@ -253,7 +256,40 @@ class DockerDriver:
             )
 
     async def _launch_fallback(self, spec: SandboxSpec, image_id: str) -> Sandbox:
-        raise RuntimeUnavailable("The image has no python3.", hint="Use an image that has it.")
+        """For images without Python: the same container, with a shell that only waits."""
+        command = ("/bin/sh", "-c", MAIN)
+        intent, attached, made = await self._thread(
+            lambda: self._prepare(Profile(image_id, spec.limits), spec.runtime_id, command)
+        )
+        container_id = ""
+        try:
+            container_id, connection = await self._thread(lambda: self._create(intent))
+            life = await connected(connection, output=lambda *_: None, terminal=False)
+            sandbox = ExecSandbox(
+                container_id=container_id,
+                engine=self._engine,
+                life=life,
+                thread=self._thread,
+                free=lambda: self._free(container_id, spec.runtime_id, keep_disk=True),
+                log=self._log,
+            )
+            try:
+                await self._thread(lambda: self._engine.start(container_id))
+                inspected = await self._thread(lambda: self._engine.inspect(container_id))
+                kernel_disk = intent.disk.device is not None
+                broken = walls.judge(await sandbox.facts(), kernel_disk=kernel_disk, sockets=False)
+                self._refuse(broken + differences(intent, inspected))
+            except BaseException:
+                life.close()
+                raise
+        except BaseException:
+            await self._thread(lambda: self._undo(container_id, spec.runtime_id, remove_disk=made))
+            raise
+        finally:
+            if attached is not None:
+                attached.release()
+        self._hold(spec.runtime_id, sandbox)
+        return sandbox
 
     # Freeing
 
@@ -390,9 +426,6 @@ class DockerDriver:
 
     def _volume_name(self, runtime_id: str) -> str:
         return f"mcp-spaces-{self.instance_id}-{runtime_id}"
-
-    async def _thread(self, call: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(call, limiter=self._threads)
 
 
 def _check(limits: SandboxLimits) -> None:

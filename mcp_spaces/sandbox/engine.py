@@ -8,7 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+import anyio.to_thread
 
 from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded, RuntimeUnavailable, SpacesError
 
@@ -26,6 +30,24 @@ GONE_TIMEOUT_S = 20
 RECENT_S = 5.0
 SOCKET = "unix:///var/run/docker.sock"
 NO_PYTHON = 'exec: "python3"'
+
+
+class Threads:
+    """Runs blocking calls away from the event loop, so many at a time."""
+
+    def __init__(self, most: int) -> None:
+        self._limiter = anyio.CapacityLimiter(most)
+
+    async def __call__(self, call: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(call, limiter=self._limiter)
+
+
+@dataclass(frozen=True, slots=True)
+class Hijacked:
+    """A connection that is no HTTP any more, and what came over it before it was taken over."""
+
+    socket: socket.socket
+    early: bytes
 
 
 class NoPython(Exception):
@@ -127,7 +149,7 @@ class Engine:
     def create(self, body: Mapping[str, Any], *, name: str) -> str:
         return str(self._call(lambda client: client.create_container_from_config(dict(body), name))["Id"])
 
-    def attach(self, container_id: str) -> socket.socket:
+    def attach(self, container_id: str) -> Hijacked:
         """The container's three streams as one socket, before it starts."""
         client = self.client()
         with self._border():
@@ -193,7 +215,7 @@ class Engine:
     def create_exec(self, container_id: str, argv: Sequence[str], **options: Any) -> str:
         return str(self._call(lambda client: client.exec_create(container_id, list(argv), **options))["Id"])
 
-    def start_exec(self, exec_id: str, *, tty: bool) -> socket.socket:
+    def start_exec(self, exec_id: str, *, tty: bool) -> Hijacked:
         client = self.client()
         with self._border():
             wrapped = client.exec_start(exec_id, socket=True, tty=tty)
@@ -207,9 +229,11 @@ class Engine:
         self._call(lambda client: client.exec_resize(exec_id, height=rows, width=columns))
 
 
-def _taken_over(wrapped: Any) -> socket.socket:
+def _taken_over(wrapped: Any) -> Hijacked:
     """The socket below a hijacked answer, taken from the HTTP client, which would close it when it likes."""
     connection: socket.socket = getattr(wrapped, "_sock", wrapped)
-    own = socket.socket(fileno=connection.detach())
-    own.setblocking(False)
-    return own
+    connection.setblocking(False)
+    # What the other end said at once stands in the client's buffer, behind the headers of its answer.
+    buffered = wrapped._response.raw._fp.fp
+    early = buffered.read(len(buffered.peek() or b"")) or b""
+    return Hijacked(socket.socket(fileno=connection.detach()), bytes(early))

@@ -20,8 +20,11 @@ def probed_addresses(gateways: Sequence[str]) -> list[str]:
     return [METADATA, RESOLVER, *(f"{address}:{port}" for address in gateways for port in (22, 80))]
 
 
-def judge(facts: Mapping[str, str], *, kernel_disk: bool) -> list[str]:
-    """The walls that do not hold, in words; empty when all do. A fact that is missing is a wall that is missing."""
+def judge(facts: Mapping[str, str], *, kernel_disk: bool, sockets: bool = True) -> list[str]:
+    """The walls that do not hold, in words; empty when all do. A fact that is missing is a wall that is missing.
+
+    Without `sockets`, no families of sockets were tried: a shell cannot.
+    """
     broken = []
     others = set(facts.get("interfaces", "?").split(",")) - {"lo"} - TUNNELS
     if others:
@@ -45,7 +48,7 @@ def judge(facts: Mapping[str, str], *, kernel_disk: bool) -> list[str]:
     if f"connect {METADATA}" not in tried or f"connect {RESOLVER}" not in tried:
         broken.append("the network was not probed")
     broken += [f"{name.removeprefix('connect ')} is reachable" for name in tried if facts[name] != "unreachable"]
-    broken += [f"sockets of family {name} can be made" for name in ("vsock", "alg", "packet")
+    broken += [f"sockets of family {name} can be made" for name in ("vsock", "alg", "packet") if sockets
                if facts.get(f"socket {name}") != EPERM]  # fmt: skip
     return broken
 

@@ -10,7 +10,7 @@ import pytest
 from mcp_spaces.sandbox.port import Sandbox, SandboxDriver
 from tests.sandbox.contract import Contract
 from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
-from tests.sandbox.rigs import IMAGE, SMALL, docker_driver, sandbox_of
+from tests.sandbox.rigs import BARE_IMAGE, IMAGE, SMALL, docker_driver, sandbox_of
 
 pytestmark = pytest.mark.anyio
 
@@ -56,3 +56,16 @@ class TestFake(Contract):
         driver = FakeDriver(tmp_path)
         yield driver
         await driver.aclose()
+
+
+class TestExecFallback(Contract):
+    """An image with a shell and no Python."""
+
+    @pytest.fixture
+    def image(self) -> str:
+        return BARE_IMAGE
+
+    @pytest.fixture
+    async def driver(self, tmp_path: Path) -> AsyncIterator[SandboxDriver]:
+        async with docker_driver(tmp_path) as driver:
+            yield driver

@@ -1,0 +1,353 @@
+"""The port's Sandbox for images without Python: every call is a `docker exec` of a shell. Slow, and the same contract.
+
+What the shell cannot do: a path may change between the look at it and its use (the container is the wall then, as the
+walk happens inside), a process that cleared its environment and lost its parent is not found by `kill`, and search
+uses grep's Perl expressions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut
+from mcp_spaces.sandbox import exec_scripts as scripts
+from mcp_spaces.sandbox.agent.wire import MAX_PAYLOAD
+from mcp_spaces.sandbox.attached import run_fields
+from mcp_spaces.sandbox.engine import Engine, Threads
+from mcp_spaces.sandbox.exec_process import ExecProcess, ExecStreams, connected
+from mcp_spaces.sandbox.globs import matches
+from mcp_spaces.sandbox.paths import MAX_PATTERN_BYTES, encoded_text, workspace_path
+from mcp_spaces.sandbox.port import (
+    WORKSPACE,
+    Command,
+    FileContent,
+    FileKind,
+    FileStat,
+    Listing,
+    OutputSink,
+    SandboxUsage,
+    SearchMatch,
+    SearchResult,
+    Stream,
+    TerminalSize,
+)
+from mcp_spaces.sandbox.protocol import Violation
+from mcp_spaces.sandbox.refusals import error_of
+from mcp_spaces.sandbox.stream import gone
+from mcp_spaces.sandbox.walls import METADATA, RESOLVER
+
+MAX_ANSWER_BYTES = 32 << 20
+MAX_WORDS_BYTES = 16 * 1024
+CALL_TIMEOUT_S = 120.0
+KINDS = {"f": FileKind.FILE, "d": FileKind.DIRECTORY, "l": FileKind.LINK}
+LONG_KINDS = {
+    "regular file": FileKind.FILE,
+    "regular empty file": FileKind.FILE,
+    "directory": FileKind.DIRECTORY,
+    "symbolic link": FileKind.LINK,
+}
+
+
+class ExecSandbox:
+    """`life` is the attach stream of the container's first process: when it ends, the container did."""
+
+    def __init__(
+        self,
+        *,
+        container_id: str,
+        engine: Engine,
+        life: ExecStreams,
+        thread: Threads,
+        free: Callable[[], Awaitable[None]],
+        log: logging.Logger,
+    ) -> None:
+        self._container_id = container_id
+        self._engine = engine
+        self._life = life
+        self._thread = thread
+        self._free = free
+        self._log = log
+        self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._running: set[ExecProcess] = set()
+        self._stopping: asyncio.Task[None] | None = None
+        life.over.add_done_callback(lambda _: self._close("its container ended"))
+
+    @property
+    def container_id(self) -> str:
+        return self._container_id
+
+    def _close(self, reason: str) -> None:
+        if not self._closed.done():
+            self._closed.set_result(reason)
+        self._life.close()
+        for process in list(self._running):
+            process.close()
+        self._running.clear()
+
+    async def closed(self) -> str:
+        return await asyncio.shield(self._closed)
+
+    async def stop(self) -> None:
+        self._close("it was stopped")
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._free())
+        await asyncio.shield(self._stopping)
+
+    # Commands
+
+    async def start(self, command: Command, *, output: OutputSink) -> ExecProcess:
+        run_fields(command)
+        cwd = workspace_path(command.cwd).decode()
+        if cwd != ".":
+            await self._call(scripts.FOLDER, cwd, path=command.cwd)
+        script, arguments = scripts.COMMAND, [cwd, *command.argv]
+        if (size := command.terminal) is not None:
+            # The engine sets a size only afterwards, when the program may have looked already.
+            script, arguments = scripts.TERMINAL + script, [str(size.rows), str(size.columns), *arguments]
+        return await self._start(
+            ["/bin/sh", "-c", script, "sh", *arguments],
+            output=output,
+            env=dict(command.env),
+            terminal=command.terminal,
+        )
+
+    async def _start(
+        self,
+        argv: Sequence[str],
+        *,
+        output: OutputSink,
+        env: dict[str, str] | None = None,
+        terminal: TerminalSize | None = None,
+    ) -> ExecProcess:
+        if self._closed.done():
+            raise gone(self._closed.result())
+        marker = secrets.token_hex(12)
+        environment = {"MCP_SPACES_COMMAND": marker, **({"TERM": "xterm-256color"} if terminal else {}), **(env or {})}
+        killed_before = await self._out_of_memory_kills() if env is not None else 0
+        exec_id = await self._thread(
+            lambda: self._engine.create_exec(
+                self._container_id,
+                argv,
+                stdin=True,
+                stdout=True,
+                stderr=True,
+                tty=terminal is not None,
+                environment=environment,
+                workdir=WORKSPACE,
+            ),
+        )
+        connection = await self._thread(lambda: self._engine.start_exec(exec_id, tty=terminal is not None))
+        streams = await connected(connection, output=output, terminal=terminal is not None)
+
+        async def inspect() -> dict[str, Any]:
+            try:
+                return await self._thread(lambda: self._engine.inspect_exec(exec_id))
+            except SpacesError:
+                # The container went, and its execs with it.
+                if self._closed.done():
+                    raise gone(self._closed.result()) from None
+                raise
+
+        async def kill_all() -> None:
+            await self._call(scripts.KILL, marker)
+
+        async def resize(size: TerminalSize) -> None:
+            await self._thread(lambda: self._engine.resize_exec(exec_id, rows=size.rows, columns=size.columns))
+
+        async def out_of_memory(code: int) -> bool:
+            return code != 0 and env is not None and await self._out_of_memory_kills() > killed_before
+
+        process = ExecProcess(
+            streams,
+            terminal=terminal is not None,
+            inspect=inspect,
+            kill_all=kill_all,
+            resize=resize,
+            out_of_memory=out_of_memory,
+            gone=self._closed,
+            log=self._log,
+        )
+        self._running.add(process)
+        return process
+
+    async def _out_of_memory_kills(self) -> int:
+        said = await self._call(scripts.OUT_OF_MEMORY)
+        counts = [line.split()[1] for line in said.splitlines() if line.startswith(b"oom_kill ")]
+        return _number(counts[0]) if counts else 0
+
+    # Calls
+
+    async def _call(self, script: str, *arguments: str, content: bytes | None = None, path: str = "") -> bytes:
+        """Run a script of ours and return its stdout. Raises what the script refuses, RuntimeUnavailable, TimedOut."""
+        words, answer, flooded = bytearray(), bytearray(), asyncio.Event()
+
+        def take(stream: Stream, piece: bytes) -> None:
+            kept, most = (answer, MAX_ANSWER_BYTES) if stream is Stream.STDOUT else (words, MAX_WORDS_BYTES)
+            if len(kept) + len(piece) <= most:
+                kept += piece
+            elif stream is Stream.STDOUT:
+                flooded.set()
+
+        process = await self._start(["/bin/sh", "-c", script, "sh", *arguments], output=take)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                if content is not None:
+                    await process.write(content)
+                await process.close_stdin()
+                ended = await process.wait()
+        except TimeoutError:
+            await process.kill()
+            raise TimedOut("The file operation took too long.", hint="Try a smaller part.") from None
+        except asyncio.CancelledError:
+            with_kill = asyncio.ensure_future(process.kill())
+            with_kill.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+        finally:
+            self._running.discard(process)
+        refusal = bytes(words).strip().rpartition(b"refused:")
+        if ended.exit_code and refusal[1]:
+            if refusal[2] == b"limit":
+                raise TimedOut("The expression takes too many steps.", hint="Simplify the pattern.")
+            try:
+                raise error_of(refusal[2], path=path)
+            except Violation:
+                raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.") from None
+        if ended.exit_code or flooded.is_set():
+            self._log.info("a script in a sandbox failed (%d): %r", ended.exit_code, bytes(words[:500]))
+            raise RuntimeUnavailable("The sandbox's shell could not do it.", hint="Use an image with python3.")
+        return bytes(answer)
+
+    # Files
+
+    async def read_file(self, path: str, *, offset: int = 0, limit: int) -> FileContent:
+        if offset < 0 or limit < 0:
+            raise InvalidInput("offset and limit are counts of bytes.", hint="Pass 0 or more.")
+        if limit > MAX_ANSWER_BYTES - MAX_PAYLOAD:
+            raise InvalidInput("limit is too large for this image.", hint="Read it in parts.")
+        answer = await self._call(scripts.READ, _relative(path), str(offset), str(limit), path=path)
+        size, _, rest = answer.partition(b"\n")
+        real, _, content = rest.partition(b"\0")
+        return FileContent(
+            content=content[:limit],
+            offset=offset,
+            size_bytes=_number(size),
+            resolved_path=_shown(real.decode("utf-8", "backslashreplace")),
+        )
+
+    async def write_file(
+        self, path: str, content: bytes, *, overwrite: bool, base_sha256: str | None = None
+    ) -> FileStat:
+        if base_sha256 is not None and len(base_sha256) != 64:
+            raise InvalidInput("base_sha256 is 64 hexadecimal digits.", hint="Pass the hash that reading returned.")
+        arguments = [
+            _relative(path),
+            str(int(overwrite)),
+            (base_sha256 or "").lower(),
+            secrets.token_hex(4),
+            str(len(content)),
+        ]
+        return _described(await self._call(scripts.WRITE, *arguments, content=content, path=path))
+
+    async def delete_file(self, path: str, *, recursive: bool = False) -> int:
+        return _number(await self._call(scripts.DELETE, _relative(path), str(int(recursive)), path=path))
+
+    async def stat(self, path: str) -> FileStat:
+        return _described(await self._call(scripts.STAT, _relative(path), path=path))
+
+    async def list_files(self, path: str, *, depth: int = 1, limit: int = 1000) -> Listing:
+        return _listing(_entries(await self._call(scripts.LIST, _relative(path), str(depth), path=path)), limit)
+
+    async def glob(self, pattern: str, *, limit: int = 1000) -> Listing:
+        encoded_text(pattern, what="pattern", longest=MAX_PATTERN_BYTES)
+        entries = _entries(await self._call(scripts.FILES))
+        return _listing([entry for entry in entries if matches(pattern, entry.path)], limit)
+
+    async def search(
+        self, pattern: str, *, path: str = ".", glob: str | None = None, limit: int = 200, timeout_s: float = 10.0
+    ) -> SearchResult:
+        encoded_text(pattern, what="pattern", longest=MAX_PATTERN_BYTES)
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await self._call(scripts.SEARCH, pattern, _relative(path), path=path)
+        except TimeoutError:
+            raise TimedOut(
+                f"The search took longer than {timeout_s:g} s.",
+                hint="Name a folder or a glob, or simplify the pattern.",
+            ) from None
+        found = []
+        for line in answer.split(b"\n"):
+            name, _, rest = line.partition(b"\0")
+            number, colon, text = rest.partition(b":")
+            if colon:
+                shown = _shown(name.decode("utf-8", "backslashreplace"))
+                if glob is None or matches(glob, shown):
+                    found.append(SearchMatch(shown, _number(number), text[:1000].decode("utf-8", "backslashreplace")))
+        found.sort(key=lambda match: (match.path, match.line))
+        return SearchResult(matches=tuple(found[:limit]), truncated=len(found) > limit)
+
+    async def usage(self) -> SandboxUsage:
+        memory, disk, pids = (await self._call(scripts.USAGE)).split()[:3]
+        return SandboxUsage(memory_bytes=_number(memory), disk_bytes=_number(disk), pids=_number(pids))
+
+    async def facts(self) -> dict[str, str]:
+        """What a shell sees of its walls. It makes no sockets: that there is no route says that nothing is reachable."""
+        said = (await self._call(scripts.FACTS)).decode("utf-8", "replace")
+        pairs = [line.partition("=") for line in said.splitlines()]
+        facts = {name: value.strip(",") for name, _, value in pairs}
+        if facts.pop("routes", "") == "0":
+            facts |= {f"connect {address}": "unreachable" for address in (METADATA, RESOLVER)}
+        return facts
+
+
+def _relative(path: str) -> str:
+    return workspace_path(path).decode()
+
+
+def _number(said: bytes) -> int:
+    """Raises RuntimeUnavailable when it is none: a sandbox may say anything."""
+    stripped = said.strip()
+    if not stripped.isdigit() or len(stripped) > 18:
+        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.")
+    return int(stripped)
+
+
+def _shown(absolute: str) -> str:
+    return absolute.removeprefix(WORKSPACE).lstrip("/") or "."
+
+
+def _described(answer: bytes) -> FileStat:
+    name, kind, size, modified, mode = _split(answer.decode("utf-8", "backslashreplace").removesuffix("\n"))
+    return _entry(name, LONG_KINDS.get(kind, FileKind.OTHER), size, modified, mode)
+
+
+def _entries(answer: bytes) -> list[FileStat]:
+    found = []
+    for record in answer.decode("utf-8", "backslashreplace").split("\0")[:-1]:
+        name, kind, size, modified, mode = _split(record)
+        found.append(_entry(name, KINDS.get(kind, FileKind.OTHER), size, modified, mode))
+    return found
+
+
+def _split(record: str) -> list[str]:
+    # From the right: a name may hold the separator.
+    parts = record.rsplit("|", 4)
+    if len(parts) != 5:
+        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.")
+    return parts
+
+
+def _entry(name: str, kind: FileKind, size: str, modified: str, mode: str) -> FileStat:
+    try:
+        executable = kind is FileKind.FILE and bool(int(mode, 8) & 0o111)
+        return FileStat(_shown(name), kind, _number(size.encode()), float(modified), executable)
+    except ValueError:
+        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.") from None
+
+
+def _listing(entries: list[FileStat], limit: int) -> Listing:
+    entries.sort(key=lambda entry: entry.path)
+    return Listing(entries=tuple(entries[:limit]), truncated=len(entries) > limit)

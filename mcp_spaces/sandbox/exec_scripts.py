@@ -1,0 +1,188 @@
+"""What the fallback runs inside an image that has a POSIX shell, GNU coreutils, findutils and grep, and no Python.
+
+Paths arrive as arguments, never inside a script. A refusal is the last line of stderr, `refused:` and a word of
+`refusals.py`; content goes through stdin and stdout.
+"""
+
+from __future__ import annotations
+
+MAIN = "exec 3<&0; cat <&3 >/dev/null & wait"
+"""Process 1: lives as long as its stdin. `wait` also reaps orphans, which a shell in a builtin would not."""
+
+TERMINAL = 'stty rows "$1" cols "$2"; shift 2; '
+COMMAND = 'cd -- "/workspace/$1" 2>/dev/null || exit 1; shift; exec "$@"'
+
+_COMMON = """
+refuse() { echo "refused:$1" >&2; exit 1; }
+# `$1`: the way may hold links, and has to end inside. Sets `real`.
+inside() {
+  [ -e "$1" ] || [ -L "$1" ] || refuse absent
+  real=$(readlink -f -- "$1"; echo .) || refuse link_loop
+  real=${real%??}
+  case "$real/" in /workspace/*) ;; *) refuse outside ;; esac
+  [ -e "$real" ] || refuse absent
+}
+# `$1`, below the workspace: no link on the way to the last name. Sets `real`.
+straight() {
+  rest=$1; real=/workspace
+  while :; do
+    case "$rest" in */*) name=${rest%%/*}; rest=${rest#*/} ;; *) break ;; esac
+    step "$name"
+    [ -L "$real" ] && refuse link
+    if [ ! -d "$real" ]; then
+      [ -e "$real" ] && refuse not_folder
+      [ "$2" = make ] || refuse absent
+      mkdir -- "$real" 2>/dev/null || [ -d "$real" ] || refuse forbidden
+    fi
+  done
+  step "$rest"
+}
+step() {
+  case "$1" in
+    ''|.) ;;
+    ..) [ "$real" = /workspace ] && refuse outside; real=${real%/*} ;;
+    *) real=$real/$1 ;;
+  esac
+}
+described() { stat -c '%n|%F|%s|%Y|%a' -- "$1" || refuse absent; }
+full() { df -P /workspace | { read -r _; read -r _ _ _ left _; [ "$left" -lt 64 ] && refuse full; refuse forbidden; }; }
+"""
+
+FOLDER = _COMMON + 'inside "/workspace/$1"; [ -d "$real" ] || refuse not_folder'
+
+STAT = _COMMON + 'inside "/workspace/$1"; described "$real"'
+
+READ = (
+    _COMMON
+    + """
+inside "/workspace/$1"
+[ -d "$real" ] && refuse folder
+[ -f "$real" ] || refuse not_regular
+[ -r "$real" ] || refuse forbidden
+stat -c '%s' -- "$real"; printf '%s\\0' "$real"
+tail -c "+$(($2 + 1))" -- "$real" | head -c "$3"
+"""
+)
+
+WRITE = (
+    _COMMON
+    + """
+make=make; [ -n "$3" ] && make=
+straight "$1" "$make"
+{ [ -d "$real" ] && [ ! -L "$real" ]; } && refuse folder
+[ "$real" = /workspace ] && refuse folder
+[ -L "$real" ] && refuse link
+{ [ -e "$real" ] && [ ! -f "$real" ]; } && refuse not_regular
+{ [ -e "$real" ] && [ "$2" = 0 ] && [ -z "$3" ]; } && refuse exists
+{ [ -n "$3" ] && [ ! -e "$real" ]; } && refuse changed
+part=${real%/*}/.mcp-spaces-part-$$-$4
+trap 'rm -f -- "$part"' EXIT
+head -c "$5" > "$part" 2>/dev/null || full
+[ "$(stat -c %s -- "$part")" = "$5" ] || full
+if [ -e "$real" ]; then chmod --reference="$real" -- "$part"; else chmod 644 -- "$part"; fi
+if [ -n "$3" ]; then
+  sum=$(sha256sum < "$real"); [ "${sum%% *}" = "$3" ] || refuse changed
+fi
+if [ "$2" = 0 ] && [ -z "$3" ]; then ln -T -- "$part" "$real" 2>/dev/null || refuse exists
+else mv -fT -- "$part" "$real" || refuse forbidden; fi
+described "$real"
+"""
+)
+
+DELETE = (
+    _COMMON
+    + """
+straight "$1" no
+[ "$real" = /workspace ] && refuse root
+[ -e "$real" ] || [ -L "$real" ] || refuse absent
+if [ -d "$real" ] && [ ! -L "$real" ]; then
+  [ "$2" = 1 ] || refuse folder
+  find "$real" -type d ! -perm -700 -exec chmod u+rwx -- {} + 2>/dev/null
+  count=$(find "$real" -printf x | wc -c)
+  rm -rf -- "$real" || refuse not_empty
+else
+  count=1
+  rm -f -- "$real" || refuse forbidden
+fi
+echo "$count"
+"""
+)
+
+LIST = (
+    _COMMON
+    + """
+inside "/workspace/$1"
+[ -d "$real" ] || refuse not_folder
+find "$real" -mindepth 1 -maxdepth "$2" ! -name '.mcp-spaces-part-*' -printf '%p|%y|%s|%T@|%m\\0' 2>/dev/null
+exit 0
+"""
+)
+
+FILES = """
+find /workspace -mindepth 1 -name .git -prune -o -type f ! -name '.mcp-spaces-part-*' -printf '%p|%y|%s|%T@|%m\\0' 2>/dev/null
+exit 0
+"""
+
+SEARCH = (
+    _COMMON
+    + """
+inside "/workspace/$2"
+{ [ -d "$real" ] || [ -f "$real" ]; } || refuse not_regular
+: | grep -P -e "$1" >/dev/null 2>&1; [ $? = 2 ] && refuse expression
+find "$real" -name .git -prune -o -type f ! -name '.mcp-spaces-part-*' -size -10485761c -print0 2>/dev/null |
+  LC_ALL=C.UTF-8 xargs -0 -r grep -nIHPZ -e "$1" -- 2>/tmp/.search-$$
+grep -q 'limit\\|overflow' /tmp/.search-$$ && { rm -f /tmp/.search-$$; refuse limit; }
+rm -f /tmp/.search-$$
+exit 0
+"""
+)
+
+KILL = """
+while :; do
+  found=
+  for file in $(grep -ls -e "MCP_SPACES_COMMAND=$1" /proc/[0-9]*/environ 2>/dev/null); do
+    pid=${file#/proc/}; found="$found ${pid%/environ}"
+  done
+  [ -z "$found" ] && exit 0
+  parents=$(grep -H '^PPid:' /proc/[0-9]*/status 2>/dev/null)
+  grown=$found
+  while [ -n "$grown" ]; do
+    next=
+    for line in $(echo "$parents" | tr -d ' \\t' ); do
+      pid=${line#/proc/}; pid=${pid%%/*}; parent=${line##*:}
+      case " $grown " in *" $parent "*) case " $found " in *" $pid "*) ;; *) next="$next $pid"; found="$found $pid" ;; esac ;; esac
+    done
+    grown=$next
+  done
+  kill -9 $found 2>/dev/null
+done
+"""
+
+USAGE = """
+first() { for file; do [ -r "$file" ] && { cat "$file"; return; }; done; echo 0; }
+first /sys/fs/cgroup/memory.current /sys/fs/cgroup/memory/memory.usage_in_bytes
+df -B1 -P /workspace | { read -r _; read -r _ _ used _; echo "$used"; }
+first /sys/fs/cgroup/pids.current /sys/fs/cgroup/pids/pids.current
+"""
+
+OUT_OF_MEMORY = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null; exit 0"
+
+# mkfs made lost+found; it is empty and in the way.
+FACTS = """
+rmdir /workspace/lost+found 2>/dev/null
+echo "interfaces=$(sed 1,2d /proc/net/dev | while read -r name _; do printf '%s,' "${name%:}"; done)"
+while read -r name value _; do
+  case "$name" in CapEff:|CapPrm:|CapBnd:|CapAmb:|CapInh:|NoNewPrivs:|Seccomp:) echo "${name%:}=$value" ;; esac
+done < /proc/self/status
+while read -r name a b c _; do
+  case "$name" in Uid:) echo "uid=$a,$b,$c" ;; Gid:) echo "gid=$a,$b,$c" ;; esac
+done < /proc/self/status
+read -r name < /proc/1/comm; echo "pid=$([ "$name" = sh ] && echo 1)"
+while read -r _ at _ options _; do
+  case "$at" in
+    /) case ",$options," in *,ro,*) echo root_read_only=1 ;; esac ;;
+    /workspace) case ",$options," in *,nosuid,nodev,*) echo workspace_flags=1,1 ;; esac ;;
+  esac
+done < /proc/mounts
+echo "routes=$(sed 1d /proc/net/route | wc -l)"
+"""

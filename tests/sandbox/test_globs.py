@@ -1,0 +1,30 @@
+"""Two ways to match a glob, the agent's and the fallback's, mean the same; the fallback's never takes long."""
+
+from __future__ import annotations
+
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_spaces.sandbox.agent.trees import glob_matcher
+from mcp_spaces.sandbox.globs import matches
+
+NAMES = st.text(alphabet="ab.-]", min_size=1, max_size=4)
+PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+PARTS = st.one_of(
+    st.just("**"), st.text(alphabet="ab.*?", min_size=1, max_size=5), st.sampled_from(["[ab]*", "[!a]", "[a-b]?", "[", "*]"])
+)
+PATTERNS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
+
+
+@given(PATTERNS, PATHS)
+def test_both_matchers_agree(pattern: str, path: str) -> None:
+    assert matches(pattern, path) == bool(glob_matcher(pattern.encode())(path.encode()))
+
+
+def test_no_pattern_and_no_name_take_long() -> None:
+    began = time.monotonic()
+    assert not matches("*a" * 200 + "b", "a" * 255)
+    assert not matches("**/" * 50 + "x", "a/" * 200 + "y")
+    assert time.monotonic() - began < 0.5
