@@ -1,6 +1,6 @@
 """A person's yes to exactly one call: pending, approved or denied, consumed once, expiring, restart-safe.
 
-An approval is bound to the fingerprint sha256(operation, canonical input, caller, space, policy version): another
+An approval is bound to the fingerprint sha256(operation, canonical input, caller, space, runtime, policy version): another
 byte is another call. It is never granted by the one who asks, and never by a client's own answer (threat T17).
 """
 
@@ -52,9 +52,16 @@ class Approval(BaseModel):
 
 
 def fingerprint(
-    operation_id: str, canonical_input: str, *, principal_id: str, space_id: str | None, policy_version: str
+    operation_id: str,
+    canonical_input: str,
+    *,
+    principal_id: str,
+    space_id: str | None,
+    runtime_id: str | None,
+    policy_version: str,
 ) -> str:
-    parts = [operation_id, canonical_input, principal_id, space_id or "", policy_version]
+    # The ids, not only the names in the input: a yes for one runtime is none for the next one of that name.
+    parts = [operation_id, canonical_input, principal_id, space_id or "", runtime_id or "", policy_version]
     return hashlib.sha256(encode(parts).encode()).hexdigest()
 
 

@@ -26,6 +26,8 @@ class FileFacts:
     path: str
     access: Access
     size_bytes: int | None = None
+    recursive: bool = False
+    """With everything below it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import ValidationError
 
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.errors import InvalidInput
 
 SHOWN = 3
+DEPTH_MAX = 32
+"""Levels of nesting in an input; whatever walks over one may do so by recursion."""
 
 
 def explain_validation(operation: AnyOperation, error: ValidationError) -> InvalidInput:
@@ -19,6 +23,19 @@ def explain_validation(operation: AnyOperation, error: ValidationError) -> Inval
     fields = operation.input.model_fields
     known = ", ".join(name if field.is_required() else f"{name}?" for name, field in fields.items())
     return InvalidInput(f"{operation.id}: " + "; ".join(sentences) + ".", hint=f"Arguments: {known or 'none'}.")
+
+
+def is_deeper_than(value: object, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        level = [
+            child
+            for one in level
+            for child in (one.values() if isinstance(one, Mapping) else one if isinstance(one, list | tuple) else ())
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:

@@ -159,7 +159,11 @@ class Journal:
 
 def encode(value: object) -> str:
     """Canonical JSON: sorted names, no spaces, ASCII only (so that a lone surrogate can be stored)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return _ENCODER.encode(value)
+
+
+# json.dumps would make one of these for every call.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
 
 
 def shorten(value: object) -> object:

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, assert_never
 
 import anyio
@@ -20,7 +21,7 @@ from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.context import Context, Progress, Services, no_progress
 from mcp_spaces.core.idempotency import MAXIMUM_KEY_LENGTH, Idempotency
 from mcp_spaces.core.ids import Clock, new_id
-from mcp_spaces.core.invalid_input import explain_validation
+from mcp_spaces.core.invalid_input import DEPTH_MAX, explain_validation, is_deeper_than
 from mcp_spaces.core.journal import Journal, Run, RunState
 from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlace
@@ -80,6 +81,7 @@ class _Call:
             self.input.model_dump_json(),
             principal_id=self.caller.principal_id,
             space_id=self.run.space_id,
+            runtime_id=self.run.runtime_id,
             policy_version=policy_version,
         )
 
@@ -150,6 +152,8 @@ class Pipeline:
     @staticmethod
     def parse(operation: AnyOperation, arguments: Mapping[str, object]) -> Any:
         """Step 2: the operation's input. Raises InvalidInput."""
+        if is_deeper_than(arguments, DEPTH_MAX):
+            raise InvalidInput(f"The input is nested deeper than {DEPTH_MAX} levels.", hint="Send it flatter.")
         try:
             return operation.input.model_validate(arguments)
         except ValidationError as error:
@@ -179,6 +183,8 @@ class Pipeline:
                 "The idempotency key has to be printable text.", hint=f"Use at most {MAXIMUM_KEY_LENGTH} characters."
             )
         redactor = Redactor()
+        if is_deeper_than(arguments, DEPTH_MAX):
+            arguments = {"refused": f"nested deeper than {DEPTH_MAX} levels"}
         run = await self._journal.open(
             operation.id,
             principal_id=caller.principal_id,
@@ -221,9 +227,9 @@ class Pipeline:
         """Step 4: caller ∩ space ∩ runtime ∩ call. Raises Denied or WrongState."""
         for level in (call.space, call.runtime):
             if level is not None:
-                call.scope = narrow(call.scope, level.ceiling)
+                call.scope = _narrowed(_Same(call.scope), _Same(level.ceiling))
         if further is not None:
-            call.scope = narrow(call.scope, further)
+            call.scope = _narrowed(_Same(call.scope), _Same(further))
         if not call.scope.permits_operation(call.operation.id):
             raise Denied(
                 f"{call.operation.id} is outside the scope here.",
@@ -360,6 +366,25 @@ class Pipeline:
         outcome = {"code": error.code, "message": error.message, "hint": error.hint, **error.details()}
         with anyio.CancelScope(shield=True):
             await self._journal.close(call.run, state, outcome=outcome, error_code=error.code, also=also)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Same:
+    """A scope as a cache knows it: by identity, since comparing two takes as long as narrowing them."""
+
+    scope: Scope
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.scope is self.scope
+
+    def __hash__(self) -> int:
+        return id(self.scope)
+
+
+@lru_cache(maxsize=1_024)
+def _narrowed(a: _Same, b: _Same) -> Scope:
+    """Callers, spaces and runtimes keep their scopes, so that most calls narrow what was narrowed before."""
+    return narrow(a.scope, b.scope)
 
 
 def _may(caller: Caller, operation: AnyOperation) -> bool:

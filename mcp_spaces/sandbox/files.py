@@ -296,7 +296,7 @@ DELETE_FILE = Operation(
     input=DeleteFileInput,
     output=DeleteFileOutput,
     effect=Effect.DELETES,
-    facts=lambda given: FileFacts(given.path, Access.DELETE),
+    facts=lambda given: FileFacts(given.path, Access.DELETE, recursive=given.recursive),
     handler=delete_file,
     idempotent=True,
     needs_running_space=True,

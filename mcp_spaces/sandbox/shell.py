@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,14 +18,14 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import ShellFacts
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InRuntime
-from mcp_spaces.core.policy import Answer, Policy
+from mcp_spaces.core.policy import Answer, Deny, Policy, decide
 from mcp_spaces.core.policy.model import ShellMode
 from mcp_spaces.core.policy.shell.dangers import PROGRAM_VARIABLES, changes_execution
 from mcp_spaces.errors import Denied, SpacesError
 from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.path_grammar import FolderPath, encodable
 from mcp_spaces.sandbox.port import TIMEOUT_EXIT_CODE, Command, Exit, Process, Sandbox
-from mcp_spaces.sandbox.service import SandboxService
+from mcp_spaces.sandbox.service import BASH, SandboxService
 
 COMMAND_BYTES = 64 << 10
 STDIN_BYTES = 1 << 20
@@ -121,6 +122,8 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
     check_environment(context.policy, given.env)
     sandboxes = context.use(SandboxService)
     live = sandboxes.started(context.runtime.id)
+    if live.shell != BASH:
+        judge_for_sh(context, given.command)
     command = Command((live.shell, "-c", "--", given.command), cwd=given.cwd, env=given.env)
     if given.background:
         return await _start_job(context, sandboxes, live.sandbox, command, given)
@@ -136,6 +139,17 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
         return await _told(context, sandboxes, capture, ended)
     finally:
         capture.discard()
+
+
+def judge_for_sh(context: Context, command: str) -> None:
+    """Policy read the command as bash does; a plain sh may read it otherwise, so it is judged as text for one.
+
+    Raises Denied.
+    """
+    facts = ShellFacts(f"sh -c {shlex.quote(command)}")
+    decision = decide(context.policy, operation_id=SHELL.id, effect=SHELL.effect, facts=facts)
+    if isinstance(decision, Deny):
+        raise Denied(decision.reason, hint=decision.suggestion, rule=decision.rule)
 
 
 def allowed_seconds(context: Context, asked: float | None) -> float:

@@ -276,6 +276,15 @@ async def test_runs_left_open_by_a_dead_daemon_are_marked_interrupted(tmp_path: 
         assert second.run(run.id)["state"] == "interrupted"
 
 
+async def test_arguments_nested_too_deep_are_refused_and_recorded(bench: Bench) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(3000):
+        deep = {"text": deep}
+    with pytest.raises(InvalidInput, match="deeper"):
+        await bench.pipeline.call(AGENT, "thing.say", deep)
+    assert bench.last_run()["error_code"] == "invalid_input"
+
+
 async def test_lone_surrogates_and_nul_are_recorded_not_crashed_on(bench: Bench) -> None:
     with pytest.raises(InvalidInput):
         await bench.pipeline.call(AGENT, "thing.say", {"text": "\ud800"})

@@ -536,6 +536,14 @@ def test_files_are_judged_by_path_access_and_size(
     assert (verdict.decision, verdict.rule) == (("deny", rule) if rule else ("allow", "policy"))
 
 
+def test_a_recursive_delete_is_judged_alike_by_tool_and_by_shell() -> None:
+    policy = load_preset("standard")
+    for path, answer in (("src", Answer.ASK), ("build", Answer.ALLOW), ("pkg/node_modules/x", Answer.ALLOW)):
+        facts = FileFacts(path, Access.DELETE, recursive=True)
+        assert call(policy, "sandbox.delete_file", Effect.DELETES, facts).decision is answer
+        assert shell(f"rm -r {path}", policy).decision is answer
+
+
 @pytest.mark.parametrize(
     ("operation_id", "effect", "answers"),
     [

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import assert_never
 
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.facts import Facts, FileFacts, NoFacts, ShellFacts
+from mcp_spaces.core.facts import Access, Facts, FileFacts, NoFacts, ShellFacts
 from mcp_spaces.core.policy.files import decide_file
 from mcp_spaces.core.policy.model import Policy, ShellMode
+from mcp_spaces.core.policy.shell.dangers import inside_folders
 from mcp_spaces.core.policy.shell.verdicts import decide_shell
+from mcp_spaces.core.policy.shell.words import Word
 from mcp_spaces.core.policy.verdict import (
     ALLOWED,
     Answer,
@@ -41,7 +43,7 @@ def _judge(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -
     content: Decision
     match facts:
         case FileFacts():
-            content = decide_file(policy.files, facts)
+            content = strictest(decide_file(policy.files, facts), _recursive_delete(policy, facts))
         case ShellFacts(command):
             content, commands = decide_shell(policy, command)
         case NoFacts():
@@ -49,6 +51,19 @@ def _judge(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -
         case unreachable:
             assert_never(unreachable)
     return strictest(content, _effect(policy, effect), _operation(policy, operation_id)), commands
+
+
+def _recursive_delete(policy: Policy, facts: FileFacts) -> Decision:
+    """The same verdict as for `rm -r`: which way a tree goes makes no difference."""
+    word = Word(facts.path)
+    if not facts.recursive or facts.access is not Access.DELETE or inside_folders(word, policy.shell.build_folders):
+        return ALLOWED
+    return decision_for(
+        policy.shell.recursive_delete,
+        rule="shell.recursive_delete",
+        reason=f"{facts.path} is not surely a build folder, and all of it would be deleted.",
+        suggestion="Delete single files, or a build folder; or have a person approve this call.",
+    )
 
 
 def _without_facts(policy: Policy, effect: Effect) -> Decision:
