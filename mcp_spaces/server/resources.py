@@ -12,7 +12,7 @@ import mcp_types as types
 from mcp import MCPError
 
 from mcp_spaces.core.scope import OWN_NAMESPACE
-from mcp_spaces.errors import InvalidInput, NotFound, QuotaExceeded, SpacesError
+from mcp_spaces.errors import Ambiguous, Internal, InvalidInput, NotFound, SpacesError
 from mcp_spaces.server.authentication import visitor
 from mcp_spaces.server.results import described
 from mcp_spaces.server.text import as_json
@@ -144,9 +144,11 @@ def not_found(uri: str) -> MCPError:
 
 def refused(error: SpacesError) -> MCPError:
     """An error where the protocol has no error result: resources, subscriptions, lists."""
-    code = types.INVALID_PARAMS if isinstance(error, InvalidInput | NotFound) else types.INTERNAL_ERROR
-    if isinstance(error, QuotaExceeded):
-        code = types.INVALID_REQUEST
+    code = types.INVALID_REQUEST
+    if isinstance(error, InvalidInput | NotFound | Ambiguous):
+        code = types.INVALID_PARAMS
+    elif isinstance(error, Internal) or error.retryable:
+        code = types.INTERNAL_ERROR
     known = described(error)
     return MCPError(code, f"{known['message']} {known['hint']}".strip(), known)
 

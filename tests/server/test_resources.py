@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp import MCPError
 
+from mcp_spaces.errors import Ambiguous, Busy, Denied, Internal, InvalidInput, QuotaExceeded, SpacesError
+from mcp_spaces.server.resources import refused
 from mcp_spaces.server.uris import ContextUri, RunUri, StorageUri, parse
 from tests.server.doors import Era, Transport, open_house
 from tests.server.small_app import RUN_ID, SPACE_ID
@@ -146,3 +148,18 @@ def test_no_text_but_the_canonical_one_names_a_stored_file(text: str) -> None:
             pass
         case other:
             raise AssertionError(other)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidInput("a", hint=""), types.INVALID_PARAMS),
+        (Ambiguous("a", hint=""), types.INVALID_PARAMS),
+        (QuotaExceeded("a", hint=""), types.INVALID_REQUEST),
+        (Denied("a", hint="", rule="r"), types.INVALID_REQUEST),
+        (Busy("a", hint=""), types.INTERNAL_ERROR),
+        (Internal("a", hint="", reference="err_1"), types.INTERNAL_ERROR),
+    ],
+)
+def test_whose_fault_an_error_is_can_be_told_by_its_number(error: SpacesError, code: int) -> None:
+    assert refused(error).error.code == code
