@@ -1,0 +1,318 @@
+"""What the security tests start from: the whole app in process, and real daemons that can be killed by the hundred.
+
+`python -m tests.security.app` is a nursery of daemons: it has everything imported and forks one for each line that it
+reads, so that a kill and the start after it take a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+
+from mcp_spaces import places
+from mcp_spaces.app import App, open_app
+from mcp_spaces.catalogue import CATALOGUE
+from mcp_spaces.core.caller import Caller
+from mcp_spaces.core.context import S
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.pipeline import Outcome
+from mcp_spaces.sandbox.port import SandboxDriver
+from mcp_spaces.server.unix import make_private
+from mcp_spaces.settings import Settings
+from mcp_spaces.state.database import Database, Row
+from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL_IMAGE = os.environ.get("MCP_SPACES_TEST_IMAGE", "mcp-spaces-sandbox:0.1.0")
+PATIENCE_S = 30
+LITTLE = {"cpu_cores": 0.5, "memory_bytes": 128 << 20, "disk_bytes": 32 << 20, "pids": 64}
+
+DriverName = Literal["fake", "docker"]
+
+
+# ------------------------------------------------------------------------------------------------ in process
+
+
+@dataclass
+class World:
+    """An open app, who calls it, and short ways to do so."""
+
+    app: App
+    driver: SandboxDriver
+    folder: Path
+
+    @property
+    def agent(self) -> Caller:
+        return self.app.local_agent()
+
+    @property
+    def operator(self) -> Caller:
+        return self.app.operator()
+
+    @property
+    def database(self) -> Database:
+        return self.use(Database)
+
+    def use(self, kind: type[S]) -> S:
+        return self.app.services.use(kind)
+
+    async def outcome(self, operation_id: str, *, caller: Caller | None = None, **arguments: Any) -> Outcome:
+        with anyio.fail_after(PATIENCE_S):
+            return await self.app.pipeline.call(caller or self.agent, operation_id, arguments)
+
+    async def call(self, operation_id: str, *, caller: Caller | None = None, **arguments: Any) -> Any:
+        return (await self.outcome(operation_id, caller=caller, **arguments)).output
+
+    async def govern(self, operation_id: str, **arguments: Any) -> Any:
+        return await self.call(operation_id, caller=self.operator, **arguments)
+
+    async def space(self, name: str, *, caller: Caller | None = None, **request: Any) -> str:
+        created: str = (await self.call("space.create", caller=caller, name=name, **request)).id
+        return created
+
+    async def launched(self, space: str, *, caller: Caller | None = None, **more: Any) -> str:
+        launched: str = (await self.call("sandbox.launch", caller=caller, space=space, **more)).id
+        return launched
+
+    async def key(self, **wanted: Any) -> Caller:
+        """The caller behind a fresh key."""
+        made = await self.govern("key.create", label="test", **wanted)
+        return await self.app.authenticate(made.token)
+
+    def row(self, sql: str, *parameters: object) -> Row | None:
+        return self.database.read_one(sql, parameters)
+
+    def count(self, sql: str, *parameters: object) -> int:
+        row = self.row(sql, *parameters)
+        assert row is not None
+        return int(row[0])
+
+
+@asynccontextmanager
+async def open_world(
+    folder: Path, *, driver: SandboxDriver | None = None, clock: Clock | None = None, **settings: Any
+) -> AsyncIterator[World]:
+    """Opening a folder again is a restart of the daemon."""
+    known = Settings(**{"state_dir": folder / "state", "sandbox_image": FAKE_IMAGE, **settings})
+    make_private(known.state_dir)
+    chosen = driver or FakeDriver(folder / "workspaces")
+    async with open_app(known, make_driver=lambda _settings, _instance: chosen, clock=clock) as app:
+        yield World(app, chosen, folder)
+
+
+async def eventually(holds: Any, *, seconds: float = PATIENCE_S) -> None:
+    """Until `holds()` is true; bounded."""
+    with anyio.fail_after(seconds):
+        while not holds():  # noqa: ASYNC110 - what is waited for happens in other processes
+            await anyio.sleep(0.005)
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """pytest's own folders have names too long for a socket."""
+    with tempfile.TemporaryDirectory(prefix="mcps-") as folder:
+        yield Path(folder)
+
+
+# --------------------------------------------------------------------------------------------- over a socket
+
+
+LISTED = {operation.id for operation in CATALOGUE if operation.listed}
+ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+class DaemonGoneError(Exception):
+    """It closed the connection before it answered."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer as it came over the wire; `code` is an error's."""
+
+    content: dict[str, Any]
+    run_id: str | None
+    code: str | None
+    details: dict[str, Any]
+
+
+class Line:
+    """One raw connection to a daemon: 2026-07-28 needs no handshake."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def call(self, operation_id: str, *, once: str | None = None, **arguments: Any) -> Said:
+        """As a tool of its own where it is one, else through `operation_call`. Raises DaemonGoneError."""
+        if operation_id not in LISTED:
+            operation_id, arguments = "operation.call", {"operation": operation_id, "input": arguments}
+        tool = operation_id.replace(".", "_")
+        meta = {**ENVELOPE, **({"mcp-spaces/idempotency-key": once} if once else {})}
+        params = {"name": tool, "arguments": arguments, "_meta": meta}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        try:
+            self._writer.write(json.dumps(message).encode() + b"\n")
+            await self._writer.drain()
+            with anyio.fail_after(PATIENCE_S):
+                line = await self._reader.readline()
+        except OSError:
+            raise DaemonGoneError from None
+        if not line.endswith(b"\n"):
+            raise DaemonGoneError
+        answer = json.loads(line)
+        assert "result" in answer, answer
+        result = answer["result"]
+        told = result.get("_meta", {})
+        error = told.get("mcp-spaces/error", {})
+        return Said(
+            result.get("structuredContent") or {},
+            told.get("mcp-spaces/run", {}).get("id"),
+            error.get("code"),
+            error.get("details") or {},
+        )
+
+
+@asynccontextmanager
+async def line_to(state: Path, *, operator: bool = False, key: str | None = None) -> AsyncIterator[Line]:
+    path = places.operator_socket(str(state)) if operator else places.agent_socket(str(state))
+    try:
+        reader, writer = await asyncio.open_unix_connection(path, limit=1 << 24)
+    except OSError:
+        raise DaemonGoneError from None
+    if key is not None:
+        writer.write(json.dumps({"mcp-spaces": 1, "key": key}).encode() + b"\n")
+    try:
+        yield Line(reader, writer)
+    finally:
+        writer.close()
+
+
+# ---------------------------------------------------------------------------------------------- as a process
+
+
+@dataclass
+class Nursery:
+    """Starts daemons one after the other, each a fork of one warm process."""
+
+    process: asyncio.subprocess.Process
+
+    async def start(self, state: Path, driver: DriverName = "fake") -> int:
+        """The process id of a daemon that is starting."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"state": str(state), "driver": driver}).encode() + b"\n")
+        await self.process.stdin.drain()
+        return int(await self._said())
+
+    async def ready(self) -> bool:
+        """Whether it listens; False: it ended before that."""
+        return await self._said() == "ready"
+
+    async def gone(self) -> int:
+        """Its exit code, or minus the signal; to be asked after `ready`."""
+        return int(await self._said())
+
+    async def running(self, state: Path, driver: DriverName = "fake") -> int:
+        pid = await self.start(state, driver)
+        assert await self.ready(), (state / "daemon.log").read_text("utf-8")[-3000:]
+        return pid
+
+    async def stop(self, pid: int, number: signal.Signals = signal.SIGTERM) -> int:
+        os.kill(pid, number)
+        return await self.gone()
+
+    async def _said(self) -> str:
+        assert self.process.stdout is not None
+        with anyio.fail_after(PATIENCE_S * 2):
+            return (await self.process.stdout.readline()).decode().strip()
+
+
+@asynccontextmanager
+async def nursery() -> AsyncIterator[Nursery]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.security.app", cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield Nursery(process)
+    finally:
+        with anyio.CancelScope(shield=True):
+            assert process.stdin is not None
+            process.stdin.close()
+            process.terminate()
+            await process.wait()
+
+
+def _nursery() -> None:
+    """Reads `{"state": …, "driver": …}`; says the process id, then ready or dead, then how it ended."""
+    for name in ("docker", "mcp.server", "sqlite_utils", "mcp_spaces.server.daemon", "mcp_spaces.server.endpoint"):
+        importlib.import_module(name)
+
+    child = 0
+
+    def go(*_: object) -> None:
+        if child:
+            os.kill(child, signal.SIGKILL)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, go)
+    for line in iter(sys.stdin.readline, ""):
+        wanted = json.loads(line)
+        ready, tell = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(ready)
+            os._exit(_daemon(Path(wanted["state"]), wanted["driver"], tell))
+        os.close(tell)
+        print(child, flush=True)
+        print("ready" if os.read(ready, 1) else "dead", flush=True)
+        os.close(ready)
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        child = 0
+        print(ended, flush=True)
+
+
+def _daemon(state: Path, driver: DriverName, ready_fd: int) -> int:
+    from mcp_spaces.server.daemon import serve
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    make_private(state)
+    log = os.open(state / "daemon.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    try:
+        if driver == "docker":
+            settings = Settings(state_dir=state, sandbox_image=REAL_IMAGE, sandbox_pool_size=1)
+            return serve(settings, ready_fd=ready_fd, open_app=open_app)
+        return serve(Settings(state_dir=state, sandbox_image=FAKE_IMAGE), ready_fd=ready_fd, open_app=_with_fake)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        return 1
+
+
+@asynccontextmanager
+async def _with_fake(settings: Settings) -> AsyncIterator[App]:
+    driver = FakeDriver(settings.state_dir / "fake")
+    async with open_app(settings, make_driver=lambda _settings, _instance: driver) as app:
+        yield app
+
+
+if __name__ == "__main__":
+    _nursery()
