@@ -27,6 +27,8 @@ class Limits(BaseModel):
     """Files kept in the space's own namespace."""
     concurrent_calls: int = Field(default=0, ge=0, le=UNLIMITED)
     """Calls of one caller at a time."""
+    calls_per_day: int = Field(default=0, ge=0, le=UNLIMITED)
+    """Calls of one principal from midnight to midnight UTC, batches' operations included. Each leaves records."""
     spaces: int = Field(default=0, ge=0, le=UNLIMITED)
     """Spaces that a principal may own."""
 

@@ -19,6 +19,7 @@ from mcp_spaces.core.active import ActiveCall, ActiveCalls
 from mcp_spaces.core.approvals import Approvals, ApprovalState, fingerprint
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.context import Context, Progress, Services, no_progress
+from mcp_spaces.core.daily_calls import DailyCalls
 from mcp_spaces.core.idempotency import MAXIMUM_KEY_LENGTH, Idempotency
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.core.invalid_input import DEPTH_MAX, explain_validation, is_deeper_than
@@ -107,6 +108,7 @@ class Pipeline:
         self._journal = journal
         self._approvals = approvals
         self._idempotency = Idempotency(database, clock)
+        self._daily = DailyCalls(database, clock)
 
     async def call(
         self,
@@ -124,6 +126,7 @@ class Pipeline:
         Raises only SpacesError (and the cancellation of the surrounding task, after the record is closed).
         """
         operation = self._known(caller, operation_id)
+        self._daily.count(caller)
         call = await self._record(caller, operation, arguments, parent_id, idempotency_key, progress)  # 1
         try:
             with self.active.entered(call.run, caller) as active:

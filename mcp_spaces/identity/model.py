@@ -28,6 +28,7 @@ AGENT_LIMITS = Limits(
     call_seconds=600,
     storage_bytes=10 * GIB,
     concurrent_calls=64,
+    calls_per_day=1_000_000,
     spaces=20,
 )
 """What the local agent may use until the operator says otherwise. A space gets a part of it."""

@@ -25,6 +25,7 @@ DEFAULT_LIMITS = Limits(
     call_seconds=600,
     storage_bytes=2 * GIB,
     concurrent_calls=32,
+    calls_per_day=1_000_000,
     spaces=0,
 )
 """What a space holds when nothing else was asked, as far as its owner's own scope goes."""

@@ -246,6 +246,23 @@ async def test_one_call_too_many_at_a_time_is_refused(bench: Bench) -> None:
     await bench.pipeline.call(caller, "thing.say", {"text": "x"})
 
 
+async def test_d11_the_calls_of_a_day_are_counted_over_restarts_and_the_refusal_leaves_no_record(
+    tmp_path: Path,
+) -> None:
+    limits = AGENT.scope.limits.model_copy(update={"calls_per_day": 3})
+    caller = narrowed(AGENT, limits=limits)
+    async with open_bench(tmp_path) as first:
+        await first.pipeline.call(caller, "thing.say", {"text": "1"})
+        await first.pipeline.call(caller, "thing.say", {"text": "2"})
+    async with open_bench(tmp_path) as second:
+        await second.pipeline.call(caller, "thing.say", {"text": "3"})
+        for _ in range(3):
+            with pytest.raises(QuotaExceeded, match="today"):
+                await second.pipeline.call(caller, "thing.say", {"text": "4"})
+        assert second.database.read("SELECT count(*) AS n FROM runs")[0]["n"] == 3
+        await second.pipeline.call(AGENT, "thing.say", {"text": "another limit"})
+
+
 async def test_a_learnt_secret_leaves_neither_in_the_answer_nor_in_the_record(bench: Bench) -> None:
     bench.steering.secret = "correct-horse-battery"
     outcome = await bench.pipeline.call(AGENT, "thing.say", {"text": "it is correct-horse-battery!"})

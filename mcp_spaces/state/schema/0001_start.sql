@@ -63,6 +63,7 @@ CREATE TABLE runs (
 ) STRICT;
 CREATE INDEX runs_by_space ON runs(space_id, seq);
 CREATE INDEX runs_by_principal ON runs(principal_id, seq);
+CREATE INDEX runs_by_time ON runs(principal_id, started_at);
 CREATE INDEX runs_by_parent ON runs(parent_id, seq) WHERE parent_id IS NOT NULL;
 CREATE INDEX runs_open ON runs(seq) WHERE ended_at IS NULL;
 
