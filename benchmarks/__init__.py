@@ -1,0 +1,1 @@
+"""Figures of mcp-spaces, each beside a raw baseline taken in the same run: `python -m benchmarks`."""
