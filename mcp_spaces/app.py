@@ -113,11 +113,14 @@ async def open_app(
         await identity.ensure_defaults()
         await journal.interrupt_open_runs()
 
-        def announce(space_id: str) -> None:
-            changes.announce(Change("context", space_id=space_id), Change("resources", space_id=space_id))
-
         runtimes = RuntimeStore(database)
         spaces = SpaceStore(database, runtimes)
+
+        def announce(space_id: str) -> None:
+            space = spaces.get(space_id)
+            owner = None if space is None else space.owner_id
+            changes.announce(Change("context", space_id, owner), Change("resources", space_id, owner))
+
         blobs = FileBlobs(settings.state_dir / BLOBS_NAME)
         files, artifacts = FileStore(database, blobs, clock), ArtifactStore(database, blobs, clock)
         files.on_deleted.append(artifacts.delete_space)

@@ -54,10 +54,7 @@ class Subscription:
 
 def events(change: Change, subscription: Subscription) -> Iterator[ServerEvent]:
     """What `change` is to one subscriber."""
-    caller = subscription.caller
-    if change.principal_id not in (None, caller.principal_id) and not caller.operator:
-        return
-    if change.space_id is not None and caller.spaces is not None and change.space_id not in caller.spaces:
+    if not _concerns(change, subscription.caller):
         return
     if change.kind == "tools":
         yield ToolsListChanged()
@@ -67,6 +64,13 @@ def events(change: Change, subscription: Subscription) -> Iterator[ServerEvent]:
         for uri, space_id in subscription.uris.items():
             if change.space_id in (None, space_id):
                 yield ResourceUpdated(uri=uri)
+
+
+def _concerns(change: Change, caller: Caller) -> bool:
+    """Whether the caller may see what changed: the operator all, a key its spaces, a principal its own."""
+    if caller.spaces is not None and change.space_id is not None:
+        return change.space_id in caller.spaces
+    return caller.operator or change.principal_id in (None, caller.principal_id)
 
 
 class Notifications:
