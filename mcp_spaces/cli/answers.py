@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mcp_spaces.cli import show
+import typer
+
+from mcp_spaces.cli import exits, show
 from mcp_spaces.cli.wire import Answer
 
 Content = Mapping[str, Any]
@@ -26,6 +28,8 @@ def present(operation_id: str, answer: Answer, *, as_json: bool) -> None:
     else:
         SHOWN[operation_id](answer.content)
         show.say_rest(answer.content)
+    if operation_id == "audit.verify" and isinstance(answer.content, dict) and answer.content.get("intact") is not True:
+        raise typer.Exit(exits.REFUSED)  # so that a cron job notices
 
 
 def _spaces(content: Content) -> None:
@@ -99,20 +103,18 @@ def _backup(content: Content) -> None:
         show.print_line(f"keep as well: {show.cell('', name)}")
 
 
+def _audit(content: Content) -> None:
+    show.print_line(f"{content['rows']} rows: {content['meaning']}")
+    if not content["intact"] and content.get("broken_seq") is not None:
+        show.print_line(f"the first row that is wrong: {content['broken_seq']}")
+
+
 def _new_key(content: Content) -> None:
     show.print_line(str(content["token"]))
     ends = (
         "never ends" if content.get("expires_at") is None else f"ends {show.cell('expires_at', content['expires_at'])}"
     )
     show.say(f"{content['id']} for {content['principal']}, {ends}. It is shown this once: keep it now.")
-
-
-def _context(content: Content) -> None:
-    text = content.get("text") or content.get("context")
-    if isinstance(text, str):
-        show.print_prose(text)
-    else:
-        show.print_record(content)
 
 
 def _indented(input_json: str) -> str:
@@ -127,7 +129,7 @@ SHOWN: Mapping[str, Callable[[Content], None]] = {
     "approval.deny": _decided,
     "approval.grant": _decided,
     "approval.list": _approvals,
-    "context.get": _context,
+    "audit.verify": _audit,
     "key.create": _new_key,
     "job.read": _job,
     "run.list": _runs,

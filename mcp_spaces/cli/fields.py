@@ -145,7 +145,7 @@ def _texts(argument: Argument, value: object) -> list[str]:
     match argument.kind, value:
         case Kind.LIST, list() | tuple():
             return [str(one) for one in value]
-        case Kind.MAPPING, dict():
+        case Kind.MAPPING, dict() if value:
             return [f"{name}={text if isinstance(text, str) else json.dumps(text)}" for name, text in value.items()]
         case _, str():
             return [value]

@@ -141,7 +141,7 @@ def _print_record(console: Console, record: Mapping[str, Any], *, indent: int) -
     margin = " " * indent
     width = max((len(name) for name, value in record.items() if not _nested(value)), default=0)
     for name, value in record.items():
-        shown = as_prose(name)
+        shown = cell("", name)
         if isinstance(value, dict) and _alike(value):
             print_line(f"{margin}{shown}")
             _print_table(console, *_as_table(value), indent=indent + 2)
@@ -154,7 +154,8 @@ def _print_record(console: Console, record: Mapping[str, Any], *, indent: int) -
         elif isinstance(value, str) and "\n" in value.rstrip("\n"):
             print_line(f"{margin}{shown}")
             for line in value.rstrip("\n").split("\n"):
-                print_line(f"{margin}  {line}")
+                # The bar tells the text's own lines from ours.
+                print_line(f"{margin}  | {line}")
         else:
             print_line(f"{margin}{shown:<{width}}  {cell(name, value)}")
 
@@ -193,7 +194,7 @@ def _print_table(console: Console, rows: Sequence[Mapping[str, Any]], names: Seq
     for name in names:
         # An id that is cut or wrapped cannot be copied.
         whole = not console.is_terminal or name == "id" or name.endswith("_id")
-        table.add_column(Text(as_prose(name)), no_wrap=whole, overflow="ignore" if whole else "fold")
+        table.add_column(Text(cell("", name)), no_wrap=whole, overflow="ignore" if whole else "fold")
     for row in rows:
         table.add_row(*(Text(cell(name, row.get(name))) for name in names))
     with console.capture() as captured:

@@ -1,0 +1,55 @@
+"""What is missing is said with the command that mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mcp_spaces.cli import checks
+from tests.cli.commands import run
+
+pytestmark = pytest.mark.anyio
+
+
+def test_a_state_directory_that_others_may_read_is_mended_by_chmod(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    found = checks.state_directory(tmp_path)
+    assert (found.holds, found.mend) == (False, f"chmod 700 {tmp_path}")
+
+
+def test_a_state_directory_that_is_not_there_yet_is_no_trouble_and_stays_so(tmp_path: Path) -> None:
+    assert checks.state_directory(tmp_path / "new").holds
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_path_too_long_for_a_socket_is_found() -> None:
+    assert not checks.socket_path("/tmp/" + "x" * 100).holds
+
+
+def test_no_daemon_is_not_a_fault(tmp_path: Path) -> None:
+    (found,) = checks.daemon(str(tmp_path))
+    assert not found.wall.holds
+    assert not found.needed
+
+
+async def test_an_engine_that_is_down_is_a_finding_and_ends_with_1(tmp_path: Path) -> None:
+    ended = await run(
+        "doctor",
+        "--json",
+        state_dir=tmp_path / "state",
+        env={"MCP_SPACES_DOCKER_HOST": "unix:///nonexistent/docker.sock"},
+    )
+    found = {one["name"]: one for one in ended.json()["checks"]}
+    assert ended.code == 1
+    assert not ended.json()["ok"]
+    assert not found["engine"]["ok"]
+    assert found["engine"]["mend"]
+    assert found["python"]["ok"]
+    assert not (tmp_path / "state").exists()
+
+
+async def test_a_setting_that_nobody_knows_is_a_finding(tmp_path: Path) -> None:
+    ended = await run("doctor", state_dir=tmp_path, env={"MCP_SPACES_TYPO": "1"})
+    assert ended.code == 1
+    assert "MCP_SPACES_TYPO is not a setting" in ended.stdout

@@ -1,0 +1,56 @@
+"""Answers for people."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from mcp_spaces.cli import answers, show
+from mcp_spaces.cli.wire import Answer
+
+
+def test_a_pipe_gets_whole_rows_without_colours(capsys: pytest.CaptureFixture[str]) -> None:
+    show.print_table([{"id": "sp_1", "note": "x" * 500}, {"id": "sp_22", "note": None}])
+    assert capsys.readouterr().out.splitlines() == [
+        "id     note",
+        "sp_1   " + "x" * 500,
+        "sp_22  -",
+    ]
+
+
+def test_units_in_names_say_how_numbers_are_read() -> None:
+    assert show.cell("memory_bytes", 1 << 30) == "1 GiB"
+    assert show.cell("memory_bytes", 1536) == "1.5 KiB"
+    assert show.cell("created_at", 0) == "1970-01-01T00:00:00+00:00"
+    assert show.cell("limit", 600.0) == "600"
+    assert show.cell("force", value=True) == "yes"
+
+
+def test_limits_with_use_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    show.print_record({"limits": {"pids": {"limit": 512}, "disk_bytes": {"used": 0, "limit": 1 << 30}}})
+    assert capsys.readouterr().out.splitlines() == [
+        "limits",
+        "              limit  used",
+        "  pids        512    -",
+        "  disk_bytes  1 GiB  0 B",
+    ]
+
+
+def test_what_is_left_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    show.print_answer({"runs": [{"id": "run_1"}], "next_cursor": "7"})
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == ["id", "run_1"]
+    assert printed.err == "more: --cursor 7\n"
+
+
+def test_an_empty_list_is_not_an_empty_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    show.print_answer({"keys": []})
+    assert capsys.readouterr().err == "none\n"
+
+
+def test_a_broken_audit_chain_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = {"intact": False, "rows": 9, "meaning": "Row 4 was changed.", "broken_seq": 4}
+    with pytest.raises(typer.Exit) as ended:
+        answers.present("audit.verify", Answer(broken), as_json=False)
+    assert ended.value.exit_code == 1
+    assert capsys.readouterr().out == "9 rows: Row 4 was changed.\nthe first row that is wrong: 4\n"
