@@ -38,6 +38,8 @@ class SpacesError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.run_id: str | None = None
+        """The record of the call that failed, where there is one; the pipeline fills it in."""
 
     def details(self) -> dict[str, str]:
         """Further facts for programs, beside code, message and hint."""

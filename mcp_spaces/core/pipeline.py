@@ -353,6 +353,7 @@ class Pipeline:
 
     async def _close_failed(self, call: _Call, error: SpacesError) -> None:
         """Step 9 for whatever went wrong: denied, cancelled or failed, with its code."""
+        error.run_id = call.run.id
         error.message, error.hint = call.redactor.text(error.message), call.redactor.text(error.hint)
         state = RunState.FAILED
         if isinstance(error, Denied | ApprovalNeeded):

@@ -52,9 +52,10 @@ def success(outcome: Outcome, *, characters_max: int) -> types.CallToolResult:
 
 def failure(error: SpacesError) -> types.CallToolResult:
     text = as_prose(f"{error.message}\n{error.hint}" if error.hint else error.message)
-    return types.CallToolResult(
-        content=[types.TextContent(type="text", text=text)], is_error=True, meta={ERROR_KEY: described(error)}
-    )
+    meta: dict[str, Any] = {ERROR_KEY: described(error)}
+    if error.run_id is not None:
+        meta[RUN_KEY] = {"id": error.run_id}
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True, meta=meta)
 
 
 def described(error: SpacesError) -> dict[str, Any]:
