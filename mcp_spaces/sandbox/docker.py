@@ -5,30 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import socket
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from mcp_spaces.errors import Busy, Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError
-from mcp_spaces.resources import resource
+from mcp_spaces.errors import Busy, Conflict, InvalidInput, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox import walls
 from mcp_spaces.sandbox.attached import AttachedSandbox
-from mcp_spaces.sandbox.container import INSTANCE_LABEL, RUNTIME_LABEL, Disk, Intent, differences, request
-from mcp_spaces.sandbox.delivery import COMMAND, bundle
-from mcp_spaces.sandbox.engine import Engine, Hijacked, NoPython, Threads
-from mcp_spaces.sandbox.exec_fallback import ExecSandbox
-from mcp_spaces.sandbox.exec_process import connected
-from mcp_spaces.sandbox.exec_scripts import MAIN
+from mcp_spaces.sandbox.container import INSTANCE_LABEL, RUNTIME_LABEL
+from mcp_spaces.sandbox.engine import Engine, NoPython, Threads
+from mcp_spaces.sandbox.launcher import Launcher
 from mcp_spaces.sandbox.pool import Pool, Profile, Warm
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec, Wall
-from mcp_spaces.sandbox.stream import AgentStream
-from mcp_spaces.sandbox.workspace import Attached, DiskFiles, checked_id, loop_works
+from mcp_spaces.sandbox.workspace import DiskFiles, checked_id, loop_works
 
-T = TypeVar("T")
-
-HELLO_TIMEOUT_S = 20.0
-DETACH_TIMEOUT_S = 10.0
 THREADS = 16
 POOL_PREFIX = "pool-"
 MIN_MEMORY_BYTES = 32 << 20
@@ -59,14 +49,20 @@ class DockerDriver:
         self._loop_missing = loop_works()
         self._thread = Threads(THREADS)
         # A plain volume cannot be renamed, so a warm sandbox's could not become a runtime's.
+        self._launcher = Launcher(
+            instance_id=instance_id,
+            engine=self._engine,
+            disks=self._disks,
+            kernel_disk=not self._loop_missing,
+            thread=self._thread,
+            log=log,
+        )
         self._pool = Pool(size=0 if self._loop_missing else pool_size, make=self._make_warm, log=log)
         self._held: dict[str, Sandbox] = {}
         self._launching: set[str] = set()
         self._without_python: set[str] = set()
         self._tasks: set[asyncio.Task[Sandbox]] = set()
         self._abandoned: dict[str, asyncio.Task[None]] = {}
-        self._gateways: list[str] | None = None
-        self._seccomp: str | None = None
         self._closed = False
 
     async def __aenter__(self) -> DockerDriver:
@@ -115,10 +111,10 @@ class DockerDriver:
             self._launching.discard(spec.runtime_id)
 
     async def _launch_any(self, spec: SandboxSpec) -> Sandbox:
-        image_id = await self._thread(lambda: self._image_id(spec.image))
+        image_id = await self._launcher.image_id(spec.image)
         profile = Profile(image_id, spec.limits)
         if image_id in self._without_python:
-            return await self._launch_fallback(spec, image_id)
+            return await self._launch_without_python(profile, spec.runtime_id)
         known = await self._thread(lambda: self._disks.path(spec.runtime_id).exists())
         warm = None if known or self._loop_missing else self._pool.take(profile)
         sandbox: Sandbox | None = None
@@ -126,27 +122,36 @@ class DockerDriver:
             sandbox = await self._claim(warm, spec.runtime_id)
         if sandbox is None:
             try:
-                sandbox = await self._launch_cold(profile, spec.runtime_id)
+                sandbox = await self._launch_cold(profile, spec.runtime_id, keep_disk=True)
             except NoPython:
                 self._without_python.add(image_id)
-                return await self._launch_fallback(spec, image_id)
-        self._hold(spec.runtime_id, sandbox)
+                return await self._launch_without_python(profile, spec.runtime_id)
+        self._held[spec.runtime_id] = sandbox
         self._pool.want(profile)
         return sandbox
 
-    def _hold(self, runtime_id: str, sandbox: Sandbox) -> None:
+    async def _launch_cold(self, profile: Profile, runtime_id: str, *, keep_disk: bool) -> AttachedSandbox:
+        return await self._launcher.launch(
+            profile, runtime_id, free=lambda container_id: self._free(container_id, runtime_id, keep_disk=keep_disk)
+        )
+
+    async def _launch_without_python(self, profile: Profile, runtime_id: str) -> Sandbox:
+        sandbox = await self._launcher.launch_without_python(
+            profile, runtime_id, free=lambda container_id: self._free(container_id, runtime_id, keep_disk=True)
+        )
         self._held[runtime_id] = sandbox
+        return sandbox
 
     async def warm(self, limits: SandboxLimits | None = None) -> None:
         """Fill the pool for the default image before anybody asks; returns when it is filled."""
-        image_id = await self._thread(lambda: self._image_id(self._image))
+        image_id = await self._launcher.image_id(self._image)
         self._pool.want(Profile(image_id, limits or SandboxLimits()))
         await self._pool.filled()
 
     async def _make_warm(self, profile: Profile) -> Warm:
         pool_id = POOL_PREFIX + secrets.token_hex(6)
         try:
-            return Warm(pool_id, await self._launch_cold(profile, pool_id))
+            return Warm(pool_id, await self._launch_cold(profile, pool_id, keep_disk=False))
         except NoPython:
             raise RuntimeUnavailable("The image has no python3.", hint="It is run without a pool.") from None
 
@@ -154,7 +159,7 @@ class DockerDriver:
         """The warm sandbox becomes the runtime's. None when that failed: then nothing is left of it."""
 
         def rename() -> None:
-            self._engine.rename(warm.sandbox.container_id, self._container_name(runtime_id))
+            self._engine.rename(warm.sandbox.container_id, self._launcher.name_of(runtime_id))
             self._disks.rename(warm.pool_id, runtime_id)
 
         try:
@@ -167,145 +172,11 @@ class DockerDriver:
         warm.sandbox.adopt(lambda: self._free(warm.sandbox.container_id, runtime_id, keep_disk=True))
         return warm.sandbox
 
-    async def _launch_cold(self, profile: Profile, runtime_id: str) -> AttachedSandbox:
-        """Create, attach, start, prove. Either all of it or nothing is left behind."""
-        intent, attached, made = await self._thread(lambda: self._prepare(profile, runtime_id, COMMAND))
-        container_id = ""
-        try:
-            container_id, connection = await self._thread(lambda: self._create(intent))
-            stream = await self._stream(connection)
-            sandbox = AttachedSandbox(
-                container_id=container_id,
-                stream=stream,
-                free=lambda: self._free(container_id, runtime_id, keep_disk=not runtime_id.startswith(POOL_PREFIX)),
-            )
-            try:
-                await self._thread(lambda: self._engine.start(container_id))
-                await self._prove(sandbox, stream, intent)
-            except BaseException:
-                stream.close("it was not started")
-                raise
-            return sandbox
-        except BaseException:
-            await self._thread(lambda: self._undo(container_id, runtime_id, remove_disk=made))
-            raise
-        finally:
-            if attached is not None:
-                attached.release()
-
-    def _prepare(
-        self, profile: Profile, runtime_id: str, command: Sequence[str]
-    ) -> tuple[Intent, Attached | None, bool]:
-        attached, made = None, False
-        if self._loop_missing:
-            disk = Disk(volume=self._volume_name(runtime_id))
-        else:
-            made = self._disks.make(runtime_id, profile.limits.disk_bytes)
-            self._disks.wait_until_detached(runtime_id, timeout_s=DETACH_TIMEOUT_S)
-            attached = self._disks.attach(runtime_id)
-            disk = Disk(device=attached.device)
-        return (
-            Intent(
-                instance_id=self.instance_id,
-                runtime_id=runtime_id,
-                image_id=profile.image_id,
-                limits=profile.limits,
-                disk=disk,
-                seccomp=self._profile(),
-                command=command,
-            ),
-            attached,
-            made,
-        )
-
-    def _create(self, intent: Intent) -> tuple[str, Hijacked]:
-        container_id = self._engine.create(request(intent), name=self._container_name(intent.runtime_id))
-        try:
-            return container_id, self._engine.attach(container_id)
-        except BaseException:
-            self._engine.remove(container_id)
-            raise
-
-    async def _stream(self, hijacked: Hijacked) -> AgentStream:
-        loop, connection = asyncio.get_running_loop(), hijacked.socket
-        connect = loop.create_unix_connection if connection.family == socket.AF_UNIX else loop.create_connection
-        transport, stream = await connect(lambda: AgentStream(log=self._log), sock=connection)
-        # Waits in the pipe for the Python that is about to start.
-        transport.write(bundle())
-        return stream
-
-    async def _prove(self, sandbox: AttachedSandbox, stream: AgentStream, intent: Intent) -> None:
-        """Walls as seen from inside, and the configuration as the engine has it. Raises RuntimeUnavailable."""
-        try:
-            async with asyncio.timeout(HELLO_TIMEOUT_S):
-                await asyncio.shield(stream.hello)
-                facts = await sandbox.facts(walls.probed_addresses(self._gateways or ()))
-                inspected = await self._thread(lambda: self._engine.inspect(sandbox.container_id))
-        except TimeoutError:
-            raise RuntimeUnavailable(
-                "The sandbox did not start in time.", hint="Is the host overloaded? Try again."
-            ) from None
-        self._refuse(walls.judge(facts, kernel_disk=intent.disk.device is not None) + differences(intent, inspected))
-
-    def _refuse(self, broken: Sequence[str]) -> None:
-        if broken:
-            self._log.error("a sandbox was destroyed, since walls are missing: %s", "; ".join(broken))
-            raise RuntimeUnavailable(
-                f"The sandbox was destroyed before use, since a wall is missing: {broken[0]}.",
-                hint="Run `mcp-spaces doctor`.",
-            )
-
-    async def _launch_fallback(self, spec: SandboxSpec, image_id: str) -> Sandbox:
-        """For images without Python: the same container, with a shell that only waits."""
-        command = ("/bin/sh", "-c", MAIN)
-        intent, attached, made = await self._thread(
-            lambda: self._prepare(Profile(image_id, spec.limits), spec.runtime_id, command)
-        )
-        container_id = ""
-        try:
-            container_id, connection = await self._thread(lambda: self._create(intent))
-            life = await connected(connection, output=lambda *_: None, terminal=False)
-            sandbox = ExecSandbox(
-                container_id=container_id,
-                engine=self._engine,
-                life=life,
-                thread=self._thread,
-                free=lambda: self._free(container_id, spec.runtime_id, keep_disk=True),
-                log=self._log,
-            )
-            try:
-                await self._thread(lambda: self._engine.start(container_id))
-                inspected = await self._thread(lambda: self._engine.inspect(container_id))
-                kernel_disk = intent.disk.device is not None
-                broken = walls.judge(await sandbox.facts(), kernel_disk=kernel_disk, sockets=False)
-                self._refuse(broken + differences(intent, inspected))
-            except BaseException:
-                life.close()
-                raise
-        except BaseException:
-            await self._thread(lambda: self._undo(container_id, spec.runtime_id, remove_disk=made))
-            raise
-        finally:
-            if attached is not None:
-                attached.release()
-        self._hold(spec.runtime_id, sandbox)
-        return sandbox
-
     # Freeing
-
-    def _undo(self, container_id: str, runtime_id: str, *, remove_disk: bool) -> None:
-        try:
-            if container_id:
-                self._engine.remove(container_id)
-        except SpacesError as error:
-            # Its label makes it found by the next reap.
-            self._log.warning("a container could not be removed: %s", error)
-        if remove_disk:
-            self._disks.delete(runtime_id)
 
     async def _free(self, container_id: str, runtime_id: str, *, keep_disk: bool) -> None:
         try:
-            await self._thread(lambda: self._undo(container_id, runtime_id, remove_disk=not keep_disk))
+            await self._thread(lambda: self._launcher.free(container_id, runtime_id, remove_disk=not keep_disk))
         finally:
             held = self._held.get(runtime_id)
             if held is not None and held.container_id == container_id:
@@ -319,7 +190,7 @@ class DockerDriver:
         if runtime_id in self._launching:
             raise Busy("This runtime is being started.", hint="Try again in a moment.")
         if self._loop_missing:
-            await self._thread(lambda: self._engine.remove_volume(self._volume_name(runtime_id)))
+            await self._thread(lambda: self._engine.remove_volume(self._launcher.name_of(runtime_id)))
         await self._thread(lambda: self._disks.delete(runtime_id))
 
     async def reap(self, *, keep: Collection[str]) -> Sequence[str]:
@@ -344,7 +215,7 @@ class DockerDriver:
             removed.add(runtime_id)
         for volume in self._engine.volumes(label):
             runtime_id = str((volume.get("Labels") or {}).get(RUNTIME_LABEL, ""))
-            if volume["Name"] == self._volume_name(runtime_id) and runtime_id not in keep | busy:
+            if volume["Name"] == self._launcher.name_of(runtime_id) and runtime_id not in keep | busy:
                 self._engine.remove_volume(volume["Name"])
                 removed.add(runtime_id)
         for runtime_id in list(self._disks.ids()):
@@ -357,7 +228,7 @@ class DockerDriver:
         return removed
 
     def _runtime_of(self, container: dict[str, Any]) -> str:
-        prefix = "/" + self._container_name("")
+        prefix = "/" + self._launcher.name_of("")
         for name in container.get("Names") or ():
             if str(name).startswith(prefix):
                 return str(name)[len(prefix) :]
@@ -401,31 +272,12 @@ class DockerDriver:
 
     async def _image_wall(self) -> Wall:
         try:
-            image_id = await self._thread(lambda: self._engine.image_id(self._image))
+            image_id = await self._launcher.image_id(self._image)
         except SpacesError as error:
             return Wall("image", False, error.message, "make image")
         return Wall("image", True, f"{self._image} is {image_id[:19]}")
 
     # Small parts
-
-    def _image_id(self, image: str) -> str:
-        if self._gateways is None:
-            self._gateways = self._engine.gateways()
-        try:
-            return self._engine.image_id(image)
-        except NotFound:
-            raise RuntimeUnavailable(f"The image {image} is missing.", hint="Build it with `make image`.") from None
-
-    def _profile(self) -> str:
-        if self._seccomp is None:
-            self._seccomp = resource("sandbox/seccomp.json").read_text("utf-8")
-        return self._seccomp
-
-    def _container_name(self, runtime_id: str) -> str:
-        return f"mcp-spaces-{self.instance_id}-{runtime_id}"
-
-    def _volume_name(self, runtime_id: str) -> str:
-        return f"mcp-spaces-{self.instance_id}-{runtime_id}"
 
 
 def _check(limits: SandboxLimits) -> None:

@@ -26,6 +26,7 @@ T = TypeVar("T")
 PING_TIMEOUT_S = 1.0
 """A healthy engine answers in milliseconds; callers are promised an answer within two seconds."""
 CALL_TIMEOUT_S = 60
+OLDEST_API = "1.41"
 GONE_TIMEOUT_S = 20
 RECENT_S = 5.0
 SOCKET = "unix:///var/run/docker.sock"
@@ -113,13 +114,29 @@ class Engine:
         import docker
 
         with self._lock, self._border():
+            asked = self._client is None or time.monotonic() - self._answered_at > RECENT_S
+            if asked and self.url.startswith("unix://"):
+                # The client leaves a socket open when it cannot connect; this one is closed.
+                with socket.socket(socket.AF_UNIX) as attempt:
+                    attempt.settimeout(PING_TIMEOUT_S)
+                    attempt.connect(self.url.removeprefix("unix://"))
             if self._client is None or self._quick is None:
-                quick = docker.APIClient(base_url=self.url, version="auto", timeout=PING_TIMEOUT_S)
-                self._client = docker.APIClient(base_url=self.url, version=quick._version, timeout=CALL_TIMEOUT_S)
-                self._quick = quick
-            elif time.monotonic() - self._answered_at > RECENT_S:
+                version = self._version(docker)
+                self._client = docker.APIClient(base_url=self.url, version=version, timeout=CALL_TIMEOUT_S)
+                self._quick = docker.APIClient(base_url=self.url, version=version, timeout=PING_TIMEOUT_S)
+            elif asked:
                 self._quick.ping()
             return self._client
+
+    def _version(self, docker: Any) -> str:
+        """The newest API that both sides speak."""
+        asking = docker.APIClient(base_url=self.url, version=OLDEST_API, timeout=PING_TIMEOUT_S)
+        try:
+            offered = str(asking.version(api_version=False)["ApiVersion"])
+        finally:
+            asking.close()
+        ours = str(docker.constants.DEFAULT_DOCKER_API_VERSION)
+        return min(offered, ours, key=lambda version: [int(part) for part in version.split(".")])
 
     def close(self) -> None:
         with self._lock:

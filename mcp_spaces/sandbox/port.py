@@ -4,9 +4,12 @@
 `docker exec` fallback, and the fake. Whatever comes out of a sandbox is untrusted data, the word of the agent
 process inside included: drivers bound every length and never trust a name or a number from inside.
 
-Every method raises only errors of `mcp_spaces.errors`:
+Paths are relative to the workspace; `/workspace/…` is understood as well. A name that is not UTF-8 is shown with
+`\\xNN` and cannot be addressed. Every method raises only errors of `mcp_spaces.errors`:
+  InvalidInput        no path, pattern, command or limit can look like that (NUL, over 4096 bytes, over 200 names, …)
   RuntimeUnavailable  the engine does not answer, or the sandbox died under the call
-  OutOfMemory         the sandbox's memory limit killed what ran
+  OutOfMemory         the sandbox has no memory left for a file operation (a command's own end is in its Exit)
+  QuotaExceeded       its limit of processes or open files is reached
   NotFound            no such file (a path is named as the caller wrote it)
   WrongState          the path is of another kind (directory, FIFO, device), or leads outside the workspace
   Conflict            the file exists and `overwrite` is false, or it changed under an edit (base_sha256)
@@ -61,7 +64,8 @@ class TerminalSize:
 class Command:
     """A program to start. `cwd` is relative to the workspace; `env` is added to the sandbox's plain environment.
 
-    With `terminal`, stdin and output are one pseudo-terminal and everything comes as STDOUT.
+    With `terminal`, stdin and output are one pseudo-terminal and everything comes as STDOUT. Arguments and environment
+    together may have 255 KiB.
     """
 
     argv: Sequence[str]
@@ -72,7 +76,8 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended. A signal shows as 128 + its number, as shells do."""
+    """How a process ended. A signal shows as 128 + its number, as shells do; 127 is a program that is not there, 126 one
+    that may not run. `out_of_memory`: it failed, and the kernel killed something in the sandbox for memory meanwhile."""
 
     exit_code: int
     duration_ms: float
@@ -96,7 +101,7 @@ class Process(Protocol):
 
     async def wait(self) -> Exit:
         """Until the process itself ended and its output was delivered. Descendants that it left behind go on
-        (their output is dropped); a second wait answers the same."""
+        (their output is dropped); a second wait answers the same. RuntimeUnavailable when the sandbox went first."""
 
     async def kill(self) -> None:
         """Kill the process and every descendant, whatever session or group they moved to, and nothing else.
@@ -168,7 +173,8 @@ class Sandbox(Protocol):
     @property
     def container_id(self) -> str: ...
 
-    async def start(self, command: Command, *, output: OutputSink) -> Process: ...
+    async def start(self, command: Command, *, output: OutputSink) -> Process:
+        """NotFound or WrongState when `cwd` is no folder. What `output` gets may come before this returns."""
 
     async def read_file(self, path: str, *, offset: int = 0, limit: int) -> FileContent:
         """Regular files only, links inside the workspace are followed. A range past the end is empty."""
@@ -197,7 +203,7 @@ class Sandbox(Protocol):
         self, pattern: str, *, path: str = ".", glob: str | None = None, limit: int = 200, timeout_s: float = 10.0
     ) -> SearchResult:
         """Lines that match a regular expression (Python `re`, on bytes). Binary files, files over 10 MiB and `.git`
-        are passed over. TimedOut when it takes longer; InvalidInput when the expression does not compile."""
+        are passed over, texts end after 1000 bytes. TimedOut when it takes longer; InvalidInput when the expression does not compile."""
 
     async def usage(self) -> SandboxUsage: ...
 
@@ -225,7 +231,8 @@ class SandboxDriver(Protocol):
 
     async def launch(self, spec: SandboxSpec) -> Sandbox:
         """A sandbox whose walls were proven, with the workspace that belongs to `runtime_id` (new and empty the
-        first time, with its files afterwards). Either all of it or nothing is left behind."""
+        first time, with its files afterwards). Either all of it or nothing is left behind. Conflict while the runtime
+        runs already; RuntimeUnavailable when the engine, the image or a wall is missing (images are never pulled)."""
 
     async def delete_workspace(self, runtime_id: str) -> None:
         """The files go for good. Idempotent."""

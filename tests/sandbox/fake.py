@@ -47,7 +47,7 @@ class FakeDriver:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", "-u", "-c", BOOTSTRAP, stdin=theirs, stdout=theirs, cwd=workspace,
+                sys.executable, "-I", "-S", "-u", "-c", BOOTSTRAP, stdin=theirs.fileno(), stdout=theirs.fileno(), cwd=workspace,
                 env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(workspace), "LANG": "C.UTF-8"},
             )  # fmt: skip
         ours.setblocking(False)

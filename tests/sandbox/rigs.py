@@ -1,5 +1,6 @@
 """What sandbox tests start from: drivers of their own instance, and short ways to run things."""
 
+# ruff: noqa: ASYNC110 - what happens inside a sandbox can only be asked for
 from __future__ import annotations
 
 import logging

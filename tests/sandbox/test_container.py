@@ -98,11 +98,12 @@ def test_any_other_configuration_is_found(key: str, value: object) -> None:
 
 
 def test_another_image_user_mount_or_network_is_found() -> None:
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         {"Image": "sha256:2"},
         {"Mounts": [{"Destination": "/workspace"}, {"Destination": "/host"}]},
         {"NetworkSettings": {"Networks": {"bridge": {}}}},
-    ):
+    )
+    for change in changes:
         assert differences(INTENT, inspected() | change)
     for key, value in (("User", "0"), ("Entrypoint", ["/x"]), ("Volumes", {"/x": {}}), ("StdinOnce", False)):
         answer = inspected()

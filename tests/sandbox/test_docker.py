@@ -1,5 +1,6 @@
 """What only the Docker driver does: pool, pinning, killing what hides, dying without leaving anything."""
 
+# ruff: noqa: ASYNC110, ASYNC220, ASYNC221 - Docker is asked beside the driver; nothing else waits meanwhile
 from __future__ import annotations
 
 import json

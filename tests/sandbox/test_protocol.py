@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import anyio
 import pytest
@@ -31,7 +33,7 @@ KINDS = st.sampled_from([wire.HELLO, wire.GRANT, wire.STARTED, wire.STDOUT, wire
 
 def cut(content: bytes, at: list[int]) -> list[bytes]:
     edges = [0, *sorted(point % (len(content) + 1) for point in at), len(content)]
-    return [content[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+    return [content[begin:end] for begin, end in pairwise(edges)]
 
 
 @given(st.lists(st.tuples(KINDS, st.integers(0, 2**32 - 1), st.binary(max_size=300))), st.lists(st.integers(0, 10**6)))
@@ -49,10 +51,8 @@ def test_frames_arrive_however_the_bytes_are_cut(frames: list[tuple[int, int, by
 
 @given(st.binary(max_size=2000))
 def test_noise_is_a_violation_or_nothing(noise: bytes) -> None:
-    try:
+    with suppress(Violation):
         Demultiplexer(stdout=FrameReader(lambda *_: None).feed, stderr=lambda _: None).feed(memoryview(noise))
-    except Violation as violation:
-        assert len(str(violation)) < 100
 
 
 @given(st.lists(st.binary(max_size=100)))
@@ -194,7 +194,7 @@ async def test_a_command_out_of_turn_costs_the_sandbox(lie: str) -> None:
             assert "protocol" in await agent.sandbox.closed()
 
 
-def _tolerant(ask: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+def _tolerant(ask: Callable[[], Awaitable[object]]) -> Callable[[], Coroutine[Any, Any, None]]:
     async def call() -> None:
         try:
             await ask()

@@ -1,10 +1,13 @@
 """E01 to E12: what a hostile command finds when it looks for a way out of its container."""
 
+# ruff: noqa: ASYNC221 - Docker is asked beside the driver; nothing else waits meanwhile
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import json
+import secrets
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,12 +17,11 @@ import pytest
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.docker import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec
-from tests.sandbox.rigs import IMAGE, SMALL, docker_driver, python, sandbox_of, shell
+from tests.sandbox.rigs import IMAGE, LOG, SMALL, docker_driver, python, sandbox_of, shell
 
 pytestmark = pytest.mark.anyio
 
-SYSCALLS = Path(__file__).parent / "syscalls.py"
-EPERM, EACCES, ENOSYS = 1, 13, 38
+EPERM, ENOSYS = 1, 38
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ CALLS: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 
 PROBE = """
-import ctypes, errno, json
+import ctypes, json
 libc = ctypes.CDLL(None, use_errno=True)
 buffer = ctypes.create_string_buffer(4096)
 found = {}
@@ -125,9 +127,6 @@ for name, arguments in CALLS.items():
     ctypes.set_errno(0)
     values = [ctypes.c_long(each) if isinstance(each, int) else each for each in eval("[" + arguments + "]")]
     result = libc.syscall(*values)
-    if result == 0 and name.startswith("clone"):
-        import os
-        os.getpid() and None
     found[name] = 0 if result != -1 else ctypes.get_errno()
 print(json.dumps(found))
 """
@@ -138,7 +137,8 @@ async def test_e03_the_filter_stops_what_escapes_are_made_of(sandbox: Sandbox) -
     assert subprocess.run(["uname", "-m"], capture_output=True, text=True).stdout.strip() == "x86_64", (
         "numbers of x86-64"
     )
-    script = f"CALLS = {dict((name, call) for name, (call, _) in CALLS.items())!r}\n{PROBE}"
+    calls = {name: call for name, (call, _) in CALLS.items()}
+    script = f"CALLS = {calls!r}\n{PROBE}"
     found = json.loads((await python(sandbox, script)).stdout)
     passed = {name: number for name, number in found.items() if number not in CALLS[name][1]}
     assert passed == {}
@@ -260,6 +260,71 @@ def test_e12_a_dangerous_container_cannot_be_asked_for() -> None:
     assert set(inspect.signature(DockerDriver).parameters) == {
         "instance_id", "state_dir", "image", "pool_size", "docker_url", "log",
     }  # fmt: skip
+
+
+class WeakenedEngine:
+    """Docker, with somebody in between who changes one word of every create call (the length stays)."""
+
+    def __init__(self, path: Path, word: bytes, other: bytes) -> None:
+        assert len(word) == len(other)
+        self.path, self._word, self._other = path, word, other
+        self.changed = 0
+
+    async def __aenter__(self) -> WeakenedEngine:
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
+        await asyncio.gather(
+            self._copy(reader, upstream_writer, weaken=True), self._copy(upstream_reader, writer, weaken=False)
+        )
+
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, weaken: bool) -> None:
+        try:
+            while content := await source.read(1 << 20):
+                if weaken and self._word in content:
+                    self.changed += 1
+                    content = content.replace(self._word, self._other)
+                target.write(content)
+                await target.drain()
+        except ConnectionError:
+            pass
+        finally:
+            target.close()
+
+
+WEAKER = {
+    "the host's network": (b'"NetworkMode": "none"', b'"NetworkMode": "host"'),
+    "a writable root": (b'"ReadonlyRootfs": true', b'"ReadonlyRootfs":false'),
+    "no new privileges left out": (b'"no-new-privileges", ', b"                     "),
+    "the user root": (b'"User": "10001:10001"', b'"User": "0:0"        '),
+    "the host's processes": (b'"IpcMode": "private"', b'"PidMode": "host"   '),
+    "capabilities": (b'"CapDrop": ["ALL"]', b'"CapAdd":  ["ALL"]'),
+    "no limit of memory": (b'"MemorySwap": 268435456', b'"MemorySwap":        -1'),
+    "a kept log": (b'"Type": "none"', b'"Type": ""    '),
+}
+
+
+@pytest.mark.parametrize("way", WEAKER)
+async def test_e12_a_container_that_is_not_the_intended_one_is_never_handed_out(tmp_path: Path, way: str) -> None:
+    async with WeakenedEngine(tmp_path / "weak.sock", *WEAKER[way]) as engine:
+        driver = DockerDriver(
+            instance_id=f"weak-{secrets.token_hex(4)}", state_dir=tmp_path, image=IMAGE, pool_size=0,
+            docker_url=f"unix://{engine.path}", log=LOG,
+        )  # fmt: skip
+        with pytest.raises(RuntimeUnavailable):
+            await driver.launch(SandboxSpec("runtime", IMAGE, SMALL))
+        assert engine.changed == 1
+        left = await asyncio.create_subprocess_exec(
+            "docker", "ps", "-aq", "--filter", f"label=mcp-spaces.instance={driver.instance_id}", stdout=subprocess.PIPE
+        )
+        assert (await left.communicate())[0] == b""
+        assert list((tmp_path / "workspaces").glob("*.ext4")) == []
+        await driver.aclose()
 
 
 async def test_n01_to_n08_nothing_is_reachable(sandbox: Sandbox) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections import deque
 
 from mcp_spaces.sandbox.agent.wire import HEADER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Iterator
+else:
+    from _collections import deque
 
 READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 FULL_BYTES = 512 * 1024

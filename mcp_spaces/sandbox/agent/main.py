@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 
-from mcp_spaces.sandbox.agent import calls, files, probe, processes, supervisor, trees, wire
+from mcp_spaces.sandbox.agent import calls, files, probe, processes, running, supervisor, trees, wire
 from mcp_spaces.sandbox.agent.loop import Loop
 from mcp_spaces.sandbox.agent.paths import Refused, Workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Sequence
+else:
+    import _signal as signal
 
 SPARES = 2
 """Supervisors that wait for an order, so that the next command need not wait for a fork."""
@@ -26,7 +28,7 @@ class Agent:
         self.loop = Loop(0, 1)
         self.loop.on_frame = self._on_frame
         self.calls: dict[int, calls.Call] = {}
-        self.commands: dict[int, calls.Running] = {}
+        self.commands: dict[int, running.Running] = {}
         self.spares: list[supervisor.Supervisor] = []
         self.others: set[int] = set()
         self.env = {key: value for key, value in os.environb.items() if key not in (b"HOSTNAME", b"LC_CTYPE", b"PWD")}
@@ -58,7 +60,7 @@ class Agent:
         gc.freeze()
         gc.disable()
         self.loop.send(wire.HELLO, 0, wire.pack([wire.VERSION, wire.whole(int(self.subreaper))]))
-        self._refill()
+        self.loop.later(0.001, self._refill)
         self.loop.run()
 
     def _refill(self) -> None:
@@ -83,10 +85,10 @@ class Agent:
             self._reaped(pid)
 
     def _reaped(self, pid: int) -> None:
-        running = self.commands.pop(pid, None)
-        if running is not None:
-            running.on_reaped()
-            running.worker.close()
+        command = self.commands.pop(pid, None)
+        if command is not None:
+            command.on_reaped()
+            command.worker.close()
             if not self.hunting:
                 self.hunting = True
                 self._hunt_orphans()
@@ -201,12 +203,12 @@ class Agent:
             call.fail(error)
             return
         try:
-            streams = calls.Streams((rows, columns) if rows else None)
+            streams = running.Streams((rows, columns) if rows else None)
         except OSError as error:
             self.spares.append(worker)
             call.fail(error)
             return
-        running = calls.Running(
+        command = running.Running(
             self.loop,
             channel,
             self._ended,
@@ -217,7 +219,7 @@ class Agent:
             marker=marker,
             release=self._released,
         )
-        self.calls[channel] = self.commands[worker.pid] = running
+        self.calls[channel] = self.commands[worker.pid] = command
         order = [marker, cwd, wire.whole(int(bool(rows))), wire.whole(count)]
         try:
             worker.order(streams.theirs, order + argv + [key + b"=" + value for key, value in env.items()])

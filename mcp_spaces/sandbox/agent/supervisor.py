@@ -9,7 +9,6 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-import signal
 import struct
 import time
 
@@ -18,7 +17,10 @@ from mcp_spaces.sandbox.agent.wire import LENGTH, number, pack, unpack, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import Any, NoReturn
+else:
+    import _signal as signal
 
 INLINE_BYTES = 32 * 1024
 TOLD_BYTES = 17

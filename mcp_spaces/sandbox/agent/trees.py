@@ -4,7 +4,6 @@ since a tree may be huge and a pattern may backtrack for ever. Each function rep
 from __future__ import annotations
 
 import os
-import re
 import stat
 
 from mcp_spaces.sandbox.agent.files import PART, READ, describe
@@ -13,6 +12,7 @@ from mcp_spaces.sandbox.agent.wire import number, pack, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterator, Sequence
 
     Report = Callable[[bytes], None]
@@ -59,6 +59,8 @@ def glob_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> 
 
 def search_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> list[bytes]:
     """Fields: expression, path, glob (or empty), limit. Reports path, line number, text."""
+    import re
+
     try:
         expression = re.compile(fields[0])
     except (re.error, OverflowError, RecursionError):
@@ -178,6 +180,8 @@ def _names(fd: int, keep: int) -> list[bytes]:
 
 def glob_matcher(pattern: bytes) -> Callable[[bytes], object]:
     """`*`, `?` and `[…]` stay within a name, `**` as a whole name crosses folders. Raises Refused."""
+    import re
+
     parts = [part for part in pattern.split(b"/") if part not in (b"", b".")]
     text = b""
     for index, part in enumerate(parts):
@@ -193,6 +197,8 @@ def glob_matcher(pattern: bytes) -> Callable[[bytes], object]:
 
 
 def _name_expression(part: bytes) -> bytes:
+    import re
+
     out, at = b"", 0
     while at < len(part):
         char = part[at : at + 1]
