@@ -29,7 +29,7 @@ from benchmarks import (
     pipeline,
     startup,
 )
-from benchmarks.measure import Line, Series, Unit
+from benchmarks.measure import HIGHER_IS_BETTER, Line, Series, Unit
 
 PLAIN_WIDTH = 190
 """Columns where nobody looks: in a file or a log."""
@@ -74,8 +74,8 @@ def main() -> int:
 def table(lines: list[Line]) -> Table:
     drawn = Table(title=machine(), title_justify="left", title_style="dim", header_style="bold", box=None)
     drawn.add_column("what")
-    for name in ("p50", "p95", "unit", "n", "target", "", "baseline p50", "baseline", "ratio"):
-        drawn.add_column(name, justify="right" if name in ("p50", "p95", "n", "baseline p50", "ratio") else "left")
+    for name in ("p50", "p95", "unit", "n", "target", "", "baseline p50", "baseline", "better by"):
+        drawn.add_column(name, justify="right" if name in ("p50", "p95", "n", "baseline p50", "better by") else "left")
     for line in lines:
         mark = "" if not line.targets else "[red]misses[/]" if line.missed else "[green]✓[/]"
         drawn.add_row(
@@ -88,7 +88,7 @@ def table(lines: list[Line]) -> Table:
             mark,
             _shown(line.baseline.median, line.unit) if line.baseline else "",
             escape(line.against),
-            f"{line.baseline.median / line.ours.median:.2g} ×" if line.baseline and line.ours.median else "",
+            _advantage(line),
         )
     return drawn
 
@@ -123,6 +123,14 @@ def machine() -> str:
         platform.machine(),
     )
     return f"{os.cpu_count()} × {name}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+
+
+def _advantage(line: Line) -> str:
+    """How many times better than the baseline; below 1 it is worse."""
+    if line.baseline is None or not line.ours.median or not line.baseline.median:
+        return ""
+    ratio = line.baseline.median / line.ours.median
+    return f"{1 / ratio if line.unit in HIGHER_IS_BETTER else ratio:.2g} ×"
 
 
 def _numbers(series: Series) -> dict[str, float]:

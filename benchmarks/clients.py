@@ -50,7 +50,11 @@ class RawClient:
         self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
     def request(self, method: str, params: Mapping[str, Any]) -> Any:
-        return json.loads(self.request_bytes(method, params))["result"]
+        """The result. Raises Refused."""
+        answer = json.loads(self.request_bytes(method, params))
+        if "error" in answer:
+            raise Refused(f"{method}: {answer['error']}")
+        return answer["result"]
 
     def request_bytes(self, method: str, params: Mapping[str, Any]) -> bytes:
         """The answer's line as it came."""

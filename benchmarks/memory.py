@@ -36,10 +36,11 @@ def lines() -> Iterator[Line]:
         for number in range(1, SANDBOXES):
             _launch(client, number)
         each_mb = (daemon.memory_mb - first_mb) / (SANDBOXES - 1)
-        inside = [
-            client.call("sandbox_get", space=f"bench-{number}")["usage"]["memory_bytes"] / 1e6
-            for number in range(SANDBOXES)
-        ]
+        with daemon.operator() as operator:
+            inside = [
+                operator.call("sandbox_get", space=f"bench-{number}")["usage"]["memory_bytes"] / 1e6
+                for number in range(SANDBOXES)
+            ]
         before_mb = daemon.memory_mb
         for _ in range(3):
             client.call("sandbox_shell", space="bench-0", command="head -c 60000000 /dev/zero")

@@ -27,6 +27,8 @@ Row = sqlite3.Row
 BUSY_TIMEOUT_MS = 1000
 GROUP_LIMIT = 64
 ANCHOR_NAME = "audit.head"
+UNDO_ONE = ("ROLLBACK TO change", "RELEASE change")
+UNDO_ALL = ("ROLLBACK", "BEGIN IMMEDIATE")
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +158,7 @@ class Database:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             for change in group:
-                results.append((change, *self._attempt(transaction, change)))
+                results.append((change, *self._attempt(transaction, change, alone=len(group) == 1)))
             self._writer.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - see below
             # Whatever happened, nobody in this group may believe that their change is on the disk.
@@ -170,20 +172,25 @@ class Database:
         for change, result, problem in results:
             change.loop.call_soon_threadsafe(_settle, change.future, result, problem)
 
-    def _attempt(self, transaction: Transaction, change: _Change) -> tuple[Any, BaseException | None]:
-        """The change in its own savepoint. Re-raises only what ended the whole transaction."""
+    def _attempt(self, transaction: Transaction, change: _Change, *, alone: bool) -> tuple[Any, BaseException | None]:
+        """The change in its own savepoint; one that is `alone` has the transaction for itself and needs none.
+
+        Re-raises only what ended the whole transaction.
+        """
         head = transaction.head
-        self._writer.execute("SAVEPOINT change")
+        if not alone:
+            self._writer.execute("SAVEPOINT change")
         try:
             result = change.function(transaction)
         except Exception as error:
             if not self._writer.in_transaction:
                 raise
-            self._writer.execute("ROLLBACK TO change")
-            self._writer.execute("RELEASE change")
+            for statement in UNDO_ALL if alone else UNDO_ONE:
+                self._writer.execute(statement)
             transaction.head = head
             return None, translate(error) if isinstance(error, sqlite3.Error) else error
-        self._writer.execute("RELEASE change")
+        if not alone:
+            self._writer.execute("RELEASE change")
         return result, None
 
     def _undo_all(self, error: Exception) -> None:
