@@ -10,14 +10,19 @@ from dataclasses import dataclass, field
 import anyio
 
 from mcp_spaces.core.caller import Caller
+from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.journal import Run
 from mcp_spaces.errors import QuotaExceeded
+
+WORKING = frozenset({Effect.READS, Effect.CREATES, Effect.WRITES, Effect.DELETES, Effect.EXECUTES, Effect.COMPOSES})
+"""What touches content: such calls end when what they began under is lowered (threat T09)."""
 
 
 @dataclass(slots=True)
 class ActiveCall:
     run: Run
     caller: Caller
+    effect: Effect
     cancel_scope: anyio.CancelScope
     ended: anyio.Event = field(default_factory=anyio.Event)
     cancelled_because: str = ""
@@ -33,7 +38,7 @@ class ActiveCalls:
         self._of_principal: Counter[str] = Counter()
 
     @contextmanager
-    def entered(self, run: Run, caller: Caller) -> Iterator[ActiveCall]:
+    def entered(self, run: Run, caller: Caller, effect: Effect) -> Iterator[ActiveCall]:
         """Raises QuotaExceeded above the caller's limit. Child calls do not count."""
         counted = run.parent_id is None
         limit = caller.scope.limits.concurrent_calls
@@ -41,7 +46,7 @@ class ActiveCalls:
             raise QuotaExceeded(
                 f"{limit} calls of this principal are running already.", hint="Wait for one of them to end."
             )
-        call = ActiveCall(run, caller, anyio.CancelScope())
+        call = ActiveCall(run, caller, effect, anyio.CancelScope())
         self._by_run[run.id] = call
         self._of_principal[caller.principal_id] += counted
         try:

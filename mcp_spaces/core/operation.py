@@ -55,6 +55,8 @@ class Operation(Generic[I, O]):
     needs_running_space: bool = False
     on_stopped_runtime: bool = False
     shows_keys: bool = False
+    unbound: bool = False
+    """Not for keys that are bound to spaces."""
     example: Mapping[str, object] = field(default_factory=dict)
 
     @property

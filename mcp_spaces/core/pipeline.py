@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, assert_never
 
-import anyio
+import anyio.lowlevel
 from pydantic import BaseModel, ValidationError
 
 from mcp_spaces.core.active import ActiveCall, ActiveCalls
@@ -129,7 +129,7 @@ class Pipeline:
         self._daily.count(caller)
         call = await self._record(caller, operation, arguments, parent_id, idempotency_key, progress)  # 1
         try:
-            with self.active.entered(call.run, caller) as active:
+            with self.active.entered(call.run, caller, operation.effect) as active:
                 call.input = self.parse(operation, arguments)  # 2
                 self._resolve(call)  # 3
                 self._narrow(call, scope)  # 4
@@ -320,6 +320,8 @@ class Pipeline:
         if call.caller.expires_at is not None:
             seconds = min(seconds, call.caller.expires_at - self._clock.now())
         with active.cancel_scope, anyio.move_on_after(seconds) as deadline:
+            # What was taken away while the call waited for a yes or a key is not begun any more.
+            await anyio.lowlevel.checkpoint_if_cancelled()
             output: BaseModel = await call.operation.handler(context, call.input)
             return output
         if active.cancelled_because:
@@ -393,6 +395,8 @@ def _narrowed(a: _Same, b: _Same) -> Scope:
 
 def _may(caller: Caller, operation: AnyOperation) -> bool:
     if operation.audience is Audience.OPERATOR and not caller.operator:
+        return False
+    if operation.unbound and caller.spaces is not None:
         return False
     return caller.scope.permits_operation(operation.id)
 

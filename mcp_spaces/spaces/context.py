@@ -11,15 +11,16 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.json_schema import input_schema
 from mcp_spaces.core.operation import AnyOperation, Operation
-from mcp_spaces.core.place import InSpace
-from mcp_spaces.core.policy import Allow, Ask, Deny, Policy, decide
-from mcp_spaces.core.scope import Scope, narrow
+from mcp_spaces.core.place import InSpace, SpacePlace
+from mcp_spaces.core.policy import Allow, Ask, Deny, decide
+from mcp_spaces.core.scope import narrow
 from mcp_spaces.errors import NotFound
-from mcp_spaces.spaces.model import Runtime, RuntimeState, SpaceState
+from mcp_spaces.spaces.model import Runtime, RuntimeState
 from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.rules import rules_in_words
 from mcp_spaces.spaces.store import SpaceStore
@@ -87,8 +88,7 @@ async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
         if chosen is None:
             raise NotFound("No such runtime.", hint="sandbox_list shows what there is.")
         runtimes, scope = [chosen], narrow(scope, chosen.ceiling)
-    running = space.state is SpaceState.RUNNING
-    judge = _Judge(scope, context.space.policy, running=running, runtimes=runtimes, space_name=space.name)
+    judge = _Judge(context.caller, context.space, runtimes)
     known = context.pipeline.permitted(context.caller)
     if "." in wanted.topic:
         return AgentContext(operations=[_one(judge, known, wanted.topic)])
@@ -132,16 +132,16 @@ async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
 
 
 class _Judge:
-    """Would this operation succeed here and now? The pipeline's own predicates, without calling anything."""
+    """Would this operation succeed here and now? The pipeline's own predicates, without calling anything.
 
-    def __init__(
-        self, scope: Scope, policy: Policy, *, running: bool, runtimes: list[Runtime], space_name: str
-    ) -> None:
-        self._scope = scope
-        self._policy = policy
-        self._running = running
+    As there: the caller's scope and policy alone judge what is not about a space; a sandbox's scope what is in it.
+    """
+
+    def __init__(self, caller: Caller, place: SpacePlace, runtimes: list[Runtime]) -> None:
+        self._caller = caller
+        self._place = place
+        self._here = narrow(caller.scope, place.ceiling)
         self._runtimes = runtimes
-        self._space_name = space_name
 
     def permitted(self, operation: AnyOperation, *, full: bool) -> PermittedOperation | None:
         if self.refused(operation) is not None:
@@ -158,24 +158,38 @@ class _Judge:
 
     def refused(self, operation: AnyOperation) -> tuple[str, str] | None:
         """Why not, and what to do instead; None when nothing stands in the way."""
-        if not self._scope.permits_operation(operation.id):
+        scope = self._here if operation.in_space else self._caller.scope
+        if not scope.permits_operation(operation.id):
             return ("outside the scope here", "a person can widen the space's ceiling")
-        if operation.needs_running_space and not self._running:
-            return ("the space is stopped", f"space_up space={self._space_name}")
-        if operation.in_runtime and not self._has_active(operation):
-            return ("no active runtime", f"sandbox_launch space={self._space_name}")
+        if operation.needs_running_space and not self._place.running:
+            return ("the space is stopped", f"space_up space={self._place.name}")
+        if _is_about_a_runtime(operation) and (missing := self._no_runtime_for(operation)):
+            return (missing, f"sandbox_launch space={self._place.name}")
         verdict = self._verdict(operation)
         if isinstance(verdict, Deny):
             return (f"{verdict.reason} ({verdict.rule})", verdict.suggestion)
         return None
 
     def _verdict(self, operation: AnyOperation) -> Allow | Ask | Deny:
+        policy = self._place.policy if operation.in_space else self._caller.policy
         facts = operation.facts(operation.input.model_validate(operation.example))
-        return decide(self._policy, operation_id=operation.id, effect=operation.effect, facts=facts)
+        return decide(policy, operation_id=operation.id, effect=operation.effect, facts=facts)
 
-    def _has_active(self, operation: AnyOperation) -> bool:
-        states = (RuntimeState.ACTIVE, RuntimeState.STARTING)
-        return operation.on_stopped_runtime or any(one.state in states for one in self._runtimes)
+    def _no_runtime_for(self, operation: AnyOperation) -> str | None:
+        """Why there is no runtime that the operation works on."""
+        usable = self._runtimes
+        if operation.needs_running_space and not operation.on_stopped_runtime:
+            usable = [one for one in usable if one.state is RuntimeState.ACTIVE]
+        if not usable:
+            return "no active runtime" if self._runtimes else "no runtime"
+        if not any(one.ceiling.permits_operation(operation.id) for one in usable):
+            return "outside the scope of the runtimes here"
+        return None
+
+
+def _is_about_a_runtime(operation: AnyOperation) -> bool:
+    """Jobs are named without their sandbox, and are judged by it all the same."""
+    return operation.in_runtime or operation.noun == "job"
 
 
 def _grouped(judge: _Judge, known: tuple[AnyOperation, ...]) -> list[Refused]:

@@ -81,6 +81,9 @@ class Lifecycle:
                 await control.delete_all(space_id)
             await self._storage.delete_namespace(space_id)
             await self._spaces.remove(space_id)
+            # A stopped space still takes files: whoever found it before its row was gone may have left one more.
+            await self._active.end_where(lambda call: _is_inside(call, space_id), reason="the space was deleted")
+            await self._storage.delete_namespace(space_id)
         self._announce(space_id)
 
     async def reap_forever(self) -> None:

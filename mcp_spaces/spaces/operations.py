@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from mcp_spaces.core.active import WORKING
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import new_id
@@ -14,7 +15,7 @@ from mcp_spaces.core.merge_patch import merge_patch
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import Everywhere, InSpace
 from mcp_spaces.core.policy import policy_excess
-from mcp_spaces.core.scope import Scope, narrow
+from mcp_spaces.core.scope import Scope, covers, narrow
 from mcp_spaces.core.scope_request import ScopeRequest, within
 from mcp_spaces.errors import ExceedsCeiling, InvalidInput, WrongState
 from mcp_spaces.spaces.lifecycle import Lifecycle
@@ -126,7 +127,10 @@ async def list_spaces(context: Context, wanted: ListInput) -> SpacePage:
 
 
 async def update(context: Context, wanted: UpdateInput) -> SpaceView:
+    before: list[Space] = []
+
     def change(space: Space) -> Space:
+        before.append(space)
         request = patched(space.requested, wanted.patch)
         ceiling = ceiling_for(context, request, now=space)
         changed = (ceiling, request.policy) != (space.ceiling, space.requested.policy)
@@ -134,16 +138,27 @@ async def update(context: Context, wanted: UpdateInput) -> SpaceView:
 
     space = await context.use(SpaceStore).change(context.space.id, change)
     context.use(Lifecycle).changed(space)
-    # Whatever is under way and no longer permitted ends now, not when it is done (threat T09).
-    context.pipeline.active.cancel_where(
+    # Whatever is under way and no longer permitted ends now, before the caller hears that it is (threat T09).
+    lowered = _is_lower(context, space, before[-1])
+    await context.pipeline.active.end_where(
         lambda call: (
             call.run.space_id == space.id
             and call.run.id != context.run_id
-            and not narrow(call.caller.scope, space.ceiling).permits_operation(call.run.operation)
+            and (
+                (lowered and call.effect in WORKING)
+                or not narrow(call.caller.scope, space.ceiling).permits_operation(call.run.operation)
+            )
         ),
         reason="the space's ceiling was lowered",
     )
     return context.use(SpaceViews).whole(context.caller, space)
+
+
+def _is_lower(context: Context, now: Space, before: Space) -> bool:
+    policy = context.use(SpaceStore).policy
+    return not covers(now.ceiling, before.ceiling) or bool(
+        policy_excess(policy(now.requested.policy), policy(before.requested.policy))
+    )
 
 
 def patched(request: SpaceRequest, patch: Mapping[str, Any]) -> SpaceRequest:
@@ -190,6 +205,7 @@ CREATE = Operation(
     output=SpaceView,
     effect=Effect.STARTS,
     handler=create,
+    unbound=True,
     example={"name": "work"},
 )
 GET = Operation(

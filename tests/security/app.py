@@ -126,6 +126,105 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+# ------------------------------------------------------------------------------------------ a prepared world
+
+
+ABSENT = "a" * 26
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A space in which every operation has something to work on."""
+
+    space: str
+    name: str
+    runtime: str
+    run: str
+    job: str
+    artifact: str
+    namespace: str = "own"
+
+
+NOWHERE = Prepared(
+    f"sp_{ABSENT}", "nowhere", f"rt_{ABSENT}", f"run_{ABSENT}", f"job_{ABSENT}", f"art_{ABSENT}", "nothing"
+)
+"""Well formed, and nobody's."""
+
+
+async def prepared(
+    world: World, name: str, *, preset: str = "standard", running: bool = True, runtime: bool = True, **request: Any
+) -> Prepared:
+    """Made under the standard policy, then put under `preset` by the operator."""
+    space = await world.space(name, **request)
+    uploaded = await world.outcome("storage.upload", space=space, path="inputs/sales.csv", content="a,b\n1,2\n")
+    exported = await world.call("run.export", run=uploaded.run_id)
+    sandbox, job = NOWHERE.runtime, NOWHERE.job
+    if runtime:
+        sandbox = await world.launched(space, alias="main", scope={"limits": LITTLE})
+        for path in ("src/main.py", "src/old.py"):
+            await world.call("sandbox.write_file", space=space, path=path, content="print(1)\n")
+        job = (await world.call("sandbox.shell", space=space, command="sleep 1000", background=True)).job
+    if preset != "standard":
+        await world.govern("space.update", space=space, patch={"policy": {"preset": preset}})
+    if not running:
+        await world.call("space.down", space=space)
+    return Prepared(space, name, sandbox, uploaded.run_id, job, exported.artifact.id)
+
+
+def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
+    """For every operation that agents may be permitted: an input that has to work in a prepared world."""
+    space, runtime = {"space": at.space}, {"space": at.space, "runtime": at.runtime}
+    stored = {**space, "namespace": at.namespace, "path": "inputs/sales.csv"}
+    job = {**space, "job": at.job}
+    return {
+        "context.get": space,
+        "space.create": {"name": "another"},
+        "space.get": space,
+        "space.state": space,
+        "space.list": {},
+        "space.update": {**space, "patch": {"labels": {"ticket": "42"}}},
+        "space.extend": {**space, "ttl_s": 3600},
+        "space.up": space,
+        "space.down": space,
+        "space.delete": {**space, "force": True},
+        "sandbox.launch": {**space, "alias": "second", "scope": {"limits": LITTLE}},
+        "sandbox.list": space,
+        "sandbox.get": runtime,
+        "sandbox.stop": runtime,
+        "sandbox.delete": runtime,
+        "sandbox.shell": {**runtime, "command": "echo hello"},
+        "sandbox.read_file": {**runtime, "path": "src/main.py"},
+        "sandbox.write_file": {**runtime, "path": "new.txt", "content": "new"},
+        "sandbox.edit_file": {**runtime, "path": "src/main.py", "edits": [{"old": "print(1)", "new": "print(2)"}]},
+        "sandbox.delete_file": {**runtime, "path": "src/old.py"},
+        "sandbox.list_files": {**runtime, "path": "src"},
+        "sandbox.glob": {**runtime, "pattern": "**/*.py"},
+        "sandbox.search": {**runtime, "pattern": "print"},
+        "sandbox.run_operations": {**runtime, "operations": [{"type": "readFile", "path": "src/main.py"}]},
+        "job.read": job,
+        "job.write": {**job, "text": "yes\n"},
+        "job.wait": {**job, "timeout_s": 0.05},
+        "job.stop": job,
+        "storage.upload": {**stored, "path": "new/file.txt", "content": "new"},
+        "storage.read": stored,
+        "storage.browse": {**space, "namespace": at.namespace, "prefix": "inputs"},
+        "storage.stat": stored,
+        "storage.delete": stored,
+        "storage.copy": {**stored, "to": "archive/sales.csv", "to_namespace": at.namespace},
+        "storage.link": stored,
+        "storage.stage": {**runtime, "namespace": at.namespace, "path": "inputs/sales.csv", "to": "sales.csv"},
+        "storage.collect": {**runtime, "namespace": at.namespace, "path": "src/main.py", "to": "out/main.py"},
+        "run.list": space,
+        "run.get": {"run": at.run},
+        "run.wait": {"run": at.run},
+        "run.cancel": {"run": at.run},
+        "run.export": {"run": at.run},
+        "run.read_artifact": {"artifact": at.artifact, "encoding": "base64"},
+        "policy.explain": {**space, "command": "ls"},
+        "operation.call": {"operation": "space.list"},
+    }
+
+
 # --------------------------------------------------------------------------------------------- over a socket
 
 
@@ -157,14 +256,9 @@ class Line:
         self._reader = reader
         self._writer = writer
 
-    async def call(self, operation_id: str, *, once: str | None = None, **arguments: Any) -> Said:
-        """As a tool of its own where it is one, else through `operation_call`. Raises DaemonGoneError."""
-        if operation_id not in LISTED:
-            operation_id, arguments = "operation.call", {"operation": operation_id, "input": arguments}
-        tool = operation_id.replace(".", "_")
-        meta = {**ENVELOPE, **({"mcp-spaces/idempotency-key": once} if once else {})}
-        params = {"name": tool, "arguments": arguments, "_meta": meta}
-        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    async def ask(self, method: str, **params: Any) -> dict[str, Any]:
+        """The whole answer of one request. Raises DaemonGoneError."""
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"_meta": ENVELOPE, **params}}
         try:
             self._writer.write(json.dumps(message).encode() + b"\n")
             await self._writer.drain()
@@ -174,7 +268,16 @@ class Line:
             raise DaemonGoneError from None
         if not line.endswith(b"\n"):
             raise DaemonGoneError
-        answer = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    async def call(self, operation_id: str, *, once: str | None = None, **arguments: Any) -> Said:
+        """As a tool of its own where it is one, else through `operation_call`. Raises DaemonGoneError."""
+        if operation_id not in LISTED:
+            operation_id, arguments = "operation.call", {"operation": operation_id, "input": arguments}
+        tool = operation_id.replace(".", "_")
+        meta = {**ENVELOPE, **({"mcp-spaces/idempotency-key": once} if once else {})}
+        answer = await self.ask("tools/call", name=tool, arguments=arguments, _meta=meta)
         assert "result" in answer, answer
         result = answer["result"]
         told = result.get("_meta", {})
