@@ -7,6 +7,7 @@ byte is another call. It is never granted by the one who asks, and never by a cl
 from __future__ import annotations
 
 import hashlib
+import json
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +22,8 @@ LIFETIME_S = 24 * 3600
 PENDING_LIMIT = 20
 """Pending approvals a space, so that nobody is tired out (threat T19)."""
 TABLE = "approvals"
+SHOWN_CHARACTERS = 4_000
+TAIL_CHARACTERS = 1_000
 
 
 class ApprovalState(StrEnum):
@@ -45,7 +48,7 @@ class Approval(BaseModel):
     reason: str
     rule: str
     input: str
-    """Canonical JSON of the input, redacted; cut to 4,000 characters with the hash of the whole in `fingerprint`."""
+    """Canonical JSON of the input, redacted, as `shown` makes it fit for people."""
     created_at: float
     expires_at: float
     decided_by: str | None = None
@@ -63,6 +66,17 @@ def fingerprint(
     # The ids, not only the names in the input: a yes for one runtime is none for the next one of that name.
     parts = [operation_id, canonical_input, principal_id, space_id or "", runtime_id or "", policy_version]
     return hashlib.sha256(encode(parts).encode()).hexdigest()
+
+
+def shown(text: str) -> str:
+    """What a person is to judge: nothing invisible, nothing that reorders, and what was cut is said (threat T18)."""
+    plain = "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
+    if len(plain) <= SHOWN_CHARACTERS:
+        return plain
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    head, tail = plain[: SHOWN_CHARACTERS - TAIL_CHARACTERS], plain[-TAIL_CHARACTERS:]
+    left_out = len(plain) - SHOWN_CHARACTERS
+    return f"{head} [… {left_out:,} characters are not shown; sha256 of all: {digest} …] {tail}"
 
 
 class Approvals:
@@ -166,9 +180,9 @@ class Approvals:
             space_id=space_id,
             space_name=space_name,
             run_id=run_id,
-            reason=reason,
+            reason=shown(reason),
             rule=rule,
-            input=input_json[:4000],
+            input=shown(input_json),
             created_at=now,
             expires_at=now + LIFETIME_S,
         )
