@@ -14,6 +14,7 @@ from mcp_spaces.sandbox import walls
 from mcp_spaces.sandbox.attached import AttachedSandbox
 from mcp_spaces.sandbox.container import INSTANCE_LABEL, RUNTIME_LABEL
 from mcp_spaces.sandbox.engine import Engine, NoPython, Threads
+from mcp_spaces.sandbox.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.launcher import Launcher
 from mcp_spaces.sandbox.pool import Pool, Profile, Warm
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec, Wall
@@ -58,7 +59,7 @@ class DockerDriver:
             log=log,
         )
         self._pool = Pool(size=0 if self._loop_missing else pool_size, make=self._make_warm, log=log)
-        self._held: dict[str, Sandbox] = {}
+        self._held: dict[str, AttachedSandbox | ExecSandbox] = {}
         self._launching: set[str] = set()
         self._without_python: set[str] = set()
         self._tasks: set[asyncio.Task[Sandbox]] = set()
@@ -82,6 +83,10 @@ class DockerDriver:
             raise RuntimeUnavailable("The driver is closed.", hint="Restart the daemon.")
         if abandoned := self._abandoned.get(spec.runtime_id):
             await asyncio.shield(abandoned)
+        held = self._held.get(spec.runtime_id)
+        if held is not None and not held.alive:
+            # It died, or is being stopped: what is left of it goes first.
+            await held.stop()
         if spec.runtime_id in self._held or spec.runtime_id in self._launching:
             raise Conflict("This runtime is running already.", hint="Stop it first.")
         self._launching.add(spec.runtime_id)
@@ -117,7 +122,7 @@ class DockerDriver:
             return await self._launch_without_python(profile, spec.runtime_id)
         known = await self._thread(lambda: self._disks.path(spec.runtime_id).exists())
         warm = None if known or self._loop_missing else self._pool.take(profile)
-        sandbox: Sandbox | None = None
+        sandbox: AttachedSandbox | None = None
         if warm is not None:
             sandbox = await self._claim(warm, spec.runtime_id)
         if sandbox is None:

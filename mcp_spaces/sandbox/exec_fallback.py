@@ -80,6 +80,10 @@ class ExecSandbox:
     def container_id(self) -> str:
         return self._container_id
 
+    @property
+    def alive(self) -> bool:
+        return not self._closed.done()
+
     def _close(self, reason: str) -> None:
         if not self._closed.done():
             self._closed.set_result(reason)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from mcp_spaces.errors import (
@@ -432,6 +433,16 @@ class Lives:
         async with sandbox_of(driver, image=image):
             with pytest.raises(Conflict):
                 await driver.launch(SandboxSpec("runtime", image, SMALL))
+
+    async def test_a_runtime_is_launched_again_while_it_is_being_stopped(
+        self, driver: SandboxDriver, image: str
+    ) -> None:
+        first = await driver.launch(SandboxSpec("runtime", image, SMALL))
+        async with anyio.create_task_group() as group:
+            group.start_soon(first.stop)
+            await anyio.lowlevel.checkpoint()
+            async with sandbox_of(driver, image=image) as second:
+                assert (await shell(second, "echo here")).stdout == b"here\n"
 
     async def test_stopping_twice_is_no_error_and_says_why_it_is_gone(self, sandbox: Sandbox) -> None:
         await sandbox.stop()

@@ -39,6 +39,9 @@ class FakeDriver:
         checked_id(spec.runtime_id)
         if spec.image not in self.images:
             raise RuntimeUnavailable(f"The image {spec.image} is missing.", hint="Build it with `make image`.")
+        held = self._held.get(spec.runtime_id)
+        if held is not None and not held.alive:
+            await held.stop()
         if spec.runtime_id in self._held:
             raise Conflict("This runtime is running already.", hint="Stop it first.")
         workspace = self.folder / spec.runtime_id

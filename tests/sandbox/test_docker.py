@@ -314,13 +314,16 @@ async def test_a_cancelled_launch_leaves_nothing_running(driver: DockerDriver) -
                 await anyio.sleep(0.02)
 
 
-async def test_a_container_killed_from_outside_is_noticed(sandbox: Sandbox) -> None:
+async def test_a_container_killed_from_outside_is_noticed(driver: DockerDriver, sandbox: Sandbox) -> None:
     process = await start(sandbox, "sleep", "60")
     subprocess.run(["docker", "kill", sandbox.container_id], check=True, capture_output=True)
     with anyio.fail_after(PATIENCE_S):
         assert await sandbox.closed()
         with pytest.raises(RuntimeUnavailable):
             await process.wait()
+        # Nobody stopped it, and yet the runtime can be launched again.
+        async with sandbox_of(driver) as again:
+            assert (await shell(again, "echo here")).stdout == b"here\n"
 
 
 async def test_reaping_never_touches_another_instance(driver: DockerDriver, tmp_path: Path) -> None:
