@@ -115,7 +115,7 @@ def _mount(intent: Intent, labels: Mapping[str, str]) -> dict[str, Any]:
     else:
         mount["Source"] = intent.disk.volume
         # A plain volume starts as root's: copying the image's empty folder gives it to the sandbox's user.
-        mount["VolumeOptions"] = {"NoCopy": False, "Labels": dict(labels)}
+        mount["VolumeOptions"] = {"Labels": dict(labels)}
     return mount
 
 

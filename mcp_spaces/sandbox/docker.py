@@ -39,15 +39,18 @@ class DockerDriver:
         image: str,
         pool_size: int = 1,
         docker_url: str | None = None,
+        kernel_disk: bool = True,
         log: logging.Logger,
     ) -> None:
-        """`image` is what `walls` and `warm` look at; `launch` takes the spec's. `pool_size` of 0: no warm sandboxes."""
+        """`image` is what `walls` and `warm` look at; `launch` takes the spec's. `pool_size` of 0: no warm sandboxes.
+        `kernel_disk` of False: plain volumes without a limit of size, also where the kernel could enforce one.
+        """
         self.instance_id = checked_id(instance_id)
         self._image = image
         self._log = log
         self._engine = Engine(docker_url, log=log)
         self._disks = DiskFiles(state_dir / "workspaces")
-        self._loop_missing = loop_works()
+        self._loop_missing = loop_works() if kernel_disk else "switched off"
         self._thread = Threads(THREADS)
         # A plain volume cannot be renamed, so a warm sandbox's could not become a runtime's.
         self._launcher = Launcher(

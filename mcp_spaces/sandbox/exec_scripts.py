@@ -184,5 +184,6 @@ while read -r _ at _ options _; do
     /workspace) case ",$options," in *,nosuid,nodev,*) echo workspace_flags=1,1 ;; esac ;;
   esac
 done < /proc/mounts
+[ -w /workspace ] && echo workspace_writable=1
 echo "routes=$(sed 1d /proc/net/route | wc -l)"
 """

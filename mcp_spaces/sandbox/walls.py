@@ -44,6 +44,9 @@ def judge(facts: Mapping[str, str], *, kernel_disk: bool, sockets: bool = True) 
         broken.append("the root file system is writable")
     if kernel_disk and facts.get("workspace_flags") != "1,1":
         broken.append("the workspace allows setuid programs or devices")
+    if facts.get("workspace_writable") != "1":
+        # A plain volume takes its owner from the image's folder.
+        broken.append("the workspace is not writable (the image needs a /workspace of user 10001)")
     tried = [name for name in facts if name.startswith("connect ")]
     if f"connect {METADATA}" not in tried or f"connect {RESOLVER}" not in tried:
         broken.append("the network was not probed")

@@ -35,10 +35,15 @@ PATIENCE_S = 30.0
 
 
 @asynccontextmanager
-async def docker_driver(folder: Path, *, pool_size: int = 0) -> AsyncIterator[DockerDriver]:
+async def docker_driver(folder: Path, *, pool_size: int = 0, kernel_disk: bool = True) -> AsyncIterator[DockerDriver]:
     """A driver with an instance of its own, that leaves nothing behind."""
     driver = DockerDriver(
-        instance_id=f"test-{secrets.token_hex(4)}", state_dir=folder, image=IMAGE, pool_size=pool_size, log=LOG
+        instance_id=f"test-{secrets.token_hex(4)}",
+        state_dir=folder,
+        image=IMAGE,
+        pool_size=pool_size,
+        kernel_disk=kernel_disk,
+        log=LOG,
     )
     try:
         yield driver

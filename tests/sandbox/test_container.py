@@ -134,6 +134,7 @@ HOLDING = {
     "pid": "1",
     "root_read_only": "1",
     "workspace_flags": "1,1",
+    "workspace_writable": "1",
     f"connect {METADATA}": "unreachable",
     f"connect {RESOLVER}": "unreachable",
     "socket vsock": "1",

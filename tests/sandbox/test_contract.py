@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mcp_spaces.sandbox.port import Sandbox, SandboxDriver
-from tests.sandbox.contract import Contract
+from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.sandbox.port import Sandbox, SandboxDriver, SandboxSpec
+from tests.sandbox.contract import Contract, Lives
 from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
 from tests.sandbox.rigs import BARE_IMAGE, IMAGE, SMALL, docker_driver, sandbox_of
 
@@ -69,3 +70,24 @@ class TestExecFallback(Contract):
     async def driver(self, tmp_path: Path) -> AsyncIterator[SandboxDriver]:
         async with docker_driver(tmp_path) as driver:
             yield driver
+
+
+class TestPlainVolumes(Lives):
+    """Where the daemon is not root, or loop devices do not work."""
+
+    @pytest.fixture
+    def image(self) -> str:
+        return IMAGE
+
+    @pytest.fixture
+    async def driver(self, tmp_path: Path) -> AsyncIterator[SandboxDriver]:
+        async with docker_driver(tmp_path, kernel_disk=False) as driver:
+            yield driver
+
+    async def test_the_missing_disk_limit_is_told(self, driver: SandboxDriver) -> None:
+        disk = next(wall for wall in await driver.walls() if wall.name == "disk")
+        assert (disk.holds, bool(disk.mend)) == (False, True)
+
+    async def test_an_image_whose_workspace_belongs_to_root_is_refused(self, driver: SandboxDriver) -> None:
+        with pytest.raises(RuntimeUnavailable, match="not writable"):
+            await driver.launch(SandboxSpec("runtime", BARE_IMAGE, SMALL))

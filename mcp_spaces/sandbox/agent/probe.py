@@ -23,6 +23,7 @@ def probe(root: bytes, addresses: Sequence[bytes]) -> list[bytes]:
     facts.append(b"pid=%d" % os.getpid())
     facts.append(b"root_read_only=%d" % bool(os.statvfs("/").f_flag & os.ST_RDONLY))
     facts.append(b"workspace_flags=%d,%d" % _mount_flags(root))
+    facts.append(b"workspace_writable=%d" % os.access(root, os.W_OK))
     import _socket
 
     for address in addresses:
