@@ -65,7 +65,7 @@ class Settings(BaseModel):
     sandbox_pool_size: int = Field(default=1, ge=0, le=8)
     """Warm sandboxes kept ready for each image and size that is in use; 0: none."""
     docker_host: str | None = None
-    """The Docker engine's address; unset: Docker's own default."""
+    """The Docker engine's address; unset: `DOCKER_HOST`, else Docker's own default."""
 
     http_port: int | None = Field(default=None, ge=0, le=65_535)
     """Serve Streamable HTTP on this port; 0 picks a free one. Unset: no HTTP."""
@@ -122,7 +122,11 @@ def read_settings(environment: Mapping[str, str], **given: object) -> Settings:
     Raises:
         InvalidInput: a value is out of its limits, or a variable is none of ours.
     """
-    values: dict[str, object] = {"state_dir": places.state_directory(environment)}
+    values: dict[str, object] = {
+        "state_dir": places.state_directory(environment),
+        # Docker's own variable, as every Docker client reads it; ours wins.
+        "docker_host": environment.get("DOCKER_HOST") or None,
+    }
     for variable, value in environment.items():
         if not variable.startswith(PREFIX) or variable in READ_ELSEWHERE or variable == places.STATE_DIRECTORY_VARIABLE:
             continue

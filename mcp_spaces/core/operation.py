@@ -34,30 +34,32 @@ def no_facts(_: Any) -> Facts:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Operation(Generic[I, O]):
-    """`id` is `noun.verb`: the tool `noun_verb`, the command `mcp-spaces noun verb`, the anchor in the reference.
-
-    `listed` operations are tools of their own in `tools/list`; the others are called through `operation_call`, so
-    that the list stays small. `on_stopped_runtime`: works on a runtime that is not active.
-    `shows_keys`: the answer holds a fresh key, which redaction lets through to the caller, but not into the record.
-    `facts` are what policy may look at. `example` is a valid input, checked by a test.
-    """
+    """Declared once, in its noun's room, and listed in `catalogue.py`."""
 
     id: str
+    """`noun.verb`: the tool `noun_verb`, the command `mcp-spaces noun verb`, the anchor in the reference."""
     summary: str
     input: type[I]
     output: type[O]
     effect: Effect
     handler: Callable[[Context, I], Awaitable[O]]
     facts: Callable[[I], Facts] = no_facts
+    """What policy may look at."""
     audience: Audience = Audience.EVERYONE
     listed: bool = True
+    """A tool of its own in `tools/list`. The others are called through `operation_call`: the list stays small."""
     idempotent: bool = False
     needs_running_space: bool = False
     on_stopped_runtime: bool = False
+    """Works on a runtime that is not active."""
+    lasts: bool = False
+    """Ends when its caller ends it, whatever the scope's `call_seconds`."""
     shows_keys: bool = False
+    """The answer holds a fresh key: redaction lets it through to the caller, and keeps it out of the record."""
     unbound: bool = False
     """Not for keys that are bound to spaces."""
     example: Mapping[str, object] = field(default_factory=dict)
+    """A valid input; a test holds it to that."""
 
     @property
     def noun(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -316,7 +317,7 @@ class Pipeline:
             place=call.space,
             runtime_place=call.runtime,
         )
-        seconds = call.scope.limits.call_seconds
+        seconds = math.inf if call.operation.lasts else call.scope.limits.call_seconds
         if call.caller.expires_at is not None:
             seconds = min(seconds, call.caller.expires_at - self._clock.now())
         with active.cancel_scope, anyio.move_on_after(seconds) as deadline:

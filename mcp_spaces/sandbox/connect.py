@@ -107,6 +107,7 @@ CONNECT = Operation(
     input=ConnectInput,
     output=Disconnected,
     effect=Effect.EXECUTES,
+    lasts=True,
     audience=Audience.OPERATOR,
     handler=connect,
     listed=False,
