@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.journal import Event
 from mcp_spaces.core.place import RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Policy
 from mcp_spaces.core.redaction import Redactor
@@ -54,6 +55,7 @@ class Context:
     clock: Clock
     redactor: Redactor
     progress: Progress
+    events: list[Event]
     place: SpacePlace | None = None
     runtime_place: RuntimePlace | None = None
 
@@ -71,6 +73,10 @@ class Context:
 
     def use(self, kind: type[S]) -> S:
         return self.services.use(kind)
+
+    def note(self, event_type: str, body: Mapping[str, Any]) -> None:
+        """One more typed event of this run; redacted, and on the disk with its outcome."""
+        self.events.append(Event(event_type, self.clock.now(), self.redactor.value(body)))
 
     async def call(self, operation_id: str, arguments: Mapping[str, object]) -> BaseModel:
         """Another operation as a child run: under this caller, and never under more than this call's scope."""

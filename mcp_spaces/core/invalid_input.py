@@ -10,6 +10,8 @@ from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.errors import InvalidInput
 
 SHOWN = 3
+NUMBER_MAX = (1 << 63) - 1
+"""What a database and a file offset can hold."""
 DEPTH_MAX = 32
 """Levels of nesting in an input; whatever walks over one may do so by recursion."""
 
@@ -36,6 +38,15 @@ def is_deeper_than(value: object, most: int) -> bool:
         if not level:
             return False
     return True
+
+
+def holds_a_huge_number(value: object) -> bool:
+    """Of a value that is not too deep."""
+    if isinstance(value, int):
+        return abs(value) > NUMBER_MAX
+    if isinstance(value, Mapping):
+        return any(holds_a_huge_number(one) for one in value.values())
+    return isinstance(value, list | tuple) and any(holds_a_huge_number(one) for one in value)
 
 
 def _sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:

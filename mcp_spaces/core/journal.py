@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mcp_spaces.core.ids import Clock, new_id
@@ -31,6 +31,15 @@ class RunState(StrEnum):
     """The daemon died while it ran: the effect may or may not have happened."""
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened inside a run. `at` in seconds since 1970."""
+
+    type: str
+    at: float
+    body: Mapping[str, object]
+
+
 @dataclass(slots=True)
 class Run:
     """One call under way. The pipeline fills in what it learns; nothing else writes here."""
@@ -43,6 +52,8 @@ class Run:
     space_id: str | None = None
     runtime_id: str | None = None
     decision: Mapping[str, object] | None = None
+    events: list[Event] = field(default_factory=list)
+    """What happened inside; on the disk with the outcome."""
 
 
 class Journal:
@@ -121,6 +132,8 @@ class Journal:
                 " runtime_id = ? WHERE id = ?",
                 (state, ended_at, stored_outcome, error_code, decision, run.space_id, run.runtime_id, run.id),
             )
+            for event in run.events:
+                _insert_event(tx, run.id, event)
             return tx.append_audit(at=ended_at, kind="outcome", run_id=run.id, body=body)
 
         link = await self._database.write(change)
@@ -129,16 +142,9 @@ class Journal:
         return link
 
     async def emit(self, run_id: str, event_type: str, body: Mapping[str, object]) -> int:
-        """One more event of a run; returns its cursor."""
-        at, stored = self._clock.now(), encode(body)
-
-        def change(tx: Transaction) -> int:
-            cursor = tx.execute(
-                "INSERT INTO events (run_id, at, type, body) VALUES (?, ?, ?, ?)", (run_id, at, event_type, stored)
-            )
-            return cursor.lastrowid or 0
-
-        return await self._database.write(change)
+        """One more event of a run that is closed already, such as the end of a job; returns its cursor."""
+        event = Event(event_type, self._clock.now(), body)
+        return await self._database.write(lambda tx: _insert_event(tx, run_id, event))
 
     async def interrupt_open_runs(self) -> int:
         """At start: what was open when the last daemon died has an unknown outcome (threat K02)."""
@@ -155,6 +161,14 @@ class Journal:
             return len(rows)
 
         return await self._database.write(change)
+
+
+def _insert_event(tx: Transaction, run_id: str, event: Event) -> int:
+    cursor = tx.execute(
+        "INSERT INTO events (run_id, at, type, body) VALUES (?, ?, ?, ?)",
+        (run_id, event.at, event.type, encode(shorten(event.body))),
+    )
+    return cursor.lastrowid or 0
 
 
 def encode(value: object) -> str:

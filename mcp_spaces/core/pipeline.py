@@ -5,12 +5,9 @@ record → parse → resolve → narrow → decide → approve → handle → re
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, assert_never
 
 import anyio.lowlevel
@@ -21,34 +18,27 @@ from mcp_spaces.core.approvals import Approvals, ApprovalState, fingerprint
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.context import Context, Progress, Services, no_progress
 from mcp_spaces.core.daily_calls import DailyCalls
+from mcp_spaces.core.failures import UNCERTAIN, as_ours, state_after
 from mcp_spaces.core.idempotency import MAXIMUM_KEY_LENGTH, Idempotency
-from mcp_spaces.core.ids import Clock, new_id
-from mcp_spaces.core.invalid_input import DEPTH_MAX, explain_validation, is_deeper_than
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.invalid_input import DEPTH_MAX, explain_validation, holds_a_huge_number, is_deeper_than
 from mcp_spaces.core.journal import Journal, Run, RunState
 from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy, decide
-from mcp_spaces.core.redaction import Redactor
-from mcp_spaces.core.scope import Scope, narrow
+from mcp_spaces.core.redaction import Redactor, redacted
+from mcp_spaces.core.scope import Scope, narrow_again
 from mcp_spaces.errors import (
     ApprovalNeeded,
     Cancelled,
     Denied,
-    Internal,
     InvalidInput,
     NotFound,
-    OutOfMemory,
-    RuntimeUnavailable,
     SpacesError,
     TimedOut,
     WrongState,
 )
 from mcp_spaces.state.database import Database, Transaction
-
-log = logging.getLogger(__name__)
-
-UNCERTAIN = (TimedOut, Cancelled, RuntimeUnavailable, OutOfMemory, Internal)
-"""After these nobody knows how much was done, so an idempotency key stays taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +130,12 @@ class Pipeline:
                     await self._approve(call, decision)  # 6
                     output = await self._handle(call, active)  # 7
         except (Exception, anyio.get_cancelled_exc_class()) as error:
-            failure = _as_ours(error)
+            failure = as_ours(error)
             await self._close_failed(call, failure)
             if isinstance(error, SpacesError) or not isinstance(error, Exception):
                 raise
             raise failure from None
-        clean = _redacted(output, call.redactor)  # 8
+        clean = redacted(output, call.redactor)  # 8
         receipt = await self._close(call, clean)  # 9
         return Outcome(call.run.id, output if operation.shows_keys else clean, receipt)
 
@@ -158,6 +148,8 @@ class Pipeline:
         """Step 2: the operation's input. Raises InvalidInput."""
         if is_deeper_than(arguments, DEPTH_MAX):
             raise InvalidInput(f"The input is nested deeper than {DEPTH_MAX} levels.", hint="Send it flatter.")
+        if holds_a_huge_number(arguments):
+            raise InvalidInput("The input holds a number of more than 64 bits.", hint="Send a smaller one.")
         try:
             return operation.input.model_validate(arguments)
         except ValidationError as error:
@@ -231,9 +223,9 @@ class Pipeline:
         """Step 4: caller ∩ space ∩ runtime ∩ call. Raises Denied or WrongState."""
         for level in (call.space, call.runtime):
             if level is not None:
-                call.scope = _narrowed(_Same(call.scope), _Same(level.ceiling))
+                call.scope = narrow_again(call.scope, level.ceiling)
         if further is not None:
-            call.scope = _narrowed(_Same(call.scope), _Same(further))
+            call.scope = narrow_again(call.scope, further)
         if not call.scope.permits_operation(call.operation.id):
             raise Denied(
                 f"{call.operation.id} is outside the scope here.",
@@ -314,6 +306,7 @@ class Pipeline:
             clock=self._clock,
             redactor=call.redactor,
             progress=call.progress,
+            events=call.run.events,
             place=call.space,
             runtime_place=call.runtime,
         )
@@ -358,11 +351,6 @@ class Pipeline:
         """Step 9 for whatever went wrong: denied, cancelled or failed, with its code."""
         error.run_id = call.run.id
         error.message, error.hint = call.redactor.text(error.message), call.redactor.text(error.hint)
-        state = RunState.FAILED
-        if isinstance(error, Denied | ApprovalNeeded):
-            state = RunState.DENIED
-        elif isinstance(error, Cancelled):
-            state = RunState.CANCELLED
         also = None
         if call.key is not None and call.key_is_ours and not isinstance(error, UNCERTAIN):
             principal_id, key = call.caller.principal_id, call.key
@@ -372,26 +360,7 @@ class Pipeline:
 
         outcome = {"code": error.code, "message": error.message, "hint": error.hint, **error.details()}
         with anyio.CancelScope(shield=True):
-            await self._journal.close(call.run, state, outcome=outcome, error_code=error.code, also=also)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Same:
-    """A scope as a cache knows it: by identity, since comparing two takes as long as narrowing them."""
-
-    scope: Scope
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.scope is self.scope
-
-    def __hash__(self) -> int:
-        return id(self.scope)
-
-
-@lru_cache(maxsize=1_024)
-def _narrowed(a: _Same, b: _Same) -> Scope:
-    """Callers, spaces and runtimes keep their scopes, so that most calls narrow what was narrowed before."""
-    return narrow(a.scope, b.scope)
+            await self._journal.close(call.run, state_after(error), outcome=outcome, error_code=error.code, also=also)
 
 
 def _may(caller: Caller, operation: AnyOperation) -> bool:
@@ -400,27 +369,3 @@ def _may(caller: Caller, operation: AnyOperation) -> bool:
     if operation.unbound and caller.spaces is not None:
         return False
     return caller.scope.permits_operation(operation.id)
-
-
-def _redacted(output: BaseModel, redactor: Redactor) -> BaseModel:
-    """Step 8. Most answers hold nothing to redact and are passed on as they are."""
-    if redactor.idle and "msp_" not in output.model_dump_json():
-        return output
-    clean = redactor.value(output.model_dump(mode="json"))
-    return type(output).model_validate_json(json.dumps(clean))
-
-
-def _as_ours(error: BaseException) -> SpacesError:
-    """What ended a call, as what the caller is told."""
-    if isinstance(error, SpacesError):
-        return error
-    if not isinstance(error, Exception):
-        return Cancelled("The call was cancelled.", hint="Nothing more will happen.")
-    reference = new_id("err")
-    # The traceback goes to the daemon's log only: its text may hold what a caller must not see (MCP trap 2).
-    log.error("internal error %s", reference, exc_info=error)
-    return Internal(
-        f"Something went wrong inside mcp-spaces ({reference}).",
-        hint="The operator finds the cause in the daemon's log under this reference.",
-        reference=reference,
-    )

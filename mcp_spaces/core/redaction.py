@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from pydantic import BaseModel
+
 # Our own keys are recognisable on purpose (threat T03).
 _OWN_KEYS = re.compile(r"msp_[a-z2-7]{26}_[A-Za-z0-9_-]{43}")
 MINIMUM_LENGTH = 6
@@ -52,6 +54,13 @@ class Redactor:
     def idle(self) -> bool:
         """Whether nothing was learnt, so that only our own keys have to be looked for."""
         return self._pattern is None
+
+
+def redacted(output: BaseModel, redactor: Redactor) -> BaseModel:
+    """An answer without what the redactor knows. Most hold nothing of it and are passed on as they are."""
+    if redactor.idle and "msp_" not in output.model_dump_json():
+        return output
+    return type(output).model_validate_json(json.dumps(redactor.value(output.model_dump(mode="json"))))
 
 
 def encodings(value: str) -> set[str]:

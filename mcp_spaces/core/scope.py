@@ -12,7 +12,9 @@ Names are matched exactly; `*` alone means all of a kind. Vault prefixes match w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -262,3 +264,26 @@ def _network_excess(outer: NetworkGrant, inner: NetworkGrant) -> list[str]:
     if inner.mode is NetworkMode.OPEN or outer.mode is NetworkMode.NONE:
         return ["network.mode"]
     return [f"network.allow.{one}" for one in inner.allow if not any(host_covers(rule, one) for rule in outer.allow)]
+
+
+def narrow_again(a: Scope, b: Scope) -> Scope:
+    """`narrow`, remembered: callers, spaces and runtimes keep their scopes from one call to the next."""
+    return _remembered(_Same(a), _Same(b))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Same:
+    """A scope as a cache knows it: by identity, since comparing two takes as long as narrowing them."""
+
+    scope: Scope
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.scope is self.scope
+
+    def __hash__(self) -> int:
+        return id(self.scope)
+
+
+@lru_cache(maxsize=1_024)
+def _remembered(a: _Same, b: _Same) -> Scope:
+    return narrow(a.scope, b.scope)

@@ -139,8 +139,10 @@ class _Batch:
             event = await self._run_one(one)
             if isinstance(event, ApprovalRequiredEvent):
                 self.stands.pending = event
+                self.context.note(event.type, event.model_dump(mode="json", exclude={"type"}))
                 return "awaiting_approval"
             self.stands.events.append(event)
+            self.context.note(event.type, event.model_dump(mode="json", exclude={"type"}))
             self.stands.position += 1
             await self.context.progress(self.stands.position, total, _progress_text(one))
             if self.mode == "fail-fast" and not succeeded(event):

@@ -82,6 +82,7 @@ async def run_shell(context: Context, wanted: ShellInput) -> Said:
 
 async def twice(context: Context, wanted: SayInput) -> Said:
     await context.call("thing.say", {"text": wanted.text})
+    context.note("halfway", {"said": wanted.text, "key": "msp_" + "a" * 26 + "_" + "B" * 43})
     await context.call("thing.say", {"text": wanted.text})
     return Said(text=wanted.text)
 

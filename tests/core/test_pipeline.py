@@ -283,6 +283,13 @@ async def test_a_composed_call_leaves_one_child_run_per_operation(bench: Bench) 
     assert [row["operation"] for row in children] == ["thing.say", "thing.say"]
 
 
+async def test_a_run_s_events_are_on_the_disk_with_its_outcome_and_hold_no_key(bench: Bench) -> None:
+    outcome = await bench.pipeline.call(AGENT, "thing.twice", {"text": "x"})
+    (event,) = bench.database.read("SELECT type, body FROM events WHERE run_id = ?", (outcome.run_id,))
+    assert event["type"] == "halfway"
+    assert json.loads(event["body"]) == {"said": "x", "key": "[redacted:key]"}
+
+
 async def test_runs_left_open_by_a_dead_daemon_are_marked_interrupted(tmp_path: Path) -> None:
     async with open_bench(tmp_path) as first:
         run = await first.journal.open(
