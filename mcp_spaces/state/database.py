@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mcp_spaces.errors import Busy, DiskFull, SpacesError, WrongState
+from mcp_spaces.errors import Busy, DiskFull, InvalidInput, SpacesError, WrongState
 from mcp_spaces.state.chain import START, Anchor, Link, Sealer
 from mcp_spaces.state.migrations import migrate
 
@@ -114,7 +114,7 @@ class Database:
         """For questions that an index answers; long ones belong in a thread with `reader`."""
         try:
             return self._reader.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeEncodeError) as error:
             raise translate(error) from error
 
     def read_one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
@@ -188,7 +188,7 @@ class Database:
             for statement in UNDO_ALL if alone else UNDO_ONE:
                 self._writer.execute(statement)
             transaction.head = head
-            return None, translate(error) if isinstance(error, sqlite3.Error) else error
+            return None, translate(error) if isinstance(error, sqlite3.Error | UnicodeEncodeError) else error
         if not alone:
             self._writer.execute("RELEASE change")
         return result, None
@@ -239,8 +239,10 @@ def _error_name(error: sqlite3.Error) -> str:
     return getattr(error, "sqlite_errorname", "") or ""
 
 
-def translate(error: sqlite3.Error) -> SpacesError:
+def translate(error: sqlite3.Error | UnicodeEncodeError) -> SpacesError:
     """The one place where sqlite3's errors become ours."""
+    if isinstance(error, UnicodeEncodeError):
+        return InvalidInput("A text holds half a character (a lone surrogate).", hint="Send valid Unicode.")
     name = _error_name(error)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return Busy("The database is locked by another program.", hint="Try again; close other users of the file.")

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.context import S
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.pipeline import Outcome
+from mcp_spaces.errors import SpacesError
 from mcp_spaces.sandbox.port import SandboxDriver
 from mcp_spaces.server.unix import make_private
 from mcp_spaces.settings import Settings
@@ -110,6 +111,15 @@ async def open_world(
     chosen = driver or FakeDriver(folder / "workspaces")
     async with open_app(known, make_driver=lambda _settings, _instance: chosen, clock=clock) as app:
         yield World(app, chosen, folder)
+
+
+async def refusal(call: Awaitable[object]) -> SpacesError | None:
+    """None when it worked."""
+    try:
+        await call
+    except SpacesError as error:
+        return error
+    return None
 
 
 async def eventually(holds: Any, *, seconds: float = PATIENCE_S) -> None:

@@ -54,6 +54,7 @@ from tests.security.app import (
     nursery,
     open_world,
     prepared,
+    refusal,
     short_folder,
     valid_inputs,
 )
@@ -76,15 +77,6 @@ def test_every_operation_for_agents_has_an_input_that_has_to_work() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- T01
-
-
-async def refusal(call: Awaitable[object]) -> SpacesError | None:
-    """None when it worked."""
-    try:
-        await call
-    except SpacesError as error:
-        return error
-    return None
 
 
 async def keep(shown: list[str], call: Awaitable[Any]) -> None:
