@@ -53,6 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=", ".join(SUBJECTS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there, as in docs/")
     chosen = parser.parse_args()
     unknown = set(chosen.subjects) - SUBJECTS.keys()
     if unknown:
@@ -68,7 +69,34 @@ def main() -> int:
     console.print(table(found))
     if chosen.json:
         chosen.json.write_text(json.dumps(report(found), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    if chosen.markdown:
+        chosen.markdown.write_text(markdown(found), "utf-8")
     return 0
+
+
+def markdown(lines: list[Line]) -> str:
+    rows = [
+        "| what | p50 | p95 | n | target | | baseline | better by |",
+        "|---|--:|--:|--:|---|---|---|--:|",
+    ]
+    for line in lines:
+        mark = "" if not line.targets else "**misses**" if line.missed else "✓"
+        base = f"{_shown(line.baseline.median, line.unit)} · {line.against}" if line.baseline else ""
+        worst = _shown(line.ours.p95, line.unit) if len(line.ours.values) > 1 else ""
+        cells = (
+            line.what,
+            f"{_shown(line.ours.median, line.unit)} {line.unit}",
+            worst,
+            str(len(line.ours.values)),
+            ", ".join(target.words(line.unit) for target in line.targets),
+            mark,
+            base,
+            _advantage(line),
+        )
+        rows.append("| " + " | ".join(cells) + " |")
+    day = datetime.datetime.now(datetime.UTC).date()
+    busy = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    return f"{machine()}; {day}; load average at the end {busy}.\n\n" + "\n".join(rows) + "\n"
 
 
 def table(lines: list[Line]) -> Table:
