@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 
+from mcp_spaces import __version__
 from mcp_spaces.sandbox.docker import DockerDriver
 from mcp_spaces.sandbox.port import (
     Command,
@@ -26,7 +27,7 @@ from mcp_spaces.sandbox.port import (
     TerminalSize,
 )
 
-IMAGE = os.environ.get("MCP_SPACES_TEST_IMAGE", "mcp-spaces-sandbox:dev")
+IMAGE = os.environ.get("MCP_SPACES_TEST_IMAGE", f"mcp-spaces-sandbox:{__version__}")
 BARE_IMAGE = os.environ.get("MCP_SPACES_TEST_BARE_IMAGE", "mcp-spaces-base:bookworm")
 """An image with a shell and without Python."""
 LOG = logging.getLogger("tests.sandbox")
