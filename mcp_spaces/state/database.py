@@ -128,7 +128,10 @@ class Database:
     def close(self) -> None:
         self._changes.put(None)
         self._thread.join()
-        self._anchor.sync()
+        try:
+            self._anchor.sync()
+        except OSError as error:
+            log.error("the audit anchor could not be synced: %s", error.strerror)
         self._anchor.close()
         self._reader.close()
         self._writer.close()
@@ -168,9 +171,17 @@ class Database:
                 change.loop.call_soon_threadsafe(_settle, change.future, None, failure)
             return
         self._head = transaction.head
-        self._anchor.write(self._head)
+        self._anchor_head()
         for change, result, problem in results:
             change.loop.call_soon_threadsafe(_settle, change.future, result, problem)
+
+    def _anchor_head(self) -> None:
+        try:
+            self._anchor.write(self._head)
+        except OSError as error:
+            # This change is on the disk; without an anchor nobody would see it cut off again.
+            self._failed = f"the audit anchor cannot be written ({error.strerror})"
+            log.critical("the database stopped accepting changes: %s", self._failed)
 
     def _attempt(self, transaction: Transaction, change: _Change, *, alone: bool) -> tuple[Any, BaseException | None]:
         """The change in its own savepoint; one that is `alone` has the transaction for itself and needs none.
