@@ -1,7 +1,6 @@
 """Agent Context: the document that tells an agent where it is and what it may do.
 
-The list of operations comes from the same predicates that the pipeline applies, over each operation's example where
-facts are needed: what is listed would succeed now, what is not listed would be refused (threat T14).
+What is listed would succeed now; what is refused says why, and what to do instead (`judgement.py`).
 """
 
 from __future__ import annotations
@@ -11,22 +10,18 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.json_schema import input_schema
-from mcp_spaces.core.operation import AnyOperation, Operation
-from mcp_spaces.core.place import InSpace, SpacePlace
-from mcp_spaces.core.policy import Allow, Ask, Deny, decide
+from mcp_spaces.core.operation import Operation
+from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.scope import narrow
 from mcp_spaces.errors import NotFound
-from mcp_spaces.spaces.model import Runtime, RuntimeState
+from mcp_spaces.spaces.judgement import Judgement, Refusal, judge
 from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.rules import rules_in_words
 from mcp_spaces.spaces.store import SpaceStore
-from mcp_spaces.spaces.views import MountsView, RuntimeView, SpaceViews, Use, runtime_view
-
-Topic = Literal["all", "space", "operations", "rules", "examples"]
+from mcp_spaces.spaces.views import MountsView, RuntimeView, SpaceView, SpaceViews, Use, runtime_view
 
 
 class ContextInput(InSpace):
@@ -37,14 +32,15 @@ class ContextInput(InSpace):
     detail: Literal["compact", "full"] = "compact"
 
 
-class PermittedOperation(BaseModel):
-    """`tool` is left out where it is the id with `_` for `.`; `asks` is set where a person has to say yes first.
-    Summary, schema and example come with detail full, or topic=<id>."""
+class OperationView(BaseModel):
+    """`tool` is left out where it is the id with `_` for `.`; `asks` is set where a person has to say yes first,
+    `refused` where it would not succeed now. Summary, schema and example come with detail full, or topic=<id>."""
 
     id: str
     tool: str | None = None
     summary: str | None = None
     asks: str | None = None
+    refused: str | None = None
     input_schema: Mapping[str, object] | None = None
     example: Mapping[str, object] | None = None
 
@@ -72,155 +68,100 @@ class AgentContext(BaseModel):
     space: ContextSpace | None = None
     runtimes: list[RuntimeView] | None = None
     rules: list[str] | None = None
-    operations: list[PermittedOperation] | None = None
+    operations: list[OperationView] | None = None
     refused: list[Refused] | None = None
     examples: list[Mapping[str, object]] | None = None
     links: Mapping[str, str] | None = None
+
+
+PARTS: Mapping[str, frozenset[str]] = {
+    "all": frozenset({"space", "runtimes", "rules", "operations", "refused", "links"}),
+    "space": frozenset({"space", "runtimes"}),
+    "operations": frozenset({"operations", "refused"}),
+    "rules": frozenset({"rules"}),
+    "examples": frozenset({"examples"}),
+}
+"""What a topic holds. Besides these, an operation's id is a topic."""
 
 
 async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
     space = context.use(SpaceStore).resolve(context.caller, context.space.id)
     runtimes = context.use(Runtimes).of_space(space.id)
     scope = narrow(context.caller.scope, space.ceiling)
-    chosen = None
     if wanted.runtime is not None:
-        chosen = next((one for one in runtimes if wanted.runtime in (one.id, one.alias)), None)
-        if chosen is None:
+        runtimes = [one for one in runtimes if wanted.runtime in (one.id, one.alias)]
+        if not runtimes:
             raise NotFound("No such runtime.", hint="sandbox_list shows what there is.")
-        runtimes, scope = [chosen], narrow(scope, chosen.ceiling)
-    judge = _Judge(context.caller, context.space, runtimes)
-    known = context.pipeline.permitted(context.caller)
+        scope = narrow(scope, runtimes[0].ceiling)
+    judged = judge(context.caller, context.space, runtimes, context.pipeline.permitted(context.caller))
     if "." in wanted.topic:
-        return AgentContext(operations=[_one(judge, known, wanted.topic)])
-    whole = context.use(SpaceViews).whole(context.caller, space)
-    permitted = [found for operation in known if (found := judge.permitted(operation, full=wanted.detail == "full"))]
-    parts = AgentContext(
-        space=ContextSpace(
-            id=space.id,
-            name=space.name,
-            role=whole.role,
-            state=space.state,
-            policy=whole.policy.preset,
-            mounts=whole.mounts,
-            limits=whole.limits,
-            expires_at=whole.expires_at,
-        ),
+        return AgentContext(operations=[_alone(judged, wanted.topic)])
+    parts = PARTS.get(wanted.topic)
+    if parts is None:
+        raise NotFound(f"No topic {wanted.topic!r}.", hint=f"Topics: {', '.join(PARTS)}, or an operation's id.")
+    if wanted.detail == "full" and wanted.topic == "all":
+        parts = parts | {"examples"}
+    document = AgentContext(
+        space=_space(context.use(SpaceViews).whole(context.caller, space)),
         runtimes=[runtime_view(one) for one in runtimes],
         rules=rules_in_words(context.space.policy, scope),
-        operations=permitted,
-        refused=_grouped(judge, known) or None,
-        examples=_examples(permitted, known),
+        operations=[_permitted(one, full=wanted.detail == "full") for one in judged if one.refusal is None],
+        refused=_refused(judged) or None,
+        examples=[
+            {"tool": one.operation.tool, "arguments": one.operation.example}
+            for one in judged
+            if one.refusal is None and one.operation.example
+        ],
         links={
             "context": f"space://{space.id}/context",
             "runtime_context": f"space://{space.id}/runtimes/{{runtime}}/context",
             "schema_of": "context_get topic=<operation id>",
         },
     )
-    keep: Mapping[str, set[str]] = {
-        "all": {"space", "runtimes", "rules", "operations", "refused", "links"},
-        "space": {"space", "runtimes"},
-        "operations": {"operations", "refused"},
-        "rules": {"rules"},
-        "examples": {"examples"},
-    }
-    wanted_parts = keep.get(wanted.topic)
-    if wanted_parts is None:
-        raise NotFound(f"No topic {wanted.topic!r}.", hint=f"Topics: {', '.join(keep)}, or an operation's id.")
-    if wanted.detail == "full" and wanted.topic == "all":
-        return parts
-    return AgentContext(**{name: getattr(parts, name) for name in wanted_parts})
+    return AgentContext(**{name: getattr(document, name) for name in parts})
 
 
-class _Judge:
-    """Would this operation succeed here and now? The pipeline's own predicates, without calling anything.
-
-    As there: the caller's scope and policy alone judge what is not about a space; a sandbox's scope what is in it.
-    """
-
-    def __init__(self, caller: Caller, place: SpacePlace, runtimes: list[Runtime]) -> None:
-        self._caller = caller
-        self._place = place
-        self._here = narrow(caller.scope, place.ceiling)
-        self._runtimes = runtimes
-
-    def permitted(self, operation: AnyOperation, *, full: bool) -> PermittedOperation | None:
-        if self.refused(operation) is not None:
-            return None
-        verdict = self._verdict(operation)
-        return PermittedOperation(
-            id=operation.id,
-            tool=None if operation.listed else "operation_call",
-            summary=operation.summary if full else None,
-            asks=verdict.reason if isinstance(verdict, Ask) else None,
-            input_schema=input_schema(operation) if full else None,
-            example=operation.example if full else None,
-        )
-
-    def refused(self, operation: AnyOperation) -> tuple[str, str] | None:
-        """Why not, and what to do instead; None when nothing stands in the way."""
-        scope = self._here if operation.in_space else self._caller.scope
-        if not scope.permits_operation(operation.id):
-            return ("outside the scope here", "a person can widen the space's ceiling")
-        if operation.needs_running_space and not self._place.running:
-            return ("the space is stopped", f"space_up space={self._place.name}")
-        if _is_about_a_runtime(operation) and (missing := self._no_runtime_for(operation)):
-            return (missing, f"sandbox_launch space={self._place.name}")
-        verdict = self._verdict(operation)
-        if isinstance(verdict, Deny):
-            return (f"{verdict.reason} ({verdict.rule})", verdict.suggestion)
-        return None
-
-    def _verdict(self, operation: AnyOperation) -> Allow | Ask | Deny:
-        policy = self._place.policy if operation.in_space else self._caller.policy
-        facts = operation.facts(operation.input.model_validate(operation.example))
-        return decide(policy, operation_id=operation.id, effect=operation.effect, facts=facts)
-
-    def _no_runtime_for(self, operation: AnyOperation) -> str | None:
-        """Why there is no runtime that the operation works on."""
-        usable = self._runtimes
-        if operation.needs_running_space and not operation.on_stopped_runtime:
-            usable = [one for one in usable if one.state is RuntimeState.ACTIVE]
-        if not usable:
-            return "no active runtime" if self._runtimes else "no runtime"
-        if not any(one.ceiling.permits_operation(operation.id) for one in usable):
-            return "outside the scope of the runtimes here"
-        return None
-
-
-def _is_about_a_runtime(operation: AnyOperation) -> bool:
-    """Jobs are named without their sandbox, and are judged by it all the same."""
-    return operation.in_runtime or operation.noun == "job"
-
-
-def _grouped(judge: _Judge, known: tuple[AnyOperation, ...]) -> list[Refused]:
-    by_reason: dict[tuple[str, str], list[str]] = {}
-    for operation in known:
-        reason = judge.refused(operation)
-        if reason is not None:
-            by_reason.setdefault(reason, []).append(operation.id)
-    return [Refused(ids=ids, why=why, instead=instead) for (why, instead), ids in by_reason.items()]
-
-
-def _one(judge: _Judge, known: tuple[AnyOperation, ...], operation_id: str) -> PermittedOperation:
-    operation = next((one for one in known if one.id == operation_id), None)
-    if operation is None:
-        raise NotFound(f"No operation {operation_id!r}.", hint="context_get topic=operations lists them.")
-    found = judge.permitted(operation, full=True)
-    if found is not None:
-        return found
-    refused = judge.refused(operation)
-    return PermittedOperation(
-        id=operation.id,
-        summary=operation.summary,
-        asks=None if refused is None else f"refused now: {refused[0]}; {refused[1]}",
-        input_schema=input_schema(operation),
-        example=operation.example,
+def _space(view: SpaceView) -> ContextSpace:
+    return ContextSpace(
+        id=view.id,
+        name=view.name,
+        role=view.role,
+        state=view.state,
+        policy=view.policy.preset,
+        mounts=view.mounts,
+        limits=view.limits,
+        expires_at=view.expires_at,
     )
 
 
-def _examples(permitted: list[PermittedOperation], known: tuple[AnyOperation, ...]) -> list[Mapping[str, object]]:
-    names = {one.id for one in permitted}
-    return [{"tool": one.tool, "arguments": one.example} for one in known if one.id in names and one.example]
+def _permitted(judged: Judgement, *, full: bool) -> OperationView:
+    operation = judged.operation
+    view = OperationView(id=operation.id, tool=None if operation.listed else "operation_call", asks=judged.asks)
+    if not full:
+        return view
+    return view.model_copy(
+        update={
+            "summary": operation.summary,
+            "input_schema": input_schema(operation),
+            "example": operation.example,
+        }
+    )
+
+
+def _refused(judged: list[Judgement]) -> list[Refused]:
+    by_reason: dict[Refusal, list[str]] = {}
+    for one in judged:
+        if one.refusal is not None:
+            by_reason.setdefault(one.refusal, []).append(one.operation.id)
+    return [Refused(ids=ids, why=refusal.why, instead=refusal.instead) for refusal, ids in by_reason.items()]
+
+
+def _alone(judged: list[Judgement], operation_id: str) -> OperationView:
+    found = next((one for one in judged if one.operation.id == operation_id), None)
+    if found is None:
+        raise NotFound(f"No operation {operation_id!r}.", hint="context_get topic=operations lists them.")
+    refused = None if found.refusal is None else f"{found.refusal.why}; {found.refusal.instead}"
+    return _permitted(found, full=True).model_copy(update={"refused": refused})
 
 
 GET = Operation(
