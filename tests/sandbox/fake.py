@@ -6,12 +6,17 @@ Commands run on this machine with the rights of the tests. It keeps the contract
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import os
 import shutil
 import socket
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
+
+import anyio
+import anyio.to_thread
 
 from mcp_spaces.errors import Conflict, RuntimeUnavailable
 from mcp_spaces.sandbox.attached import AttachedSandbox
@@ -21,6 +26,7 @@ from mcp_spaces.sandbox.stream import AgentStream
 from mcp_spaces.sandbox.workspace import checked_id
 
 FAKE_IMAGE = "fake"
+LAST_AGENTS_S = 20
 
 
 class FakeDriver:
@@ -33,10 +39,23 @@ class FakeDriver:
         self.images = images
         self.launches = 0
         self._held: dict[str, AttachedSandbox] = {}
+        self._lock = -1
         self._log = logging.getLogger("tests.sandbox.fake")
+
+    async def _after_the_last_daemon(self) -> None:
+        """Containers end with their daemon, before the next one starts; so do these: each agent holds a lock."""
+        if self._lock >= 0:
+            return
+        lock = os.open(self.folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        with anyio.fail_after(LAST_AGENTS_S):
+            await anyio.to_thread.run_sync(fcntl.flock, lock, fcntl.LOCK_EX, abandon_on_cancel=True)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        self._lock = lock
 
     async def launch(self, spec: SandboxSpec) -> Sandbox:
         checked_id(spec.runtime_id)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        await self._after_the_last_daemon()
         if spec.image not in self.images:
             raise RuntimeUnavailable(f"The image {spec.image} is missing.", hint="Build it with `make image`.")
         held = self._held.get(spec.runtime_id)
@@ -52,6 +71,7 @@ class FakeDriver:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", "-u", "-c", BOOTSTRAP, stdin=theirs.fileno(), stdout=theirs.fileno(), cwd=workspace,
                 env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(workspace), "LANG": "C.UTF-8"},
+                pass_fds=(self._lock,),
             )  # fmt: skip
         ours.setblocking(False)
         transport, stream = await asyncio.get_running_loop().create_unix_connection(
@@ -76,6 +96,8 @@ class FakeDriver:
         shutil.rmtree(self.folder / runtime_id, ignore_errors=True)
 
     async def reap(self, *, keep: Collection[str]) -> Sequence[str]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        await self._after_the_last_daemon()
         workspaces = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
         removed = sorted((workspaces | set(self._held)) - set(keep))
         for runtime_id in removed:
@@ -88,3 +110,6 @@ class FakeDriver:
     async def aclose(self) -> None:
         for sandbox in list(self._held.values()):
             await sandbox.stop()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1

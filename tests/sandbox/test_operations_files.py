@@ -120,13 +120,13 @@ def test_an_edit_says_how_often_its_text_is_there_or_what_is_closest() -> None:
 
 
 async def test_folders_are_deleted_only_when_that_is_asked_for(room: Room) -> None:
-    await room.call("sandbox.write_file", path="d/a", content="")
-    await room.call("sandbox.write_file", path="d/b", content="")
+    await room.call("sandbox.write_file", path="build/a", content="")
+    await room.call("sandbox.write_file", path="build/b", content="")
     with pytest.raises(WrongState):
-        await room.call("sandbox.delete_file", path="d")
-    assert (await room.call("sandbox.delete_file", path="d", recursive=True)).deleted == 3
+        await room.call("sandbox.delete_file", path="build")
+    assert (await room.call("sandbox.delete_file", path="build", recursive=True)).deleted == 3
     with pytest.raises(NotFound):
-        await room.call("sandbox.delete_file", path="d/a")
+        await room.call("sandbox.delete_file", path="build/a")
 
 
 async def test_policy_is_asked_again_where_a_link_leads(room: Room) -> None:

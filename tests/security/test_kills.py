@@ -448,7 +448,7 @@ async def test_k02_an_effect_without_a_recorded_outcome_is_told_as_interrupted_a
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call)
-            await eventually(marker.exists)
+            await eventually(lambda: marker.exists() and marker.read_text() == "once\n")
             os.kill(pid, signal.SIGKILL)
             assert await nurse.gone() == -signal.SIGKILL
     again = await nurse.running(state)
