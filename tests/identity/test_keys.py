@@ -1,0 +1,130 @@
+"""Principals, keys, and the callers that come out of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.scope import EVERYTHING
+from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound, Unauthenticated
+from mcp_spaces.identity.model import AGENT_SCOPE, TOKEN, new_token, parse_token, secret_matches
+from tests.security.app import World, open_world
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(tmp_path) as opened:
+        yield opened
+
+
+def test_a_token_names_its_key_and_hides_its_secret() -> None:
+    fresh = new_token()
+    assert TOKEN.fullmatch(fresh.token)
+    parsed = parse_token(fresh.token)
+    assert parsed is not None and parsed[0] == fresh.key_id
+    assert parsed[1] not in fresh.secret_sha256 and re.fullmatch("[0-9a-f]{64}", fresh.secret_sha256)
+    assert len({new_token().token for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    "token", ["", "msp_", "msp_a_b", "Bearer x", "msp_" + "a" * 26 + "_" + "b" * 44, "msp\0", "é" * 50]
+)
+def test_what_is_no_token_is_nobody(token: str) -> None:
+    assert parse_token(token) is None
+    assert not secret_matches("", None)
+
+
+async def test_a_fresh_instance_has_an_operator_and_an_agent_that_may_make_spaces_and_mount_nothing(
+    world: World,
+) -> None:
+    assert world.operator.operator and world.operator.scope == EVERYTHING
+    assert not world.agent.operator and world.agent.scope == AGENT_SCOPE
+    assert set(AGENT_SCOPE.storage) == {"own"} and AGENT_SCOPE.network.mode == "none" and not AGENT_SCOPE.proxy
+    assert not AGENT_SCOPE.vault.allow and not AGENT_SCOPE.ai.allow
+    names = [one.name for one in (await world.govern("principal.list")).principals]
+    assert names == ["local-agent", "operator"]
+
+
+async def test_a_key_is_shown_once_and_is_in_no_record(world: World) -> None:
+    made = await world.govern("key.create", label="ci")
+    listed = await world.govern("key.list")
+    assert [key.id for key in listed.keys] == [made.id]
+    assert made.token not in listed.model_dump_json()
+    rows = world.database.read("SELECT input, outcome FROM runs")
+    assert made.token not in str([tuple(row) for row in rows])
+    assert (await world.app.authenticate(made.token)).key_id == made.id
+
+
+async def test_a_key_is_narrower_than_its_principal_and_never_wider(world: World) -> None:
+    space, other = await world.space("work"), await world.space("other")
+    key = await world.key(spaces=[space], operations=["space.*", "storage.read", "key.*"])
+    assert [row.id for row in (await world.call("space.list", caller=key)).spaces] == [space]
+    with pytest.raises(NotFound):
+        await world.call("space.get", caller=key, space=other)
+    with pytest.raises(Denied):
+        await world.call("storage.upload", caller=key, space=space, path="a", content="x")
+    with pytest.raises(NotFound):
+        await world.call("key.list", caller=key)
+
+
+async def test_what_is_taken_from_a_principal_is_taken_from_its_keys(world: World) -> None:
+    space = await world.space("work")
+    key = await world.key(operations=["storage.*", "space.get"])
+    await world.call("storage.upload", caller=key, space=space, path="a", content="x")
+    await world.govern("principal.grant", principal="local-agent", scope={"operations": ["space.*"]})
+    with pytest.raises(Denied):
+        await world.call("storage.read", caller=world.app.current(key), space=space, path="a")
+    await world.call("space.get", caller=world.app.current(key), space=space)
+
+
+async def test_a_revoked_key_is_nobody_and_revoking_it_again_changes_nothing(world: World) -> None:
+    made = await world.govern("key.create", label="one")
+    key = await world.app.authenticate(made.token)
+    first = await world.govern("key.revoke", key=made.id)
+    assert await world.govern("key.revoke", key=made.id) == first
+    assert not await world.app.still_valid(key)
+    with pytest.raises(Unauthenticated):
+        await world.app.authenticate(made.token)
+    with pytest.raises(Unauthenticated):
+        world.app.current(key)
+    with pytest.raises(NotFound):
+        await world.govern("key.revoke", key="key_" + "a" * 26)
+
+
+async def test_a_key_ends_when_its_time_is_over_also_after_a_restart(tmp_path: Path) -> None:
+    now = [1_800_000_000.0]
+    clock = Clock(now=lambda: now[0])
+    async with open_world(tmp_path, clock=clock) as world:
+        made = await world.govern("key.create", label="short", expires_in_s=60)
+        assert (await world.app.authenticate(made.token)).expires_at == now[0] + 60
+    now[0] += 61
+    async with open_world(tmp_path, clock=clock) as again:
+        with pytest.raises(Unauthenticated):
+            await again.app.authenticate(made.token)
+
+
+async def test_an_operators_key_is_made_by_the_operator_and_is_not_bound(world: World) -> None:
+    with pytest.raises(InvalidInput):
+        await world.govern("key.create", label="x", operator=True, spaces=["sp_" + "a" * 26])
+    key = await world.key(operator=True, principal="operator")
+    assert key.operator and (await world.call("key.list", caller=key)).keys
+
+
+async def test_a_grant_changes_the_parts_that_it_names(world: World) -> None:
+    granted = await world.govern(
+        "principal.grant", principal="local-agent", scope={"limits": {"memory_bytes": 1 << 30}}, policy="restrictive"
+    )
+    assert granted.scope.limits.memory_bytes == 1 << 30
+    assert granted.scope.limits.cpu_cores == AGENT_SCOPE.limits.cpu_cores and granted.policy == "restrictive"
+    with pytest.raises(NotFound):
+        await world.govern("principal.grant", principal="nobody")
+    await world.govern("principal.add", name="ci")
+    with pytest.raises(Conflict):
+        await world.govern("principal.add", name="ci")
+    assert (await world.key(principal="ci")).name == "ci"

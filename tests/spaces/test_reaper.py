@@ -1,0 +1,117 @@
+"""A space's end: its time is over, or nobody used it. The clock is the test's, and restarts change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.spaces.lifecycle import Lifecycle
+from mcp_spaces.spaces.port import Spaces
+from tests.security.app import World, eventually, open_world, prepared
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Time:
+    seconds: float = 1_800_000_000.0
+    clock: Clock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(now=lambda: self.seconds)
+
+
+def state(world: World, space: str) -> str | None:
+    found = world.use(Spaces).get(space)
+    return None if found is None else str(found.state)
+
+
+def wake(world: World, space: str) -> None:
+    """Have the reaper look again: a clock that jumps wakes nobody by itself."""
+    found = world.use(Spaces).get(space)
+    assert found is not None
+    world.use(Lifecycle).changed(found)
+
+
+async def test_a_space_goes_when_its_time_is_over_with_all_that_it_holds(tmp_path: Path) -> None:
+    time = Time()
+    async with open_world(tmp_path, clock=time.clock) as world:
+        at = await prepared(world, "short", ttl_s=60)
+        stays = await world.space("stays")
+        time.seconds += 59
+        wake(world, at.space)
+        await world.call("space.get", space=at.space)
+        time.seconds += 2
+        wake(world, at.space)
+        await eventually(lambda: state(world, at.space) is None, seconds=10)
+        assert world.count("SELECT count(*) FROM runtimes") == 0
+        assert world.count("SELECT count(*) FROM files") == 0
+        assert state(world, stays) == "running"
+
+
+async def test_a_space_that_expired_while_no_daemon_ran_goes_at_the_next_start(tmp_path: Path) -> None:
+    time = Time()
+    async with open_world(tmp_path, clock=time.clock) as world:
+        space = (await prepared(world, "short", ttl_s=60)).space
+    time.seconds += 61
+    async with open_world(tmp_path, clock=time.clock) as again:
+        await eventually(lambda: state(again, space) is None, seconds=10)
+        assert not list((tmp_path / "workspaces").iterdir())
+
+
+async def test_extending_moves_the_end_and_null_takes_it_away(tmp_path: Path) -> None:
+    time = Time()
+    async with open_world(tmp_path, clock=time.clock) as world:
+        longer, forever = await world.space("longer", ttl_s=60), await world.space("forever", ttl_s=60)
+        assert (await world.call("space.extend", space=longer, ttl_s=600)).expires_at is not None
+        assert (await world.call("space.extend", space=forever, ttl_s=None)).expires_at is None
+        time.seconds += 599
+        wake(world, longer)
+        await world.call("space.list")
+        assert (state(world, longer), state(world, forever)) == ("running", "running")
+        time.seconds += 10_000
+        wake(world, forever)
+        await eventually(lambda: state(world, longer) is None, seconds=10)
+        assert state(world, forever) == "running"
+
+
+async def test_an_idle_space_goes_down_and_keeps_its_files(tmp_path: Path) -> None:
+    time = Time()
+    async with open_world(tmp_path, clock=time.clock) as world:
+        at = await prepared(world, "idle", idle_timeout_s=60, runtime=False)
+        time.seconds += 50
+        await world.call("storage.stat", space=at.space, path="inputs/sales.csv")
+        time.seconds += 50
+        wake(world, at.space)
+        await world.call("run.list")
+        assert state(world, at.space) == "running", "it was used 50 s ago"
+        time.seconds += 11
+        wake(world, at.space)
+        await eventually(lambda: state(world, at.space) == "stopped", seconds=10)
+        assert (await world.call("storage.read", space=at.space, path="inputs/sales.csv")).content
+
+
+async def test_a_space_whose_job_runs_is_not_idle(tmp_path: Path) -> None:
+    time = Time()
+    async with open_world(tmp_path, clock=time.clock) as world:
+        at = await prepared(world, "busy", idle_timeout_s=60)
+        time.seconds += 600
+        wake(world, at.space)
+        await world.call("run.list")
+        assert state(world, at.space) == "running"
+        await world.call("job.stop", space=at.space, job=at.job)
+        time.seconds += 600
+        wake(world, at.space)
+        await eventually(lambda: state(world, at.space) == "stopped", seconds=10)
+
+
+async def test_idling_counts_across_a_restart(tmp_path: Path) -> None:
+    time = Time()
+    async with open_world(tmp_path, clock=time.clock) as world:
+        space = await world.space("idle", idle_timeout_s=60)
+    time.seconds += 61
+    async with open_world(tmp_path, clock=time.clock) as again:
+        await eventually(lambda: state(again, space) == "stopped", seconds=10)

@@ -1,0 +1,172 @@
+"""Spaces: create, look, change by merge patch, extend, up, down, delete; names, limits and what nobody granted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_spaces.errors import Ambiguous, ExceedsCeiling, InvalidInput, NotFound, QuotaExceeded, WrongState
+from mcp_spaces.identity.model import AGENT_LIMITS
+from tests.security.app import LITTLE, World, open_world, prepared
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(tmp_path) as opened:
+        yield opened
+
+
+async def test_a_new_space_runs_owns_its_files_and_reaches_nothing_else(world: World) -> None:
+    made = await world.call("space.create", name="work", labels={"ticket": "42"}, region="here")
+    assert (made.state, made.role, made.region, made.labels) == ("running", "owner", "here", {"ticket": "42"})
+    assert made.mounts.storage == {"own": "rw"} and made.mounts.network == {"mode": "none"}
+    assert made.policy.preset == "standard" and made.expires_at is None
+    assert await world.call("space.get", space=made.id) == await world.call("space.state", space="work") == made
+
+
+async def test_a_space_is_named_by_id_by_its_name_or_as_the_only_one(world: World) -> None:
+    with pytest.raises(NotFound, match="no space yet") as none:
+        await world.call("space.get")
+    assert "space_create" in none.value.hint
+    first = await world.space("work")
+    assert (await world.call("space.get")).id == first
+    for named in ("work", first):
+        assert (await world.call("space.get", space=named)).id == first
+    second = await world.space("work")
+    with pytest.raises(Ambiguous) as several:
+        await world.call("space.get", space="work")
+    assert first in several.value.hint and second in several.value.hint
+    with pytest.raises(Ambiguous):
+        await world.call("space.get")
+    named_default = await world.space("default")
+    assert (await world.call("space.get")).id == named_default
+    assert (await world.call("space.get", space=second)).id == second
+
+
+async def test_a_list_is_paged_and_misses_nothing(world: World) -> None:
+    ids = {await world.space(f"work-{number}") for number in range(7)}
+    found: list[str] = []
+    cursor = ""
+    for _ in range(4):
+        page = await world.call("space.list", limit=2, cursor=cursor)
+        found += [row.id for row in page.spaces]
+        cursor = page.next_cursor or ""
+    assert not cursor and len(found) == 7 and set(found) == ids
+
+
+async def test_a_patch_changes_what_it_names_clears_what_is_null_and_leaves_the_rest(world: World) -> None:
+    space = await world.space("work", labels={"a": "1", "b": "2"}, limits={"memory_bytes": 1 << 30}, region="here")
+    changed = await world.call(
+        "space.update", space=space, patch={"name": "renamed", "labels": {"a": None, "c": "3"}, "region": None}
+    )
+    assert (changed.name, changed.labels, changed.region) == ("renamed", {"b": "2", "c": "3"}, None)
+    assert changed.limits["memory_bytes"].limit == 1 << 30
+    cleared = await world.call("space.update", space=space, patch={"limits": None, "labels": None})
+    assert cleared.limits["memory_bytes"].limit > 1 << 30 and not cleared.labels
+    with pytest.raises(InvalidInput, match="owner_id"):
+        await world.call("space.update", space=space, patch={"owner_id": "me"})
+    with pytest.raises(InvalidInput, match=r"policy\.preset"):
+        await world.call("space.update", space=space, patch={"policy": {"preset": "none"}})
+    assert (await world.call("space.get", space=space)).name == "renamed"
+
+
+async def test_an_overridden_policy_is_at_work_at_once(world: World) -> None:
+    at = await prepared(world, "work")
+    await world.call("space.update", space=at.space, patch={"policy": {"overrides": {"shell": {"mode": "none"}}}})
+    explained = await world.call("policy.explain", space=at.space, command="ls")
+    assert (explained.decision, explained.rule) == ("deny", "shell.mode")
+    await world.call("space.update", space=at.space, patch={"policy": {"overrides": None}})
+    assert (await world.call("sandbox.shell", space=at.space, command="echo on")).stdout == "on\n"
+
+
+async def test_down_frees_sandboxes_and_up_lets_them_start_with_their_files(world: World) -> None:
+    at = await prepared(world, "work")
+    assert (await world.call("space.down", space=at.space)).state == "stopped"
+    assert (await world.call("space.down", space=at.space)).state == "stopped"
+    with pytest.raises(WrongState, match="stopped"):
+        await world.call("sandbox.launch", space=at.space, alias="main")
+    assert (await world.call("storage.read", space=at.space, path="inputs/sales.csv")).content == "a,b\n1,2\n"
+    assert (await world.call("space.up", space=at.space)).state == "running"
+    await world.call("sandbox.launch", space=at.space, alias="main")
+    assert (await world.call("sandbox.read_file", space=at.space, path="src/main.py")).content == "print(1)\n"
+
+
+async def test_delete_asks_for_force_while_a_sandbox_runs_and_leaves_only_records(world: World) -> None:
+    at = await prepared(world, "work")
+    with pytest.raises(WrongState, match="main") as refused:
+        await world.call("space.delete", space=at.space)
+    assert "force" in refused.value.hint
+    await world.call("space.delete", space=at.space, force=True)
+    for table in ("spaces", "runtimes", "files", "artifacts", "approvals"):
+        assert world.count(f"SELECT count(*) FROM {table}") == 0, table
+    assert list((world.folder / "workspaces").iterdir()) == []
+    assert list((world.folder / "state" / "blobs").glob("[!.]*/*/*")) == []
+    assert world.count("SELECT count(*) FROM runs WHERE space_id = ?", at.space) > 5
+    with pytest.raises(NotFound):
+        await world.call("space.get", space=at.space)
+
+
+async def test_a_sandbox_takes_its_share_of_the_spaces_limits_and_gives_it_back(world: World) -> None:
+    space = await world.space("work", limits={"memory_bytes": 256 << 20, "runtimes": 2})
+    await world.launched(space, alias="one", scope={"limits": LITTLE})
+    await world.launched(space, alias="two", scope={"limits": LITTLE})
+    with pytest.raises(QuotaExceeded):
+        await world.launched(space, alias="three", scope={"limits": LITTLE})
+    used = (await world.call("space.get", space=space)).limits
+    assert (used["memory_bytes"].used, used["runtimes"].used) == (256 << 20, 2)
+    await world.call("sandbox.stop", space=space, runtime="one")
+    await world.launched(space, alias="three", scope={"limits": LITTLE})
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [
+        ("storage.shared", {"mounts": {"storage": {"namespace": "shared", "mode": "ro"}}}),
+        ("network.mode", {"mounts": {"network": {"mode": "open"}}}),
+        ("network.mode", {"mounts": {"network": {"mode": "allowlist", "allow": ["example.com"]}}}),
+        ("vault.allow.prod", {"mounts": {"vault": {"allow": ["prod"]}}}),
+        ("ai.allow.openai", {"mounts": {"ai": {"allow": ["openai"]}}}),
+        ("proxy.corporate", {"mounts": {"proxy": ["corporate"]}}),
+        ("limits.memory_bytes", {"limits": {"memory_bytes": 1 << 50}}),
+        ("limits.cpu_cores", {"limits": {"cpu_cores": 1000}}),
+        ("policy.", {"policy": {"preset": "permissive"}}),
+    ],
+)
+async def test_an_agent_mounts_nothing_that_it_was_not_granted(world: World, key: str, wanted: dict[str, Any]) -> None:
+    with pytest.raises(ExceedsCeiling) as refused:
+        await world.call("space.create", name="work", **wanted)
+    assert refused.value.key.startswith(key)
+    assert world.count("SELECT count(*) FROM spaces") == 0
+
+
+async def test_what_the_operator_granted_can_be_mounted_and_what_was_taken_back_is_out_of_reach(world: World) -> None:
+    own = {"namespace": "own", "mode": "rw"}
+    grant = {"storage": [own, {"namespace": "shared", "mode": "rw"}]}
+    await world.govern("principal.grant", principal="local-agent", scope=grant)
+    space = await world.space("work", mounts={"storage": {"namespace": "shared", "mode": "rw"}})
+    await world.call("storage.upload", space=space, namespace="shared", path="a", content="x")
+    await world.govern("principal.grant", principal="local-agent", scope={"storage": [own]})
+    with pytest.raises(NotFound):
+        await world.call("storage.read", space=space, namespace="shared", path="a")
+
+
+async def test_a_principal_owns_no_more_spaces_than_it_may(world: World) -> None:
+    for number in range(AGENT_LIMITS.spaces):
+        await world.space(f"work-{number}")
+    with pytest.raises(QuotaExceeded) as refused:
+        await world.space("one-more")
+    assert "space_delete" in refused.value.hint
+    await world.call("space.delete", space="work-0")
+    await world.space("one-more")
+
+
+async def test_a_key_that_is_bound_to_its_spaces_makes_no_more(world: World) -> None:
+    space = await world.space("work")
+    key = await world.key(spaces=[space])
+    with pytest.raises(WrongState, match="bound"):
+        await world.space("another", caller=key)
