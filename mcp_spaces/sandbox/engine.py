@@ -19,7 +19,7 @@ from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded, RuntimeUnavaila
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import docker  # type: ignore[import-untyped]
+    import docker
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class NoPython(Exception):
 
 def translated(error: Exception) -> SpacesError:
     """What callers are told about an exception of docker, requests or a socket. The cause stays attached."""
-    import docker.errors  # type: ignore[import-untyped]
+    import docker.errors
     import requests.exceptions
 
     if isinstance(error, SpacesError):

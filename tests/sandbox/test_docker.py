@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
-import docker.errors  # type: ignore[import-untyped]
+import docker.errors
 import pytest
 import requests.exceptions
 
