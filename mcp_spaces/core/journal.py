@@ -5,6 +5,7 @@ What cannot be recorded does not happen: `open` is committed before anything els
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -51,6 +52,8 @@ class Run:
     started_at: float
     space_id: str | None = None
     runtime_id: str | None = None
+    recorded: asyncio.Future[None] | None = None
+    """Done when the intent is on the disk."""
     decision: Mapping[str, object] | None = None
     events: list[Event] = field(default_factory=list)
     """What happened inside; on the disk with the outcome."""
@@ -65,10 +68,11 @@ class Journal:
         self.on_closed: list[Callable[[str], None]] = []
         """Told the id of each run once its outcome is on the disk. Must not block or raise."""
 
-    async def open(
+    def open(
         self, operation_id: str, *, principal_id: str, parent_id: str | None, space_id: str | None, arguments: object
     ) -> Run:
-        """The intent, on the disk. Raises DiskFull or Busy, and then nothing may be done."""
+        """The intent, on its way to the disk. Nothing may be done before `run.recorded` has an answer, nor when that
+        is DiskFull or Busy."""
         run = Run(new_id("run"), operation_id, principal_id, parent_id, self._clock.now(), space_id)
         stored_input = encode(shorten(arguments))
         intent = encode(
@@ -97,7 +101,7 @@ class Journal:
             )
             tx.append_audit(at=run.started_at, kind="intent", run_id=run.id, body=intent)
 
-        await self._database.write(change)
+        run.recorded = self._database.submit(change)
         return run
 
     async def close(

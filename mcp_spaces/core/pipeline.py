@@ -5,6 +5,7 @@ record → parse → resolve → narrow → decide → approve → handle → re
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -118,13 +119,14 @@ class Pipeline:
         """
         operation = self._known(caller, operation_id)
         self._daily.count(caller)
-        call = await self._record(caller, operation, arguments, parent_id, idempotency_key, progress)  # 1
+        call = self._record(caller, operation, arguments, parent_id, idempotency_key, progress)  # 1
         try:
             with self.active.entered(call.run, caller, operation.effect) as active:
                 call.input = self.parse(operation, arguments)  # 2
                 self._resolve(call)  # 3
                 self._narrow(call, scope)  # 4
                 decision = self._decide(call)  # 5
+                await _recorded(call.run)
                 output = await self._answered_before(call)
                 if output is None:
                     await self._approve(call, decision)  # 6
@@ -162,7 +164,7 @@ class Pipeline:
             raise NotFound(f"No operation {operation_id[:64]!r}.", hint="See context_get for what can be called.")
         return operation
 
-    async def _record(
+    def _record(
         self,
         caller: Caller,
         operation: AnyOperation,
@@ -171,7 +173,7 @@ class Pipeline:
         idempotency_key: str | None,
         progress: Progress,
     ) -> _Call:
-        """Step 1: committed before anything happens, so that refusals and crashes leave evidence."""
+        """Step 1: refusals and crashes leave evidence. The commit is under way while the next steps only think."""
         if idempotency_key is not None and not (
             0 < len(idempotency_key) <= MAXIMUM_KEY_LENGTH and idempotency_key.isprintable()
         ):
@@ -179,13 +181,14 @@ class Pipeline:
                 "The idempotency key has to be printable text.", hint=f"Use at most {MAXIMUM_KEY_LENGTH} characters."
             )
         redactor = Redactor()
+        space = self._space_named(caller, operation, arguments)
         if is_deeper_than(arguments, DEPTH_MAX):
             arguments = {"refused": f"nested deeper than {DEPTH_MAX} levels"}
-        run = await self._journal.open(
+        run = self._journal.open(
             operation.id,
             principal_id=caller.principal_id,
             parent_id=parent_id,
-            space_id=self._space_named(caller, operation, arguments),
+            space_id=None if space is None else space.id,
             arguments=redactor.value(arguments),
         )
         return _Call(
@@ -197,14 +200,18 @@ class Pipeline:
             key=idempotency_key,
             scope=caller.scope,
             policy=caller.policy,
+            space=space,
         )
 
-    def _space_named(self, caller: Caller, operation: AnyOperation, arguments: Mapping[str, object]) -> str | None:
-        """So that a space's list shows a call while it runs. Whether the call may name it is step 3's question."""
-        if not operation.in_space:
+    def _space_named(
+        self, caller: Caller, operation: AnyOperation, arguments: Mapping[str, object]
+    ) -> SpacePlace | None:
+        """So that a space's list shows a call while it runs. What is wrong with the name is step 3's to say."""
+        reference = arguments.get("space", DEFAULT_SPACE)
+        if not operation.in_space or not isinstance(reference, str):
             return None
         try:
-            return self._places.space(caller, str(arguments.get("space", DEFAULT_SPACE))).id
+            return self._places.space(caller, reference)
         except SpacesError:
             return None
 
@@ -212,7 +219,8 @@ class Pipeline:
         """Step 3. Raises NotFound (absent and invisible alike) or Ambiguous."""
         if not call.operation.in_space:
             return
-        call.space = self._places.space(call.caller, call.input.space)
+        if call.space is None:
+            call.space = self._places.space(call.caller, call.input.space)
         call.policy = call.space.policy
         call.run.space_id = call.space.id
         if call.operation.in_runtime:
@@ -360,7 +368,14 @@ class Pipeline:
 
         outcome = {"code": error.code, "message": error.message, "hint": error.hint, **error.details()}
         with anyio.CancelScope(shield=True):
+            await _recorded(call.run)
             await self._journal.close(call.run, state_after(error), outcome=outcome, error_code=error.code, also=also)
+
+
+async def _recorded(run: Run) -> None:
+    """Until the intent is on the disk. Raises DiskFull or Busy: what cannot be recorded does not happen."""
+    if run.recorded is not None:
+        await asyncio.shield(run.recorded)
 
 
 def _may(caller: Caller, operation: AnyOperation) -> bool:

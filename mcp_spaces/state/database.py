@@ -100,6 +100,13 @@ class Database:
         The change happens even when the caller is cancelled while it waits. An exception of `change` undoes it.
         Raises Busy, DiskFull, or WrongState after the disk failed to sync (then nothing more is accepted).
         """
+        return await asyncio.shield(self.submit(change))
+
+    def submit(self, change: Callable[[Transaction], T]) -> asyncio.Future[T]:
+        """`write`, to be waited for later: changes are made in the order in which they were submitted.
+
+        Wait for the future through `asyncio.shield`, so that a cancellation does not make it lose the answer.
+        """
         if self._failed is not None:
             raise WrongState(
                 f"The database accepts no changes: {self._failed}.",
@@ -108,7 +115,7 @@ class Database:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._changes.put(_Change(change, future, loop))
-        return await asyncio.shield(future)
+        return future
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """For questions that an index answers; long ones belong in a thread with `reader`."""

@@ -292,9 +292,11 @@ async def test_a_run_s_events_are_on_the_disk_with_its_outcome_and_hold_no_key(b
 
 async def test_runs_left_open_by_a_dead_daemon_are_marked_interrupted(tmp_path: Path) -> None:
     async with open_bench(tmp_path) as first:
-        run = await first.journal.open(
+        run = first.journal.open(
             "thing.say", principal_id="pr_agent", parent_id=None, space_id=None, arguments={"text": "x"}
         )
+        assert run.recorded is not None
+        await run.recorded
     async with open_bench(tmp_path) as second:
         assert await second.journal.interrupt_open_runs() == 1
         assert second.run(run.id)["state"] == "interrupted"
