@@ -324,10 +324,11 @@ class Nursery:
 
     process: asyncio.subprocess.Process
 
-    async def start(self, state: Path, driver: DriverName = "fake") -> int:
+    async def start(self, state: Path, driver: DriverName = "fake", *, engine: str | None = None) -> int:
         """The process id of a daemon that is starting."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"state": str(state), "driver": driver}).encode() + b"\n")
+        wanted = {"state": str(state), "driver": driver, "engine": engine}
+        self.process.stdin.write(json.dumps(wanted).encode() + b"\n")
         await self.process.stdin.drain()
         return int(await self._said())
 
@@ -339,8 +340,8 @@ class Nursery:
         """Its exit code, or minus the signal; to be asked after `ready`."""
         return int(await self._said())
 
-    async def running(self, state: Path, driver: DriverName = "fake") -> int:
-        pid = await self.start(state, driver)
+    async def running(self, state: Path, driver: DriverName = "fake", *, engine: str | None = None) -> int:
+        pid = await self.start(state, driver, engine=engine)
         assert await self.ready(), (state / "daemon.log").read_text("utf-8")[-3000:]
         return pid
 
@@ -389,7 +390,7 @@ def _nursery() -> None:
         child = os.fork()
         if not child:
             os.close(ready)
-            os._exit(_daemon(Path(wanted["state"]), wanted["driver"], tell))
+            os._exit(_daemon(Path(wanted["state"]), wanted["driver"], tell, engine=wanted["engine"]))
         os.close(tell)
         print(child, flush=True)
         print("ready" if os.read(ready, 1) else "dead", flush=True)
@@ -399,7 +400,7 @@ def _nursery() -> None:
         print(ended, flush=True)
 
 
-def _daemon(state: Path, driver: DriverName, ready_fd: int) -> int:
+def _daemon(state: Path, driver: DriverName, ready_fd: int, *, engine: str | None) -> int:
     from mcp_spaces.server.daemon import serve
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -410,7 +411,7 @@ def _daemon(state: Path, driver: DriverName, ready_fd: int) -> int:
         os.dup2(source, target)
     try:
         if driver == "docker":
-            settings = Settings(state_dir=state, sandbox_image=REAL_IMAGE, sandbox_pool_size=1)
+            settings = Settings(state_dir=state, sandbox_image=REAL_IMAGE, sandbox_pool_size=1, docker_host=engine)
             return serve(settings, ready_fd=ready_fd, open_app=open_app)
         return serve(Settings(state_dir=state, sandbox_image=FAKE_IMAGE), ready_fd=ready_fd, open_app=_with_fake)
     except BaseException:

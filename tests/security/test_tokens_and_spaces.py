@@ -669,6 +669,10 @@ async def test_t11_no_spelling_of_a_uri_leads_to_another_space() -> None:
                     answer = await key.ask("resources/read", uri=uri)
                     assert answer["error"]["code"] == absent["error"]["code"], uri
                     assert answer["error"]["message"] == absent["error"]["message"], uri
+                    # The same spelling of what is one's own: there is one way to write it.
+                    own = trick.format(a=a, b=a, rt=rt, run=stored.run_id, up=a.upper())
+                    if own != f"space://{a}/context":
+                        assert "error" in await key.ask("resources/read", uri=own), own
                     subscribed = await key.ask("resources/subscribe", uri=uri)
                     assert "error" in subscribed, uri
                 listed = await key.ask("resources/list")
