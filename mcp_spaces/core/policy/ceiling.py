@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 
-from mcp_spaces.core.policy.model import BrowserLevel, FilesAccess, NetworkMode, Policy, ShellMode
+from mcp_spaces.core.policy.model import BrowserLevel, FilesAccess, Policy, ShellMode
+from mcp_spaces.core.scope import NetworkMode
 from mcp_spaces.core.policy.verdict import Answer
 
 _ORDERS: tuple[type[StrEnum], ...] = (FilesAccess, ShellMode, NetworkMode, BrowserLevel)

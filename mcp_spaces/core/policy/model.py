@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mcp_spaces.core.policy.verdict import Answer
+from mcp_spaces.core.scope import NetworkMode
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
 Names = Annotated[tuple[Name, ...], Field(max_length=2_000)]
@@ -35,12 +36,6 @@ class ShellMode(StrEnum):
     NONE = "none"
     CURATED = "curated"
     ALL = "all"
-
-
-class NetworkMode(StrEnum):
-    NONE = "none"
-    ALLOWLIST = "allowlist"
-    OPEN = "open"
 
 
 class BrowserLevel(StrEnum):
