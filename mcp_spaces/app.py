@@ -182,6 +182,10 @@ async def open_app(
         services.provide(Transfers, Transfers(files, sandboxes))
 
         await sandboxes.reconcile()
+        for space_id in files.owners():
+            # A kill between the last steps of a delete leaves files without a space.
+            if spaces.get(space_id) is None:
+                await files.delete_namespace(space_id)
         await blobs.reconcile(lambda tree: files.live(tree) | artifacts.live(tree))
         tasks = await open_things.enter_async_context(anyio.create_task_group())
         tasks.start_soon(lifecycle.reap_forever)

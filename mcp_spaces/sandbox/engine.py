@@ -159,8 +159,11 @@ class Engine:
         return found
 
     def gateways(self) -> list[str]:
-        """Addresses of the host on the engine's default network."""
-        network = self._call(lambda client: client.inspect_network("bridge"))
+        """Addresses of the host on the engine's default network; none where the engine has no such network."""
+        try:
+            network = self._call(lambda client: client.inspect_network("bridge"))
+        except NotFound:
+            return []
         return [part["Gateway"] for part in network.get("IPAM", {}).get("Config") or () if part.get("Gateway")]
 
     def create(self, body: Mapping[str, Any], *, name: str) -> str:

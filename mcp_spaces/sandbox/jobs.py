@@ -6,13 +6,18 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 import anyio
 
+from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.caller import Caller
+from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import Clock, new_id
+from mcp_spaces.core.journal import Run
 from mcp_spaces.errors import NotFound, QuotaExceeded, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.answer import cost, text_within
 from mcp_spaces.sandbox.port import Command, Exit, Process, Sandbox, Stream
@@ -212,6 +217,25 @@ class Jobs:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
         return job
+
+    def hold(self, job: Job, calls: ActiveCalls, caller: Caller) -> None:
+        """A job outlives the call that began it, and not the permission that it began under: it stands among the
+        calls under way, and is stopped when they would be (threats T06, T09)."""
+        holding = asyncio.create_task(self._hold(job, calls, caller))
+        self._watchers.add(holding)
+        holding.add_done_callback(self._watchers.discard)
+
+    async def _hold(self, job: Job, calls: ActiveCalls, caller: Caller) -> None:
+        run = Run(
+            job.id, "sandbox.shell", caller.principal_id, job.run_id, job.started_at, job.space_id, job.runtime_id
+        )
+        with calls.entered(run, caller, Effect.EXECUTES) as call:
+            with call.cancel_scope:
+                if caller.expires_at is not None:
+                    call.cancel_scope.deadline = anyio.current_time() + caller.expires_at - self._clock.now()
+                await job.ended.wait()
+            with suppress(SpacesError):
+                await self.stop(job)
 
     async def stop(self, job: Job) -> None:
         """Kill it with all its descendants. Idempotent. Raises RuntimeUnavailable when that cannot be seen to be done."""

@@ -260,6 +260,7 @@ async def _start_job(
         runtime_id=context.runtime.id,
         run_id=context.run_id,
     )
+    sandboxes.jobs.hold(job, context.pipeline.active, context.caller)
     if given.stdin:
         with suppress(SpacesError):
             await job.process.write(given.stdin.encode())

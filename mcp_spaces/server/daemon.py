@@ -103,9 +103,16 @@ def only_daemon(state: Path) -> Iterator[None]:
     """Hold the state directory (threat K18). The kernel lets go of it however this process ends.
 
     Raises:
-        WrongState: another daemon holds it.
+        WrongState: another daemon holds it, or it cannot be written.
     """
-    with Path(places.daemon_lock(str(state))).open("a+") as lock:
+    try:
+        lock = Path(places.daemon_lock(str(state))).open("a+")  # noqa: SIM115 - closed by the next line
+    except OSError as error:
+        raise WrongState(
+            f"{state} cannot be written: {error.strerror}.",
+            hint=f"Mend the disk, or set {places.STATE_DIRECTORY_VARIABLE} to another directory.",
+        ) from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

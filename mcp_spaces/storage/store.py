@@ -33,6 +33,10 @@ class FileStore:
         self._database = database
         self._clock = clock
 
+    def owners(self) -> list[str]:
+        """The ids of the spaces that ever kept a file of their own, deleted ones included."""
+        return [row["name"] for row in self._database.read("SELECT name FROM namespaces WHERE name GLOB 'sp_*'")]
+
     def find(self, tree: str, path: str) -> StoredFile | None:
         """None also for a file that has expired."""
         row = self._database.read_one(_FILES + "namespace = ? AND path = ?", (tree, path))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +244,19 @@ async def test_stopping_a_sandbox_ends_its_jobs(room: Room) -> None:
     await room.call("sandbox.stop")
     assert (await room.call("job.wait", job=job)).state == "stopped"
     assert not room.service.is_busy(room.space.id)
+
+
+async def test_t06_a_job_ends_with_the_permission_that_it_began_under(room: Room) -> None:
+    job = (await room.shell("sleep 60", background=True)).job
+    with anyio.fail_after(5):
+        await room.pipeline.active.end_where(
+            lambda call: call.caller.principal_id == room.agent.principal_id, reason="the key was revoked"
+        )
+    ended = await room.call("job.wait", job=job, timeout_s=5)
+    assert ended.state == "stopped"
+
+
+async def test_t06_a_job_ends_when_the_key_that_began_it_expires(room: Room) -> None:
+    caller = replace(room.agent, expires_at=time.time() + 0.5)
+    job = (await room.call("sandbox.shell", caller=caller, command="sleep 60", background=True)).job
+    assert (await room.call("job.wait", job=job, timeout_s=10)).state == "stopped"

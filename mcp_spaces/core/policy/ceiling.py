@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from mcp_spaces.core.policy.model import BrowserLevel, FilesAccess, Policy, ShellMode
-from mcp_spaces.core.scope import NetworkMode
 from mcp_spaces.core.policy.verdict import Answer
+from mcp_spaces.core.scope import NetworkMode
 
 _ORDERS: tuple[type[StrEnum], ...] = (FilesAccess, ShellMode, NetworkMode, BrowserLevel)
 # More of these makes a policy wider; more of all other lists makes it narrower.
