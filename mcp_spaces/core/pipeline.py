@@ -131,13 +131,13 @@ class Pipeline:
                 if output is None:
                     await self._approve(call, decision)  # 6
                     output = await self._handle(call, active)  # 7
+                clean = redacted(output, call.redactor)  # 8
         except (Exception, anyio.get_cancelled_exc_class()) as error:
             failure = as_ours(error)
             await self._close_failed(call, failure)
             if isinstance(error, SpacesError) or not isinstance(error, Exception):
                 raise
             raise failure from None
-        clean = redacted(output, call.redactor)  # 8
         receipt = await self._close(call, clean)  # 9
         return Outcome(call.run.id, output if operation.shows_keys else clean, receipt)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel, ValidationError
 
 # Our own keys are recognisable on purpose (threat T03).
 _OWN_KEYS = re.compile(r"msp_[a-z2-7]{26}_[A-Za-z0-9_-]{43}")
@@ -56,11 +56,20 @@ class Redactor:
         return self._pattern is None
 
 
+class Untyped(RootModel[Any]):
+    """An answer that redaction took out of its model's grammar."""
+
+
 def redacted(output: BaseModel, redactor: Redactor) -> BaseModel:
     """An answer without what the redactor knows. Most hold nothing of it and are passed on as they are."""
     if redactor.idle and "msp_" not in output.model_dump_json():
         return output
-    return type(output).model_validate_json(json.dumps(redactor.value(output.model_dump(mode="json"))))
+    clean = redactor.value(output.model_dump(mode="json"))
+    try:
+        return type(output).model_validate_json(json.dumps(clean))
+    except ValidationError:
+        # What stands for a secret may not fit where the secret did; the answer is as good without its type.
+        return Untyped(clean)
 
 
 def encodings(value: str) -> set[str]:

@@ -41,6 +41,15 @@ class Said(BaseModel):
     text: str
 
 
+class Name(BaseModel):
+    name: str = Field(max_length=8, pattern=r"^[a-z]+$")
+
+
+async def name(context: Context, wanted: SayInput) -> Name:
+    context.redactor.learn(wanted.text, name="prod/api")
+    return Name(name=wanted.text)
+
+
 class ShellInput(InSpace):
     command: str
 
@@ -107,6 +116,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     thing("say", say),
     thing("crash", crash),
     thing("hang", hang),
+    Operation(id="thing.name", summary="A name.", input=SayInput, output=Name, effect=Effect.OBSERVES, handler=name),
     thing("twice", twice, Effect.COMPOSES),
     thing("govern", say, Effect.GOVERNS, audience=Audience.OPERATOR),
     Operation(

@@ -270,6 +270,12 @@ async def test_a_learnt_secret_leaves_neither_in_the_answer_nor_in_the_record(be
     assert "correct-horse" not in bench.run(outcome.run_id)["outcome"]
 
 
+async def test_redaction_may_leave_the_grammar_of_the_answer(bench: Bench) -> None:
+    outcome = await bench.pipeline.call(AGENT, "thing.name", {"text": "hunterab"})
+    assert outcome.output.model_dump() == {"name": "[redacted:prod/api]"}
+    assert bench.run(outcome.run_id)["state"] == "succeeded"
+
+
 async def test_our_own_keys_are_never_shown_or_stored(bench: Bench) -> None:
     token = "msp_" + "a" * 26 + "_" + "B" * 43
     outcome = await bench.pipeline.call(AGENT, "thing.say", {"text": f"key {token}"})
