@@ -8,7 +8,7 @@ from importlib import resources
 from mcp_spaces.sandbox.port import WORKSPACE
 
 PACKAGE = "mcp_spaces.sandbox.agent"
-MODULES = ("wire", "paths", "files", "trees", "processes", "supervisor", "loop", "calls", "probe", "main")
+MODULES = ("wire", "paths", "files", "trees", "processes", "supervisor", "loop", "calls", "relays", "probe", "main")
 """In the order of their imports."""
 
 BOOTSTRAP = """

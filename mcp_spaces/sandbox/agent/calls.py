@@ -59,6 +59,8 @@ class Call:
 
     def on_resize(self, rows: int, columns: int) -> None: ...
 
+    def on_room(self, size: int) -> None: ...
+
 
 class Streams:
     """Our ends of a command's streams; with a terminal, one descriptor for all. Raises OSError when none is left."""

@@ -6,13 +6,14 @@ import gc
 import os
 import signal
 
-from mcp_spaces.sandbox.agent import calls, files, probe, processes, supervisor, trees, wire
+from mcp_spaces.sandbox.agent import calls, files, probe, processes, relays, supervisor, trees, wire
 from mcp_spaces.sandbox.agent.loop import Loop
 from mcp_spaces.sandbox.agent.paths import Refused, Workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Optional
 
 SPARES = 2
 """Supervisors that wait for an order, so that the next command need not wait for a fork."""
@@ -34,6 +35,7 @@ class Agent:
         self.subreaper = False
         self.written = 0
         self.hunting = False
+        self.proxy: Optional[relays.Listener] = None
 
     def run(self) -> None:
         os.umask(0o022)
@@ -135,6 +137,8 @@ class Agent:
         elif kind == wire.RESIZE:
             fields = wire.unpack(payload)
             call.on_resize(wire.number(fields, 0), wire.number(fields, 1))
+        elif kind == wire.ROOM:
+            call.on_room(wire.number(wire.unpack(payload), 0))
 
     def _open(self, channel: int, fields: list[bytes]) -> None:
         verb, rest = fields[0], fields[1:]
@@ -149,6 +153,10 @@ class Agent:
             reading = calls.Slow(self.loop, channel, self._ended)
             self.calls[channel] = reading
             reading.run(files.read(self.workspace, rest, lambda piece: reading.send(wire.REPLY, piece)))
+        elif verb == b"dial":
+            dialing = relays.Dialing(self.loop, channel, self._ended)
+            self.calls[channel] = dialing
+            dialing.begin(wire.number(rest, 0), self.proxy)
         elif verb in TREES:
             self._fork(channel, TREES[verb], rest)
         else:
@@ -169,6 +177,10 @@ class Agent:
             return probe.probe(self.root, fields)
         if verb == b"ping":
             return ()
+        if verb == b"listen":
+            if self.proxy is None:
+                self.proxy = relays.Listener(self.loop, self.calls, wire.number(fields, 0))
+            return [wire.whole(self.proxy.port)]
         raise Refused("unknown")
 
     def _fork(
