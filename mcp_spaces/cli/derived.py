@@ -24,6 +24,7 @@ NOUNS = {
     "sandbox": "Sandboxes: launch, run commands, read and change files.",
     "job": "Commands that run in the background.",
     "storage": "Files that outlive sandboxes.",
+    "network": "What sandboxes reached outside, and what was refused.",
     "run": "The record of every call.",
     "audit": "The chain that shows whether records were changed.",
     "state": "The database of this daemon.",

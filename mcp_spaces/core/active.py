@@ -69,5 +69,12 @@ class ActiveCalls:
             call.cancel(reason)
         return found
 
+    def only_run_in(self, runtime_id: str) -> str | None:
+        """The run of the one call that is at work in a runtime, the innermost of a family; None for none or several."""
+        runs = [call.run for call in self._by_run.values() if call.run.runtime_id == runtime_id]
+        parents = {run.parent_id for run in runs}
+        innermost = [run.id for run in runs if run.id not in parents]
+        return innermost[0] if len(innermost) == 1 else None
+
     def any_in(self, space_id: str) -> bool:
         return any(call.run.space_id == space_id for call in self._by_run.values())

@@ -13,9 +13,7 @@ from mcp_spaces.sandbox.globs import matches
 NAMES = st.text(alphabet="ab.-]", min_size=1, max_size=4)
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 PARTS = st.one_of(
-    st.just("**"),
-    st.text(alphabet="ab.*?", min_size=1, max_size=5),
-    st.sampled_from(["[ab]*", "[!a]", "[a-b]?", "[", "*]"]),
+    st.just("**"), st.text(alphabet="ab.*?", min_size=1, max_size=5), st.sampled_from(["[ab]*", "[!a]", "[a-b]?", "[", "*]"])
 )
 PATTERNS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
 

@@ -17,7 +17,6 @@ from mcp_spaces.sandbox.agent.paths import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, Optional
 
     from mcp_spaces.sandbox.agent.loop import Loop
