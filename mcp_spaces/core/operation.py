@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from mcp_spaces.core.effect import HINTS, Effect, Hints
 from mcp_spaces.core.facts import Facts, NoFacts
 from mcp_spaces.core.place import Everywhere, InRuntime, InSpace
+from mcp_spaces.core.scope import Scope
 
 if TYPE_CHECKING:
     from mcp_spaces.core.context import Context
@@ -32,13 +33,19 @@ def no_facts(_: Any) -> Facts:
     return NoFacts()
 
 
+def any_scope(_: Scope) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Operation(Generic[I, O]):
     """`id` is `noun.verb`: the tool `noun_verb`, the command `mcp-spaces noun verb`, the anchor in the reference.
 
     `listed` operations are tools of their own in `tools/list`; the others are called through `operation_call`, so
     that the list stays small. `on_stopped_runtime`: works on a runtime that is not active.
-    `shows_keys`: the answer holds a fresh key, which redaction lets through to the caller, but not into the record.
+    `shows_keys`: the answer holds a fresh key or a secret, which redaction lets through to the caller, but not into the record.
+    `refused_by` names the part of a scope that leaves this operation nothing to work on, such as scope.vault.
+    `operator_anywhere`: an operator who names no space means none, and calls under the operator's own scope.
     `facts` are what policy may look at. `example` is a valid input, checked by a test.
     """
 
@@ -49,12 +56,14 @@ class Operation(Generic[I, O]):
     effect: Effect
     handler: Callable[[Context, I], Awaitable[O]]
     facts: Callable[[I], Facts] = no_facts
+    refused_by: Callable[[Scope], str | None] = any_scope
     audience: Audience = Audience.EVERYONE
     listed: bool = True
     idempotent: bool = False
     needs_running_space: bool = False
     on_stopped_runtime: bool = False
     shows_keys: bool = False
+    operator_anywhere: bool = False
     example: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -76,6 +85,10 @@ class Operation(Generic[I, O]):
     @property
     def in_space(self) -> bool:
         return issubclass(self.input, InSpace)
+
+    def refusal(self, scope: Scope) -> str | None:
+        """The part of `scope` that stands against any call of this, or None."""
+        return "scope.operations" if not scope.permits_operation(self.id) else self.refused_by(scope)
 
     @property
     def in_runtime(self) -> bool:

@@ -27,6 +27,7 @@ from mcp_spaces.core.journal import Journal, Run, RunState
 from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy, decide
+from mcp_spaces.core.recordable import recordable
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import Scope, narrow
 from mcp_spaces.errors import (
@@ -120,14 +121,17 @@ class Pipeline:
         scope: Scope | None = None,
         idempotency_key: str | None = None,
         progress: Progress = no_progress,
+        redactor: Redactor | None = None,
     ) -> Outcome:
         """Run one operation. `scope` narrows this call further; `parent_id` makes it a child run.
+
+        `redactor` is the parent's: what a child learns is kept out of the parent's record too.
 
         Raises only SpacesError (and the cancellation of the surrounding task, after the record is closed).
         """
         operation = self._known(caller, operation_id)
         self._daily.count(caller)
-        call = await self._record(caller, operation, arguments, parent_id, idempotency_key, progress)  # 1
+        call = await self._record(caller, operation, arguments, parent_id, idempotency_key, progress, redactor)  # 1
         try:
             with self.active.entered(call.run, caller) as active:
                 call.input = self.parse(operation, arguments)  # 2
@@ -177,6 +181,7 @@ class Pipeline:
         parent_id: str | None,
         idempotency_key: str | None,
         progress: Progress,
+        redactor: Redactor | None,
     ) -> _Call:
         """Step 1: committed before anything happens, so that refusals and crashes leave evidence."""
         if idempotency_key is not None and not (
@@ -185,7 +190,7 @@ class Pipeline:
             raise InvalidInput(
                 "The idempotency key has to be printable text.", hint=f"Use at most {MAXIMUM_KEY_LENGTH} characters."
             )
-        redactor = Redactor()
+        redactor = redactor or Redactor()
         if is_deeper_than(arguments, DEPTH_MAX):
             arguments = {"refused": f"nested deeper than {DEPTH_MAX} levels"}
         run = await self._journal.open(
@@ -193,7 +198,7 @@ class Pipeline:
             principal_id=caller.principal_id,
             parent_id=parent_id,
             space_id=self._space_named(caller, operation, arguments),
-            arguments=redactor.value(arguments),
+            arguments=redactor.value(recordable(self.operations, operation, arguments)),
         )
         return _Call(
             caller=caller,
@@ -208,16 +213,17 @@ class Pipeline:
 
     def _space_named(self, caller: Caller, operation: AnyOperation, arguments: Mapping[str, object]) -> str | None:
         """So that a space's list shows a call while it runs. Whether the call may name it is step 3's question."""
-        if not operation.in_space:
+        named = str(arguments.get("space", DEFAULT_SPACE))
+        if not operation.in_space or _is_anywhere(operation, caller, named):
             return None
         try:
-            return self._places.space(caller, str(arguments.get("space", DEFAULT_SPACE))).id
+            return self._places.space(caller, named).id
         except SpacesError:
             return None
 
     def _resolve(self, call: _Call) -> None:
         """Step 3. Raises NotFound (absent and invisible alike) or Ambiguous."""
-        if not call.operation.in_space:
+        if not call.operation.in_space or _is_anywhere(call.operation, call.caller, call.input.space):
             return
         call.space = self._places.space(call.caller, call.input.space)
         call.policy = call.space.policy
@@ -233,11 +239,11 @@ class Pipeline:
                 call.scope = _narrowed(_Same(call.scope), _Same(level.ceiling))
         if further is not None:
             call.scope = _narrowed(_Same(call.scope), _Same(further))
-        if not call.scope.permits_operation(call.operation.id):
+        if refusal := call.operation.refusal(call.scope):
             raise Denied(
                 f"{call.operation.id} is outside the scope here.",
                 hint="context_get lists what can be called; a person can widen the space's ceiling.",
-                rule="scope.operations",
+                rule=refusal,
             )
         if call.space is not None and call.operation.needs_running_space and not call.space.running:
             raise WrongState(f"Space {call.space.name} is stopped.", hint=f"Start it: space_up space={call.space.id}")
@@ -270,6 +276,10 @@ class Pipeline:
         """Step 6: use up a person's yes, or ask for one. Raises ApprovalNeeded, Denied or QuotaExceeded."""
         match decision:
             case Allow():
+                return
+            case Ask() if _is_anywhere(call.operation, call.caller, call.input.space):
+                # The person who would be asked is the one who calls, in no agent's space.
+                call.run.decision = {**(call.run.decision or {}), "answer": "operator"}
                 return
             case Ask():
                 settled = await self._approvals.settle(
@@ -389,6 +399,10 @@ class _Same:
 def _narrowed(a: _Same, b: _Same) -> Scope:
     """Callers, spaces and runtimes keep their scopes, so that most calls narrow what was narrowed before."""
     return narrow(a.scope, b.scope)
+
+
+def _is_anywhere(operation: AnyOperation, caller: Caller, space: str) -> bool:
+    return operation.operator_anywhere and caller.operator and space == DEFAULT_SPACE
 
 
 def _may(caller: Caller, operation: AnyOperation) -> bool:

@@ -158,7 +158,7 @@ class _Judge:
 
     def refused(self, operation: AnyOperation) -> tuple[str, str] | None:
         """Why not, and what to do instead; None when nothing stands in the way."""
-        if not self._scope.permits_operation(operation.id):
+        if operation.refusal(self._scope):
             return ("outside the scope here", "a person can widen the space's ceiling")
         if operation.needs_running_space and not self._running:
             return ("the space is stopped", f"space_up space={self._space_name}")
