@@ -95,6 +95,10 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def open_connections(self) -> int:
+        return len(self._tasks)
+
     def environment(self, runtime: RuntimeRef, port: int) -> dict[str, str]:
         """What a command's programs have to know; nothing where there is no network."""
         if self._accesses.access(runtime).grant.mode is NetworkMode.NONE:

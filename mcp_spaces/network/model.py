@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import ip_address
 
 from mcp_spaces.core.scope import NetworkGrant
 from mcp_spaces.errors import InvalidInput
@@ -103,12 +104,20 @@ class PrivateHosts:
         for entry in entries:
             name, given, address = entry.strip().lower().partition("=")
             target = _host_and_port(name, entry)
-            found[target] = _host_and_port(address, entry) if given else ("", target[1])
+            found[target] = _host_and_port(address, entry) if given else (_address(target[0]), target[1])
         return cls(found)
 
     def of(self, target: Target) -> tuple[str, int] | None:
         """The address (empty: to be resolved) and port to dial."""
         return self.by_target.get((target.host, target.port))
+
+
+def _address(host: str) -> str:
+    """The host itself where it is an address, else empty."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return ""
 
 
 def _host_and_port(text: str, entry: str) -> tuple[str, int]:
