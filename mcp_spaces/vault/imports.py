@@ -356,9 +356,10 @@ def _read(file: Path) -> bytes:
         raise InvalidInput("The file's path has to be absolute.", hint="The daemon reads it, on its machine.")
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise _refused("it is not a plain file")
         with os.fdopen(descriptor, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _refused("it is not a plain file")
             return opened.read(BYTES_MAX + 1)
     except (OSError, ValueError):
         raise _refused("it cannot be read") from None

@@ -307,13 +307,15 @@ def _read(path: Path) -> MasterKey | None:
         return None
     except OSError as error:
         raise WrongState(f"{path} cannot be read: {error.strerror}.", hint="It has to be a plain file.") from None
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise WrongState(
                 f"{path} is not a file that only this user can read.", hint=f"Run: chmod 600 {path}, or make it yours."
             )
-        text = file.read(1024)
+        text = os.read(descriptor, 1024)
+    finally:
+        os.close(descriptor)
     return _parsed(text.decode("ascii", "replace"), where=str(path))
 
 
