@@ -29,6 +29,7 @@ from benchmarks import (
     output,
     pipeline,
     startup,
+    vault,
 )
 from benchmarks.measure import Line, Series, Unit
 
@@ -48,6 +49,7 @@ SUBJECTS: dict[str, Callable[[], Iterator[Line]]] = {
     "output": output.lines,
     "memory": memory.lines,
     "history": history.lines,
+    "vault": vault.lines,
 }
 
 

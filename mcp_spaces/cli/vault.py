@@ -30,9 +30,16 @@ def set_secret(
     username: Annotated[str | None, typer.Option(help="Of a login.")] = None,
     totp: Annotated[bool, typer.Option("--totp", help="Also ask for the seed of one-time codes.")] = False,
     notes: Annotated[bool, typer.Option("--notes", help="Also ask for notes.")] = False,
-    origin: Annotated[list[str] | None, typer.Option(help="Where it may be sent: https://api.example.com")] = None,
-    origin_pattern: Annotated[list[str] | None, typer.Option(help="Sub-domains: https://*.example.com")] = None,
-    header: Annotated[list[str] | None, typer.Option(help="A request header that it may stand in.")] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option("--origin", "--origins", help="Where it may be sent: https://api.example.com")
+    ] = None,
+    origin_pattern: Annotated[
+        list[str] | None,
+        typer.Option("--origin-pattern", "--origin-patterns", help="Sub-domains: https://*.example.com"),
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "--headers", help="A request header that it may stand in.")
+    ] = None,
     fields: Annotated[bool, typer.Option("--fields", help="Standard input is a JSON object of the fields.")] = False,
     as_json: calls.AsJson = False,
 ) -> None:

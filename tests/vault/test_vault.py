@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import anyio
 import pytest
 from pydantic import ValidationError
 
+from mcp_spaces.catalogue import CATALOGUE
+from mcp_spaces.cli import derived, fields
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import SecretFacts, SecretUse
 from mcp_spaces.core.policy import decide, load_preset
@@ -216,6 +219,15 @@ async def test_a_backup_says_which_master_key_belongs_to_it(tmp_path: Path) -> N
         assert "master.key" in second.model_dump_json()
 
 
+@pytest.mark.parametrize("operation_id", sorted(derived.HANDWRITTEN))
+def test_the_references_example_is_understood_by_the_command_written_by_hand(operation_id: str) -> None:
+    (operation,) = [one for one in CATALOGUE if one.id == operation_id]
+    words = shlex.split(fields.command_line(operation, operation.example))
+    context = derived.handwritten(operation).make_context(words[2], words[3:])
+    shown = repr(context.params)
+    assert all(str(value) in shown for value in operation.example.values() if isinstance(value, str))
+
+
 async def test_people_enter_secrets_without_a_command_line_holding_them() -> None:
     with short_folder() as folder:
         state = folder / "state"
@@ -233,8 +245,8 @@ async def test_people_enter_secrets_without_a_command_line_holding_them() -> Non
                 "vault", "set", "prod/l", "--kind", "login", "--username", "ann", "--totp",
                 "--origin", "https://a.example", stdin=f"correct horse\n{SEED_80_BITS}\n",
             )  # fmt: skip
-            fields: dict[str, Any] = {"token": "a token of mine", "notes": "n" * 9}
-            await said("vault", "set", "prod/k", "--kind", "api_key", "--fields", stdin=json.dumps(fields))
+            given: dict[str, Any] = {"token": "a token of mine", "notes": "n" * 9}
+            await said("vault", "set", "prod/k", "--kind", "api_key", "--fields", stdin=json.dumps(given))
             await said("vault", "update", "prod/k", "--token", stdin="another token\n")
             assert "another token" in await said("vault", "get", "--path", "prod/k")
             listed = await said("vault", "list")
