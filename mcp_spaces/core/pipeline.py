@@ -277,7 +277,7 @@ class Pipeline:
         match decision:
             case Allow():
                 return
-            case Ask() if _is_anywhere(call.operation, call.caller, call.input.space):
+            case Ask() if call.operation.in_space and call.space is None:
                 # The person who would be asked is the one who calls, in no agent's space.
                 call.run.decision = {**(call.run.decision or {}), "answer": "operator"}
                 return
