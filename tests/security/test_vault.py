@@ -304,6 +304,33 @@ async def test_v09_raw_reads_need_the_mount_and_the_policy(tmp_path: Path, raw_m
             assert (await refusal(world, "vault.get", space=space, path="prod/api")).code == "approval_needed"
 
 
+async def test_l17_agent_context_and_schemas_hold_no_secret(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await world.govern("vault.set", path="prod/api", kind="login", password=CANARY, totp=SEED_80_BITS)
+        space = await mounted(world, allow=["prod"], raw=True)
+        told = [
+            (await world.call("context.get", space=space, topic=topic, detail="full")).model_dump_json()
+            for topic in ("all", "operations", "rules", "examples", "vault.get", "vault.totp")
+        ]
+        assert [form for form in (*encodings(CANARY), SEED_80_BITS) if form in "\n".join(told)] == []
+
+
+async def test_l21_what_no_run_has_opened_is_echoed_unchanged(tmp_path: Path) -> None:
+    """Else an agent could guess until an echo comes back redacted."""
+    async with open_world(tmp_path) as world:
+        await world_with(world, prod__api="guessed-value")
+        space = await mounted(world, allow=["prod"])
+        upload = {"space": space, "path": "guess.txt", "content": "guessed-value"}
+        await world.call("storage.upload", **upload)
+        read = await world.call("storage.read", space=space, path="guess.txt")
+        assert read.content == "guessed-value"
+
+
+def test_l23_no_argument_is_asked_for_in_a_header() -> None:
+    schemas = [json.dumps(operation.input.model_json_schema()).lower() for operation in CATALOGUE]
+    assert [schema for schema in schemas if "x-mcp-header" in schema] == []
+
+
 async def test_l16_records_name_path_version_and_purpose_and_never_the_value(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world:
         await world.govern("vault.set", path="prod/api", kind="login", password=CANARY, totp=SEED_80_BITS)
