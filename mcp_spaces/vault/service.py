@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,7 +13,7 @@ from anyio.to_thread import run_sync
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.core.scope import VaultGrant
-from mcp_spaces.errors import Busy, Conflict, Denied, NotFound, QuotaExceeded, WrongState
+from mcp_spaces.errors import Busy, Conflict, Denied, NotFound, QuotaExceeded, SpacesError, WrongState
 from mcp_spaces.state.database import Database, Transaction
 from mcp_spaces.vault import store
 from mcp_spaces.vault.cipher import DataKey, IndexSeal, damaged, open_secret, seal_secret
@@ -30,6 +31,8 @@ from mcp_spaces.vault.model import (
 )
 from mcp_spaces.vault.store import Index
 from mcp_spaces.vault.totp import Seed, parse_seed
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -342,8 +345,16 @@ class Vault:
             row = store.read_keys(self._database)
             if row is None:
                 return None
-            master = await run_sync(self._masters.load, row.record)
-            await run_sync(lambda: self._masters.settle(row.record))
+            try:
+                master = await run_sync(self._masters.load, row.record)
+                await run_sync(lambda: self._masters.settle(row.record))
+            except SpacesError as problem:
+                # Where keys are kept is not every agent's business.
+                log.error("the vault's master key: %s %s", problem.message, problem.hint)
+                raise WrongState(
+                    "The vault is locked: its master key cannot be had.",
+                    hint="The operator finds the reason in the daemon's log.",
+                ) from None
             data_key = store.data_key_of(row, master)
             index = store.read_index(self._database, IndexSeal(data_key))
             self._latest = max((use.last_used_at for use in index.uses.values()), default=0.0)

@@ -153,7 +153,7 @@ def test_v05_a_rule_is_no_pattern_and_a_huge_one_costs_nothing(rule: str) -> Non
     for grammar in (PREFIXES, PATHS):
         with pytest.raises(ValidationError):
             grammar.validate_python(rule)
-    assert clocks.perf_counter() - started < 0.05
+    assert clocks.perf_counter() - started < 0.2
 
 
 async def test_v06_the_fields_of_a_secret_are_one_record_with_one_decision(tmp_path: Path) -> None:
