@@ -9,7 +9,6 @@ import _socket
 import errno
 import os
 import select
-from collections import deque
 
 from mcp_spaces.sandbox.agent import wire
 from mcp_spaces.sandbox.agent.calls import Call
@@ -17,9 +16,13 @@ from mcp_spaces.sandbox.agent.paths import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from typing import Any, Optional
 
     from mcp_spaces.sandbox.agent.loop import Loop
+else:
+    # As `collections` has it, without importing what else is in there.
+    from _collections import deque
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
