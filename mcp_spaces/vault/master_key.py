@@ -209,10 +209,11 @@ class MasterKeys:
             staged = _read(following)
             if staged is not None and staged.id == record.master_id:
                 following.replace(self._file)
-            following.unlink(missing_ok=True)
-            _sync_folder(self._file.parent)
         elif before is not None and before.source is Source.FILE:
             self._file.unlink(missing_ok=True)
+        for left in (following, _partial(following)):
+            left.unlink(missing_ok=True)
+        _sync_folder(self._file.parent)
         if record.source is Source.KEYRING:
             self._settle_keyring(record)
         elif before is not None and before.source is Source.KEYRING:
@@ -321,7 +322,7 @@ def _read(path: Path) -> MasterKey | None:
 
 def _write(path: Path, master: MasterKey) -> None:
     """Appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
+    partial = _partial(path)
     try:
         partial.unlink(missing_ok=True)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -333,6 +334,10 @@ def _write(path: Path, master: MasterKey) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise WrongState(f"{path} cannot be written: {error.strerror}.", hint="Free space, or mend the disk.") from None
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
 
 
 def _sync_folder(folder: Path) -> None:
