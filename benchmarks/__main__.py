@@ -21,6 +21,7 @@ from benchmarks import (
     context_cost,
     driver,
     files,
+    gateway,
     history,
     launches,
     load,
@@ -28,6 +29,7 @@ from benchmarks import (
     output,
     pipeline,
     startup,
+    vault,
 )
 from benchmarks.measure import HIGHER_IS_BETTER, Line, Series, Unit
 
@@ -40,12 +42,14 @@ SUBJECTS: dict[str, Callable[[], Iterator[Line]]] = {
     "commands": commands.lines,
     "files": files.lines,
     "launches": launches.lines,
+    "gateway": gateway.lines,
     "context": context_cost.lines,
     "load": load.lines,
     "pipeline": pipeline.lines,
     "output": output.lines,
     "memory": memory.lines,
     "history": history.lines,
+    "vault": vault.lines,
 }
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,16 +85,22 @@ def state_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def running(state: Path | None = None, *, pool_size: int = 1) -> Iterator[Daemon]:
-    """A daemon for as long as the block lasts. It is stopped by SIGTERM, so that it frees its containers."""
+def running(
+    state: Path | None = None, *, pool_size: int = 1, settings: Mapping[str, str] | None = None
+) -> Iterator[Daemon]:
+    """A daemon for as long as the block lasts. It is stopped by SIGTERM, so that it frees its containers.
+
+    `settings` are further environment variables.
+    """
     if state is None:
-        with state_directory() as fresh, running(fresh, pool_size=pool_size) as daemon:
+        with state_directory() as fresh, running(fresh, pool_size=pool_size, settings=settings) as daemon:
             yield daemon
         return
     environment = {
         **os.environ,
         places.STATE_DIRECTORY_VARIABLE: str(state),
         "MCP_SPACES_SANDBOX_POOL_SIZE": str(pool_size),
+        **(settings or {}),
     }
     with RawClient.spawn(STDIO, environment) as first:
         first.initialize()

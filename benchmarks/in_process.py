@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from mcp_spaces.app import App, open_app
+from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec, Wall
 from mcp_spaces.settings import Settings
@@ -34,7 +35,7 @@ class NoEngine:
 
 
 @asynccontextmanager
-async def app(state: Path) -> AsyncIterator[App]:
-    settings = Settings(state_dir=state)
-    async with open_app(settings, make_driver=lambda _settings, _instance: NoEngine()) as opened:
+async def app(state: Path, *, clock: Clock | None = None) -> AsyncIterator[App]:
+    settings = Settings(state_dir=state, vault_key_source="file")
+    async with open_app(settings, make_driver=lambda _settings, _instance: NoEngine(), clock=clock) as opened:
         yield opened

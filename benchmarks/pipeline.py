@@ -94,7 +94,7 @@ async def _measured(state: Path) -> tuple[Series, Series]:
             journal=Journal(database, clock),
             approvals=Approvals(database, clock),
         )
-        with closing(_bare_database(state / "bare.db")) as bare:
+        with closing(bare_database(state / "bare.db")) as bare:
             for _ in range(WARM_UP):
                 await pipeline.call(agent, NOTHING.id, {"space": "bench"})
             for _ in range(ROUNDS):
@@ -102,11 +102,11 @@ async def _measured(state: Path) -> tuple[Series, Series]:
                     started = time.perf_counter()
                     await pipeline.call(agent, NOTHING.id, {"space": "bench"})
                     ours.append((time.perf_counter() - started) * 1000)
-                baseline += [timed(lambda: _two_commits(bare)) for _ in range(CALLS)]
+                baseline += [timed(lambda: commits(bare, 2)) for _ in range(CALLS)]
     return Series(ours), Series(baseline)
 
 
-def _bare_database(path: Path) -> sqlite3.Connection:
+def bare_database(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
@@ -114,8 +114,8 @@ def _bare_database(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _two_commits(database: sqlite3.Connection) -> None:
-    for _ in range(2):
+def commits(database: sqlite3.Connection, number: int) -> None:
+    for _ in range(number):
         database.execute("BEGIN IMMEDIATE")
         database.execute("INSERT INTO rows (body) VALUES (?)", (ROW,))
         database.execute("COMMIT")

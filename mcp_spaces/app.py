@@ -23,6 +23,14 @@ from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.errors import WrongState
 from mcp_spaces.identity.store import Identity
+from mcp_spaces.network.access import LiveAccesses
+from mcp_spaces.network.budgets import Budget, Budgets
+from mcp_spaces.network.dialing import SystemDialer, SystemResolver
+from mcp_spaces.network.gateway import Gateway
+from mcp_spaces.network.model import PrivateHosts, RuntimeRef
+from mcp_spaces.network.port import Resolver
+from mcp_spaces.network.ports import SpaceNeighbours
+from mcp_spaces.network.records import RecordedLog
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.audit import Audit
 from mcp_spaces.runs.backups import Backups
@@ -43,6 +51,9 @@ from mcp_spaces.storage.blobs import FileBlobs
 from mcp_spaces.storage.links import LinkedFile, Links
 from mcp_spaces.storage.store import FileStore
 from mcp_spaces.storage.transfer import Transfers
+from mcp_spaces.vault.master_key import MasterKeys, Source, taken_from
+from mcp_spaces.vault.port import Secrets
+from mcp_spaces.vault.service import Vault
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +102,18 @@ class App:
 
 @asynccontextmanager
 async def open_app(
-    settings: Settings, *, make_driver: MakeDriver | None = None, clock: Clock | None = None
+    settings: Settings,
+    *,
+    make_driver: MakeDriver | None = None,
+    clock: Clock | None = None,
+    resolver: Resolver | None = None,
 ) -> AsyncIterator[App]:
     """Open everything, mend what a dead daemon left, and reap in the background until the end.
 
     Raises WrongState, Busy or DiskFull when the state cannot be opened. An engine that is down is no error.
     """
     clock = clock or Clock()
+    given = taken_from(os.environ)
     async with AsyncExitStack() as open_things:
         database = Database.open(settings.state_dir / DATABASE_NAME, sealer=Sealer(sealing_key(settings.state_dir)))
         open_things.callback(database.close)
@@ -124,7 +140,32 @@ async def open_app(
         blobs = FileBlobs(settings.state_dir / BLOBS_NAME)
         files, artifacts = FileStore(database, blobs, clock), ArtifactStore(database, blobs, clock)
         files.on_deleted.append(artifacts.delete_space)
-        driver = (make_driver or docker_driver)(settings, await instance_id(database))
+
+        def run_of(runtime: RuntimeRef) -> str:
+            # A background job beside a call: nobody can say which of the two it was.
+            alone = None if sandboxes.jobs.is_busy(runtime.id) else pipeline.active.only_run_in(runtime.id)
+            return alone or sandboxes.launched_by(runtime.id)
+
+        gateway = Gateway(
+            accesses=LiveAccesses(
+                spaces=spaces,
+                runtimes=runtimes,
+                policy=spaces.policy,
+                owner_network=lambda owner_id: identity.get(owner_id).scope.network,
+            ),
+            neighbours=SpaceNeighbours(runtimes, lambda: sandboxes),
+            records=RecordedLog(journal, run_of),
+            resolver=resolver or SystemResolver(),
+            dialer=SystemDialer(),
+            private_hosts=PrivateHosts.parse(settings.network_private_hosts),
+            budgets=Budgets(network_budget(settings), clock),
+            clock=clock,
+        )
+        instance = await instance_id(database)
+        preferred = None if settings.vault_key_source == "auto" else Source(settings.vault_key_source)
+        masters = MasterKeys(settings.state_dir, instance_id=instance, given=given, preferred=preferred)
+        vault = Vault(database, masters, clock)
+        driver = (make_driver or docker_driver)(settings, instance)
         sandboxes = SandboxService(
             driver=driver,
             runtimes=runtimes,
@@ -135,8 +176,10 @@ async def open_app(
             images=Images(settings.sandbox_image, settings.sandbox_images),
             clock=clock,
             announce=announce,
+            gateway=gateway,
         )
         open_things.push_async_callback(sandboxes.aclose)
+        open_things.push_async_callback(gateway.aclose)
         pipeline = Pipeline(
             CATALOGUE,
             database=database,
@@ -163,11 +206,13 @@ async def open_app(
         services.provide(ArtifactStore, artifacts)
         services.provide(Audit, audit)
         services.provide(
-            Backups, Backups(database, blobs, settings.state_dir / KEY_NAME, settings.state_dir / BLOBS_NAME)
+            Backups,
+            Backups(database, blobs, settings.state_dir / KEY_NAME, settings.state_dir / BLOBS_NAME, vault.whereabouts),
         )
         services.provide(Changes, changes)
         services.provide(Database, database)
         services.provide(FileStore, files)
+        services.provide(Gateway, gateway)
         services.provide(Identity, identity)
         services.provide(Lifecycle, lifecycle)
         services.provide(Links, links)
@@ -176,10 +221,12 @@ async def open_app(
         services.provide(RunWaiters, waiters)
         services.provide(Runtimes, runtimes)
         services.provide(SandboxService, sandboxes)
+        services.provide(Secrets, vault)
         services.provide(SpaceStore, spaces)
         services.provide(SpaceViews, SpaceViews(spaces, runtimes, approvals, files))
         services.provide(Spaces, spaces)
         services.provide(Transfers, Transfers(files, sandboxes))
+        services.provide(Vault, vault)
 
         await sandboxes.reconcile()
         for space_id in files.owners():
@@ -189,8 +236,20 @@ async def open_app(
         await blobs.reconcile(lambda tree: files.live(tree) | artifacts.live(tree))
         tasks = await open_things.enter_async_context(anyio.create_task_group())
         tasks.start_soon(lifecycle.reap_forever)
+        await tasks.start(gateway.watch, changes)
         open_things.callback(tasks.cancel_scope.cancel)
         yield App(settings, pipeline, changes, identity, links, services)
+
+
+def network_budget(settings: Settings) -> Budget:
+    return Budget(
+        connections=settings.network_connections_max,
+        requests_per_day=settings.network_requests_per_day,
+        up_bytes_per_day=settings.network_up_bytes_per_day,
+        down_bytes_per_day=settings.network_down_bytes_per_day,
+        idle_s=settings.network_idle_s,
+        total_s=settings.network_total_s,
+    )
 
 
 def docker_driver(settings: Settings, instance: str) -> SandboxDriver:

@@ -10,17 +10,21 @@ from mcp_spaces.core import call_operation
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.identity import approvals as approval
 from mcp_spaces.identity import operations as identity
+from mcp_spaces.network import operations as network
 from mcp_spaces.runs import operations as runs
 from mcp_spaces.sandbox import operations as sandbox
 from mcp_spaces.spaces import context, explain
 from mcp_spaces.spaces import operations as spaces
 from mcp_spaces.storage import operations as storage
+from mcp_spaces.vault import operations as vault
 
 CATALOGUE: tuple[AnyOperation, ...] = (
     context.GET,
     *spaces.OPERATIONS,
     *sandbox.OPERATIONS,
     *storage.OPERATIONS,
+    *vault.OPERATIONS,
+    *network.OPERATIONS,
     *runs.OPERATIONS,
     explain.EXPLAIN,
     call_operation.CALL,

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -19,8 +19,19 @@ from mcp_spaces import __version__, places
 from mcp_spaces.errors import InvalidInput
 
 PREFIX = "MCP_SPACES_"
-READ_ELSEWHERE = frozenset({"MCP_SPACES_KEY", "MCP_SPACES_SERVER", "MCP_SPACES_BASE_IMAGE"})
-"""The client's side: the shim's and the commands' key, the remote daemon that commands talk to, and the base of `make image`."""
+READ_ELSEWHERE = frozenset(
+    {
+        "MCP_SPACES_KEY",
+        "MCP_SPACES_SERVER",
+        "MCP_SPACES_BASE_IMAGE",
+        "MCP_SPACES_MASTER_KEY",
+        "MCP_SPACES_NEXT_MASTER_KEY",
+        "MCP_SPACES_PASSPHRASE",
+        "MCP_SPACES_NEXT_PASSPHRASE",
+    }
+)
+"""The client's side: the shim's and the commands' key, the remote daemon that commands talk to, and the base of `make image`.
+The vault's master key or passphrase: read once, and never kept among the settings."""
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -66,6 +77,26 @@ class Settings(BaseModel):
     """Warm sandboxes kept ready for each image and size that is in use; 0: none."""
     docker_host: str | None = None
     """The Docker engine's address; unset: `DOCKER_HOST`, else Docker's own default."""
+
+    vault_key_source: Literal["auto", "keyring", "file", "environment", "passphrase"] = "auto"
+    """Where a new vault's master key is kept. `auto`: the environment's where it is set, else the OS keyring, else a
+    0600 file. An existing vault knows where its own is; `mcp-spaces vault rekey` moves it."""
+
+    network_private_hosts: CommaSeparated = ()
+    """Private addresses that spaces may be allowed to reach: `name:port`, or `name:port=address:port`. A space's
+    mount has to permit the name as well. Everything else that is not on the public internet stays refused."""
+    network_connections_max: int = Field(default=200, ge=1, le=10_000)
+    """Connections of one space through the gateway at a time."""
+    network_requests_per_day: int = Field(default=200_000, ge=0)
+    """Requests of one space, refused ones too, from midnight to midnight UTC."""
+    network_up_bytes_per_day: int = Field(default=4 << 30, ge=0)
+    """What one space may send out."""
+    network_down_bytes_per_day: int = Field(default=64 << 30, ge=0)
+    """What one space may fetch."""
+    network_idle_s: float = Field(default=120, gt=0, le=3_600)
+    """A connection over which nothing passed for so long is closed."""
+    network_total_s: float = Field(default=3_600, gt=0, le=86_400)
+    """The longest that one connection through the gateway lives."""
 
     http_port: int | None = Field(default=None, ge=0, le=65_535)
     """Serve Streamable HTTP on this port; 0 picks a free one. Unset: no HTTP."""

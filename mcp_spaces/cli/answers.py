@@ -16,6 +16,7 @@ Content = Mapping[str, Any]
 
 SPACE_COLUMNS = ("id", "name", "role", "state", "cpu", "memory", "disk", "net", "llm_tokens", "created_at")
 RUN_COLUMNS = ("id", "operation", "state", "error_code", "principal", "space", "started_at", "duration_ms")
+SECRET_COLUMNS = ("path", "kind", "label", "fields", "origins", "version", "last_used_at", "uses")
 APPROVAL_COLUMNS = ("id", "operation", "by", "space", "reason", "expires_at")
 
 
@@ -117,6 +118,39 @@ def _new_key(content: Content) -> None:
     show.say(f"{content['id']} for {content['principal']}, {ends}. It is shown this once: keep it now.")
 
 
+def _secrets(content: Content) -> None:
+    if not content["secrets"]:
+        show.say("no secrets")
+        return
+    rows = [
+        {**one, "fields": ", ".join(one["fields"]), "origins": ", ".join(one["origins"])} for one in content["secrets"]
+    ]
+    show.print_table(rows, SECRET_COLUMNS)
+
+
+def _secret(content: Content) -> None:
+    show.print_line(f"{content['path']} is stored, version {content['version']}")
+    for warning in content.get("warnings") or ():
+        show.say(f"warning: {warning}")
+
+
+def _shown(content: Content) -> None:
+    show.print_prose(str(content["value"]))
+
+
+def _code(content: Content) -> None:
+    show.print_line(str(content["code"]))
+    show.say(f"for {content['expires_in_s']:g} s")
+
+
+def _imported(content: Content) -> None:
+    for path in content["paths"]:
+        show.print_line(show.cell("", path))
+    for item in content["skipped"]:
+        show.say(f"skipped {item}")
+    show.say(f"{len(content['paths'])} secrets {'would be' if content['dry_run'] else 'are'} stored")
+
+
 def _indented(input_json: str) -> str:
     try:
         lines = json.dumps(json.loads(input_json), indent=2, ensure_ascii=False).splitlines()
@@ -142,4 +176,10 @@ SHOWN: Mapping[str, Callable[[Content], None]] = {
     "space.up": _started,
     "state.backup": _backup,
     "storage.read": _file,
+    "vault.get": _shown,
+    "vault.import": _imported,
+    "vault.list": _secrets,
+    "vault.set": _secret,
+    "vault.totp": _code,
+    "vault.update": _secret,
 }

@@ -124,7 +124,7 @@ def configured(environment: Mapping[str, str]) -> list[Check]:
         settings = read_settings(environment)
     except SpacesError as error:
         return [Check(Wall("settings", False, error.message, error.hint))]
-    return [Check(Wall("settings", True, "every variable is known")), *sandboxes(settings)]
+    return [Check(Wall("settings", True, "every variable is known")), Check(vault_key(settings)), *sandboxes(settings)]
 
 
 def _version(connection: socket.socket) -> Check:
@@ -144,6 +144,25 @@ def _version(connection: socket.socket) -> Check:
         found = f"version {version} runs, {mcp_spaces.__version__} is installed"
         return Check(Wall(name, False, found, "stop the running one (SIGTERM); the next client starts the new one"))
     return Check(Wall(name, True, f"version {version} answers"))
+
+
+def vault_key(settings: Settings) -> Wall:
+    """Where the vault's master key is, or would be. An existing vault's own word is in the daemon's database."""
+    from mcp_spaces.vault.master_key import FILE_NAME, KEY_VARIABLE, PASSPHRASE_VARIABLE, system_keyring
+
+    name, file = "vault key", settings.state_dir / FILE_NAME
+    if settings.vault_key_source == "environment" or KEY_VARIABLE in os.environ:
+        return Wall(name, True, f"{KEY_VARIABLE}, read once when the daemon starts")
+    if settings.vault_key_source == "passphrase" or PASSPHRASE_VARIABLE in os.environ:
+        return Wall(name, True, f"a passphrase in {PASSPHRASE_VARIABLE}, read once when the daemon starts")
+    if file.exists():
+        private = not file.stat().st_mode & 0o077
+        return Wall(name, private, f"the file {file}", "" if private else f"chmod 600 {file}")
+    if settings.vault_key_source != "file" and system_keyring() is not None:
+        return Wall(name, True, "the OS keyring")
+    if settings.vault_key_source == "keyring":
+        return Wall(name, False, "no OS keyring can be used", "export MCP_SPACES_VAULT_KEY_SOURCE=file")
+    return Wall(name, True, f"no OS keyring is used: a new vault's is kept in the file {file}, mode 0600")
 
 
 def sandboxes(settings: Settings) -> list[Check]:

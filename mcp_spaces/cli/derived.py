@@ -24,6 +24,8 @@ NOUNS = {
     "sandbox": "Sandboxes: launch, run commands, read and change files.",
     "job": "Commands that run in the background.",
     "storage": "Files that outlive sandboxes.",
+    "vault": "Secrets: kept sealed, used without being seen.",
+    "network": "What sandboxes reached outside, and what was refused.",
     "run": "The record of every call.",
     "audit": "The chain that shows whether records were changed.",
     "state": "The database of this daemon.",
@@ -47,12 +49,16 @@ class Noun(TyperGroup):
         for operation in operations(self.name or ""):
             if verb_of(operation) == cmd_name:
                 # Named now, so that a wrong verb is answered with the right ones.
-                self.commands[cmd_name] = command(operation)
+                self.commands[cmd_name] = handwritten(operation) or command(operation)
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         self.commands.update({name: self.commands.get(name) for name in self.list_commands(ctx)})  # type: ignore[misc]
         return super().resolve_command(ctx, args)
+
+
+HANDWRITTEN = {"vault.import": "import_file", "vault.set": "set_secret"}
+"""Operations whose command is more than its fields: functions of cli/vault.py."""
 
 
 def noun(name: str) -> Any:
@@ -67,6 +73,16 @@ def operations(noun_name: str) -> Iterator[AnyOperation]:
 
 def verb_of(operation: AnyOperation) -> str:
     return operation.verb.replace("_", "-")
+
+
+def handwritten(operation: AnyOperation) -> Any:
+    if operation.id not in HANDWRITTEN:
+        return None
+    from mcp_spaces.cli import vault
+
+    single = typer.Typer(add_completion=False)
+    single.command(verb_of(operation))(getattr(vault, HANDWRITTEN[operation.id]))
+    return typer.main.get_command(single)
 
 
 def command(operation: AnyOperation) -> Any:
@@ -116,13 +132,15 @@ def _parameter(argument: Argument) -> inspect.Parameter:
 
     words = escape(argument.description)
     kind: Any = str
-    if argument.kind is Kind.FLAG:
+    if argument.kind in (Kind.FLAG, Kind.SECRET):
         kind = bool
     elif argument.kind in (Kind.LIST, Kind.MAPPING):
         kind = list[str]
     info: Any
     if argument.positional:
         info = typer.Argument(help=words, metavar=argument.placeholder, show_default=False)
+    elif argument.kind is Kind.SECRET:
+        info = typer.Option(argument.flag, help=f"{words} Asked for, never on the command line.", show_default=False)
     elif argument.kind is Kind.FLAG:
         info = typer.Option(f"{argument.flag}/--no-{argument.flag[2:]}", help=words, show_default=False)
     else:

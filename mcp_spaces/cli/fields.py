@@ -34,6 +34,8 @@ class Kind(Enum):
     LIST = "TEXT..."
     MAPPING = "KEY=VALUE"
     JSON = "JSON|@FILE|-"
+    SECRET = "SECRET"  # noqa: S105 - a name
+    """Never on the command line: the flag says that it will be asked for."""
 
 
 class Unreadable(ValueError):
@@ -105,8 +107,27 @@ def schemas_of(model: type[BaseModel]) -> dict[str, Any]:
 
 def read(arguments: Sequence[Argument], given: Mapping[str, Any]) -> dict[str, Any]:
     """The operation's arguments; what was not given is left to its default. Raises Unreadable."""
-    texts = {one.name: given[one.name] for one in arguments if given.get(one.name) not in (None, [], ())}
+    texts = {
+        one.name: given[one.name] for one in arguments if given.get(one.name) not in (None, [], (), *_unasked(one))
+    }
     return {one.name: _value(one, texts[one.name]) for one in arguments if one.name in texts}
+
+
+def _unasked(argument: Argument) -> tuple[bool, ...]:
+    return (False,) if argument.kind is Kind.SECRET else ()
+
+
+def asked_secret(name: str) -> str:
+    """Typed without echo; where nobody types, the next line of standard input. Raises Unreadable."""
+    if sys.stdin.isatty():
+        from getpass import getpass
+
+        found = getpass(f"{name}: ")
+    else:
+        found = sys.stdin.readline().removesuffix("\n")
+    if not found:
+        raise Unreadable(f"{name}: nothing was given.")
+    return found
 
 
 def command_line(operation: AnyOperation, example: Mapping[str, object]) -> str:
@@ -155,6 +176,8 @@ def _texts(argument: Argument, value: object) -> list[str]:
 
 def _kind(name: str, schema: Mapping[str, Any]) -> Kind:
     match schema:
+        case {"type": "string", "writeOnly": True}:
+            return Kind.SECRET
         case {"type": "boolean"}:
             return Kind.FLAG
         case {"type": "integer"}:
@@ -177,6 +200,8 @@ def _value(argument: Argument, given: Any) -> Any:
             return given
         case Kind.LONG_TEXT:
             return _text(argument, given)
+        case Kind.SECRET:
+            return asked_secret(argument.name)
         case Kind.LIST:
             return list(given)
         case Kind.INTEGER | Kind.NUMBER:

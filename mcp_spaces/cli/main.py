@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import mcp_spaces
-from mcp_spaces.cli import calls, connect, derived, doctor, install, serve, shortcuts, stop
+from mcp_spaces.cli import calls, connect, derived, doctor, install, port_forward, serve, shortcuts, stop
 
 EVERYDAY = "Everyday"
 SETUP = "Setting up"
@@ -65,6 +65,7 @@ app.command("list", rich_help_panel=EVERYDAY)(shortcuts.list_spaces)
 app.command("approve", rich_help_panel=EVERYDAY)(shortcuts.approve)
 app.command("runs", rich_help_panel=EVERYDAY)(shortcuts.runs)
 app.command("connect", rich_help_panel=EVERYDAY)(connect.connect)
+app.command("port-forward", rich_help_panel=EVERYDAY)(port_forward.port_forward)
 app.command("install", rich_help_panel=SETUP)(install.install)
 app.command("doctor", rich_help_panel=SETUP)(doctor.doctor)
 app.command("backup", rich_help_panel=SETUP)(shortcuts.backup)

@@ -267,9 +267,14 @@ def _type(annotation: Any) -> str:
         return f"{{{', '.join(annotation.model_fields)}}}"
     if isinstance(annotation, type) and hasattr(annotation, "__members__"):
         return " | ".join(json.dumps(str(one)) for one in annotation.__members__.values())
-    return {"str": "text", "int": "integer", "float": "number", "bool": "boolean", "Path": "path"}.get(
-        getattr(annotation, "__name__", ""), str(getattr(annotation, "__name__", annotation))
-    )
+    return {
+        "str": "text",
+        "SecretStr": "secret",
+        "int": "integer",
+        "float": "number",
+        "bool": "boolean",
+        "Path": "path",
+    }.get(getattr(annotation, "__name__", ""), str(getattr(annotation, "__name__", annotation)))
 
 
 def _doc(model: type[BaseModel]) -> str:

@@ -12,10 +12,19 @@ import anyio
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.journal import Run
+from mcp_spaces.core.scope import Scope, covers
 from mcp_spaces.errors import QuotaExceeded
 
 WORKING = frozenset({Effect.READS, Effect.CREATES, Effect.WRITES, Effect.DELETES, Effect.EXECUTES, Effect.COMPOSES})
 """What touches content: such calls end when what they began under is lowered (threat T09)."""
+
+
+def leaves_less(now: Scope, before: Scope) -> bool:
+    """Whether work that began under `before` may be doing what `now` does not permit.
+
+    Connections do not count: the gateway judges them by the scope of the moment, and ends the open ones itself.
+    """
+    return not covers(now, before.model_copy(update={"network": now.network, "proxy": now.proxy}))
 
 
 @dataclass(slots=True)
@@ -73,6 +82,13 @@ class ActiveCalls:
         for call in found:
             call.cancel(reason)
         return found
+
+    def only_run_in(self, runtime_id: str) -> str | None:
+        """The run of the one call that is at work in a runtime, the innermost of a family; None for none or several."""
+        runs = [call.run for call in self._by_run.values() if call.run.runtime_id == runtime_id]
+        parents = {run.parent_id for run in runs}
+        innermost = [run.id for run in runs if run.id not in parents]
+        return innermost[0] if len(innermost) == 1 else None
 
     def any_in(self, space_id: str) -> bool:
         return any(call.run.space_id == space_id for call in self._by_run.values())

@@ -38,5 +38,7 @@ CALL = Operation(
     output=CallOutput,
     effect=Effect.COMPOSES,
     handler=call_operation,
+    # Each operation redacts its own answer; what it lets through is let through here.
+    shows_keys=True,
     example={"operation": "space.list", "input": {}},
 )

@@ -81,6 +81,12 @@ class Context:
     async def call(self, operation_id: str, arguments: Mapping[str, object]) -> BaseModel:
         """Another operation as a child run: under this caller, and never under more than this call's scope."""
         outcome = await self.pipeline.call(
-            self.caller, operation_id, arguments, parent_id=self.run_id, scope=self.scope, progress=self.progress
+            self.caller,
+            operation_id,
+            arguments,
+            parent_id=self.run_id,
+            scope=self.scope,
+            progress=self.progress,
+            redactor=self.redactor,
         )
         return outcome.output

@@ -37,4 +37,22 @@ class ShellFacts:
     command: str
 
 
-Facts = NoFacts | FileFacts | ShellFacts
+class SecretUse(StrEnum):
+    """What a secret is opened for. Only the last one shows it to the caller."""
+
+    BROWSER_FILL = "browser_fill"
+    TOTP_FILL = "totp_fill"
+    """A one-time code; its seed is shown to nobody."""
+    GATEWAY_INJECT = "gateway_inject"
+    RAW_READ = "raw_read"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFacts:
+    """An entry of the vault, and what for."""
+
+    path: str
+    use: SecretUse
+
+
+Facts = NoFacts | FileFacts | ShellFacts | SecretFacts

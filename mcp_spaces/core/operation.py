@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from mcp_spaces.core.effect import HINTS, Effect, Hints
 from mcp_spaces.core.facts import Facts, NoFacts
 from mcp_spaces.core.place import Everywhere, InRuntime, InSpace
+from mcp_spaces.core.scope import Scope
 
 if TYPE_CHECKING:
     from mcp_spaces.core.context import Context
@@ -32,6 +33,10 @@ def no_facts(_: Any) -> Facts:
     return NoFacts()
 
 
+def any_scope(_: Scope) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Operation(Generic[I, O]):
     """Declared once, in its noun's room, and listed in `catalogue.py`."""
@@ -45,6 +50,8 @@ class Operation(Generic[I, O]):
     handler: Callable[[Context, I], Awaitable[O]]
     facts: Callable[[I], Facts] = no_facts
     """What policy may look at."""
+    refused_by: Callable[[Scope], str | None] = any_scope
+    """The part of a scope that leaves this operation nothing to work on, such as scope.vault."""
     audience: Audience = Audience.EVERYONE
     listed: bool = True
     """A tool of its own in `tools/list`. The others are called through `operation_call`: the list stays small."""
@@ -55,9 +62,11 @@ class Operation(Generic[I, O]):
     lasts: bool = False
     """Ends when its caller ends it, whatever the scope's `call_seconds`."""
     shows_keys: bool = False
-    """The answer holds a fresh key: redaction lets it through to the caller, and keeps it out of the record."""
+    """The answer holds a fresh key or a secret: redaction lets it through to the caller, and keeps it out of the record."""
     unbound: bool = False
     """Not for keys that are bound to spaces."""
+    operator_anywhere: bool = False
+    """An operator who names no space means none, and calls under the operator's own scope."""
     example: Mapping[str, object] = field(default_factory=dict)
     """A valid input; a test holds it to that."""
 
@@ -80,6 +89,10 @@ class Operation(Generic[I, O]):
     @property
     def in_space(self) -> bool:
         return issubclass(self.input, InSpace)
+
+    def refusal(self, scope: Scope) -> str | None:
+        """The part of `scope` that stands against any call of this, or None."""
+        return "scope.operations" if not scope.permits_operation(self.id) else self.refused_by(scope)
 
     @property
     def in_runtime(self) -> bool:

@@ -27,6 +27,7 @@ from mcp_spaces.core.journal import Journal, Run, RunState
 from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy, decide
+from mcp_spaces.core.recordable import recordable
 from mcp_spaces.core.redaction import Redactor, redacted
 from mcp_spaces.core.scope import Scope, narrow_again
 from mcp_spaces.errors import (
@@ -112,14 +113,17 @@ class Pipeline:
         scope: Scope | None = None,
         idempotency_key: str | None = None,
         progress: Progress = no_progress,
+        redactor: Redactor | None = None,
     ) -> Outcome:
         """Run one operation. `scope` narrows this call further; `parent_id` makes it a child run.
+
+        `redactor` is the parent's: what a child learns is kept out of the parent's record too.
 
         Raises only SpacesError (and the cancellation of the surrounding task, after the record is closed).
         """
         operation = self._known(caller, operation_id)
         self._daily.count(caller)
-        call = self._record(caller, operation, arguments, parent_id, idempotency_key, progress)  # 1
+        call = self._record(caller, operation, arguments, parent_id, idempotency_key, progress, redactor)  # 1
         try:
             with self.active.entered(call.run, caller, operation.effect) as active:
                 call.input = self.parse(operation, arguments)  # 2
@@ -172,6 +176,7 @@ class Pipeline:
         parent_id: str | None,
         idempotency_key: str | None,
         progress: Progress,
+        redactor: Redactor | None,
     ) -> _Call:
         """Step 1: refusals and crashes leave evidence. The commit is under way while the next steps only think."""
         if idempotency_key is not None and not (
@@ -180,7 +185,7 @@ class Pipeline:
             raise InvalidInput(
                 "The idempotency key has to be printable text.", hint=f"Use at most {MAXIMUM_KEY_LENGTH} characters."
             )
-        redactor = Redactor()
+        redactor = redactor or Redactor()
         space = self._space_named(caller, operation, arguments)
         if is_deeper_than(arguments, DEPTH_MAX):
             arguments = {"refused": f"nested deeper than {DEPTH_MAX} levels"}
@@ -189,7 +194,7 @@ class Pipeline:
             principal_id=caller.principal_id,
             parent_id=parent_id,
             space_id=None if space is None else space.id,
-            arguments=redactor.value(arguments),
+            arguments=redactor.value(recordable(self.operations, operation, arguments)),
         )
         return _Call(
             caller=caller,
@@ -208,7 +213,7 @@ class Pipeline:
     ) -> SpacePlace | None:
         """So that a space's list shows a call while it runs. What is wrong with the name is step 3's to say."""
         reference = arguments.get("space", DEFAULT_SPACE)
-        if not operation.in_space or not isinstance(reference, str):
+        if not operation.in_space or not isinstance(reference, str) or _is_anywhere(operation, caller, reference):
             return None
         try:
             return self._places.space(caller, reference)
@@ -217,7 +222,7 @@ class Pipeline:
 
     def _resolve(self, call: _Call) -> None:
         """Step 3. Raises NotFound (absent and invisible alike) or Ambiguous."""
-        if not call.operation.in_space:
+        if not call.operation.in_space or _is_anywhere(call.operation, call.caller, call.input.space):
             return
         if call.space is None:
             call.space = self._places.space(call.caller, call.input.space)
@@ -234,11 +239,11 @@ class Pipeline:
                 call.scope = narrow_again(call.scope, level.ceiling)
         if further is not None:
             call.scope = narrow_again(call.scope, further)
-        if not call.scope.permits_operation(call.operation.id):
+        if refusal := call.operation.refusal(call.scope):
             raise Denied(
                 f"{call.operation.id} is outside the scope here.",
                 hint="context_get lists what can be called; a person can widen the space's ceiling.",
-                rule="scope.operations",
+                rule=refusal,
             )
         if call.space is not None and call.operation.needs_running_space and not call.space.running:
             raise WrongState(f"Space {call.space.name} is stopped.", hint=f"Start it: space_up space={call.space.id}")
@@ -271,6 +276,10 @@ class Pipeline:
         """Step 6: use up a person's yes, or ask for one. Raises ApprovalNeeded, Denied or QuotaExceeded."""
         match decision:
             case Allow():
+                return
+            case Ask() if call.operation.in_space and call.space is None:
+                # The person who would be asked is the one who calls, in no agent's space.
+                call.run.decision = {**(call.run.decision or {}), "answer": "operator"}
                 return
             case Ask():
                 settled = await self._approvals.settle(
@@ -376,6 +385,10 @@ async def _recorded(run: Run) -> None:
     """Until the intent is on the disk. Raises DiskFull or Busy: what cannot be recorded does not happen."""
     if run.recorded is not None:
         await asyncio.shield(run.recorded)
+
+
+def _is_anywhere(operation: AnyOperation, caller: Caller, space: str) -> bool:
+    return operation.operator_anywhere and caller.operator and space == DEFAULT_SPACE
 
 
 def _may(caller: Caller, operation: AnyOperation) -> bool:

@@ -187,7 +187,7 @@ def narrow(a: Scope, b: Scope) -> Scope:
             defaults=_meet_defaults(a.ai.defaults, b.ai.defaults),
         ),
         proxy=meet_names(a.proxy, b.proxy),
-        network=_narrow_network(a.network, b.network),
+        network=narrow_network(a.network, b.network),
         limits=a.limits.meet(b.limits),
     )
 
@@ -249,7 +249,8 @@ def _storage_covers(outer: StorageGrant, inner: StorageGrant) -> bool:
     return starts_with_segments(inner.prefix, outer.prefix)
 
 
-def _narrow_network(a: NetworkGrant, b: NetworkGrant) -> NetworkGrant:
+def narrow_network(a: NetworkGrant, b: NetworkGrant) -> NetworkGrant:
+    """What both permit."""
     if a.mode is NetworkMode.OPEN:
         return b
     if b.mode is NetworkMode.OPEN:

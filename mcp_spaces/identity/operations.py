@@ -6,14 +6,14 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from mcp_spaces.core.active import WORKING
+from mcp_spaces.core.active import WORKING, leaves_less
 from mcp_spaces.core.caller import Kind
 from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation
 from mcp_spaces.core.place import Everywhere
-from mcp_spaces.core.scope import OperationPattern, Scope, covers
+from mcp_spaces.core.scope import OperationPattern, Scope
 from mcp_spaces.core.scope_request import ScopeRequest
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.identity.model import AGENT_POLICY, AGENT_SCOPE, LOCAL_AGENT, Key, Principal, new_token
@@ -148,7 +148,7 @@ async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> Prin
     scope = wanted.scope.over(principal.scope)
     changed = principal.model_copy(update={"scope": scope, "policy": wanted.policy or principal.policy})
     await identity.change(changed)
-    lowered = not covers(scope, principal.scope)
+    lowered = leaves_less(scope, principal.scope)
     await context.pipeline.active.end_where(
         lambda call: (
             call.caller.principal_id == changed.id

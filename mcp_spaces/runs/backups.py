@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +26,16 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Backups:
-    """`key_path` and `blobs_path` are only named, never read: a key beside its data by accident protects nothing."""
+    """`key_path` and `blobs_path` are only named, never read: a key beside its data by accident protects nothing.
+
+    `master_key` says where the vault's key is, None where there is no vault.
+    """
 
     database: Database
     blobs: Blobs
     key_path: Path
     blobs_path: Path
+    master_key: Callable[[], str | None] = lambda: None
 
     async def make(self, target: Path, *, include_files: bool) -> Backup:
         """Raises Conflict when something is there already, WrongState when it cannot be written."""
@@ -44,6 +49,8 @@ class Backups:
             if files_path is not None:
                 files_bytes = await self.blobs.copy_to(files_path)
         needed = [f"{self.key_path}: the key that proves the records and grants; store it apart from the copy"]
+        if vault := self.master_key():
+            needed.append(f"{vault}: the vault's master key; without it the secrets in the copy are lost")
         if files_path is None:
             needed.append(f"{self.blobs_path}: the stored files and artifacts")
         return Backup(size_bytes, files_path, files_bytes, tuple(needed))

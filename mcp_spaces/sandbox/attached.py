@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 from mcp_spaces.errors import InvalidInput, TimedOut
 from mcp_spaces.sandbox.agent import wire
+from mcp_spaces.sandbox.connections import RelayChannel
 from mcp_spaces.sandbox.paths import MAX_PATTERN_BYTES, encoded_text, workspace_path
 from mcp_spaces.sandbox.port import (
     Command,
+    Connection,
     FileContent,
     FileKind,
     FileStat,
@@ -35,6 +38,7 @@ class AttachedSandbox:
         self._stream = stream
         self._free = free
         self._stopping: asyncio.Task[None] | None = None
+        self._environment: Callable[[], Mapping[str, str]] | None = None
 
     @property
     def container_id(self) -> str:
@@ -49,6 +53,8 @@ class AttachedSandbox:
         self._free = free
 
     async def start(self, command: Command, *, output: OutputSink) -> RunningCommand:
+        if self._environment is not None:
+            command = replace(command, env={**self._environment(), **command.env})
         running = RunningCommand(self._stream, output)
         running.number = self._stream.open(running, run_fields(command))
         try:
@@ -157,6 +163,29 @@ class AttachedSandbox:
     async def usage(self) -> SandboxUsage:
         memory, disk, pids = await self._call(CallChannel(path=".", most_bytes=0), [b"usage"], count=3)
         return SandboxUsage(memory_bytes=self._whole(memory), disk_bytes=self._whole(disk), pids=self._whole(pids))
+
+    async def offer_proxy(
+        self, accept: Callable[[Connection], None], *, environment: Callable[[], Mapping[str, str]], port: int
+    ) -> int:
+        def accepted(number: int) -> RelayChannel:
+            channel = RelayChannel(self._stream, number)
+            accept(channel)
+            return channel
+
+        self._stream.on_accepted = accepted
+        (chosen,) = await self._call(CallChannel(path=".", most_bytes=0), [b"listen", wire.whole(port)], count=1)
+        self._environment = environment
+        return self._whole(chosen)
+
+    async def dial(self, port: int) -> Connection:
+        channel = RelayChannel(self._stream)
+        channel.number = self._stream.open(channel, [b"dial", wire.whole(port)])
+        try:
+            await asyncio.shield(channel.started)
+        except asyncio.CancelledError:
+            channel.close()
+            raise
+        return channel
 
     async def ping(self) -> None:
         """One round trip. Raises RuntimeUnavailable."""

@@ -10,7 +10,9 @@ from importlib import resources
 from mcp_spaces.sandbox.port import WORKSPACE
 
 PACKAGE = "mcp_spaces.sandbox.agent"
-MODULES = ("wire", "paths", "files", "trees", "processes", "supervisor", "loop", "calls", "running", "probe", "main")
+MODULES = (
+    "wire", "paths", "files", "trees", "processes", "supervisor", "loop", "calls", "running", "relays", "probe", "main"
+)  # fmt: skip
 """In the order of their imports."""
 
 BOOTSTRAP = """

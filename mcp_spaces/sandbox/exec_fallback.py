@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut
+from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
 from mcp_spaces.sandbox import exec_scripts as scripts
 from mcp_spaces.sandbox.agent.wire import MAX_PAYLOAD
 from mcp_spaces.sandbox.attached import run_fields
@@ -24,6 +24,7 @@ from mcp_spaces.sandbox.paths import MAX_PATTERN_BYTES, encoded_text, workspace_
 from mcp_spaces.sandbox.port import (
     WORKSPACE,
     Command,
+    Connection,
     FileContent,
     FileKind,
     FileStat,
@@ -297,6 +298,14 @@ class ExecSandbox:
         memory, disk, pids = (await self._call(scripts.USAGE)).split()[:3]
         return SandboxUsage(memory_bytes=_number(memory), disk_bytes=_number(disk), pids=_number(pids))
 
+    async def offer_proxy(
+        self, accept: Callable[[Connection], None], *, environment: Callable[[], Mapping[str, str]], port: int
+    ) -> int:
+        raise _no_agent()
+
+    async def dial(self, port: int) -> Connection:
+        raise _no_agent()
+
     async def facts(self) -> dict[str, str]:
         """What a shell sees of its walls. It makes no sockets: that there is no route says that nothing is reachable."""
         said = (await self._call(scripts.FACTS)).decode("utf-8", "replace")
@@ -305,6 +314,10 @@ class ExecSandbox:
         if facts.pop("routes", "") == "0":
             facts |= {f"connect {address}": "unreachable" for address in (METADATA, RESOLVER)}
         return facts
+
+
+def _no_agent() -> WrongState:
+    return WrongState("A sandbox without Python has no network.", hint="Use an image with python3.")
 
 
 def _relative(path: str) -> str:

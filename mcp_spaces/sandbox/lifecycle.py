@@ -177,7 +177,7 @@ async def _new(context: Context, sandboxes: SandboxService, given: LaunchInput) 
             created_at=context.clock.now(),
         )
         try:
-            return await sandboxes.start_new(runtime, space_version=context.space.version)
+            return await sandboxes.start_new(runtime, space_version=context.space.version, run_id=context.run_id)
         except Conflict:
             # Another launch took the same free alias; with a name of the caller's own, that is for the caller.
             taken = given.alias is None and _free_alias(sandboxes, context.space.id) != alias
@@ -201,7 +201,7 @@ async def _again(
     ceiling = within(context.scope, wanted, whose="the space")
     image = sandboxes.images.choose(given.image or found.image)
     return await sandboxes.start_again(
-        found.id, lambda row: row.model_copy(update={"ceiling": ceiling, "image": image})
+        found.id, lambda row: row.model_copy(update={"ceiling": ceiling, "image": image}), run_id=context.run_id
     )
 
 

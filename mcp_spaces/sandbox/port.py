@@ -26,6 +26,9 @@ from typing import Protocol
 WORKSPACE = "/workspace"
 """Where the writable tree stands inside every sandbox; all file paths are relative to it."""
 
+PROXY_PORT = 3128
+"""Where the proxy listens on 127.0.0.1 inside a sandbox."""
+
 TIMEOUT_EXIT_CODE = 124
 """What `timeout(1)` answers, and we too."""
 
@@ -160,6 +163,22 @@ class SearchResult:
     truncated: bool
 
 
+class Connection(Protocol):
+    """Bytes to and from one socket inside a sandbox, each way within a window of 256 KiB."""
+
+    async def receive(self) -> bytes:
+        """The next at most 64 KiB; empty once the other side has no more. Raises RuntimeUnavailable when it broke."""
+
+    async def send(self, content: bytes) -> None:
+        """Waits while the other side does not read. Raises RuntimeUnavailable when it broke."""
+
+    async def finish(self) -> None:
+        """No more bytes from this side; the other one may go on. Idempotent."""
+
+    def close(self) -> None:
+        """At once, both ways; whatever is under way is lost. Idempotent."""
+
+
 @dataclass(frozen=True, slots=True)
 class SandboxUsage:
     memory_bytes: int
@@ -206,6 +225,18 @@ class Sandbox(Protocol):
         are passed over, texts end after 1000 bytes. TimedOut when it takes longer; InvalidInput when the expression does not compile."""
 
     async def usage(self) -> SandboxUsage: ...
+
+    async def offer_proxy(
+        self, accept: Callable[[Connection], None], *, environment: Callable[[], Mapping[str, str]], port: int
+    ) -> int:
+        """Listen on 127.0.0.1 inside; each connection goes to `accept`, which must not block. Once a sandbox.
+
+        `environment` is asked at the start of each command and added below the command's own. With port 0 any free
+        one is taken; returns the port. Raises WrongState where the image has no Python: it stays without network.
+        """
+
+    async def dial(self, port: int) -> Connection:
+        """To a server inside, on 127.0.0.1 or ::1. Raises WrongState when nobody listens, or without Python."""
 
     async def closed(self) -> str:
         """Waits until the sandbox is gone, for whatever reason, and returns that reason in words."""

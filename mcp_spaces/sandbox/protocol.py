@@ -19,6 +19,8 @@ FROM_AGENT = frozenset(
         wire.RESULT,
         wire.FAILURE,
         wire.GONE,
+        wire.ACCEPTED,
+        wire.FINISHED,
     )
 )
 OUTPUT = frozenset((wire.STDOUT, wire.STDERR))

@@ -42,6 +42,7 @@ REFUSALS: dict[bytes, tuple[Callable[..., SpacesError], str, str]] = {
     b"full": (DiskFull, "The workspace is full.", "Delete files there, or start a runtime with a larger disk."),
     b"no_process": (QuotaExceeded, "The sandbox's limit of processes or open files is reached.", "Stop commands that still run."),
     b"no_memory": (OutOfMemory, "The sandbox has no memory left for that.", "Stop commands that still run, or raise the limit."),
+    b"nobody": (WrongState, "Nothing listens on that port in the sandbox.", "Start the server there; it has to listen on 127.0.0.1."),
     b"stopped": (RuntimeUnavailable, "The operation was stopped.", "Try again."),
     b"io": (RuntimeUnavailable, "The sandbox's file system failed at {path}.", "Try again; then look at the file with a shell command."),
 }  # fmt: skip

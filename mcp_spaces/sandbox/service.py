@@ -14,6 +14,8 @@ import anyio
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.scope import covers
 from mcp_spaces.errors import Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError, WrongState
+from mcp_spaces.network.model import RuntimeRef
+from mcp_spaces.network.port import RuntimeGateway
 from mcp_spaces.runs.port import Artifacts
 from mcp_spaces.sandbox.batch_store import PausedBatches
 from mcp_spaces.sandbox.jobs import Jobs
@@ -49,10 +51,12 @@ class Images:
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A sandbox that runs. `shell` is bash where the image has it: policy reads commands as bash does."""
+    """A sandbox that runs. `shell` is bash where the image has it: policy reads commands as bash does; `run_id` is
+    the run that started it."""
 
     sandbox: Sandbox
     shell: str
+    run_id: str = ""
     watcher: asyncio.Task[None] | None = field(default=None)
 
 
@@ -75,7 +79,9 @@ class SandboxService:
         images: Images,
         clock: Clock,
         announce: Callable[[str], None],
+        gateway: RuntimeGateway | None = None,
     ) -> None:
+        """Without a gateway no sandbox has a network."""
         self.runtimes = runtimes
         self.artifacts = artifacts
         self.jobs = jobs
@@ -85,6 +91,7 @@ class SandboxService:
         self._spaces = spaces
         self._clock = clock
         self._announce = announce
+        self._gateway = gateway
         self._live: dict[str, Live] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._reaped = False
@@ -114,6 +121,11 @@ class SandboxService:
                     hint=f"sandbox_launch alias={runtime.alias} starts it again; its files are kept.",
                 )
 
+    def launched_by(self, runtime_id: str) -> str:
+        """The run that started what runs there; empty when nothing does."""
+        live = self._live.get(runtime_id)
+        return "" if live is None else live.run_id
+
     def capture(self) -> Capture:
         return Capture(self.artifacts.spool)
 
@@ -122,18 +134,20 @@ class SandboxService:
 
     # Starting
 
-    async def start_new(self, runtime: Runtime, *, space_version: int) -> tuple[Runtime, Live]:
+    async def start_new(self, runtime: Runtime, *, space_version: int, run_id: str = "") -> tuple[Runtime, Live]:
         """Store a new runtime and start it. Whatever is raised, nothing of it is left."""
         async with self._lock(runtime.id):
             await self.runtimes.add(runtime, space_version=space_version)
             self._announce(runtime.space_id)
             try:
-                return await self._start(runtime)
+                return await self._start(runtime, run_id)
             except BaseException:
                 await _shielded(self._erase(runtime))
                 raise
 
-    async def start_again(self, runtime_id: str, change: Callable[[Runtime], Runtime]) -> tuple[Runtime, Live]:
+    async def start_again(
+        self, runtime_id: str, change: Callable[[Runtime], Runtime], *, run_id: str = ""
+    ) -> tuple[Runtime, Live]:
         """Start a stopped or failed runtime, on its files. Raises Conflict when it is neither.
 
         When starting fails, the row says FAILED and why.
@@ -151,13 +165,13 @@ class SandboxService:
             runtime = await self.runtimes.reactivate(runtime_id, claim)
             self._announce(runtime.space_id)
             try:
-                return await self._start(runtime)
+                return await self._start(runtime, run_id)
             except BaseException as error:
                 reason = error.message if isinstance(error, SpacesError) else "its start was cancelled"
                 await _shielded(self._set_state(runtime, RuntimeState.FAILED, reason))
                 raise
 
-    async def _start(self, runtime: Runtime) -> tuple[Runtime, Live]:
+    async def _start(self, runtime: Runtime, run_id: str) -> tuple[Runtime, Live]:
         if not self._reaped:
             await self._reap()
         limits = runtime.ceiling.limits
@@ -169,7 +183,9 @@ class SandboxService:
         sandbox = await self._driver.launch(spec)
         live: Live | None = None
         try:
-            live = Live(sandbox, await _shell_of(sandbox))
+            live = Live(sandbox, await _shell_of(sandbox), run_id)
+            if self._gateway is not None:
+                await self._gateway.attach(RuntimeRef(runtime.id, runtime.space_id, runtime.alias), sandbox)
             self._live[runtime.id] = live
             live.watcher = asyncio.create_task(self._watch(runtime, live))
             active = await self._activate(runtime)
@@ -267,6 +283,7 @@ class SandboxService:
 
     async def _drop(self, runtime_id: str, sandbox: Sandbox) -> None:
         live = self._live.pop(runtime_id, None)
+        self._cut_off(runtime_id)
         for job in self.jobs.of_runtime(runtime_id):
             job.stopping = True
         try:
@@ -281,6 +298,7 @@ class SandboxService:
         if self._live.get(runtime.id) is not live:
             return
         del self._live[runtime.id]
+        self._cut_off(runtime.id)
         log.warning("sandbox %s ended by itself: %s", runtime.id, reason)
         await self.jobs.end_all(runtime.id)
         # Whoever starts or stops it right now writes the state that counts.
@@ -290,6 +308,10 @@ class SandboxService:
         with suppress(SpacesError):
             await live.sandbox.stop()
         self._announce(runtime.space_id)
+
+    def _cut_off(self, runtime_id: str) -> None:
+        if self._gateway is not None:
+            self._gateway.detach(runtime_id)
 
     async def _reap(self) -> None:
         rows = self.runtimes.all(kind=RuntimeKind.SANDBOX)

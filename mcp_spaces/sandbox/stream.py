@@ -43,6 +43,9 @@ class AgentStream(asyncio.BufferedProtocol):
         self._feed = self._frames.feed
         if multiplexed:
             self._feed = Demultiplexer(stdout=self._frames.feed, stderr=self._on_agent_words).feed
+        self.on_accepted: Callable[[int], Channel] | None = None
+        """Makes the channel of a connection that the agent accepted. Unset: nothing may be accepted."""
+        self._accepted = 0
         self._channels: dict[int, Channel] = {}
         self._next_channel = 1
         self._transport: asyncio.Transport | None = None
@@ -97,6 +100,12 @@ class AgentStream(asyncio.BufferedProtocol):
         if channel is not None:
             if channel.on_frame(kind, payload):
                 del self._channels[number]
+                self._accepted -= number % 2 == 0
+        elif kind == wire.ACCEPTED and number and number % 2 == 0 and self.on_accepted is not None:
+            self._accepted += 1
+            if self._accepted > wire.MAX_CONNECTIONS or payload:
+                raise Violation("a connection too many")
+            self._channels[number] = self.on_accepted(number)
         elif kind == wire.HELLO and number == 0 and not self.hello.done():
             version, _ = fields_of(payload, 2)
             if version != wire.VERSION:
@@ -152,6 +161,15 @@ class Window:
         if not self._room:
             self._more.clear()
         return taken
+
+    def take_now(self, size: int) -> bool:
+        """All of `size`, or nothing: then it has to be waited for."""
+        if self.over or size > self._room:
+            return False
+        self._room -= size
+        if not self._room:
+            self._more.clear()
+        return True
 
     def charge(self, size: int) -> None:
         """For what was sent along with the opening frame."""

@@ -21,6 +21,7 @@ import anyio
 from mcp_spaces import places
 from mcp_spaces.errors import SpacesError, TimedOut, WrongState
 from mcp_spaces.server.endpoint import open_server
+from mcp_spaces.server.private_process import keep_private
 from mcp_spaces.server.unix import LocalSockets, make_private
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def serve(settings: Settings, *, ready_fd: int | None = None, open_app: OpenApp 
     `ready_fd` gets one byte once everything listens. It is closed in any case, at the latest by this process's end.
     """
     os.umask(0o077)
+    keep_private()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("mcp").setLevel(logging.WARNING)  # at INFO it writes session ids down
     try:

@@ -36,18 +36,19 @@ async def explain_policy(context: Context, wanted: ExplainInput) -> Explanation:
     if (wanted.command is None) == (wanted.operation is None):
         raise InvalidInput("Name either a command or an operation.", hint='For example command="git push".')
     facts: Facts
+    refusal: str | None
     if wanted.command is not None:
         effect, operation_id, facts = Effect.EXECUTES, "sandbox.shell", ShellFacts(wanted.command)
+        refusal = None if context.scope.permits_operation(operation_id) else "scope.operations"
     else:
         operation = context.pipeline.operations.get(wanted.operation or "")
         if operation is None or operation not in context.pipeline.permitted(context.caller):
             raise NotFound("No such operation.", hint="context_get topic=operations lists them.")
         effect, operation_id = operation.effect, operation.id
         facts = operation.facts(context.pipeline.parse(operation, wanted.input))
-    if not context.scope.permits_operation(operation_id):
-        return Explanation(
-            decision="deny", rule="scope.operations", reason=f"{operation_id} is outside the scope here."
-        )
+        refusal = operation.refusal(context.scope)
+    if refusal is not None:
+        return Explanation(decision="deny", rule=refusal, reason=f"{operation_id} is outside the scope here.")
     verdict = explain(context.policy, operation_id=operation_id, effect=effect, facts=facts)
     return Explanation(
         decision=verdict.decision,

@@ -41,7 +41,7 @@ def judge(
 
 def _judge(caller: Caller, place: SpacePlace, runtimes: list[Runtime], operation: AnyOperation) -> Judgement:
     scope = narrow_again(caller.scope, place.ceiling) if operation.in_space else caller.scope
-    if not scope.permits_operation(operation.id):
+    if operation.refusal(scope):
         return _no(operation, "outside the scope here", "a person can widen the space's ceiling")
     if operation.needs_running_space and not place.running:
         return _no(operation, "the space is stopped", f"space_up space={place.name}")

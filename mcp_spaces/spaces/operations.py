@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from mcp_spaces.core.active import WORKING
+from mcp_spaces.core.active import WORKING, leaves_less
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import new_id
@@ -15,7 +15,7 @@ from mcp_spaces.core.merge_patch import merge_patch
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import Everywhere, InSpace
 from mcp_spaces.core.policy import policy_excess
-from mcp_spaces.core.scope import Scope, covers, narrow
+from mcp_spaces.core.scope import Scope, narrow
 from mcp_spaces.core.scope_request import ScopeRequest, within
 from mcp_spaces.errors import ExceedsCeiling, InvalidInput, WrongState
 from mcp_spaces.spaces.lifecycle import Lifecycle
@@ -156,7 +156,7 @@ async def update(context: Context, wanted: UpdateInput) -> SpaceView:
 
 def _is_lower(context: Context, now: Space, before: Space) -> bool:
     policy = context.use(SpaceStore).policy
-    return not covers(now.ceiling, before.ceiling) or bool(
+    return leaves_less(now.ceiling, before.ceiling) or bool(
         policy_excess(policy(now.requested.policy), policy(before.requested.policy))
     )
 

@@ -35,6 +35,9 @@ def rules_in_words(policy: Policy, scope: Scope) -> list[str]:
         rules.append("Network: none. Nothing can be downloaded or installed from outside.")
     else:
         rules.append(f"Network: {scope.network.mode}, only through the proxy that is set up.")
+    if scope.vault.allow:
+        seen = "shown only after a yes" if scope.vault.allow_raw_reads else "never shown"
+        rules.append(f"Secrets: vault.list names those that you may use; their values are {seen}.")
     rules.append(
         "A refusal names its rule and what to do instead; approval_needed: ask a person, then repeat the call."
     )

@@ -64,7 +64,9 @@ class Transaction:
 
 @dataclass(slots=True)
 class _Change:
-    function: Callable[[Transaction], Any]
+    """`function` is None for emptying the log, which happens between transactions."""
+
+    function: Callable[[Transaction], Any] | None
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
 
@@ -117,6 +119,16 @@ class Database:
         self._changes.put(_Change(change, future, loop))
         return future
 
+    async def empty_log(self) -> None:
+        """Move the write-ahead log into the database and cut it to nothing, so that what was deleted is in no file.
+
+        Nothing is lost where a reader is in the way: the log is emptied another time.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._changes.put(_Change(None, future, loop))
+        await asyncio.shield(future)
+
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """For questions that an index answers; long ones belong in a thread with `reader`."""
         try:
@@ -148,7 +160,10 @@ class Database:
             first = self._changes.get()
             if first is None:
                 return
-            group, closing = [first], False
+            if first.function is None:
+                self._empty_log(first)
+                continue
+            group, closing, emptying = [first], False, None
             while len(group) < GROUP_LIMIT:
                 try:
                     more = self._changes.get_nowait()
@@ -157,10 +172,23 @@ class Database:
                 if more is None:
                     closing = True
                     break
+                if more.function is None:
+                    emptying = more
+                    break
                 group.append(more)
             self._commit(group)
+            if emptying is not None:
+                self._empty_log(emptying)
             if closing:
                 return
+
+    def _empty_log(self, asked: _Change) -> None:
+        problem = None
+        try:
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            problem = translate(error)
+        asked.loop.call_soon_threadsafe(_settle, asked.future, None, problem)
 
     def _commit(self, group: list[_Change]) -> None:
         transaction = Transaction(self._writer, self.sealer, self._head)
@@ -195,6 +223,7 @@ class Database:
 
         Re-raises only what ended the whole transaction.
         """
+        assert change.function is not None  # noqa: S101 - the loop sorts those out
         head = transaction.head
         if not alone:
             self._writer.execute("SAVEPOINT change")

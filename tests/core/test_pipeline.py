@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mcp_spaces.core.policy import Answer
 from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import (
     ApprovalNeeded,
@@ -274,6 +275,19 @@ async def test_redaction_may_leave_the_grammar_of_the_answer(bench: Bench) -> No
     outcome = await bench.pipeline.call(AGENT, "thing.name", {"text": "hunterab"})
     assert outcome.output.model_dump() == {"name": "[redacted:prod/api]"}
     assert bench.run(outcome.run_id)["state"] == "succeeded"
+
+
+async def test_what_a_child_learnt_is_kept_out_of_its_parent_s_record_too(bench: Bench) -> None:
+    bench.steering.secret = "hunter2-hunter2"
+    outcome = await bench.pipeline.call(AGENT, "thing.twice", {"text": "it is hunter2-hunter2"})
+    assert outcome.output.model_dump() == {"text": "it is [redacted:prod/api]"}
+    assert "hunter2-hunter2" not in bench.run(outcome.run_id)["outcome"]
+
+
+async def test_an_operator_who_is_asked_outside_of_a_space_needs_another_person_as_anybody(bench: Bench) -> None:
+    asking = OPERATOR.policy.model_copy(update={"operations": {"thing.say": Answer.ASK}})
+    with pytest.raises(ApprovalNeeded):
+        await bench.pipeline.call(replace(OPERATOR, policy=asking), "thing.say", {"text": "x"})
 
 
 async def test_our_own_keys_are_never_shown_or_stored(bench: Bench) -> None:

@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -21,12 +21,21 @@ import anyio.to_thread
 from mcp_spaces.errors import Conflict, RuntimeUnavailable
 from mcp_spaces.sandbox.attached import AttachedSandbox
 from mcp_spaces.sandbox.delivery import BOOTSTRAP, bundle
-from mcp_spaces.sandbox.port import Sandbox, SandboxSpec, Wall
+from mcp_spaces.sandbox.port import Connection, Sandbox, SandboxSpec, Wall
 from mcp_spaces.sandbox.stream import AgentStream
 from mcp_spaces.sandbox.workspace import checked_id
 
 FAKE_IMAGE = "fake"
 LAST_AGENTS_S = 20
+
+
+class FakeSandbox(AttachedSandbox):
+    """All fakes share this machine's loopback, so none can have the port that it is asked for."""
+
+    async def offer_proxy(
+        self, accept: Callable[[Connection], None], *, environment: Callable[[], Mapping[str, str]], port: int
+    ) -> int:
+        return await super().offer_proxy(accept, environment=environment, port=0)
 
 
 class FakeDriver:
@@ -78,7 +87,7 @@ class FakeDriver:
             lambda: AgentStream(log=self._log, multiplexed=False), sock=ours
         )
         transport.write(bundle(str(workspace)))
-        sandbox = AttachedSandbox(
+        sandbox = FakeSandbox(
             container_id=f"fake-{process.pid}", stream=stream, free=lambda: self._free(spec.runtime_id, process)
         )
         await stream.hello

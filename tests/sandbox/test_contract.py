@@ -10,6 +10,7 @@ import pytest
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.port import Sandbox, SandboxDriver, SandboxSpec
 from tests.sandbox.contract import Contract, Lives
+from tests.sandbox.contract_connections import Connections, NoConnections
 from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
 from tests.sandbox.rigs import BARE_IMAGE, IMAGE, SMALL, docker_driver, sandbox_of
 
@@ -22,7 +23,7 @@ async def sandbox(driver: SandboxDriver, image: str) -> AsyncIterator[Sandbox]:
         yield launched
 
 
-class TestStreamDriver(Contract):
+class TestStreamDriver(Contract, Connections):
     @pytest.fixture
     def image(self) -> str:
         return IMAGE
@@ -33,7 +34,7 @@ class TestStreamDriver(Contract):
             yield driver
 
 
-class TestWarmStreamDriver(Contract):
+class TestWarmStreamDriver(Contract, Connections):
     """The same, with sandboxes that come out of the pool."""
 
     @pytest.fixture
@@ -47,7 +48,7 @@ class TestWarmStreamDriver(Contract):
             yield driver
 
 
-class TestFake(Contract):
+class TestFake(Contract, Connections):
     @pytest.fixture
     def image(self) -> str:
         return FAKE_IMAGE
@@ -59,7 +60,7 @@ class TestFake(Contract):
         await driver.aclose()
 
 
-class TestExecFallback(Contract):
+class TestExecFallback(Contract, NoConnections):
     """An image with a shell and no Python."""
 
     @pytest.fixture

@@ -194,6 +194,54 @@ async def test_a_command_out_of_turn_costs_the_sandbox(lie: str) -> None:
             assert "protocol" in await agent.sandbox.closed()
 
 
+UNASKED = [wire.frame(wire.ACCEPTED, 2)]
+CONNECTIONS: dict[str, list[bytes]] = {
+    "a connection on the daemon's own channel": [wire.frame(wire.ACCEPTED, 5)],
+    "a connection on channel 0": [wire.frame(wire.ACCEPTED, 0)],
+    "the same connection twice": [wire.frame(wire.ACCEPTED, 2), wire.frame(wire.ACCEPTED, 2)],
+    "too many connections": [wire.frame(wire.ACCEPTED, 2 * number) for number in range(1, wire.MAX_CONNECTIONS + 2)],
+    "more bytes than there is room for": [
+        wire.frame(wire.ACCEPTED, 2),
+        *[wire.frame(wire.REPLY, 2, bytes(wire.CHUNK)) for _ in range(5)],
+    ],
+    "no bytes": [wire.frame(wire.ACCEPTED, 2), wire.frame(wire.REPLY, 2)],
+    "bytes after their end": [
+        wire.frame(wire.ACCEPTED, 2),
+        wire.frame(wire.FINISHED, 2),
+        wire.frame(wire.REPLY, 2, b"x"),
+    ],
+    "a start of what has begun": [wire.frame(wire.ACCEPTED, 2), wire.frame(wire.STARTED, 2)],
+    "room that was not taken": [
+        wire.frame(wire.ACCEPTED, 2),
+        wire.frame(wire.GRANT, 2, wire.pack([wire.whole(1)])),
+    ],
+    "an answer to no question": [wire.frame(wire.ACCEPTED, 2), wire.frame(wire.RESULT, 2)],
+}
+
+
+async def test_a_connection_that_nobody_offered_costs_the_sandbox() -> None:
+    async with liar() as agent:
+        await agent.say(*UNASKED)
+        with anyio.fail_after(5):
+            assert "protocol" in await agent.sandbox.closed()
+
+
+@pytest.mark.parametrize("lie", CONNECTIONS)
+async def test_a_connection_out_of_turn_costs_the_sandbox(lie: str) -> None:
+    async with liar() as agent:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+
+                async def offer() -> None:
+                    await agent.sandbox.offer_proxy(lambda _: None, environment=dict, port=3128)
+
+                group.start_soon(offer)
+                await agent.receive()
+                await agent.say(wire.frame(wire.RESULT, 1, wire.pack([wire.whole(3128)])))
+            await agent.say(*CONNECTIONS[lie])
+            assert "protocol" in await agent.sandbox.closed()
+
+
 def _tolerant(ask: Callable[[], Awaitable[object]]) -> Callable[[], Coroutine[Any, Any, None]]:
     async def call() -> None:
         try:

@@ -106,7 +106,9 @@ async def open_world(
     folder: Path, *, driver: SandboxDriver | None = None, clock: Clock | None = None, **settings: Any
 ) -> AsyncIterator[World]:
     """Opening a folder again is a restart of the daemon."""
-    known = Settings(**{"state_dir": folder / "state", "sandbox_image": FAKE_IMAGE, **settings})
+    known = Settings(
+        **{"state_dir": folder / "state", "sandbox_image": FAKE_IMAGE, "vault_key_source": "file", **settings}
+    )
     make_private(known.state_dir)
     chosen = driver or FakeDriver(folder / "workspaces")
     async with open_app(known, make_driver=lambda _settings, _instance: chosen, clock=clock) as app:
@@ -411,9 +413,19 @@ def _daemon(state: Path, driver: DriverName, ready_fd: int, *, engine: str | Non
         os.dup2(source, target)
     try:
         if driver == "docker":
-            settings = Settings(state_dir=state, sandbox_image=REAL_IMAGE, sandbox_pool_size=1, docker_host=engine)
+            settings = Settings(
+                state_dir=state,
+                sandbox_image=REAL_IMAGE,
+                sandbox_pool_size=1,
+                docker_host=engine,
+                vault_key_source="file",
+            )
             return serve(settings, ready_fd=ready_fd, open_app=open_app)
-        return serve(Settings(state_dir=state, sandbox_image=FAKE_IMAGE), ready_fd=ready_fd, open_app=_with_fake)
+        return serve(
+            Settings(state_dir=state, sandbox_image=FAKE_IMAGE, vault_key_source="file"),
+            ready_fd=ready_fd,
+            open_app=_with_fake,
+        )
     except BaseException:
         import traceback
 

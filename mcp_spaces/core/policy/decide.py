@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import assert_never
 
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.facts import Access, Facts, FileFacts, NoFacts, ShellFacts
+from mcp_spaces.core.facts import Access, Facts, FileFacts, NoFacts, SecretFacts, SecretUse, ShellFacts
 from mcp_spaces.core.policy.files import decide_file
-from mcp_spaces.core.policy.model import Policy, ShellMode
+from mcp_spaces.core.policy.model import Policy, Secrets, ShellMode
 from mcp_spaces.core.policy.shell.dangers import inside_folders
 from mcp_spaces.core.policy.shell.verdicts import decide_shell
 from mcp_spaces.core.policy.shell.words import Word
@@ -46,6 +46,8 @@ def _judge(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -
             content = strictest(decide_file(policy.files, facts), _recursive_delete(policy, facts))
         case ShellFacts(command):
             content, commands = decide_shell(policy, command)
+        case SecretFacts():
+            content = _secret(policy.secrets, facts)
         case NoFacts():
             content = _without_facts(policy, effect)
         case unreachable:
@@ -64,6 +66,26 @@ def _recursive_delete(policy: Policy, facts: FileFacts) -> Decision:
         reason=f"{facts.path} is not surely a build folder, and all of it would be deleted.",
         suggestion="Delete single files, or a build folder; or have a person approve this call.",
     )
+
+
+def _secret(secrets: Secrets, facts: SecretFacts) -> Decision:
+    match facts.use:
+        case SecretUse.RAW_READ:
+            return decision_for(
+                secrets.raw_reads,
+                rule="secrets.raw_reads",
+                reason=f"{facts.path} would be shown as it is.",
+                suggestion="Use it by reference: at the gateway, in the browser, or as a one-time code.",
+            )
+        case SecretUse.BROWSER_FILL | SecretUse.TOTP_FILL | SecretUse.GATEWAY_INJECT:
+            return decision_for(
+                secrets.use,
+                rule="secrets.use",
+                reason=f"{facts.path} would be used ({facts.use}).",
+                suggestion="Go on without it, or have a person approve this call.",
+            )
+        case unreachable:
+            assert_never(unreachable)
 
 
 def _without_facts(policy: Policy, effect: Effect) -> Decision:

@@ -51,6 +51,8 @@ class Call:
 
     def on_resize(self, rows: int, columns: int) -> None: ...
 
+    def on_room(self, size: int) -> None: ...
+
 
 class Slow(Call):
     """A read or another operation in slices."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 
-from mcp_spaces.sandbox.agent import calls, files, probe, processes, running, supervisor, trees, wire
+from mcp_spaces.sandbox.agent import calls, files, probe, processes, relays, running, supervisor, trees, wire
 from mcp_spaces.sandbox.agent.loop import Loop
 from mcp_spaces.sandbox.agent.paths import Refused, Workspace
 
@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Sequence
+    from typing import Optional
 else:
     import _signal as signal
 
@@ -36,6 +37,7 @@ class Agent:
         self.subreaper = False
         self.written = 0
         self.hunting = False
+        self.proxy: Optional[relays.Listener] = None
 
     def run(self) -> None:
         os.umask(0o022)
@@ -137,6 +139,8 @@ class Agent:
         elif kind == wire.RESIZE:
             fields = wire.unpack(payload)
             call.on_resize(wire.number(fields, 0), wire.number(fields, 1))
+        elif kind == wire.ROOM:
+            call.on_room(wire.number(wire.unpack(payload), 0))
 
     def _open(self, channel: int, fields: list[bytes]) -> None:
         verb, rest = fields[0], fields[1:]
@@ -151,6 +155,10 @@ class Agent:
             reading = calls.Slow(self.loop, channel, self._ended)
             self.calls[channel] = reading
             reading.run(files.read(self.workspace, rest, lambda piece: reading.send(wire.REPLY, piece)))
+        elif verb == b"dial":
+            dialing = relays.Dialing(self.loop, channel, self._ended)
+            self.calls[channel] = dialing
+            dialing.begin(wire.number(rest, 0), self.proxy)
         elif verb in TREES:
             self._fork(channel, TREES[verb], rest)
         else:
@@ -171,6 +179,10 @@ class Agent:
             return probe.probe(self.root, fields)
         if verb == b"ping":
             return ()
+        if verb == b"listen":
+            if self.proxy is None:
+                self.proxy = relays.Listener(self.loop, self.calls, wire.number(fields, 0))
+            return [wire.whole(self.proxy.port)]
         raise Refused("unknown")
 
     def _fork(

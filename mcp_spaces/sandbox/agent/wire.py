@@ -1,8 +1,8 @@
 """The words that the daemon and the agent exchange.
 
 A frame is a header (payload length u32, kind u8, channel u32, big endian) and at most MAX_PAYLOAD bytes. A channel is
-one call: the daemon opens odd channels, the agent would open even ones (proxied connections, later). Fields inside a
-payload are byte strings, each with its length (u32) before it; a whole number is a field of eight bytes.
+one call: the daemon opens odd channels, the agent opens even ones, each a connection to its proxy port. Fields inside
+a payload are byte strings, each with its length (u32) before it; a whole number is a field of eight bytes.
 
     daemon → agent                                       agent → daemon
     OPEN     verb, fields…                               HELLO    version, fields… (once, on channel 0)
@@ -10,7 +10,9 @@ payload are byte strings, each with its length (u32) before it; a whole number i
     END      no more content                             STARTED  the program runs
     KILL     stop it; answered by the last frame         STDOUT, STDERR  at most CHUNK bytes
     RESIZE   rows, columns                               EXIT     exit code, microseconds, out of memory
-                                                         REPLY    a part of an answer's content
+    ROOM     window: this many more bytes of REPLY       REPLY    a part of an answer's content
+                                                         ACCEPTED somebody inside connected (even channels)
+                                                         FINISHED a connection's bytes from inside are over
                                                          RESULT, FAILURE, GONE   the channel's last frame
 """
 
@@ -29,10 +31,13 @@ WHOLE = struct.Struct(">q")
 MAX_PAYLOAD = 256 * 1024
 CHUNK = 64 * 1024
 WINDOW = 256 * 1024
-"""How many bytes of CONTENT the daemon may send on a channel before the first GRANT."""
+"""How many bytes of CONTENT the daemon may send on a channel before the first GRANT; likewise the agent of a
+connection's bytes before the first ROOM."""
+MAX_CONNECTIONS = 256
+"""Connections through one sandbox's proxy port at a time."""
 
-OPEN, CONTENT, END, KILL, RESIZE = 1, 2, 3, 4, 5
-HELLO, GRANT, STARTED, STDOUT, STDERR, EXIT, REPLY, RESULT, FAILURE, GONE = range(16, 26)
+OPEN, CONTENT, END, KILL, RESIZE, ROOM = 1, 2, 3, 4, 5, 6
+HELLO, GRANT, STARTED, STDOUT, STDERR, EXIT, REPLY, RESULT, FAILURE, GONE, ACCEPTED, FINISHED = range(16, 28)
 
 
 class Malformed(Exception):

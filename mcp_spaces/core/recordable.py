@@ -1,0 +1,49 @@
+"""What of an input may stand in a record. Secrets come in as fields of type SecretStr and are never written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from pydantic import BaseModel
+
+from mcp_spaces.core.operation import AnyOperation
+
+WITHHELD = "[secret]"
+
+
+def recordable(
+    operations: Mapping[str, AnyOperation], operation: AnyOperation, arguments: Mapping[str, object]
+) -> Mapping[str, object]:
+    """The arguments as they came, without secrets.
+
+    Where an operation takes secrets, only its other fields are kept: a name that it does not know may be a secret's
+    with a spelling mistake. An input that carries another operation's (`operation`, `input`) is treated like that one.
+    """
+    model: type[BaseModel] = operation.input
+    secret = secret_fields(model)
+    if secret:
+        known = set(model.model_fields) - secret
+        return {name: value if name in known else WITHHELD for name, value in arguments.items()}
+    inner = operations.get(str(arguments.get("operation")))
+    if inner is None or "input" not in arguments:
+        return arguments
+    carried = arguments["input"]
+    if isinstance(carried, Mapping):
+        return {**arguments, "input": recordable(operations, inner, carried)}
+    carried_model: type[BaseModel] = inner.input
+    return {**arguments, "input": WITHHELD} if secret_fields(carried_model) else arguments
+
+
+@lru_cache(maxsize=512)
+def secret_fields(model: type[BaseModel]) -> frozenset[str]:
+    """The top-level fields that hold a secret."""
+    properties = model.model_json_schema().get("properties", {})
+    return frozenset(name for name, schema in properties.items() if _is_secret(schema))
+
+
+def _is_secret(schema: Mapping[str, object]) -> bool:
+    choices = schema.get("anyOf")
+    return schema.get("writeOnly") is True or (
+        isinstance(choices, list) and any(one.get("writeOnly") is True for one in choices)
+    )

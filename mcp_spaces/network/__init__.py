@@ -1,0 +1,1 @@
+"""The network gateway: the only way out of any runtime."""

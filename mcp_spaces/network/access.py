@@ -1,0 +1,59 @@
+"""Scope ∩ policy as they are now, asked anew for every connection: nothing is cached, so nothing is stale."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from mcp_spaces.core.policy import Policy
+from mcp_spaces.core.scope import NetworkGrant, NetworkMode, narrow_network
+from mcp_spaces.network.model import NO_ACCESS, Access, RuntimeRef
+from mcp_spaces.spaces.model import PolicyChoice, SpaceState
+from mcp_spaces.spaces.port import Runtimes, Spaces
+
+log = logging.getLogger(__name__)
+
+
+class LiveAccesses:
+    """`owner_network` is what the owner of a space may reach today, by its id."""
+
+    def __init__(
+        self,
+        *,
+        spaces: Spaces,
+        runtimes: Runtimes,
+        policy: Callable[[PolicyChoice], Policy],
+        owner_network: Callable[[str], NetworkGrant],
+    ) -> None:
+        self._spaces = spaces
+        self._runtimes = runtimes
+        self._policy = policy
+        self._owner_network = owner_network
+
+    def access(self, runtime: RuntimeRef) -> Access:
+        try:
+            return self._access(runtime)
+        except Exception:
+            # A damaged row, a policy that no longer reads, a locked database: all the same, nothing is reachable.
+            log.exception("what runtime %s may reach cannot be read: nothing", runtime.id)
+            return Access(because="policy")
+
+    def _access(self, runtime: RuntimeRef) -> Access:
+        space, row = self._spaces.get(runtime.space_id), self._runtimes.get(runtime.id)
+        if space is None or row is None or space.state is not SpaceState.RUNNING or row.space_id != space.id:
+            return NO_ACCESS
+        grant = narrow_network(space.ceiling.network, row.ceiling.network)
+        if grant.mode is NetworkMode.NONE:
+            return NO_ACCESS
+        grant = narrow_network(self._owner_network(space.owner_id), grant)
+        if grant.mode is NetworkMode.NONE:
+            return Access(because="the owner's scope")
+        return limited(grant, NetworkMode(self._policy(space.requested.policy).network.mode))
+
+
+def limited(grant: NetworkGrant, most: NetworkMode) -> Access:
+    """What is left of a grant under a policy's mode."""
+    if most is NetworkMode.OPEN or (most is NetworkMode.ALLOWLIST and grant.mode is NetworkMode.ALLOWLIST):
+        return Access(grant)
+    # Where the policy wants a list and the mount has none, there is nothing that it permits.
+    return Access(because="policy.network.mode")

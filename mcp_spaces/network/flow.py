@@ -1,0 +1,74 @@
+"""One connection of a runtime on its way through the gateway."""
+
+from __future__ import annotations
+
+import anyio
+
+from mcp_spaces.network.budgets import Spending
+from mcp_spaces.network.head import END, check_growth
+from mcp_spaces.network.model import RuntimeRef, Target
+from mcp_spaces.sandbox.port import Connection
+
+TOUCH_S = 1.0
+
+
+class Flow:
+    """`target` is set once it is permitted; from then on a change of the rules may withdraw it."""
+
+    def __init__(self, runtime: RuntimeRef, spending: Spending, *, idle_s: float) -> None:
+        self.runtime = runtime
+        self.spending = spending
+        self.target: Target | None = None
+        self.answered = False
+        """The client was told something: what goes wrong now can only be shown by breaking off."""
+        self.withdrawn = False
+        self.life = anyio.CancelScope(deadline=anyio.current_time() + idle_s)
+        self._idle_s = idle_s
+        self._touched = anyio.current_time()
+
+    def touch(self) -> None:
+        """Bytes passed."""
+        now = anyio.current_time()
+        if now - self._touched > TOUCH_S:
+            self._touched = now
+            self.life.deadline = now + self._idle_s
+
+    def withdraw(self) -> None:
+        self.withdrawn = True
+        self.life.cancel()
+
+
+class Buffered:
+    """A connection whose first bytes are looked at before they are passed on."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._held = b""
+
+    async def some(self) -> bytes:
+        """What was put back, else the next bytes; empty at the end."""
+        if self._held:
+            content, self._held = self._held, b""
+            return content
+        return await self.connection.receive()
+
+    def put_back(self, content: bytes) -> None:
+        self._held = content + self._held
+
+    async def head(self) -> bytes | None:
+        """The head of a message without the empty line at its end; None when the connection ends before its first
+        byte. Raises Refused when it is too long, EOFError when it is cut off."""
+        gathered = bytearray()
+        while True:
+            content = await self.some()
+            if not content:
+                if gathered:
+                    raise EOFError
+                return None
+            searched = max(0, len(gathered) - len(END) + 1)
+            gathered += content
+            end = gathered.find(END, searched)
+            check_growth(gathered if end < 0 else gathered[:end])
+            if end >= 0:
+                self.put_back(bytes(gathered[end + len(END) :]))
+                return bytes(gathered[:end])

@@ -1,0 +1,327 @@
+"""The gateway: the only way out of any runtime. Decides anew for each connection, records, dials, and closes what a
+change of the rules no longer permits.
+
+Who asks is known by the stream that a connection came through. Whatever fails here, fails closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+
+import anyio
+from anyio.abc import TaskStatus
+
+from mcp_spaces.core.changes import Changes
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.scope import NetworkMode
+from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError, TimedOut, WrongState
+from mcp_spaces.network import addresses
+from mcp_spaces.network import head as heads
+from mcp_spaces.network.budgets import Budgets, OverBudget
+from mcp_spaces.network.connect import read_tunnel, tunnel
+from mcp_spaces.network.flow import Buffered, Flow
+from mcp_spaces.network.http_proxy import exchange, read_request
+from mcp_spaces.network.model import PrivateHosts, Reason, Refused, RuntimeRef, Target
+from mcp_spaces.network.port import Accesses, Dialer, Neighbours, NetworkLog, Resolver
+from mcp_spaces.network.rules import decide, is_sandbox, sandbox_alias, shown
+from mcp_spaces.sandbox.port import PROXY_PORT, Connection, Sandbox
+
+log = logging.getLogger(__name__)
+
+HEAD_S = 10.0
+LINGER_S = 20.0
+"""How long a client may take to read the end of an answer."""
+HERE = "localhost,127.0.0.1,::1"
+PROXIED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+FAILURES = frozenset({Reason.UNREACHABLE, Reason.UNKNOWN_HOST, Reason.TOO_SLOW, Reason.NOT_RECORDED})
+"""Not refused by a rule: they stand in the event of the connection's end."""
+IN_TUNNEL = frozenset({Reason.NO_TLS, Reason.OTHER_NAME, Reason.HIDDEN_NAME, Reason.TOO_SLOW})
+ALLOWED, REFUSED, CLOSED = "network.allowed", "network.refused", "network.closed"
+
+
+class Gateway:
+    """Implements `RuntimeGateway`. Run `watch` as long as it lives; `aclose` it before the sandboxes go."""
+
+    def __init__(
+        self,
+        *,
+        accesses: Accesses,
+        neighbours: Neighbours,
+        records: NetworkLog,
+        resolver: Resolver,
+        dialer: Dialer,
+        private_hosts: PrivateHosts,
+        budgets: Budgets,
+        clock: Clock,
+    ) -> None:
+        self._accesses = accesses
+        self._neighbours = neighbours
+        self._records = records
+        self._resolver = resolver
+        self._dialer = dialer
+        self._private = private_hosts
+        self._budgets = budgets
+        self._clock = clock
+        self._flows: dict[str, set[Flow]] = {}
+        self._tasks: dict[asyncio.Task[None], str] = {}
+
+    # Runtimes
+
+    async def attach(self, runtime: RuntimeRef, sandbox: Sandbox) -> None:
+        ports: list[int] = []
+
+        def environment() -> Mapping[str, str]:
+            return self.environment(runtime, ports[0]) if ports else {}
+
+        try:
+            ports.append(
+                await sandbox.offer_proxy(
+                    lambda connection: self.accept(runtime, connection), environment=environment, port=PROXY_PORT
+                )
+            )
+        except WrongState as error:
+            log.info("runtime %s has no network: %s", runtime.id, error.message)
+
+    def detach(self, runtime_id: str) -> None:
+        for task, of in list(self._tasks.items()):
+            if of == runtime_id:
+                task.cancel()
+
+    async def aclose(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._tasks)
+
+    def environment(self, runtime: RuntimeRef, port: int) -> dict[str, str]:
+        """What a command's programs have to know; nothing where there is no network."""
+        if self._accesses.access(runtime).grant.mode is NetworkMode.NONE:
+            return {}
+        proxy = f"http://127.0.0.1:{port}"
+        # Node reads the others only when this is set.
+        return {**dict.fromkeys(PROXIED, proxy), "NO_PROXY": HERE, "no_proxy": HERE, "NODE_USE_ENV_PROXY": "1"}
+
+    # Changes of the rules
+
+    async def watch(self, changes: Changes, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """For ever: each change of a space or principal is applied to the connections that are open."""
+        async with changes.subscribe() as announced:
+            task_status.started()
+            async for _ in announced:
+                self.recheck()
+
+    def recheck(self) -> None:
+        """Close every connection that would not be permitted now."""
+        for flows in list(self._flows.values()):
+            access = None
+            for flow in list(flows):
+                if flow.target is None:
+                    continue
+                access = access or self._accesses.access(flow.runtime)
+                try:
+                    decide(access, flow.target, self._private)
+                except Refused:
+                    flow.withdraw()
+
+    # Connections
+
+    def accept(self, runtime: RuntimeRef, connection: Connection) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(runtime, connection))
+        self._tasks[task] = runtime.id
+        task.add_done_callback(self._tasks.pop)
+
+    async def _serve(self, runtime: RuntimeRef, connection: Connection) -> None:
+        try:
+            await self._count_and_serve(runtime, connection)
+        except SpacesError as error:
+            log.debug("a connection of %s ended: %s", runtime.id, error.message)
+        except Exception:
+            # One connection may fail in a way nobody thought of; the others, and the daemon, go on.
+            log.exception("a connection of %s failed", runtime.id)
+        finally:
+            connection.close()
+
+    async def _count_and_serve(self, runtime: RuntimeRef, connection: Connection) -> None:
+        try:
+            spending = self._budgets.open(runtime.space_id)
+        except OverBudget as refused:
+            await self._refuse(runtime, None, refused)
+            await _answer(connection, refused)
+            return
+        flow = Flow(runtime, spending, idle_s=self._budgets.budget.idle_s)
+        flows = self._flows.setdefault(runtime.id, set())
+        flows.add(flow)
+        try:
+            await self._serve_flow(flow, Buffered(connection))
+        finally:
+            spending.close()
+            flows.discard(flow)
+            if not flows and self._flows.get(runtime.id) is flows:
+                del self._flows[runtime.id]
+
+    async def _serve_flow(self, flow: Flow, client: Buffered) -> None:
+        began, problem, status = self._clock.monotonic(), None, None
+        with anyio.move_on_after(self._budgets.budget.total_s) as total, flow.life:
+            try:
+                status = await self._pass(flow, client)
+            except (Refused, SpacesError, EOFError, BaseExceptionGroup) as error:
+                problem = first_cause(error)
+        if flow.withdrawn:
+            problem = Refused(Reason.WITHDRAWN, "the rules have changed", rule="network.allow")
+        elif flow.life.cancelled_caught or total.cancelled_caught:
+            problem = Refused(Reason.TOO_SLOW, "it took too long", status=504)
+        refused = problem if isinstance(problem, Refused) else None
+        if problem is not None and refused is None:
+            refused = Refused(Reason.UNREACHABLE, "the server broke off", status=502)
+        if refused is not None and refused.reason not in FAILURES:
+            await self._refuse(flow.runtime, flow.target, refused)
+        if flow.target is not None:
+            await self._closed(flow, status, refused, seconds=self._clock.monotonic() - began)
+        if refused is None or (flow.answered and refused.reason in IN_TUNNEL):
+            await _finish(client.connection)
+        elif not flow.answered:
+            await _answer(client.connection, refused)
+        # Otherwise it is broken off: half an answer must not look like a whole one.
+
+    async def _pass(self, flow: Flow, client: Buffered) -> int | None:
+        content = None
+        with anyio.move_on_after(HEAD_S) as waited:
+            content = await client.head()
+        if waited.cancelled_caught:
+            raise Refused(Reason.TOO_SLOW, "the request did not arrive in time", status=408)
+        return None if content is None else await self._request(flow, client, heads.request_head(content))
+
+    async def _request(self, flow: Flow, client: Buffered, head: heads.RequestHead) -> int | None:
+        flow.spending.request()
+        if head.method == "CONNECT":
+            target = read_tunnel(head, private=self._private)
+            return await tunnel(
+                flow, client, target, private=self._private, reach=lambda to: self._reach(flow, to, "CONNECT")
+            )
+        request = read_request(head, private=self._private)
+        return await exchange(flow, client, request, lambda to: self._reach(flow, to, head.method))
+
+    async def _reach(self, flow: Flow, target: Target, method: str) -> Connection:
+        """Decide, record, then dial. From the decision on, a change of the rules ends the flow."""
+        try:
+            rule = decide(self._accesses.access(flow.runtime), target, self._private)
+        except Refused as refused:
+            refused.target = target
+            raise
+        flow.target = target
+        body = {"host": target.host[:253], "port": target.port, "method": method, "rule": rule}
+        try:
+            await self._records.write(flow.runtime, ALLOWED, body)
+        except SpacesError as error:
+            raise Refused(Reason.NOT_RECORDED, "nothing can be recorded, so nothing is done", status=503) from error
+        if is_sandbox(target.host):
+            return await self._neighbour(flow.runtime, target)
+        return await self._dial(target)
+
+    async def _neighbour(self, runtime: RuntimeRef, target: Target) -> Connection:
+        try:
+            return await self._neighbours.dial(runtime.space_id, sandbox_alias(target.host), target.port)
+        except NotFound:
+            raise Refused(Reason.NO_SUCH_SANDBOX, "no such sandbox in this space", status=502) from None
+        except SpacesError as error:
+            raise Refused(Reason.UNREACHABLE, error.message, status=502) from None
+
+    async def _dial(self, target: Target) -> Connection:
+        """Resolved once; every address is checked, and what was checked is dialled (threats N10, N11)."""
+        opened = self._private.of(target)
+        if opened is not None:
+            address, port = opened
+            found = [address] if address else list(await self._resolve(target.host))
+        else:
+            port, found = target.port, list(await self._resolve(target.host))
+            addresses.check(found, host=target.host)
+        for address in found:
+            try:
+                return await self._dialer.dial(address, port)
+            except RuntimeUnavailable:
+                continue
+        raise Refused(Reason.UNREACHABLE, f"{shown(target)} does not answer", status=502)
+
+    async def _resolve(self, host: str) -> list[str]:
+        try:
+            return list(await self._resolver.addresses(host))
+        except TimedOut:
+            raise Refused(Reason.TOO_SLOW, f"{host} could not be looked up in time", status=504) from None
+
+    # Records
+
+    async def _refuse(self, runtime: RuntimeRef, target: Target | None, refused: Refused) -> None:
+        if isinstance(refused, OverBudget) and not refused.first:
+            return
+        target = refused.target or target
+        body: dict[str, object] = {"reason": refused.reason, "rule": refused.rule, "words": refused.words}
+        if target is not None:
+            body |= {"host": target.host[:253], "port": target.port}
+        try:
+            await self._records.write(runtime, REFUSED, body)
+        except SpacesError as error:
+            log.warning("a refusal of %s could not be recorded: %s", runtime.id, error.message)
+
+    async def _closed(self, flow: Flow, status: int | None, refused: Refused | None, *, seconds: float) -> None:
+        body: dict[str, object] = {
+            "host": flow.target.host[:253] if flow.target else "",
+            "port": flow.target.port if flow.target else 0,
+            "up_bytes": flow.spending.up_bytes,
+            "down_bytes": flow.spending.down_bytes,
+            "seconds": round(seconds, 3),
+        }
+        if status is not None:
+            body["status"] = status
+        if refused is not None:
+            body |= {"reason": refused.reason, "rule": refused.rule}
+        try:
+            await self._records.write(flow.runtime, CLOSED, body)
+        except SpacesError as error:
+            log.warning("the end of a connection of %s could not be recorded: %s", flow.runtime.id, error.message)
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Of a group of errors the refusal, else the first. What is none of ours is raised on."""
+    leaves = list(_leaves(error))
+    for leaf in leaves:
+        if not isinstance(leaf, Refused | SpacesError | EOFError):
+            raise leaf
+    return next((leaf for leaf in leaves if isinstance(leaf, Refused)), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
+
+
+async def _answer(connection: Connection, refused: Refused) -> None:
+    """In the reason phrase too: of a refused CONNECT clients show nothing else."""
+    rule = f" (rule: {refused.rule})" if refused.rule else ""
+    body = f"mcp-spaces: {refused.words}{rule}\nreason: {refused.reason}\n"
+    fields = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body.encode()))),
+        ("Connection", "close"),
+        ("Cache-Control", "no-store"),
+        ("X-Mcp-Spaces-Refused", str(refused.reason)),
+    ]
+    phrase = f"mcp-spaces: {refused.words}".encode("ascii", "replace").decode()
+    await connection.send(heads.written(f"HTTP/1.1 {refused.status} {phrase}", fields) + body.encode())
+    await _finish(connection)
+
+
+async def _finish(connection: Connection) -> None:
+    """So that the client reads everything before the connection goes."""
+    await connection.finish()
+    with anyio.move_on_after(LINGER_S):
+        while await connection.receive():
+            pass

@@ -1,0 +1,46 @@
+"""What the gateway needs from the rest of the program, and what the rooms of runtimes need from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from mcp_spaces.network.model import Access, RuntimeRef
+from mcp_spaces.sandbox.port import Connection, Sandbox
+
+
+class Resolver(Protocol):
+    async def addresses(self, host: str) -> Sequence[str]:
+        """All of them, IPv4 and IPv6, in the order to be tried; empty when there is none. Raises TimedOut."""
+
+
+class Dialer(Protocol):
+    async def dial(self, address: str, port: int) -> Connection:
+        """To an address, never to a name. Raises RuntimeUnavailable when nobody answers."""
+
+
+class Accesses(Protocol):
+    def access(self, runtime: RuntimeRef) -> Access:
+        """What the runtime may reach now: scope and policy as they are at this moment. Never raises: whatever is
+        wrong with either, nothing may be reached."""
+
+
+class NetworkLog(Protocol):
+    async def write(self, runtime: RuntimeRef, event_type: str, body: Mapping[str, object]) -> None:
+        """On the disk, among the events of the run that caused it where that is known. Raises SpacesError."""
+
+
+class Neighbours(Protocol):
+    async def dial(self, space_id: str, alias: str, port: int) -> Connection:
+        """A server inside a sandbox of the space. Raises NotFound, WrongState or RuntimeUnavailable."""
+
+
+class RuntimeGateway(Protocol):
+    """How a runtime gets its way out, and loses it."""
+
+    async def attach(self, runtime: RuntimeRef, sandbox: Sandbox) -> None:
+        """Before anything runs there. A sandbox that can have no proxy stays without network, which is no error.
+        Raises RuntimeUnavailable."""
+
+    def detach(self, runtime_id: str) -> None:
+        """Every connection is closed. Idempotent."""

@@ -1,0 +1,273 @@
+"""Connections: the sandbox's proxy port, whose every byte goes to the daemon, and dials to servers inside.
+
+Nothing here looks at the bytes: who may reach what is decided outside, where nobody inside can change it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import select
+
+from mcp_spaces.sandbox.agent import wire
+from mcp_spaces.sandbox.agent.calls import Call
+from mcp_spaces.sandbox.agent.paths import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import deque
+    from typing import Any, Optional
+
+    from mcp_spaces.sandbox.agent.loop import Loop
+else:
+    # As `collections` has it, without importing what else is in there.
+    from _collections import deque
+
+LOOPBACK = "127.0.0.1"
+BACKLOG = 128
+GRANT_BYTES = wire.WINDOW // 4
+"""What was written is granted again in pieces of this size, not byte by byte."""
+WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+
+
+class Relay(Call):
+    """The bytes of one socket, both ways, each within its window."""
+
+    def begin_relay(self, socket: Any) -> None:
+        """Raises OSError when no descriptor is left."""
+        self.socket = socket
+        self.fd = socket.fileno()
+        # A descriptor of its own: the loop watches reading and writing apart.
+        self.out = os.dup(self.fd)
+        self.room = wire.WINDOW
+        self.reads = False
+        self.read_all = False
+        self.pending: deque[bytes] = deque()
+        self.owed = 0
+        self.writing = False
+        self.ends = False
+        self.wrote_all = False
+        self._read_on()
+
+    # From inside to the daemon
+
+    def _read_on(self) -> None:
+        wanted = not self.read_all and self.room > 0
+        if wanted != self.reads:
+            self.reads = wanted
+            if wanted:
+                self.loop.watch_source(self.fd, self._on_readable)
+            else:
+                self.loop.forget_source(self.fd)
+
+    def _on_readable(self) -> None:
+        try:
+            chunk = os.read(self.fd, min(wire.CHUNK, self.room))
+        except BlockingIOError:
+            return
+        except OSError:
+            self.abort()
+            return
+        if chunk:
+            self.room -= len(chunk)
+            self.send(wire.REPLY, chunk)
+            self._read_on()
+            return
+        self.read_all = True
+        self._read_on()
+        self.send(wire.FINISHED)
+        self._maybe_gone()
+
+    def on_room(self, size: int) -> None:
+        self.room += size
+        self._read_on()
+
+    # From the daemon to inside
+
+    def on_content(self, content: bytes) -> None:
+        self.pending.append(content)
+        if not self.writing:
+            self._write()
+
+    def on_end(self) -> None:
+        self.ends = True
+        if not self.writing:
+            self._write()
+
+    def _write(self) -> None:
+        while self.pending:
+            content = self.pending[0]
+            try:
+                written = os.write(self.out, content)
+            except BlockingIOError:
+                break
+            except OSError:
+                self.abort()
+                return
+            self.owed += written
+            if written == len(content):
+                self.pending.popleft()
+            else:
+                self.pending[0] = content[written:]
+        if self.owed >= GRANT_BYTES or (self.owed and not self.pending):
+            self.send(wire.GRANT, wire.pack([wire.whole(self.owed)]))
+            self.owed = 0
+        waits = bool(self.pending)
+        if waits != self.writing:
+            self.writing = waits
+            if waits:
+                self.loop.watch(self.out, self._write, WRITABLE)
+            else:
+                self.loop.forget(self.out)
+        if self.ends and not waits and not self.wrote_all:
+            self.wrote_all = True
+            try:
+                self.socket.shutdown(_socket.SHUT_WR)
+            except OSError:
+                self.abort()
+                return
+            self._maybe_gone()
+
+    # The end
+
+    def on_kill(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        """Whatever is still on its way is lost; the other side sees a reset where it can."""
+        if not self.closed:
+            try:
+                self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            except OSError:
+                pass
+            self._free()
+
+    def _maybe_gone(self) -> None:
+        if self.read_all and self.wrote_all:
+            self._free()
+
+    def _free(self) -> None:
+        self.read_all = True
+        if self.reads:
+            self.reads = False
+            self.loop.forget_source(self.fd)
+        if self.writing:
+            self.writing = False
+            self.loop.forget(self.out)
+        self.pending.clear()
+        os.close(self.out)
+        self.socket.close()
+        self.close(wire.GONE)
+
+
+class Listener:
+    """The proxy port. Every connection becomes a channel that this side opens."""
+
+    def __init__(self, loop: Loop, calls: dict[int, Call], port: int) -> None:
+        """With `port` 0 the kernel chooses one. Raises OSError when somebody inside holds it already."""
+        self.loop = loop
+        self.calls = calls
+        self.open = 0
+        self.next_channel = 2
+        self.socket: Any = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        try:
+            self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            self.socket.bind((LOOPBACK, port))
+            self.socket.listen(BACKLOG)
+        except BaseException:
+            self.socket.close()
+            raise
+        self.socket.setblocking(False)
+        self.port: int = self.socket.getsockname()[1]
+        loop.watch(self.socket.fileno(), self._on_connection)
+
+    def _on_connection(self) -> None:
+        try:
+            fd, _ = self.socket._accept()
+        except OSError:
+            # Taken back, or no descriptor is left: who connects waits until one is.
+            return
+        accepted = _socket.socket(fileno=fd)
+        accepted.setblocking(False)
+        if self.open >= wire.MAX_CONNECTIONS:
+            accepted.close()
+            return
+        accepted.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        channel = self.next_channel
+        self.next_channel = (channel + 2) % (1 << 32) or 2
+        relay = Relay(self.loop, channel, self._ended)
+        try:
+            relay.begin_relay(accepted)
+        except OSError:
+            accepted.close()
+            return
+        self.calls[channel] = relay
+        self.open += 1
+        relay.send(wire.ACCEPTED)
+
+    def _ended(self, channel: int) -> None:
+        self.open -= 1
+        del self.calls[channel]
+
+
+class Dialing(Relay):
+    """A connection to a server inside. STARTED when it stands, FAILURE when nobody listens."""
+
+    def begin(self, port: int, proxy: Optional[Listener]) -> None:
+        self.port = port
+        self.families = [(_socket.AF_INET, LOOPBACK), (_socket.AF_INET6, "::1")]
+        self.connecting: Any = None
+        if not 0 < port < 65536 or (proxy is not None and port == proxy.port):
+            # Through our own proxy port it would come back here, again and again.
+            self.fail(Refused("nobody"))
+            return
+        self._next()
+
+    def _next(self) -> None:
+        while self.families:
+            family, address = self.families.pop(0)
+            socket = None
+            try:
+                socket = _socket.socket(family, _socket.SOCK_STREAM)
+                socket.setblocking(False)
+                problem = socket.connect_ex((address, self.port))
+            except OSError as error:
+                problem = error.errno or errno.EIO
+            if problem == 0:
+                self._stands(socket)
+                return
+            if problem == errno.EINPROGRESS and socket is not None:
+                self.connecting = socket
+                self.loop.watch(socket.fileno(), self._on_connected, WRITABLE)
+                return
+            if socket is not None:
+                socket.close()
+        self.fail(Refused("nobody"))
+
+    def _on_connected(self) -> None:
+        socket, self.connecting = self.connecting, None
+        self.loop.forget(socket.fileno())
+        if socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
+            socket.close()
+            self._next()
+        else:
+            self._stands(socket)
+
+    def _stands(self, socket: Any) -> None:
+        self.send(wire.STARTED)
+        try:
+            socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            self.begin_relay(socket)
+        except OSError:
+            socket.close()
+            self.close(wire.GONE)
+
+    def on_kill(self) -> None:
+        if self.connecting is not None:
+            socket, self.connecting = self.connecting, None
+            self.loop.forget(socket.fileno())
+            socket.close()
+            self.fail(Refused("stopped"))
+        elif not self.closed:
+            self.abort()

@@ -1,0 +1,1 @@
+"""Secrets by path: kept sealed, used without being seen, shown only where scope and policy both say so."""

@@ -1,0 +1,32 @@
+"""What other rooms may ask of the vault: the gateway, the browser, and references in a sandbox's environment."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mcp_spaces.core.facts import SecretUse
+from mcp_spaces.core.scope import VaultGrant
+from mcp_spaces.vault.model import Entry, Opened
+
+
+class Secrets(Protocol):
+    """Deciding by policy (`core.policy.decide` over `SecretFacts`) is the caller's part, before it asks here."""
+
+    async def find(self, path: str, *, scope: VaultGrant) -> Entry:
+        """What is known without opening, bindings included: check those, and policy, before `open`.
+
+        Raises NotFound, with one text for what is not there and what `scope` does not permit (threat V08);
+        WrongState when the vault cannot be opened.
+        """
+
+    async def open(
+        self, path: str, *, scope: VaultGrant, purpose: SecretUse, run_id: str, origin: str | None = None
+    ) -> Opened:
+        """Open a secret for one purpose. The use is on the disk, in the audit log and in the run, before it returns.
+
+        `origin` is where it goes (`https://host[:port]`, as truly contacted): needed for every purpose but a raw
+        read, and it has to be one of the entry's own. The caller has its redactor learn what it reveals.
+
+        Raises NotFound as `find` does; Denied for another origin, for a raw read outside of `scope.allow_raw_reads`,
+        and for a one-time seed (see `Vault.code`); WrongState when the vault cannot be opened, or was changed.
+        """

@@ -1,0 +1,418 @@
+"""The vault while the daemon runs: opened at its first use, one change at a time, every use recorded before it counts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+from anyio.to_thread import run_sync
+
+from mcp_spaces.core.facts import SecretUse
+from mcp_spaces.core.ids import Clock, new_id
+from mcp_spaces.core.scope import VaultGrant
+from mcp_spaces.errors import Busy, Conflict, Denied, NotFound, QuotaExceeded, SpacesError, WrongState
+from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.vault import store
+from mcp_spaces.vault.cipher import DataKey, IndexSeal, damaged, open_secret, seal_secret
+from mcp_spaces.vault.master_key import MasterKeys, MasterRecord, Source, Staged
+from mcp_spaces.vault.model import (
+    ENTRIES_MAX,
+    SEED,
+    Code,
+    Entry,
+    Opened,
+    Purpose,
+    SecretValue,
+    Upkeep,
+    Use,
+)
+from mcp_spaces.vault.store import Index
+from mcp_spaces.vault.totp import Seed, parse_seed
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CODE_SECONDS_MIN = 3
+"""A code that ends sooner is not given out: it would be over before it is typed."""
+STEPS_AHEAD_MAX = 2
+"""Callers that wait for a later step of the same secret; more of them are told to come back."""
+CLOCK_SLACK_S = 2.0
+
+
+@dataclass(slots=True)
+class _Open:
+    vault_id: str
+    record: MasterRecord
+    data_key: DataKey
+    index: Index
+
+    @property
+    def seal(self) -> IndexSeal:
+        return IndexSeal(self.data_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A secret as somebody gave it: everything of an entry but what the vault itself adds."""
+
+    entry: Entry
+    fields: Mapping[str, str]
+
+
+class Vault:
+    """Implements port.Secrets. `wait` sleeps for so many seconds; tests bring their own time."""
+
+    def __init__(
+        self,
+        database: Database,
+        masters: MasterKeys,
+        clock: Clock,
+        *,
+        wait: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._database = database
+        self._masters = masters
+        self._clock = clock
+        self._wait = wait
+        self._lock = anyio.Lock()
+        self._open: _Open | None = None
+        self._latest = 0.0
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    async def find(self, path: str, *, scope: VaultGrant) -> Entry:
+        opened = await self._opened()
+        # Looked up before it is judged, so that both ways to the same answer take the same time.
+        entry = None if opened is None else opened.index.entries.get(path)
+        if not scope.permits(path) or entry is None:
+            raise no_such_secret()
+        return entry
+
+    async def entries(self, *, scope: VaultGrant) -> Sequence[Entry]:
+        """What `scope` permits, by path."""
+        opened = await self._opened()
+        known = {} if opened is None else opened.index.entries
+        return [known[path] for path in sorted(known) if scope.permits(path)]
+
+    async def last_use(self, path: str) -> Use | None:
+        opened = await self._opened()
+        return None if opened is None else opened.index.uses.get(path)
+
+    def versions(self, path: str) -> list[int]:
+        return store.versions_of(self._database, path)
+
+    async def open(
+        self, path: str, *, scope: VaultGrant, purpose: SecretUse, run_id: str, origin: str | None = None
+    ) -> Opened:
+        entry = await self.find(path, scope=scope)
+        if purpose is SecretUse.TOTP_FILL:
+            raise Denied("A one-time seed is shown to nobody.", hint="Ask for a code.", rule="vault.seed")
+        if purpose is SecretUse.RAW_READ:
+            check_raw_reads(scope)
+        elif origin is None or not entry.bindings.permits(origin):
+            raise Denied(
+                f"{path} is not bound to this origin.",
+                hint="A person can bind it: mcp-spaces vault update PATH --origins https://host",
+                rule="vault.origins",
+            )
+        async with self._lock:
+            opened = await self._needed()
+            entry = _current(opened, entry)
+            await self._store_use(opened, entry, purpose, run_id)
+            fields = self._fields(opened, entry, purpose)
+        return Opened(entry, {name: value for name, value in fields.items() if name != SEED})
+
+    async def code(self, path: str, *, scope: VaultGrant, run_id: str) -> Code:
+        """A one-time code that was not given out before; waits for the next step where it has to (threat V18).
+
+        Raises NotFound, WrongState (no seed, or a clock that went backwards) or Busy (too many wait already).
+        """
+        entry = await self.find(path, scope=scope)
+        if SEED not in entry.fields:
+            raise WrongState(f"{path} has no one-time seed.", hint="A person can add one: mcp-spaces vault update")
+        while True:
+            seed, step = await self._take_step(entry, run_id)
+            while (early := step * seed.period_s - self._clock.now()) > 0:
+                await self._wait(early)
+            ends_at = float((step + 1) * seed.period_s)
+            if self._clock.now() < ends_at:
+                code = SecretValue(seed.code(step), name=f"{path}#code")
+                return Code(entry, code, seed.period_s, ends_at)
+
+    async def _take_step(self, entry: Entry, run_id: str) -> tuple[Seed, int]:
+        async with self._lock:
+            opened = await self._needed()
+            entry = _current(opened, entry)
+            seed = parse_seed(self._fields(opened, entry, SecretUse.TOTP_FILL)[SEED].reveal())
+            now = self._clock.now()
+            last = opened.index.uses.get(entry.path)
+            if now < max(self._latest, 0.0 if last is None else last.last_used_at) - CLOCK_SLACK_S:
+                raise WrongState(
+                    "The clock went backwards since a secret was last used; codes would be wrong or given out twice.",
+                    hint="Set the clock right (timedatectl), then repeat.",
+                )
+            current = seed.step_at(now)
+            if (current + 1) * seed.period_s - now < CODE_SECONDS_MIN:
+                current += 1
+            before = None if last is None else last.totp_step
+            step = current if before is None else max(current, before + 1)
+            if step > seed.step_at(now) + STEPS_AHEAD_MAX:
+                raise Busy("Others wait for the next codes of this secret.", hint="Try again in a minute.")
+            await self._store_use(opened, entry, SecretUse.TOTP_FILL, run_id, step=step)
+            return seed, step
+
+    # ------------------------------------------------------------------------------------------------ changing
+
+    async def put(self, wanted: Sequence[Wanted], *, run_id: str, action: str, new_only: bool = False) -> list[Entry]:
+        """Store secrets, each as the next version of its path; all of them or none.
+
+        Raises Conflict where `new_only` and a path is taken, QuotaExceeded, WrongState.
+        """
+
+        def change(tx: Transaction, opened: _Open) -> tuple[Index, list[Entry]]:
+            return self._stored(tx, opened, wanted, run_id=run_id, action=action, new_only=new_only)
+
+        return await self._change(change, create=True)
+
+    async def amend(self, path: str, amended: Callable[[Entry, dict[str, str]], Wanted], *, run_id: str) -> Entry:
+        """The next version, made by `amended` from the newest one. Raises NotFound and what `amended` raises."""
+
+        def change(tx: Transaction, opened: _Open) -> tuple[Index, list[Entry]]:
+            entry = opened.index.entries.get(path)
+            if entry is None:
+                raise no_such_secret()
+            fields = self._fields(opened, entry, Upkeep.UPDATE, one=tx.one)
+            wanted = amended(entry, {name: value.reveal() for name, value in fields.items()})
+            return self._stored(tx, opened, [wanted], run_id=run_id, action="update")
+
+        (stored,) = await self._change(change)
+        return stored
+
+    async def delete(self, path: str, *, run_id: str) -> None:
+        """All versions go for good, from the log and the freed pages too (threat V13). Raises NotFound."""
+
+        def change(tx: Transaction, opened: _Open) -> tuple[Index, None]:
+            if path not in opened.index.entries:
+                raise no_such_secret()
+            index = opened.index.copy()
+            index.generation += 1
+            index.uses = {name: use for name, use in index.uses.items() if name != path}
+            index.remove(path)
+            store.remove_entry(tx, path)
+            store.put_index(tx, index, opened.seal)
+            self._note(tx, run_id, index, action="delete", path=path)
+            return index, None
+
+        await self._change(change)
+        await self._database.empty_log()
+
+    async def rotate(self, *, run_id: str) -> int:
+        """A new data key, and every box again under it, in one transaction; returns how many boxes there are."""
+        async with self._lock:
+            opened = await self._needed()
+            master = await run_sync(self._masters.load, opened.record)
+            fresh = DataKey.new()
+
+            def change(tx: Transaction) -> tuple[Index, int]:
+                store.put_key(tx, fresh, master=master, vault_id=opened.vault_id, at=self._clock.now())
+                index, boxes = store.reseal(tx, opened.index, old=opened.data_key, new=fresh, vault_id=opened.vault_id)
+                tx.execute("DELETE FROM vault_keys WHERE id <> ?", (fresh.id,))
+                self._note(tx, run_id, index, action="rotate", boxes=boxes)
+                return index, boxes
+
+            with anyio.CancelScope(shield=True):
+                index, boxes = await self._database.write(change)
+                opened.index, opened.data_key = index, fresh
+        await self._database.empty_log()
+        return boxes
+
+    async def rekey(self, source: Source | None, *, run_id: str) -> MasterRecord:
+        """A new master key. The database says in one transaction which of the two counts (threat V16)."""
+        async with self._lock:
+            opened = await self._needed()
+            chosen = source or opened.record.source
+            staged = await run_sync(lambda: self._masters.stage(chosen, first=False))
+
+            def change(tx: Transaction) -> None:
+                self._seal_under(tx, staged, opened)
+                self._note(tx, run_id, opened.index, action="rekey", source=chosen)
+
+            with anyio.CancelScope(shield=True):
+                await self._database.write(change)
+                before, opened.record = opened.record, staged.record
+                await run_sync(lambda: self._masters.settle(staged.record, before=before))
+        await self._database.empty_log()
+        return staged.record
+
+    def where(self, source: Source) -> str:
+        return self._masters.where(source)
+
+    def whereabouts(self) -> str | None:
+        """Where the master key is; None where there is no vault. Does not open it."""
+        row = store.read_keys(self._database)
+        return None if row is None else self._masters.where(row.record.source)
+
+    # ------------------------------------------------------------------------------------------------- within
+
+    def _stored(
+        self,
+        tx: Transaction,
+        opened: _Open,
+        wanted: Sequence[Wanted],
+        *,
+        run_id: str,
+        action: str,
+        new_only: bool = False,
+    ) -> tuple[Index, list[Entry]]:
+        index, stored, seal = opened.index.copy(), [], opened.seal
+        index.generation += 1
+        for one in wanted:
+            entry = _numbered(one.entry, before=index.entries.get(one.entry.path), new_only=new_only)
+            sealed = seal_secret(one.fields, entry=entry, data_key=opened.data_key, vault_id=opened.vault_id)
+            mac = store.mac_of(seal, entry)
+            store.put_entry(tx, entry, mac=mac, sealed=sealed, key_id=opened.data_key.id)
+            index.put(entry, mac)
+            stored.append(entry)
+        if len(index.entries) > ENTRIES_MAX:
+            raise QuotaExceeded(f"The vault holds at most {ENTRIES_MAX:,} secrets.", hint="Delete some first.")
+        store.put_index(tx, index, seal)
+        for entry in stored:
+            self._note(tx, run_id, index, action=action, path=entry.path, version=entry.version)
+        return index, stored
+
+    def _fields(
+        self, opened: _Open, entry: Entry, purpose: Purpose, *, one: store.AskOne | None = None
+    ) -> Mapping[str, SecretValue]:
+        key_id, sealed = store.read_box(one or self._database.read_one, entry)
+        if key_id != opened.data_key.id:
+            raise damaged()
+        return open_secret(sealed, entry=entry, data_key=opened.data_key, vault_id=opened.vault_id, purpose=purpose)
+
+    async def _store_use(
+        self, opened: _Open, entry: Entry, purpose: SecretUse, run_id: str, *, step: int | None = None
+    ) -> None:
+        last, now = opened.index.uses.get(entry.path), self._clock.now()
+        use = Use(
+            last_used_at=now,
+            purpose=purpose,
+            version=entry.version,
+            run_id=run_id,
+            uses=1 if last is None else last.uses + 1,
+            totp_step=step if step is not None or last is None else last.totp_step,
+        )
+
+        def change(tx: Transaction) -> None:
+            store.put_use(tx, self._database.sealer, entry.path, use)
+            self._note(tx, run_id, opened.index, action="use", path=entry.path, version=entry.version, purpose=purpose)
+
+        with anyio.CancelScope(shield=True):
+            await self._database.write(change)
+            opened.index.uses[entry.path] = use
+            self._latest = max(self._latest, now)
+
+    def _note(self, tx: Transaction, run_id: str, index: Index, **content: object) -> None:
+        store.note(tx, at=self._clock.now(), run_id=run_id, generation=index.generation, content=content)
+
+    async def _change(self, change: Callable[[Transaction, _Open], tuple[Index, T]], *, create: bool = False) -> T:
+        async with self._lock:
+            opened = await (self._created() if create else self._needed())
+            # A change happens even when its caller gives up, and then memory has to follow.
+            with anyio.CancelScope(shield=True):
+                index, result = await self._database.write(lambda tx: change(tx, opened))
+                opened.index = index
+            return result
+
+    async def _opened(self) -> _Open | None:
+        """None where there is no vault yet."""
+        if self._open is None:
+            async with self._lock:
+                return await self._opening()
+        return self._open
+
+    async def _needed(self) -> _Open:
+        """Raises NotFound where there is no vault yet. The lock is held."""
+        opened = await self._opening()
+        if opened is None:
+            raise no_such_secret()
+        return opened
+
+    async def _opening(self) -> _Open | None:
+        if self._open is None:
+            row = store.read_keys(self._database)
+            if row is None:
+                return None
+            try:
+                master = await run_sync(self._masters.load, row.record)
+                await run_sync(lambda: self._masters.settle(row.record))
+            except SpacesError as problem:
+                # Where keys are kept is not every agent's business.
+                log.error("the vault's master key: %s %s", problem.message, problem.hint)
+                raise WrongState(
+                    "The vault is locked: its master key cannot be had.",
+                    hint="The operator finds the reason in the daemon's log.",
+                ) from None
+            data_key = store.data_key_of(row, master)
+            index = store.read_index(self._database, IndexSeal(data_key))
+            self._latest = max((use.last_used_at for use in index.uses.values()), default=0.0)
+            self._open = _Open(row.vault_id, row.record, data_key, index)
+        return self._open
+
+    async def _created(self) -> _Open:
+        opened = await self._opening()
+        if opened is not None:
+            return opened
+        source = await run_sync(self._masters.choose)
+        staged = await run_sync(lambda: self._masters.stage(source, first=True))
+        fresh = _Open(new_id("va"), staged.record, DataKey.new(), Index())
+
+        def change(tx: Transaction) -> None:
+            self._seal_under(tx, staged, fresh)
+            store.put_index(tx, fresh.index, fresh.seal)
+            tx.append_audit(at=self._clock.now(), kind=store.AUDIT_KIND, run_id="", body='{"generation":0}')
+
+        with anyio.CancelScope(shield=True):
+            await self._database.write(change)
+            await run_sync(lambda: self._masters.settle(staged.record))
+            self._open = fresh
+        return fresh
+
+    def _seal_under(self, tx: Transaction, staged: Staged, opened: _Open) -> None:
+        store.put_master(tx, staged.record, vault_id=opened.vault_id)
+        store.put_key(tx, opened.data_key, master=staged.master, vault_id=opened.vault_id, at=self._clock.now())
+
+
+EVERYTHING = VaultGrant(allow=("*",), allow_raw_reads=True)
+
+
+def no_such_secret() -> NotFound:
+    return NotFound("No such secret here.", hint="vault_list shows what may be used.")
+
+
+def check_raw_reads(scope: VaultGrant) -> None:
+    """Raises Denied, whatever the path."""
+    if not scope.allow_raw_reads:
+        raise Denied(
+            "Secrets are not shown as they are here.",
+            hint="Use a reference, a one-time code or the gateway; a person can allow raw reads for a mount.",
+            rule="scope.vault.allow_raw_reads",
+        )
+
+
+def _current(opened: _Open, entry: Entry) -> Entry:
+    """The entry as it is now that the lock is held. Raises NotFound: deleted meanwhile, or another one."""
+    now = opened.index.entries.get(entry.path)
+    if now is None or (now.id, now.bindings) != (entry.id, entry.bindings):
+        raise no_such_secret()
+    return now
+
+
+def _numbered(entry: Entry, *, before: Entry | None, new_only: bool) -> Entry:
+    if before is None:
+        return entry
+    if new_only:
+        raise Conflict(f"{entry.path} is there already.", hint="Choose another prefix, or delete it first.")
+    return entry.model_copy(update={"id": before.id, "version": before.version + 1, "created_at": before.created_at})
