@@ -134,7 +134,7 @@ class Connections:
         assert await connection.receive() == b"x"
         await talking.kill()
         assert await all_of(connection) == b""
-        with anyio.fail_after(PATIENCE_S), pytest.raises(RuntimeUnavailable):
+        with anyio.fail_after(PATIENCE_S), pytest.raises(RuntimeUnavailable):  # noqa: PT012 - it is noticed at some write
             while True:
                 await connection.send(bytes(1000))
                 await anyio.lowlevel.checkpoint()

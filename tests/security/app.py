@@ -232,6 +232,11 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "run.cancel": {"run": at.run},
         "run.export": {"run": at.run},
         "run.read_artifact": {"artifact": at.artifact, "encoding": "base64"},
+        "vault.describe": {**space, "path": "prod/crm"},
+        "vault.list": space,
+        "vault.get": {**space, "path": "prod/crm"},
+        "vault.totp": {**space, "path": "prod/crm"},
+        "network.log": runtime,
         "policy.explain": {**space, "command": "ls"},
         "operation.call": {"operation": "space.list"},
     }

@@ -707,7 +707,8 @@ def test_t12_no_argument_of_an_agent_is_a_place_on_the_host_or_in_the_network(op
     text = str(input_schema(operation))
     assert "'format': 'path'" not in text and "'format': 'uri'" not in text
     if inside:
-        assert operation.noun in ("sandbox", "storage"), "only these rooms have paths, and none is the host's"
+        rooms = ("sandbox", "storage", "vault")
+        assert operation.noun in rooms, "only these rooms have paths, and none is the host's"
 
 
 @pytest.mark.parametrize(
