@@ -103,6 +103,7 @@ FORWARD = Operation(
     effect=Effect.EXECUTES,
     audience=Audience.OPERATOR,
     handler=forward,
+    lasts=True,
     listed=False,
     needs_running_space=True,
     example={"space": "default", "runtime": "main", "port": 8000},
