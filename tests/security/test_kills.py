@@ -98,6 +98,8 @@ class Ledger:
     """By space id and path in storage: the sha256, None where there is none."""
     written: dict[tuple[str, str], Fact] = field(default_factory=dict)
     """By runtime id and path in its workspace: the content."""
+    homes: dict[str, str] = field(default_factory=dict)
+    """By runtime id: its space."""
     approvals: dict[str, Fact] = field(default_factory=dict)
     """By id: its state."""
     keys: dict[str, Fact] = field(default_factory=dict)
@@ -161,6 +163,10 @@ async def delete_space(line: Line, ledger: Ledger, space: str) -> None:
     for (owner, _), file in ledger.files.items():
         if owner == space:
             file.changing(None)
+    for (runtime, _), file in ledger.written.items():
+        # A kill in the middle of a delete may leave the runtime's row without its files.
+        if ledger.homes[runtime] == space:
+            file.changing(None)
     said = await line.call("space.delete", space=space, force=True)
     assert said.code is None, said
     ledger.note(said)
@@ -211,6 +217,7 @@ async def write_in_sandbox(line: Line, ledger: Ledger, space: str) -> None:
     listed = await line.call("sandbox.list", space=space)
     runtime = listed.content["sandboxes"][0]["id"]
     content = f"{ledger.rng.getrandbits(64):x}"
+    ledger.homes[runtime] = space
     fact = ledger.written.setdefault((runtime, "kept.txt"), Fact())
     fact.changing(content)
     said = await line.call("sandbox.write_file", space=space, path="kept.txt", content=content)
