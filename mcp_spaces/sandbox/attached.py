@@ -165,17 +165,28 @@ class AttachedSandbox:
         return SandboxUsage(memory_bytes=self._whole(memory), disk_bytes=self._whole(disk), pids=self._whole(pids))
 
     async def offer_proxy(
-        self, accept: Callable[[Connection], None], *, environment: Callable[[], Mapping[str, str]], port: int
+        self,
+        accept: Callable[[Connection], None],
+        *,
+        environment: Callable[[], Mapping[str, str]] | None = None,
+        port: int,
     ) -> int:
         def accepted(number: int) -> RelayChannel:
             channel = RelayChannel(self._stream, number)
             accept(channel)
             return channel
 
-        self._stream.on_accepted = accepted
+        # Before the order: the first connection may be there before its answer is read.
+        self._stream.on_accepted[port] = accepted
         (chosen,) = await self._call(CallChannel(path=".", most_bytes=0), [b"listen", wire.whole(port)], count=1)
-        self._environment = environment
-        return self._whole(chosen)
+        listening = self._whole(chosen)
+        self._stream.on_accepted[listening] = self._stream.on_accepted.pop(port)
+        if environment is not None:
+            self._environment = environment
+        return listening
+
+    async def withdraw_proxy(self, port: int) -> None:
+        await self._call(CallChannel(path=".", most_bytes=0), [b"withdraw", wire.whole(port)], count=0)
 
     async def dial(self, port: int) -> Connection:
         channel = RelayChannel(self._stream)

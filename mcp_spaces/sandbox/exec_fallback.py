@@ -299,8 +299,15 @@ class ExecSandbox:
         return SandboxUsage(memory_bytes=_number(memory), disk_bytes=_number(disk), pids=_number(pids))
 
     async def offer_proxy(
-        self, accept: Callable[[Connection], None], *, environment: Callable[[], Mapping[str, str]], port: int
+        self,
+        accept: Callable[[Connection], None],
+        *,
+        environment: Callable[[], Mapping[str, str]] | None = None,
+        port: int,
     ) -> int:
+        raise _no_agent()
+
+    async def withdraw_proxy(self, port: int) -> None:
         raise _no_agent()
 
     async def dial(self, port: int) -> Connection:

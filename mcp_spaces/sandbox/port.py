@@ -227,13 +227,21 @@ class Sandbox(Protocol):
     async def usage(self) -> SandboxUsage: ...
 
     async def offer_proxy(
-        self, accept: Callable[[Connection], None], *, environment: Callable[[], Mapping[str, str]], port: int
+        self,
+        accept: Callable[[Connection], None],
+        *,
+        environment: Callable[[], Mapping[str, str]] | None = None,
+        port: int,
     ) -> int:
-        """Listen on 127.0.0.1 inside; each connection goes to `accept`, which must not block. Once a sandbox.
+        """Listen on 127.0.0.1 inside; each connection goes to `accept`, which must not block. Once a port, and on at
+        most 64 ports.
 
         `environment` is asked at the start of each command and added below the command's own. With port 0 any free
         one is taken; returns the port. Raises WrongState where the image has no Python: it stays without network.
         """
+
+    async def withdraw_proxy(self, port: int) -> None:
+        """Listen there no more. Connections that stand are their owner's to close. Idempotent."""
 
     async def dial(self, port: int) -> Connection:
         """To a server inside, on 127.0.0.1 or ::1. Raises WrongState when nobody listens, or without Python."""

@@ -43,8 +43,9 @@ class AgentStream(asyncio.BufferedProtocol):
         self._feed = self._frames.feed
         if multiplexed:
             self._feed = Demultiplexer(stdout=self._frames.feed, stderr=self._on_agent_words).feed
-        self.on_accepted: Callable[[int], Channel] | None = None
-        """Makes the channel of a connection that the agent accepted. Unset: nothing may be accepted."""
+        self.on_accepted: dict[int, Callable[[int], Channel]] = {}
+        """By proxy port: makes the channel of a connection that the agent accepted there; 0 is the one of which nobody
+        knows yet which port the kernel chose."""
         self._accepted = 0
         self._channels: dict[int, Channel] = {}
         self._next_channel = 1
@@ -101,11 +102,8 @@ class AgentStream(asyncio.BufferedProtocol):
             if channel.on_frame(kind, payload):
                 del self._channels[number]
                 self._accepted -= number % 2 == 0
-        elif kind == wire.ACCEPTED and number and number % 2 == 0 and self.on_accepted is not None:
-            self._accepted += 1
-            if self._accepted > wire.MAX_CONNECTIONS or payload:
-                raise Violation("a connection too many")
-            self._channels[number] = self.on_accepted(number)
+        elif kind == wire.ACCEPTED and number and number % 2 == 0:
+            self._accept(number, whole(fields_of(payload, 1)[0]))
         elif kind == wire.HELLO and number == 0 and not self.hello.done():
             version, _ = fields_of(payload, 2)
             if version != wire.VERSION:
@@ -113,6 +111,13 @@ class AgentStream(asyncio.BufferedProtocol):
             self.hello.set_result(None)
         elif not self.closed.done():
             raise Violation("a frame for no call")
+
+    def _accept(self, number: int, port: int) -> None:
+        self._accepted += 1
+        accept = self.on_accepted.get(port) or self.on_accepted.get(0)
+        if self._accepted > wire.MAX_CONNECTIONS or accept is None:
+            raise Violation("a connection that nobody asked for")
+        self._channels[number] = accept(number)
 
     def send(self, kind: int, channel: int, payload: bytes = b"") -> None:
         if self._transport is not None and not self.closed.done():

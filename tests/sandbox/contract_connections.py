@@ -160,6 +160,19 @@ class Connections:
         await sandbox.offer_proxy(Accepted(), environment=lambda: {"A": "proxy", "B": "proxy"}, port=0)
         assert (await run(sandbox, "sh", "-c", "echo $A $B", env={"B": "mine"})).stdout == b"proxy mine\n"
 
+    async def test_each_port_has_its_own_owner_and_a_withdrawn_one_has_none(self, sandbox: Sandbox) -> None:
+        one, other = Accepted(), Accepted()
+        first, second = await offered(sandbox, one), await offered(sandbox, other)
+        assert first != second
+        await run(sandbox, *client(second, "s.sendall(b'two')"))
+        assert await all_of(await other.next()) == b"two"
+        await sandbox.withdraw_proxy(first)
+        await sandbox.withdraw_proxy(first)
+        found = await python(sandbox, f"import socket; print(socket.socket().connect_ex(('127.0.0.1', {first})))")
+        assert found.stdout == b"111\n"
+        await run(sandbox, *client(second, "s.sendall(b'still')"))
+        assert await all_of(await other.next()) == b"still"
+
     async def test_nothing_listens_that_was_not_asked_for(self, sandbox: Sandbox) -> None:
         found = await python(sandbox, "import socket; print(socket.socket().connect_ex(('127.0.0.1', 3128)))")
         assert found.stdout == b"111\n"

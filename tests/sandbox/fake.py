@@ -33,7 +33,11 @@ class FakeSandbox(AttachedSandbox):
     """All fakes share this machine's loopback, so none can have the port that it is asked for."""
 
     async def offer_proxy(
-        self, accept: Callable[[Connection], None], *, environment: Callable[[], Mapping[str, str]], port: int
+        self,
+        accept: Callable[[Connection], None],
+        *,
+        environment: Callable[[], Mapping[str, str]] | None = None,
+        port: int,
     ) -> int:
         return await super().offer_proxy(accept, environment=environment, port=0)
 

@@ -194,28 +194,34 @@ async def test_a_command_out_of_turn_costs_the_sandbox(lie: str) -> None:
             assert "protocol" in await agent.sandbox.closed()
 
 
-UNASKED = [wire.frame(wire.ACCEPTED, 2)]
+PORT = wire.pack([wire.whole(3128)])
+ELSEWHERE = wire.pack([wire.whole(3129)])
+UNASKED = [wire.frame(wire.ACCEPTED, 2, PORT)]
 CONNECTIONS: dict[str, list[bytes]] = {
-    "a connection on the daemon's own channel": [wire.frame(wire.ACCEPTED, 5)],
-    "a connection on channel 0": [wire.frame(wire.ACCEPTED, 0)],
-    "the same connection twice": [wire.frame(wire.ACCEPTED, 2), wire.frame(wire.ACCEPTED, 2)],
-    "too many connections": [wire.frame(wire.ACCEPTED, 2 * number) for number in range(1, wire.MAX_CONNECTIONS + 2)],
+    "a connection on the daemon's own channel": [wire.frame(wire.ACCEPTED, 5, PORT)],
+    "a connection on channel 0": [wire.frame(wire.ACCEPTED, 0, PORT)],
+    "the same connection twice": [wire.frame(wire.ACCEPTED, 2, PORT), wire.frame(wire.ACCEPTED, 2, PORT)],
+    "a connection to a port that is not offered": [wire.frame(wire.ACCEPTED, 2, ELSEWHERE)],
+    "a connection without a port": [wire.frame(wire.ACCEPTED, 2)],
+    "too many connections": [
+        wire.frame(wire.ACCEPTED, 2 * number, PORT) for number in range(1, wire.MAX_CONNECTIONS + 2)
+    ],
     "more bytes than there is room for": [
-        wire.frame(wire.ACCEPTED, 2),
+        wire.frame(wire.ACCEPTED, 2, PORT),
         *[wire.frame(wire.REPLY, 2, bytes(wire.CHUNK)) for _ in range(5)],
     ],
-    "no bytes": [wire.frame(wire.ACCEPTED, 2), wire.frame(wire.REPLY, 2)],
+    "no bytes": [wire.frame(wire.ACCEPTED, 2, PORT), wire.frame(wire.REPLY, 2)],
     "bytes after their end": [
-        wire.frame(wire.ACCEPTED, 2),
+        wire.frame(wire.ACCEPTED, 2, PORT),
         wire.frame(wire.FINISHED, 2),
         wire.frame(wire.REPLY, 2, b"x"),
     ],
-    "a start of what has begun": [wire.frame(wire.ACCEPTED, 2), wire.frame(wire.STARTED, 2)],
+    "a start of what has begun": [wire.frame(wire.ACCEPTED, 2, PORT), wire.frame(wire.STARTED, 2)],
     "room that was not taken": [
-        wire.frame(wire.ACCEPTED, 2),
+        wire.frame(wire.ACCEPTED, 2, PORT),
         wire.frame(wire.GRANT, 2, wire.pack([wire.whole(1)])),
     ],
-    "an answer to no question": [wire.frame(wire.ACCEPTED, 2), wire.frame(wire.RESULT, 2)],
+    "an answer to no question": [wire.frame(wire.ACCEPTED, 2, PORT), wire.frame(wire.RESULT, 2)],
 }
 
 

@@ -13,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Sequence
-    from typing import Optional
 else:
     import _signal as signal
 
@@ -37,7 +36,7 @@ class Agent:
         self.subreaper = False
         self.written = 0
         self.hunting = False
-        self.proxy: Optional[relays.Listener] = None
+        self.proxies = relays.Proxies(self.loop, self.calls)
 
     def run(self) -> None:
         os.umask(0o022)
@@ -158,7 +157,7 @@ class Agent:
         elif verb == b"dial":
             dialing = relays.Dialing(self.loop, channel, self._ended)
             self.calls[channel] = dialing
-            dialing.begin(wire.number(rest, 0), self.proxy)
+            dialing.begin(wire.number(rest, 0), self.proxies)
         elif verb in TREES:
             self._fork(channel, TREES[verb], rest)
         else:
@@ -180,9 +179,10 @@ class Agent:
         if verb == b"ping":
             return ()
         if verb == b"listen":
-            if self.proxy is None:
-                self.proxy = relays.Listener(self.loop, self.calls, wire.number(fields, 0))
-            return [wire.whole(self.proxy.port)]
+            return [wire.whole(self.proxies.listen(wire.number(fields, 0)))]
+        if verb == b"withdraw":
+            self.proxies.withdraw(wire.number(fields, 0))
+            return ()
         raise Refused("unknown")
 
     def _fork(

@@ -1,4 +1,4 @@
-"""Connections: the sandbox's proxy port, whose every byte goes to the daemon, and dials to servers inside.
+"""Connections: the sandbox's proxy ports, whose every byte goes to the daemon, and dials to servers inside.
 
 Nothing here looks at the bytes: who may reach what is decided outside, where nobody inside can change it.
 """
@@ -17,7 +17,7 @@ from mcp_spaces.sandbox.agent.paths import Refused
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
-    from typing import Any, Optional
+    from typing import Any
 
     from mcp_spaces.sandbox.agent.loop import Loop
 else:
@@ -161,30 +161,46 @@ class Relay(Call):
         self.close(wire.GONE)
 
 
-class Listener:
-    """The proxy port. Every connection becomes a channel that this side opens."""
+class Proxies:
+    """The proxy ports. Every connection becomes a channel that this side opens; it says which port it came to."""
 
-    def __init__(self, loop: Loop, calls: dict[int, Call], port: int) -> None:
-        """With `port` 0 the kernel chooses one. Raises OSError when somebody inside holds it already."""
+    def __init__(self, loop: Loop, calls: dict[int, Call]) -> None:
         self.loop = loop
         self.calls = calls
         self.open = 0
         self.next_channel = 2
-        self.socket: Any = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-        try:
-            self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-            self.socket.bind((LOOPBACK, port))
-            self.socket.listen(BACKLOG)
-        except BaseException:
-            self.socket.close()
-            raise
-        self.socket.setblocking(False)
-        self.port: int = self.socket.getsockname()[1]
-        loop.watch(self.socket.fileno(), self._on_connection)
+        self.listening: dict[int, Any] = {}
 
-    def _on_connection(self) -> None:
+    def listen(self, port: int) -> int:
+        """With `port` 0 the kernel chooses one. Raises OSError when somebody inside holds it already."""
+        if port in self.listening:
+            return port
+        if len(self.listening) >= wire.MAX_PROXIES:
+            raise Refused("quota")
+        socket: Any = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
         try:
-            fd, _ = self.socket._accept()
+            socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            socket.bind((LOOPBACK, port))
+            socket.listen(BACKLOG)
+        except BaseException:
+            socket.close()
+            raise
+        socket.setblocking(False)
+        chosen: int = socket.getsockname()[1]
+        self.listening[chosen] = socket
+        self.loop.watch(socket.fileno(), lambda: self._on_connection(socket, chosen))
+        return chosen
+
+    def withdraw(self, port: int) -> None:
+        """What is connected stays: the daemon closes it. Idempotent."""
+        socket = self.listening.pop(port, None)
+        if socket is not None:
+            self.loop.forget(socket.fileno())
+            socket.close()
+
+    def _on_connection(self, listening: Any, port: int) -> None:
+        try:
+            fd, _ = listening._accept()
         except OSError:
             # Taken back, or no descriptor is left: who connects waits until one is.
             return
@@ -204,7 +220,7 @@ class Listener:
             return
         self.calls[channel] = relay
         self.open += 1
-        relay.send(wire.ACCEPTED)
+        relay.send(wire.ACCEPTED, wire.pack([wire.whole(port)]))
 
     def _ended(self, channel: int) -> None:
         self.open -= 1
@@ -214,12 +230,12 @@ class Listener:
 class Dialing(Relay):
     """A connection to a server inside. STARTED when it stands, FAILURE when nobody listens."""
 
-    def begin(self, port: int, proxy: Optional[Listener]) -> None:
+    def begin(self, port: int, proxies: Proxies) -> None:
         self.port = port
         self.families = [(_socket.AF_INET, LOOPBACK), (_socket.AF_INET6, "::1")]
         self.connecting: Any = None
-        if not 0 < port < 65536 or (proxy is not None and port == proxy.port):
-            # Through our own proxy port it would come back here, again and again.
+        if not 0 < port < 65536 or port in proxies.listening:
+            # Through a proxy port of ours it would come back here, again and again.
             self.fail(Refused("nobody"))
             return
         self._next()

@@ -11,7 +11,7 @@ a payload are byte strings, each with its length (u32) before it; a whole number
     KILL     stop it; answered by the last frame         STDOUT, STDERR  at most CHUNK bytes
     RESIZE   rows, columns                               EXIT     exit code, microseconds, out of memory
     ROOM     window: this many more bytes of REPLY       REPLY    a part of an answer's content
-                                                         ACCEPTED somebody inside connected (even channels)
+                                                         ACCEPTED somebody connected to a proxy port (even channels)
                                                          FINISHED a connection's bytes from inside are over
                                                          RESULT, FAILURE, GONE   the channel's last frame
 """
@@ -34,6 +34,7 @@ WINDOW = 256 * 1024
 """How many bytes of CONTENT the daemon may send on a channel before the first GRANT; likewise the agent of a
 connection's bytes before the first ROOM."""
 MAX_CONNECTIONS = 256
+MAX_PROXIES = 64
 """Connections through one sandbox's proxy port at a time."""
 
 OPEN, CONTENT, END, KILL, RESIZE, ROOM = 1, 2, 3, 4, 5, 6
