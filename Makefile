@@ -11,10 +11,10 @@ shell_scripts := scripts/setup .ci/run
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## virtual environment, Docker engine, sandbox image, test clients
+setup: ## virtual environment, Docker engine, images, test clients
 	@scripts/setup all
 
-image: ## the sandbox image
+image: ## the images of sandboxes and browsers
 	@scripts/setup image
 
 demo: ## set up, then show an agent at work in a sandbox

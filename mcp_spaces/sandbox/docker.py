@@ -40,10 +40,12 @@ class DockerDriver:
         pool_size: int = 1,
         docker_url: str | None = None,
         kernel_disk: bool = True,
+        seccomp: str = "sandbox/seccomp.json",
         log: logging.Logger,
     ) -> None:
         """`image` is what `walls` and `warm` look at; `launch` takes the spec's. `pool_size` of 0: no warm sandboxes.
         `kernel_disk` of False: plain volumes without a limit of size, also where the kernel could enforce one.
+        `seccomp`: the shipped profile for what runs inside.
         """
         self.instance_id = checked_id(instance_id)
         self._image = image
@@ -60,6 +62,7 @@ class DockerDriver:
             kernel_disk=not self._loop_missing,
             thread=self._thread,
             log=log,
+            seccomp=seccomp,
         )
         self._pool = Pool(size=0 if self._loop_missing else pool_size, make=self._make_warm, log=log)
         self._held: dict[str, AttachedSandbox | ExecSandbox] = {}

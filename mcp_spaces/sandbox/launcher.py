@@ -40,7 +40,8 @@ class Prepared:
 
 
 class Launcher:
-    """`kernel_disk`: workspaces are file systems of their own size; otherwise plain volumes without a limit."""
+    """`kernel_disk`: workspaces are file systems of their own size; otherwise plain volumes without a limit.
+    `seccomp` names the shipped profile."""
 
     def __init__(
         self,
@@ -51,7 +52,9 @@ class Launcher:
         kernel_disk: bool,
         thread: Threads,
         log: logging.Logger,
+        seccomp: str = "sandbox/seccomp.json",
     ) -> None:
+        self._seccomp_name = seccomp
         self._instance_id = instance_id
         self._engine = engine
         self._disks = disks
@@ -198,5 +201,5 @@ class Launcher:
 
     def _profile(self) -> str:
         if self._seccomp is None:
-            self._seccomp = resource("sandbox/seccomp.json").read_text("utf-8")
+            self._seccomp = resource(self._seccomp_name).read_text("utf-8")
         return self._seccomp
