@@ -24,13 +24,18 @@ from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.errors import WrongState
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.network.access import LiveAccesses
+from mcp_spaces.network.authorities import Authorities
 from mcp_spaces.network.budgets import Budget, Budgets
 from mcp_spaces.network.dialing import SystemDialer, SystemResolver
 from mcp_spaces.network.gateway import Gateway
+from mcp_spaces.network.injection import Injection
 from mcp_spaces.network.model import PrivateHosts, RuntimeRef
 from mcp_spaces.network.port import Resolver
 from mcp_spaces.network.ports import SpaceNeighbours
 from mcp_spaces.network.records import RecordedLog
+from mcp_spaces.network.termination import Termination
+from mcp_spaces.network.tls import Trust
+from mcp_spaces.network.ways import Ways
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.audit import Audit
 from mcp_spaces.runs.backups import Backups
@@ -146,25 +151,46 @@ async def open_app(
             alone = None if sandboxes.jobs.is_busy(runtime.id) else pipeline.active.only_run_in(runtime.id)
             return alone or sandboxes.launched_by(runtime.id)
 
-        gateway = Gateway(
-            accesses=LiveAccesses(
-                spaces=spaces,
-                runtimes=runtimes,
-                policy=spaces.policy,
-                owner_network=lambda owner_id: identity.get(owner_id).scope.network,
-            ),
-            neighbours=SpaceNeighbours(runtimes, lambda: sandboxes),
-            records=RecordedLog(journal, run_of),
-            resolver=resolver or SystemResolver(),
-            dialer=SystemDialer(),
-            private_hosts=PrivateHosts.parse(settings.network_private_hosts),
-            budgets=Budgets(network_budget(settings), clock),
-            clock=clock,
-        )
+        def learn(run_id: str, value: str, *, name: str) -> None:
+            pipeline.active.learn(run_id, value, name=name)
+
         instance = await instance_id(database)
         preferred = None if settings.vault_key_source == "auto" else Source(settings.vault_key_source)
         masters = MasterKeys(settings.state_dir, instance_id=instance, given=given, preferred=preferred)
         vault = Vault(database, masters, clock)
+        accesses = LiveAccesses(
+            spaces=spaces,
+            runtimes=runtimes,
+            policy=spaces.policy,
+            owner_scope=lambda owner_id: identity.get(owner_id).scope,
+        )
+        records, private_hosts = RecordedLog(journal, run_of), PrivateHosts.parse(settings.network_private_hosts)
+        ways = Ways(
+            injection=Injection(
+                secrets=vault,
+                accesses=accesses,
+                approvals=approvals,
+                records=records,
+                learn=learn,
+            ),
+            accesses=accesses,
+            private=private_hosts,
+            trust=Trust(settings.network_authorities),
+        )
+        gateway = Gateway(
+            accesses=accesses,
+            neighbours=SpaceNeighbours(runtimes, lambda: sandboxes),
+            records=records,
+            resolver=resolver or SystemResolver(),
+            dialer=SystemDialer(),
+            private_hosts=private_hosts,
+            budgets=Budgets(network_budget(settings), clock),
+            clock=clock,
+            ways=ways,
+            termination=Termination(
+                authorities=Authorities(database, vault, clock), accesses=accesses, ways=ways, private=private_hosts
+            ),
+        )
         driver = (make_driver or docker_driver)(settings, instance)
         sandboxes = SandboxService(
             driver=driver,

@@ -85,6 +85,9 @@ class Settings(BaseModel):
     network_private_hosts: CommaSeparated = ()
     """Private addresses that spaces may be allowed to reach: `name:port`, or `name:port=address:port`. A space's
     mount has to permit the name as well. Everything else that is not on the public internet stays refused."""
+    network_authorities: Path | None = None
+    """PEM certificates of your own authorities: servers among `network_private_hosts` may prove themselves by these,
+    beside the system's, when secrets are put into requests to them."""
     network_connections_max: int = Field(default=200, ge=1, le=10_000)
     """Connections of one space through the gateway at a time."""
     network_requests_per_day: int = Field(default=200_000, ge=0)

@@ -12,6 +12,7 @@ import anyio
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.journal import Run
+from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import Scope, covers
 from mcp_spaces.errors import QuotaExceeded
 
@@ -33,6 +34,7 @@ class ActiveCall:
     caller: Caller
     effect: Effect
     cancel_scope: anyio.CancelScope
+    redactor: Redactor
     ended: anyio.Event = field(default_factory=anyio.Event)
     cancelled_because: str = ""
 
@@ -47,7 +49,7 @@ class ActiveCalls:
         self._of_principal: Counter[str] = Counter()
 
     @contextmanager
-    def entered(self, run: Run, caller: Caller, effect: Effect) -> Iterator[ActiveCall]:
+    def entered(self, run: Run, caller: Caller, effect: Effect, redactor: Redactor) -> Iterator[ActiveCall]:
         """Raises QuotaExceeded above the caller's limit. Child calls do not count."""
         counted = run.parent_id is None
         limit = caller.scope.limits.concurrent_calls
@@ -55,7 +57,7 @@ class ActiveCalls:
             raise QuotaExceeded(
                 f"{limit} calls of this principal are running already.", hint="Wait for one of them to end."
             )
-        call = ActiveCall(run, caller, effect, anyio.CancelScope())
+        call = ActiveCall(run, caller, effect, anyio.CancelScope(), redactor)
         self._by_run[run.id] = call
         self._of_principal[caller.principal_id] += counted
         try:
@@ -64,6 +66,11 @@ class ActiveCalls:
             del self._by_run[run.id]
             self._of_principal[caller.principal_id] -= counted
             call.ended.set()
+
+    def learn(self, run_id: str, value: str, *, name: str) -> None:
+        """Keep a secret out of what the call answers, where it is still under way."""
+        if (call := self._by_run.get(run_id)) is not None:
+            call.redactor.learn(value, name=name)
 
     def get(self, run_id: str) -> ActiveCall | None:
         return self._by_run.get(run_id)

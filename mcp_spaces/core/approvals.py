@@ -123,6 +123,20 @@ class Approvals:
 
         return await self._database.write(change)
 
+    def holds(self, wanted: str) -> bool:
+        """Whether a yes to this fingerprint was used already and has not expired. Only for what is asked once, and
+        may then be done until the yes expires; a call's yes is for one call."""
+        rows = self._database.read(
+            "SELECT id, body, mac FROM approvals WHERE fingerprint = ? AND state = ? AND expires_at > ?",
+            (wanted, ApprovalState.CONSUMED, self._clock.now()),
+        )
+        found = [unseal(self._database.sealer, TABLE, row, Approval) for row in rows]
+        # The columns are not sealed: what counts is what the row itself says.
+        return any(
+            one.fingerprint == wanted and one.state is ApprovalState.CONSUMED and one.expires_at > self._clock.now()
+            for one in found
+        )
+
     async def decide(self, approval_id: str, *, grant: bool, decided_by: str, run_id: str) -> Approval:
         """A person's answer. Raises NotFound, or WrongState when it was decided, used or has expired."""
         now = self._clock.now()

@@ -125,7 +125,7 @@ class Pipeline:
         self._daily.count(caller)
         call = self._record(caller, operation, arguments, parent_id, idempotency_key, progress, redactor)  # 1
         try:
-            with self.active.entered(call.run, caller, operation.effect) as active:
+            with self.active.entered(call.run, caller, operation.effect, call.redactor) as active:
                 call.input = self.parse(operation, arguments)  # 2
                 self._resolve(call)  # 3
                 self._narrow(call, scope)  # 4

@@ -177,11 +177,7 @@ def narrow(a: Scope, b: Scope) -> Scope:
         storage={
             name: _narrow_storage(a.storage_grant(name), b.storage_grant(name)) for name in {*a.storage, *b.storage}
         },
-        vault=VaultGrant(
-            allow=tuple(m for x in a.vault.allow for y in b.vault.allow if (m := meet_prefix(x, y)) is not None),
-            deny=(*a.vault.deny, *b.vault.deny),
-            allow_raw_reads=a.vault.allow_raw_reads and b.vault.allow_raw_reads,
-        ),
+        vault=narrow_vault(a.vault, b.vault),
         ai=AiGrant(
             allow=meet_names(a.ai.allow, b.ai.allow),
             defaults=_meet_defaults(a.ai.defaults, b.ai.defaults),
@@ -247,6 +243,15 @@ def _storage_covers(outer: StorageGrant, inner: StorageGrant) -> bool:
     if outer.mode is StorageMode.NONE or (inner.mode, outer.mode) == (StorageMode.READ_WRITE, StorageMode.READ):
         return False
     return starts_with_segments(inner.prefix, outer.prefix)
+
+
+def narrow_vault(a: VaultGrant, b: VaultGrant) -> VaultGrant:
+    """What both permit."""
+    return VaultGrant(
+        allow=tuple(m for x in a.allow for y in b.allow if (m := meet_prefix(x, y)) is not None),
+        deny=(*a.deny, *b.deny),
+        allow_raw_reads=a.allow_raw_reads and b.allow_raw_reads,
+    )
 
 
 def narrow_network(a: NetworkGrant, b: NetworkGrant) -> NetworkGrant:

@@ -51,6 +51,9 @@ class AiMount(_Request):
 class NetworkMount(_Request):
     mode: Literal["none", "allowlist", "open"] = "none"
     allow: tuple[HostRule, ...] = Field(default=(), max_length=200)
+    own_authority: bool = False
+    """TLS to hosts that secrets are bound to ends at the gateway, under a certificate authority of the space's own.
+    Read in a space's mounts only; counts for sandboxes that are launched afterwards."""
 
 
 class Mounts(_Request):

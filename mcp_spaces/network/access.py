@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 
 from mcp_spaces.core.policy import Policy
-from mcp_spaces.core.scope import NetworkGrant, NetworkMode, narrow_network
-from mcp_spaces.network.model import NO_ACCESS, Access, RuntimeRef
+from mcp_spaces.core.scope import NetworkGrant, NetworkMode, Scope, narrow_network, narrow_vault
+from mcp_spaces.network.model import NO_ACCESS, NO_SECRETS, Access, RuntimeRef, SecretAccess
 from mcp_spaces.spaces.model import PolicyChoice, SpaceState
 from mcp_spaces.spaces.port import Runtimes, Spaces
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class LiveAccesses:
-    """`owner_network` is what the owner of a space may reach today, by its id."""
+    """`owner_scope` is what the owner of a space may reach today, by its id."""
 
     def __init__(
         self,
@@ -23,12 +23,12 @@ class LiveAccesses:
         spaces: Spaces,
         runtimes: Runtimes,
         policy: Callable[[PolicyChoice], Policy],
-        owner_network: Callable[[str], NetworkGrant],
+        owner_scope: Callable[[str], Scope],
     ) -> None:
         self._spaces = spaces
         self._runtimes = runtimes
         self._policy = policy
-        self._owner_network = owner_network
+        self._owner_scope = owner_scope
 
     def access(self, runtime: RuntimeRef) -> Access:
         try:
@@ -38,6 +38,24 @@ class LiveAccesses:
             log.exception("what runtime %s may reach cannot be read: nothing", runtime.id)
             return Access(because="policy")
 
+    def secrets(self, runtime: RuntimeRef) -> SecretAccess:
+        try:
+            return self._secrets(runtime)
+        except Exception:
+            log.exception("what runtime %s may use of the vault cannot be read: nothing", runtime.id)
+            return NO_SECRETS
+
+    def _secrets(self, runtime: RuntimeRef) -> SecretAccess:
+        space, row = self._spaces.get(runtime.space_id), self._runtimes.get(runtime.id)
+        if space is None or row is None or space.state is not SpaceState.RUNNING or row.space_id != space.id:
+            return NO_SECRETS
+        mount = space.requested.mounts.network
+        own_authority = mount is not None and mount.own_authority
+        grant = narrow_vault(space.ceiling.vault, row.ceiling.vault)
+        if grant.allow:
+            grant = narrow_vault(self._owner_scope(space.owner_id).vault, grant)
+        return SecretAccess(grant, self._policy(space.requested.policy), space.name, own_authority)
+
     def _access(self, runtime: RuntimeRef) -> Access:
         space, row = self._spaces.get(runtime.space_id), self._runtimes.get(runtime.id)
         if space is None or row is None or space.state is not SpaceState.RUNNING or row.space_id != space.id:
@@ -45,7 +63,7 @@ class LiveAccesses:
         grant = narrow_network(space.ceiling.network, row.ceiling.network)
         if grant.mode is NetworkMode.NONE:
             return NO_ACCESS
-        grant = narrow_network(self._owner_network(space.owner_id), grant)
+        grant = narrow_network(self._owner_scope(space.owner_id).network, grant)
         if grant.mode is NetworkMode.NONE:
             return Access(because="the owner's scope")
         return limited(grant, NetworkMode(self._policy(space.requested.policy).network.mode))

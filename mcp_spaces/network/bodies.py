@@ -27,6 +27,14 @@ class Body:
             return self._chunks.is_over
         return not self._open and not self._left
 
+    def content(self, piece: bytes) -> bytes:
+        """As `take`, without what frames it: only what the chunks hold; trailers and extensions go. Raises Refused."""
+        if self._chunks is None:
+            return self.take(piece)
+        into = bytearray()
+        self._chunks.read(piece, into)
+        return bytes(into)
+
     def take(self, content: bytes) -> bytes:
         """Raises Refused for chunks that are none."""
         if self._chunks is not None:
@@ -46,12 +54,14 @@ class _Chunks:
         self._trailers = 0
         self.is_over = False
 
-    def read(self, content: bytes) -> int:
-        """How many of these bytes belong to the body."""
+    def read(self, content: bytes, into: bytearray | None = None) -> int:
+        """How many of these bytes belong to the body; what the chunks hold goes `into`."""
         at = 0
         while at < len(content) and not self.is_over:
             if self._state == "content":
                 step = min(self._left, len(content) - at)
+                if into is not None:
+                    into += content[at : at + step]
                 at += step
                 self._left -= step
                 if not self._left:

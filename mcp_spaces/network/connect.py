@@ -6,6 +6,7 @@ tunnel to an allowed host is not one to whatever else listens there.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 
 import anyio
@@ -14,10 +15,11 @@ from mcp_spaces.network import head as heads
 from mcp_spaces.network import tls_hello
 from mcp_spaces.network.flow import Buffered, Flow
 from mcp_spaces.network.head import RequestHead, malformed
-from mcp_spaces.network.http_proxy import Reach, exchange, read_request
+from mcp_spaces.network.http_proxy import exchange, read_request
 from mcp_spaces.network.model import PrivateHosts, Reason, Refused, Target
 from mcp_spaces.network.relay import relay
 from mcp_spaces.network.rules import read_target
+from mcp_spaces.network.ways import Ways
 from mcp_spaces.sandbox.port import Connection
 
 FIRST_WORDS_S = 10.0
@@ -39,27 +41,27 @@ def read_tunnel(head: RequestHead, *, private: PrivateHosts) -> Target:
     return target
 
 
-async def tunnel(flow: Flow, client: Buffered, target: Target, *, private: PrivateHosts, reach: Reach) -> int | None:
+Dial = Callable[[Target], Awaitable[Connection]]
+"""Decide, record and dial. Raises Refused."""
+
+
+async def tunnel(
+    flow: Flow, client: Buffered, target: Target, *, private: PrivateHosts, dial: Dial, ways: Ways
+) -> int | None:
     """Until both sides are done. Returns the status of a plain request. Raises Refused, SpacesError or EOFError."""
-    upstream = await reach(target)
+    upstream = await dial(target)
     try:
-        await client.connection.send(ESTABLISHED)
-        flow.answered = True
-        try:
-            with anyio.fail_after(FIRST_WORDS_S):
-                begins = await _first_words(client)
-        except TimeoutError:
-            raise Refused(Reason.TOO_SLOW, "nothing was said in the tunnel", status=408) from None
+        begins = await opened(flow, client)
         if isinstance(begins, RequestHead):
             flow.answered = False
             request = read_request(begins, private=private, tunnelled=target)
-            return await exchange(flow, client, request, lambda _: _ready(upstream))
+
+            async def again(to: Target) -> Connection:
+                return upstream if (to.host, to.port) == (target.host, target.port) else await dial(to)
+
+            return await exchange(flow, client, request, lambda asked: ways.way(flow, asked, again))
         if begins is not None:
-            try:
-                _check_name(begins, target, private)
-            except Refused:
-                await client.connection.send(ALERT)
-                raise
+            await check_name(client, begins, target, private)
             client.put_back(begins)
             await relay(flow, client, Buffered(upstream))
         return None
@@ -67,12 +69,19 @@ async def tunnel(flow: Flow, client: Buffered, target: Target, *, private: Priva
         upstream.close()
 
 
-async def _ready(upstream: Connection) -> Connection:
-    return upstream
+async def opened(flow: Flow, client: Buffered) -> RequestHead | bytes | None:
+    """Tell the client that its tunnel is there, and hear what comes first: a plain request, a whole ClientHello, or
+    None when nobody says anything. Raises Refused."""
+    await client.connection.send(ESTABLISHED)
+    flow.answered = True
+    try:
+        with anyio.fail_after(FIRST_WORDS_S):
+            return await _first_words(client)
+    except TimeoutError:
+        raise Refused(Reason.TOO_SLOW, "nothing was said in the tunnel", status=408) from None
 
 
 async def _first_words(client: Buffered) -> RequestHead | bytes | None:
-    """A plain request, or a whole ClientHello; None when nobody says anything. Raises Refused."""
     content = await client.some()
     if not content:
         return None
@@ -92,6 +101,15 @@ async def _first_words(client: Buffered) -> RequestHead | bytes | None:
         if not more:
             raise EOFError
         content += more
+
+
+async def check_name(client: Buffered, hello: bytes, target: Target, private: PrivateHosts) -> None:
+    """The client is told in its own words. Raises Refused."""
+    try:
+        _check_name(hello, target, private)
+    except Refused:
+        await client.connection.send(ALERT)
+        raise
 
 
 def _check_name(hello: bytes, target: Target, private: PrivateHosts) -> None:

@@ -72,3 +72,30 @@ class Buffered:
             if end >= 0:
                 self.put_back(bytes(gathered[end + len(END) :]))
                 return bytes(gathered[:end])
+
+    def continue_as(self, connection: Connection) -> None:
+        """What is said from here on goes another way: inside of TLS that ends here."""
+        self.connection, self._held = connection, b""
+
+
+class Resumed:
+    """The port's Connection, from bytes on that were looked at already."""
+
+    def __init__(self, connection: Connection, seen: bytes) -> None:
+        self._connection = connection
+        self._seen = seen
+
+    async def receive(self) -> bytes:
+        if self._seen:
+            content, self._seen = self._seen, b""
+            return content
+        return await self._connection.receive()
+
+    async def send(self, content: bytes) -> None:
+        await self._connection.send(content)
+
+    async def finish(self) -> None:
+        await self._connection.finish()
+
+    def close(self) -> None:
+        self._connection.close()

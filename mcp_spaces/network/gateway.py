@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import anyio
 from anyio.abc import TaskStatus
@@ -25,14 +25,15 @@ from mcp_spaces.network.flow import Buffered, Flow
 from mcp_spaces.network.http_proxy import exchange, read_request
 from mcp_spaces.network.model import PrivateHosts, Reason, Refused, RuntimeRef, Target
 from mcp_spaces.network.port import Accesses, Dialer, Neighbours, NetworkLog, Resolver
+from mcp_spaces.network.refusing import answer, finish, first_cause
 from mcp_spaces.network.rules import decide, is_sandbox, sandbox_alias, shown
+from mcp_spaces.network.termination import Termination
+from mcp_spaces.network.ways import Ways
 from mcp_spaces.sandbox.port import PROXY_PORT, Connection, Sandbox
 
 log = logging.getLogger(__name__)
 
 HEAD_S = 10.0
-LINGER_S = 20.0
-"""How long a client may take to read the end of an answer."""
 HERE = "localhost,127.0.0.1,::1"
 PROXIED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 FAILURES = frozenset({Reason.UNREACHABLE, Reason.UNKNOWN_HOST, Reason.TOO_SLOW, Reason.NOT_RECORDED})
@@ -55,6 +56,8 @@ class Gateway:
         private_hosts: PrivateHosts,
         budgets: Budgets,
         clock: Clock,
+        ways: Ways,
+        termination: Termination,
     ) -> None:
         self._accesses = accesses
         self._neighbours = neighbours
@@ -64,6 +67,8 @@ class Gateway:
         self._private = private_hosts
         self._budgets = budgets
         self._clock = clock
+        self._ways = ways
+        self._termination = termination
         self._flows: dict[str, set[Flow]] = {}
         self._tasks: dict[asyncio.Task[None], str] = {}
 
@@ -83,8 +88,12 @@ class Gateway:
             )
         except WrongState as error:
             log.info("runtime %s has no network: %s", runtime.id, error.message)
+            return
+        await self._termination.prepare(runtime, sandbox)
 
     def detach(self, runtime_id: str) -> None:
+        self._ways.injection.forget(runtime_id)
+        self._termination.forget(runtime_id)
         for task, of in list(self._tasks.items()):
             if of == runtime_id:
                 task.cancel()
@@ -105,7 +114,8 @@ class Gateway:
             return {}
         proxy = f"http://127.0.0.1:{port}"
         # Node reads the others only when this is set.
-        return {**dict.fromkeys(PROXIED, proxy), "NO_PROXY": HERE, "no_proxy": HERE, "NODE_USE_ENV_PROXY": "1"}
+        known = {**dict.fromkeys(PROXIED, proxy), "NO_PROXY": HERE, "no_proxy": HERE, "NODE_USE_ENV_PROXY": "1"}
+        return known | self._termination.environment(runtime)
 
     # Changes of the rules
 
@@ -152,7 +162,7 @@ class Gateway:
             spending = self._budgets.open(runtime.space_id)
         except OverBudget as refused:
             await self._refuse(runtime, None, refused)
-            await _answer(connection, refused)
+            await answer(connection, refused)
             return
         flow = Flow(runtime, spending, idle_s=self._budgets.budget.idle_s)
         flows = self._flows.setdefault(runtime.id, set())
@@ -184,9 +194,9 @@ class Gateway:
         if flow.target is not None:
             await self._closed(flow, status, refused, seconds=self._clock.monotonic() - began)
         if refused is None or (flow.answered and refused.reason in IN_TUNNEL):
-            await _finish(client.connection)
+            await finish(client.connection)
         elif not flow.answered:
-            await _answer(client.connection, refused)
+            await answer(client.connection, refused)
         # Otherwise it is broken off: half an answer must not look like a whole one.
 
     async def _pass(self, flow: Flow, client: Buffered) -> int | None:
@@ -200,15 +210,35 @@ class Gateway:
     async def _request(self, flow: Flow, client: Buffered, head: heads.RequestHead) -> int | None:
         flow.spending.request()
         if head.method == "CONNECT":
-            target = read_tunnel(head, private=self._private)
-            return await tunnel(
-                flow, client, target, private=self._private, reach=lambda to: self._reach(flow, to, "CONNECT")
-            )
+            return await self._tunnel(flow, client, read_tunnel(head, private=self._private))
         request = read_request(head, private=self._private)
-        return await exchange(flow, client, request, lambda to: self._reach(flow, to, head.method))
+
+        async def dial(to: Target) -> Connection:
+            return await self._reach(flow, to, head.method)
+
+        return await exchange(flow, client, request, lambda asked: self._ways.way(flow, asked, dial))
+
+    async def _tunnel(self, flow: Flow, client: Buffered, target: Target) -> int | None:
+        async def dial(to: Target) -> Connection:
+            return await self._reach(flow, to, "CONNECT")
+
+        if not await self._termination.ends_here(flow.runtime, target):
+            return await tunnel(flow, client, target, private=self._private, dial=dial, ways=self._ways)
+        await self._permit(flow, target, "CONNECT")
+
+        async def dial_permitted(to: Target) -> Connection:
+            is_same = (to.host, to.port) == (target.host, target.port)
+            return await (self._connect(flow.runtime, to) if is_same else dial(to))
+
+        return await self._termination.serve(flow, client, target, dial=dial_permitted)
 
     async def _reach(self, flow: Flow, target: Target, method: str) -> Connection:
-        """Decide, record, then dial. From the decision on, a change of the rules ends the flow."""
+        """Decide, record, then dial."""
+        await self._permit(flow, target, method)
+        return await self._connect(flow.runtime, target)
+
+    async def _permit(self, flow: Flow, target: Target, method: str) -> None:
+        """Decide and record. From the decision on, a change of the rules ends the flow."""
         try:
             rule = decide(self._accesses.access(flow.runtime), target, self._private)
         except Refused as refused:
@@ -220,8 +250,10 @@ class Gateway:
             await self._records.write(flow.runtime, ALLOWED, body)
         except SpacesError as error:
             raise Refused(Reason.NOT_RECORDED, "nothing can be recorded, so nothing is done", status=503) from error
+
+    async def _connect(self, runtime: RuntimeRef, target: Target) -> Connection:
         if is_sandbox(target.host):
-            return await self._neighbour(flow.runtime, target)
+            return await self._neighbour(runtime, target)
         return await self._dial(target)
 
     async def _neighbour(self, runtime: RuntimeRef, target: Target) -> Connection:
@@ -284,44 +316,3 @@ class Gateway:
             await self._records.write(flow.runtime, CLOSED, body)
         except SpacesError as error:
             log.warning("the end of a connection of %s could not be recorded: %s", flow.runtime.id, error.message)
-
-
-def first_cause(error: BaseException) -> BaseException:
-    """Of a group of errors the refusal, else the first. What is none of ours is raised on."""
-    leaves = list(_leaves(error))
-    for leaf in leaves:
-        if not isinstance(leaf, Refused | SpacesError | EOFError):
-            raise leaf
-    return next((leaf for leaf in leaves if isinstance(leaf, Refused)), leaves[0])
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _leaves(one)
-    else:
-        yield error
-
-
-async def _answer(connection: Connection, refused: Refused) -> None:
-    """In the reason phrase too: of a refused CONNECT clients show nothing else."""
-    rule = f" (rule: {refused.rule})" if refused.rule else ""
-    body = f"mcp-spaces: {refused.words}{rule}\nreason: {refused.reason}\n"
-    fields = [
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Length", str(len(body.encode()))),
-        ("Connection", "close"),
-        ("Cache-Control", "no-store"),
-        ("X-Mcp-Spaces-Refused", str(refused.reason)),
-    ]
-    phrase = f"mcp-spaces: {refused.words}".encode("ascii", "replace").decode()
-    await connection.send(heads.written(f"HTTP/1.1 {refused.status} {phrase}", fields) + body.encode())
-    await _finish(connection)
-
-
-async def _finish(connection: Connection) -> None:
-    """So that the client reads everything before the connection goes."""
-    await connection.finish()
-    with anyio.move_on_after(LINGER_S):
-        while await connection.receive():
-            pass

@@ -7,26 +7,25 @@ one, so the two ends cannot disagree about where a request begins.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
 from mcp_spaces.errors import SpacesError
 from mcp_spaces.network import head as heads
+from mcp_spaces.network.answers import Redirects, answer_head, download, switch
 from mcp_spaces.network.bodies import Body
 from mcp_spaces.network.flow import Buffered, Flow
-from mcp_spaces.network.head import Framing, RequestHead, ResponseHead, malformed
-from mcp_spaces.network.model import PrivateHosts, Reason, Refused, Target
-from mcp_spaces.network.relay import relay
+from mcp_spaces.network.head import Fields, Framing, RequestHead, malformed
+from mcp_spaces.network.model import HTTP_PORT, HTTPS_PORT, PrivateHosts, Reason, Refused, Target
+from mcp_spaces.network.references import BodyWatch
 from mcp_spaces.network.rules import read_target
+from mcp_spaces.network.scrubbing import Scrubber
 from mcp_spaces.sandbox.port import Connection
 
-HTTP_PORT = 80
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-MAX_INTERIM = 16
-
-Reach = Callable[[Target], Awaitable[Connection]]
-"""Decide, record and dial. Raises Refused."""
+SEEN_WHOLE = frozenset(("accept-encoding", "range", "if-range", "sec-websocket-extensions"))
+"""Left out of a request whose answer is searched for secrets: compressed, or in slices, they would not be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +38,43 @@ class Request:
     framing: Framing
     websocket: bool
     expects: bool
+    tls: bool = False
+    """To be sent over TLS: it came in a tunnel that ends here, or its server is one that secrets are bound to."""
 
-    def outgoing(self) -> bytes:
-        """As the server gets it. Here secrets would be put in, once there are any."""
-        fields = heads.end_to_end(self.head.fields, without=("host", "expect"))
-        name = self.target.host if self.target.port == HTTP_PORT else str(self.target)
+    def outgoing(self, fields: Fields, *, searched: bool) -> bytes:
+        """As the server gets it: `fields` are the head's, with secrets in them. `searched`: so is the answer."""
+        fields = heads.end_to_end(fields, without=("host", "expect", *(SEEN_WHOLE if searched else ())))
+        usual = HTTPS_PORT if self.tls else HTTP_PORT
+        name = self.target.host if self.target.port == usual else str(self.target)
         ends = [("Connection", "close")]
+        if searched:
+            ends.append(("Accept-Encoding", "identity"))
         if self.websocket:
-            ends = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+            ends[0] = ("Connection", "Upgrade")
+            ends.append(("Upgrade", "websocket"))
         if self.framing.chunked:
             ends.append(("Transfer-Encoding", "chunked"))
         first = f"{self.head.method} {self.path} {self.head.version}"
         return heads.written(first, [("Host", name), *fields, *ends])
 
 
-def read_request(head: RequestHead, *, private: PrivateHosts, tunnelled: Target | None = None) -> Request:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """An open connection to the server, and what is sent first over it. With a `scrubber`, answers are searched."""
+
+    connection: Connection
+    outgoing: bytes = field(repr=False)
+    scrubber: Scrubber | None = None
+    redirects: Redirects | None = None
+
+
+Reach = Callable[[Request], Awaitable[Way]]
+"""Decide, record, dial, put secrets in. Raises Refused."""
+
+
+def read_request(
+    head: RequestHead, *, private: PrivateHosts, tunnelled: Target | None = None, tls: bool = False
+) -> Request:
     """Everything that is checked about a request before anybody decides. Raises Refused."""
     if head.method == "TRACE":
         raise Refused(Reason.NOT_SUPPORTED, "TRACE is not passed on", status=405)
@@ -63,7 +84,7 @@ def read_request(head: RequestHead, *, private: PrivateHosts, tunnelled: Target 
         target, path = tunnelled, head.target
     else:
         raise malformed("inside of a tunnel a request begins with its path")
-    _check_host(head, target, private)
+    _check_host(head, target, private, usual_port=HTTPS_PORT if tls else HTTP_PORT)
     upgrades = heads.values(head.fields, "upgrade")
     websocket = "upgrade" in heads.listed(head.fields, "connection") and bool(upgrades)
     framing = heads.framing(head.fields, version=head.version)
@@ -78,7 +99,7 @@ def read_request(head: RequestHead, *, private: PrivateHosts, tunnelled: Target 
     expects = heads.listed(head.fields, "expect")
     if expects not in ([], ["100-continue"]):
         raise Refused(Reason.NOT_SUPPORTED, "that expectation is not known", status=417)
-    return Request(target, head, path, framing, websocket, bool(expects))
+    return Request(target, head, path, framing, websocket, bool(expects), tls)
 
 
 def _absolute(uri: str, private: PrivateHosts) -> tuple[Target, str]:
@@ -94,34 +115,42 @@ def _absolute(uri: str, private: PrivateHosts) -> tuple[Target, str]:
     return read_target(authority, default_port=HTTP_PORT, private=private), path
 
 
-def _check_host(head: RequestHead, target: Target, private: PrivateHosts) -> None:
+def _check_host(head: RequestHead, target: Target, private: PrivateHosts, *, usual_port: int) -> None:
     """The server decides by Host whose request it is: it has to be the one that was judged (threats N09, N14)."""
     named = heads.values(head.fields, "host")
     if not named and head.version == "HTTP/1.0":
         return
     if len(named) != 1:
         raise malformed("there has to be exactly one Host")
-    said = read_target(named[0], default_port=HTTP_PORT, private=private)
+    said = read_target(named[0], default_port=usual_port, private=private)
     if (said.host, said.port) != (target.host, target.port):
         raise Refused(Reason.OTHER_NAME, "Host names another server than the request", rule="network.host")
 
 
 async def exchange(flow: Flow, client: Buffered, request: Request, reach: Reach) -> int:
     """Pass on one request and its answer; returns its status. Raises Refused, SpacesError or EOFError."""
-    upstream = Buffered(await reach(request.target))
+    way = await reach(request)
+    upstream = Buffered(way.connection)
     try:
-        outgoing = request.outgoing()
-        flow.spending.up(len(outgoing))
-        await upstream.connection.send(outgoing)
+        flow.spending.up(len(way.outgoing))
+        await upstream.connection.send(way.outgoing)
         if request.expects:
             await client.connection.send(CONTINUE)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_upload, flow, client, upstream, Body(request.framing, until_closed=False))
-            answer = await _answer_head(flow, upstream)
+            answer = await answer_head(flow, upstream)
             if answer.status == 101:
-                await _switch(flow, client, upstream, request, answer)
+                await switch(flow, client, upstream, answer, scrubber=way.scrubber, asked=request.websocket)
             else:
-                await _download(flow, client, upstream, request, answer)
+                await download(
+                    flow,
+                    client,
+                    upstream,
+                    answer,
+                    to=request.head,
+                    scrubber=way.scrubber,
+                    redirects=way.redirects,
+                )
             # A server may answer before it has read everything.
             tasks.cancel_scope.cancel()
         return answer.status
@@ -130,6 +159,7 @@ async def exchange(flow: Flow, client: Buffered, request: Request, reach: Reach)
 
 
 async def _upload(flow: Flow, client: Buffered, upstream: Buffered, body: Body) -> None:
+    watch = BodyWatch()
     try:
         while not body.is_over:
             content = await client.some()
@@ -138,6 +168,7 @@ async def _upload(flow: Flow, client: Buffered, upstream: Buffered, body: Body) 
                 upstream.connection.close()
                 return
             taken = body.take(content)
+            watch.see(taken)
             flow.spending.up(len(taken))
             flow.touch()
             await upstream.connection.send(taken)
@@ -145,49 +176,3 @@ async def _upload(flow: Flow, client: Buffered, upstream: Buffered, body: Body) 
     except SpacesError:
         # The server stopped reading; what it answered is still worth reading.
         return
-
-
-async def _answer_head(flow: Flow, upstream: Buffered) -> ResponseHead:
-    for _ in range(MAX_INTERIM):
-        content = await upstream.head()
-        if content is None:
-            raise EOFError
-        flow.spending.down(len(content))
-        flow.touch()
-        answer = heads.response_head(content)
-        if answer.status == 101 or answer.status >= 200:
-            return answer
-    raise malformed("too many interim answers")
-
-
-async def _download(flow: Flow, client: Buffered, upstream: Buffered, request: Request, answer: ResponseHead) -> None:
-    framing = heads.framing(answer.fields, version="HTTP/1.1")
-    fields = heads.end_to_end(answer.fields)
-    if framing.chunked:
-        fields.append(("Transfer-Encoding", "chunked"))
-    fields.append(("Connection", "close"))
-    flow.answered = True
-    await client.connection.send(heads.written(f"HTTP/1.1 {answer.status} {answer.phrase}", fields))
-    if request.head.method == "HEAD" or answer.status in (204, 304):
-        return
-    body = Body(framing, until_closed=True)
-    while not body.is_over:
-        content = await upstream.some()
-        if not content:
-            if body.needs_end:
-                raise EOFError
-            return
-        content = body.take(content)
-        flow.spending.down(len(content))
-        flow.touch()
-        await client.connection.send(content)
-
-
-async def _switch(flow: Flow, client: Buffered, upstream: Buffered, request: Request, answer: ResponseHead) -> None:
-    agreed = [one.lower() for one in heads.values(answer.fields, "upgrade")]
-    if not request.websocket or agreed != ["websocket"]:
-        raise malformed("an upgrade that nobody asked for")
-    fields = [*heads.end_to_end(answer.fields), ("Connection", "Upgrade"), ("Upgrade", "websocket")]
-    flow.answered = True
-    await client.connection.send(heads.written("HTTP/1.1 101 Switching Protocols", fields))
-    await relay(flow, client, upstream)

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
 
-from mcp_spaces.core.scope import NetworkGrant
+from mcp_spaces.core.policy import Policy
+from mcp_spaces.core.scope import NetworkGrant, VaultGrant
 from mcp_spaces.errors import InvalidInput
 
+HTTP_PORT = 80
+HTTPS_PORT = 443
 SANDBOX_DOMAIN = "sandbox.internal"
 """`ALIAS.sandbox.internal` is another sandbox of the same space, and never a name for the resolver."""
 
@@ -36,6 +39,15 @@ class Reason(StrEnum):
     NO_SUCH_SANDBOX = "no_such_sandbox"
     WITHDRAWN = "withdrawn"
     NOT_RECORDED = "not_recorded"
+    MISPLACED = "misplaced_reference"
+    NOT_THERE = "no_such_secret"
+    NOT_BOUND = "not_bound"
+    POLICY = "policy"
+    NEEDS_APPROVAL = "needs_approval"
+    UNFIT = "unfit_secret"
+    VAULT_CLOSED = "vault_closed"
+    BAD_CERTIFICATE = "bad_certificate"
+    ENCODED_ANSWER = "encoded_answer"
 
 
 class Refused(Exception):
@@ -55,7 +67,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request wants to go. `host` is in lower case and has passed the grammar. `tunnel`: by CONNECT.."""
+    """Where a request wants to go. `host` is in lower case and has passed the grammar. `tunnel`: by CONNECT."""
 
     host: str
     port: int
@@ -63,6 +75,12 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """As a browser writes it, for TLS."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"https://{host}" if self.port == HTTPS_PORT else f"https://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +93,20 @@ class Access:
 
 
 NO_ACCESS = Access()
+
+
+@dataclass(frozen=True, slots=True)
+class SecretAccess:
+    """What a runtime may use of the vault at this moment, and the policy that judges each use."""
+
+    grant: VaultGrant = field(default_factory=VaultGrant)
+    policy: Policy | None = None
+    space_name: str = ""
+    own_authority: bool = False
+    """The space has TLS to bound hosts end at the gateway."""
+
+
+NO_SECRETS = SecretAccess()
 
 
 @dataclass(frozen=True, slots=True)

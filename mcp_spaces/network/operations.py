@@ -33,7 +33,8 @@ class LogLine(_Answer):
     run: str
     """The only run that was at work in the sandbox, else the one that launched it."""
     type: str
-    """network.allowed, network.refused (reason, rule) or network.closed (bytes, seconds)."""
+    """network.allowed, network.refused (reason, rule), network.secret (path, version, fingerprint) or network.closed
+    (bytes, seconds)."""
     body: Mapping[str, object]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from mcp_spaces.network.model import Access, RuntimeRef
+from mcp_spaces.network.model import Access, RuntimeRef, SecretAccess
 from mcp_spaces.sandbox.port import Connection, Sandbox
 
 
@@ -24,10 +24,16 @@ class Accesses(Protocol):
         """What the runtime may reach now: scope and policy as they are at this moment. Never raises: whatever is
         wrong with either, nothing may be reached."""
 
+    def secrets(self, runtime: RuntimeRef) -> SecretAccess:
+        """What it may use of the vault now. Never raises either."""
+
 
 class NetworkLog(Protocol):
     async def write(self, runtime: RuntimeRef, event_type: str, body: Mapping[str, object]) -> None:
         """On the disk, among the events of the run that caused it where that is known. Raises SpacesError."""
+
+    def run_of(self, runtime: RuntimeRef) -> str:
+        """That run."""
 
 
 class Neighbours(Protocol):

@@ -10,7 +10,7 @@ from mcp_spaces.core.journal import Journal
 from mcp_spaces.network.model import RuntimeRef
 from mcp_spaces.state.database import Database
 
-EVENT_TYPES = ("network.allowed", "network.refused", "network.closed")
+EVENT_TYPES = ("network.allowed", "network.refused", "network.closed", "network.secret")
 
 
 class RecordedLog:
@@ -19,10 +19,10 @@ class RecordedLog:
 
     def __init__(self, journal: Journal, run_of: Callable[[RuntimeRef], str]) -> None:
         self._journal = journal
-        self._run_of = run_of
+        self.run_of = run_of
 
     async def write(self, runtime: RuntimeRef, event_type: str, body: Mapping[str, object]) -> None:
-        await self._journal.emit(self._run_of(runtime), event_type, {"runtime": runtime.id, **body})
+        await self._journal.emit(self.run_of(runtime), event_type, {"runtime": runtime.id, **body})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def read_log(database: Database, runtime_id: str, *, space_id: str, after: int, 
     rows = database.read(
         "SELECT events.seq, events.at, events.run_id, events.type, events.body FROM runs"
         " JOIN events ON events.run_id = runs.id WHERE runs.space_id = ? AND events.seq > ?"
-        " AND events.type IN (?, ?, ?) AND json_extract(events.body, '$.runtime') = ?"
+        " AND events.type IN (?, ?, ?, ?) AND json_extract(events.body, '$.runtime') = ?"
         " ORDER BY events.seq LIMIT ?",
         (space_id, after, *EVENT_TYPES, runtime_id, limit),
     )

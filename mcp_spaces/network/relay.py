@@ -5,10 +5,11 @@ from __future__ import annotations
 import anyio
 
 from mcp_spaces.network.flow import Buffered, Flow
+from mcp_spaces.network.scrubbing import Stream
 
 
-async def relay(flow: Flow, client: Buffered, upstream: Buffered) -> None:
-    """Raises Refused above the budget, and what the connections raise."""
+async def relay(flow: Flow, client: Buffered, upstream: Buffered, *, search: Stream | None = None) -> None:
+    """`search` takes secrets out of what comes back. Raises Refused above the budget, and what the connections raise."""
 
     async def outwards() -> None:
         while content := await client.some():
@@ -21,7 +22,12 @@ async def relay(flow: Flow, client: Buffered, upstream: Buffered) -> None:
         while content := await upstream.some():
             flow.spending.down(len(content))
             flow.touch()
-            await client.connection.send(content)
+            if search is not None:
+                content = search.feed(content)
+            if content:
+                await client.connection.send(content)
+        if search is not None and (rest := search.end()):
+            await client.connection.send(rest)
         await client.connection.finish()
 
     async with anyio.create_task_group() as tasks:

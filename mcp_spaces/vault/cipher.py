@@ -88,6 +88,19 @@ def open_secret(
     return {name: SecretValue(value, name=f"{entry.path}#{name}") for name, value in content.items()}
 
 
+def seal_key(content: bytes, *, label: str, data_key: DataKey, vault_id: str) -> bytes:
+    """For keys of other rooms."""
+    return _boxed(data_key.key, content, f"v1|{vault_id}|key|{data_key.id}|{label}".encode())
+
+
+def open_key(box: bytes, *, label: str, data_key: DataKey, vault_id: str) -> bytes:
+    """Raises WrongState."""
+    try:
+        return _unboxed(data_key.key, box, f"v1|{vault_id}|key|{data_key.id}|{label}".encode())
+    except InvalidTag:
+        raise damaged() from None
+
+
 def damaged() -> WrongState:
     return WrongState(
         "The vault was damaged or changed outside of mcp-spaces; it opens nothing.",
@@ -110,6 +123,12 @@ class IndexSeal:
 
     def of_list(self, *, generation: int, count: int, tally: int) -> bytes:
         return self._mac(b"list", str(generation).encode(), str(count).encode(), tally.to_bytes(32, "big"))
+
+    def fingerprint(self, secret: SecretValue) -> str:
+        """For records: equal for the same value in the same field, as long as the data key is the same."""
+        return self._mac(b"fingerprint", secret.name.encode(), secret.reveal().encode("utf-8", "surrogatepass"))[
+            :8
+        ].hex()
 
     def _mac(self, *parts: bytes) -> bytes:
         framed = b"".join(len(part).to_bytes(8, "big") + part for part in parts)

@@ -158,6 +158,16 @@ class Bindings(_Stored):
         """`origin` is the one that is truly contacted, in lower case, without a default port."""
         return origin in self.origins or any(_matches(origin, pattern) for pattern in self.origin_patterns)
 
+    def names(self, host: str) -> bool:
+        """Whether some port of `host` is among the origins, over TLS."""
+        return any(_host_of(one) == host for one in self.origins if one.startswith("https:")) or any(
+            _matches(f"https://{host}", "https://" + _host_of(one)) for one in self.origin_patterns
+        )
+
+    def ports_of(self, host: str) -> frozenset[int]:
+        """Of the exact https origins of `host`."""
+        return frozenset(_port_of(one) for one in self.origins if one.startswith("https:") and _host_of(one) == host)
+
     def permits_header(self, name: str) -> bool:
         return name.lower() in (self.headers or ("authorization",))
 
@@ -165,6 +175,14 @@ class Bindings(_Stored):
     def digest(self) -> str:
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _host_of(origin: str) -> str:
+    return origin.partition("://")[2].partition(":")[0]
+
+
+def _port_of(origin: str) -> int:
+    return int(origin.partition("://")[2].partition(":")[2] or 443)
 
 
 def _matches(origin: str, pattern: str) -> bool:
@@ -202,10 +220,15 @@ class Use(_Stored):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An entry with its secrets, opened for one purpose."""
+    """An entry with its secrets, opened for one purpose.
+
+    `fingerprints` tell by field, in records, whether it was the same value: a keyed hash that says nothing else, new
+    with each rotation.
+    """
 
     entry: Entry
     fields: Mapping[str, SecretValue]
+    fingerprints: Mapping[str, str]
 
     def field(self, name: str | None = None) -> SecretValue | None:
         """The kind's main field where none is named; None where there is no such field, and for a seed."""

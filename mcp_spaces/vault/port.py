@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.scope import VaultGrant
-from mcp_spaces.vault.model import Entry, Opened
+from mcp_spaces.vault.model import Bindings, Entry, Opened
 
 
 class Secrets(Protocol):
@@ -19,6 +20,10 @@ class Secrets(Protocol):
         WrongState when the vault cannot be opened.
         """
 
+    async def bound_to(self, host: str, *, scope: VaultGrant) -> Sequence[Bindings]:
+        """Of every secret that `scope` permits and that may go to `host` over TLS, at whatever port. Opens nothing.
+        Raises WrongState when the vault cannot be opened."""
+
     async def open(
         self, path: str, *, scope: VaultGrant, purpose: SecretUse, run_id: str, origin: str | None = None
     ) -> Opened:
@@ -30,3 +35,13 @@ class Secrets(Protocol):
         Raises NotFound as `find` does; Denied for another origin, for a raw read outside of `scope.allow_raw_reads`,
         and for a one-time seed (see `Vault.code`); WrongState when the vault cannot be opened, or was changed.
         """
+
+
+class Boxes(Protocol):
+    """Keys of other rooms, sealed as secrets are. A rotation of the vault's data key leaves them behind."""
+
+    async def seal(self, content: bytes, *, label: str) -> bytes:
+        """`label` says what it is and whose; another one does not open it. Raises WrongState."""
+
+    async def unseal(self, box: bytes, *, label: str) -> bytes:
+        """Raises WrongState: another label, another data key, changed bytes, or a vault that cannot be opened."""

@@ -16,11 +16,12 @@ from mcp_spaces.core.scope import VaultGrant
 from mcp_spaces.errors import Busy, Conflict, Denied, NotFound, QuotaExceeded, SpacesError, WrongState
 from mcp_spaces.state.database import Database, Transaction
 from mcp_spaces.vault import store
-from mcp_spaces.vault.cipher import DataKey, IndexSeal, damaged, open_secret, seal_secret
+from mcp_spaces.vault.cipher import DataKey, IndexSeal, damaged, open_key, open_secret, seal_key, seal_secret
 from mcp_spaces.vault.master_key import MasterKeys, MasterRecord, Source, Staged
 from mcp_spaces.vault.model import (
     ENTRIES_MAX,
     SEED,
+    Bindings,
     Code,
     Entry,
     Opened,
@@ -64,7 +65,7 @@ class Wanted:
 
 
 class Vault:
-    """Implements port.Secrets. `wait` sleeps for so many seconds; tests bring their own time."""
+    """Implements port.Secrets and port.Boxes. `wait` sleeps for so many seconds; tests bring their own time."""
 
     def __init__(
         self,
@@ -98,6 +99,13 @@ class Vault:
         known = {} if opened is None else opened.index.entries
         return [known[path] for path in sorted(known) if scope.permits(path)]
 
+    async def bound_to(self, host: str, *, scope: VaultGrant) -> Sequence[Bindings]:
+        if not scope.allow:
+            return ()
+        opened = await self._opened()
+        entries = () if opened is None else opened.index.entries.values()
+        return [one.bindings for one in entries if one.bindings.names(host) and scope.permits(one.path)]
+
     async def last_use(self, path: str) -> Use | None:
         opened = await self._opened()
         return None if opened is None else opened.index.uses.get(path)
@@ -124,7 +132,9 @@ class Vault:
             entry = _current(opened, entry)
             await self._store_use(opened, entry, purpose, run_id)
             fields = self._fields(opened, entry, purpose)
-        return Opened(entry, {name: value for name, value in fields.items() if name != SEED})
+            seal = opened.seal
+        shown = {name: value for name, value in fields.items() if name != SEED}
+        return Opened(entry, shown, {name: seal.fingerprint(value) for name, value in shown.items()})
 
     async def code(self, path: str, *, scope: VaultGrant, run_id: str) -> Code:
         """A one-time code that was not given out before; waits for the next step where it has to (threat V18).
@@ -255,6 +265,20 @@ class Vault:
         """Where the master key is; None where there is no vault. Does not open it."""
         row = store.read_keys(self._database)
         return None if row is None else self._masters.where(row.record.source)
+
+    # ------------------------------------------------------------------------------------- keys of other rooms
+
+    async def seal(self, content: bytes, *, label: str) -> bytes:
+        async with self._lock:
+            opened = await self._created()
+            return seal_key(content, label=label, data_key=opened.data_key, vault_id=opened.vault_id)
+
+    async def unseal(self, box: bytes, *, label: str) -> bytes:
+        async with self._lock:
+            opened = await self._opening()
+            if opened is None:
+                raise damaged()
+            return open_key(box, label=label, data_key=opened.data_key, vault_id=opened.vault_id)
 
     # ------------------------------------------------------------------------------------------------- within
 

@@ -10,17 +10,28 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import anyio
 
+from mcp_spaces.core.approvals import Approvals
+from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.ids import Clock
-from mcp_spaces.core.scope import NetworkGrant, NetworkMode
-from mcp_spaces.errors import DiskFull, NotFound, RuntimeUnavailable
+from mcp_spaces.core.scope import NetworkGrant, NetworkMode, VaultGrant
+from mcp_spaces.errors import DiskFull, NotFound, RuntimeUnavailable, WrongState
+from mcp_spaces.network.authorities import Authorities
 from mcp_spaces.network.budgets import Budget, Budgets
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.gateway import Gateway
-from mcp_spaces.network.model import NO_ACCESS, Access, PrivateHosts, RuntimeRef
+from mcp_spaces.network.injection import Injection
+from mcp_spaces.network.model import NO_ACCESS, NO_SECRETS, Access, PrivateHosts, RuntimeRef, SecretAccess
+from mcp_spaces.network.termination import Termination
+from mcp_spaces.network.tls import Trust
+from mcp_spaces.network.ways import Ways
 from mcp_spaces.sandbox.port import Connection
+from mcp_spaces.vault.model import Bindings, Entry, Opened
+from tests.vault.rig import Rig
 
 PATIENCE_S = 20
 PUBLIC = "93.184.216.34"
@@ -91,7 +102,11 @@ class Internet:
 @dataclass
 class Records:
     events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    learnt: list[tuple[str, str]] = field(default_factory=list)
     is_full: bool = False
+
+    def run_of(self, runtime: RuntimeRef) -> str:
+        return "run_lab"
 
     async def write(self, runtime: RuntimeRef, event_type: str, body: Mapping[str, object]) -> None:
         if self.is_full:
@@ -107,9 +122,34 @@ class Rules:
     """What the runtime may reach; a test changes it under way."""
 
     now: Access = NO_ACCESS
+    vault: SecretAccess = NO_SECRETS
 
     def access(self, runtime: RuntimeRef) -> Access:
         return self.now
+
+    def secrets(self, runtime: RuntimeRef) -> SecretAccess:
+        return self.vault
+
+
+class NoVault:
+    """The port's Secrets, and its Boxes, where there is nothing."""
+
+    async def find(self, path: str, *, scope: VaultGrant) -> Entry:
+        raise NotFound("No such secret here.", hint="")
+
+    async def bound_to(self, host: str, *, scope: VaultGrant) -> Sequence[Bindings]:
+        return ()
+
+    async def open(
+        self, path: str, *, scope: VaultGrant, purpose: SecretUse, run_id: str, origin: str | None = None
+    ) -> Opened:
+        raise NotFound("No such secret here.", hint="")
+
+    async def seal(self, content: bytes, *, label: str) -> bytes:
+        raise WrongState("locked", hint="")
+
+    async def unseal(self, box: bytes, *, label: str) -> bytes:
+        raise WrongState("locked", hint="")
 
 
 @dataclass
@@ -191,23 +231,49 @@ async def pair() -> tuple[Upstream, Upstream]:
 
 @asynccontextmanager
 async def laboratory(
-    access: Access = NO_ACCESS, *, budget: Budget | None = None, private: Sequence[str] = (), clock: Clock | None = None
+    access: Access = NO_ACCESS,
+    *,
+    budget: Budget | None = None,
+    private: Sequence[str] = (),
+    clock: Clock | None = None,
+    rig: Rig | None = None,
+    authorities: Path | None = None,
 ) -> AsyncIterator[Lab]:
+    """With a rig, its vault and database are the gateway's; otherwise there is none."""
     clock = clock or Clock()
     rules, names, internet, records = Rules(access), Names(), Internet(), Records()
     neighbours = Neighbourhood()
     names["api.example.com"] = [PUBLIC]
     names["evil.com"] = [OTHER_PUBLIC]
     budgets = Budgets(budget or Budget(), clock)
+    private_hosts = PrivateHosts.parse(private)
+    vault = NoVault() if rig is None else rig.vault
+    database: Any = None if rig is None else rig.database
+    ways = Ways(
+        injection=Injection(
+            secrets=vault,
+            accesses=rules,
+            approvals=Approvals(database, clock),
+            records=records,
+            learn=lambda run_id, value, *, name: records.learnt.append((run_id, name)),
+        ),
+        accesses=rules,
+        private=private_hosts,
+        trust=Trust(authorities),
+    )
     gateway = Gateway(
         accesses=rules,
         neighbours=neighbours,
         records=records,
         resolver=names,
         dialer=internet,
-        private_hosts=PrivateHosts.parse(private),
+        private_hosts=private_hosts,
         budgets=budgets,
         clock=clock,
+        ways=ways,
+        termination=Termination(
+            authorities=Authorities(database, vault, clock), accesses=rules, ways=ways, private=private_hosts
+        ),
     )
     lab = Lab(rules, names, internet, records, gateway, budgets)
     try:

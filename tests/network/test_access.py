@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.core.policy import Policy
-from mcp_spaces.core.scope import NetworkGrant, NetworkMode
+from mcp_spaces.core.scope import NetworkGrant, NetworkMode, Scope
 from mcp_spaces.network.access import LiveAccesses
 from mcp_spaces.network.model import RuntimeRef
 from mcp_spaces.spaces.model import PolicyChoice
@@ -36,7 +36,7 @@ def accesses(world: World, *, owner: NetworkGrant | None = None) -> LiveAccesses
         spaces=world.use(Spaces),
         runtimes=world.use(Runtimes),
         policy=policy,
-        owner_network=lambda _: owner or everything,
+        owner_scope=lambda _: Scope(network=owner or everything),
     )
 
 
@@ -109,6 +109,6 @@ async def test_n13_a_policy_that_cannot_be_read_denies_everything(world: World) 
         spaces=world.use(Spaces),
         runtimes=world.use(Runtimes),
         policy=broken,
-        owner_network=lambda _: NetworkGrant(mode=NetworkMode.OPEN),
+        owner_scope=lambda _: Scope(network=NetworkGrant(mode=NetworkMode.OPEN)),
     )
     assert live.access(runtime).because == "policy"
