@@ -1,0 +1,225 @@
+"""Chromium's debugging pipe, offered to Playwright on a unix socket that only this user can open.
+
+Messages are JSON, ended by a NUL on the pipe and one a frame on the WebSocket. There is never a port (threat B21).
+A second client may join (a lease): it talks to a session of its own, and its messages are told apart by their ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection, unix_serve
+from websockets.exceptions import ConnectionClosed
+
+from mcp_spaces.errors import RuntimeUnavailable
+
+log = logging.getLogger(__name__)
+
+MESSAGE_BYTES_MAX = 256 << 20
+"""One message from a browser: a page of 100 MP as PNG in base64 is below it."""
+WAITING_BYTES_MAX = 512 << 20
+"""What may wait for Playwright to read it. A browser that sends more is cut off."""
+GUEST_IDS = 1 << 30
+"""The second client's messages are numbered from here; Playwright counts from 1."""
+
+Send = Callable[[bytes], Awaitable[None]]
+
+
+class DevToolsPipe:
+    """`send` writes to the browser; what comes from it goes to `feed`. `broken` is set when it must be given up."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._partial: list[bytes] = []
+        self._partial_bytes = 0
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._arrived = asyncio.Event()
+        self._server: Server | None = None
+        self._ended = False
+        self.broken = asyncio.Event()
+        self.guest: Guest | None = None
+
+    async def serve(self, folder: Path) -> str:
+        """Listen in `folder`, which nobody else can enter. Returns the endpoint for Playwright."""
+        path, token = folder / f"{secrets.token_hex(6)}.sock", secrets.token_urlsafe(32)
+
+        async def client(connection: ServerConnection) -> None:
+            if connection.request is not None and secrets.compare_digest(connection.request.path, f"/{token}"):
+                await self._relay(connection)
+
+        self._server = await unix_serve(
+            client, str(path), compression=None, max_size=MESSAGE_BYTES_MAX, ping_interval=None, logger=log
+        )
+        return f"ws+unix:{path}:/{token}"
+
+    def feed(self, chunk: bytes) -> None:
+        """Never blocks."""
+        *ended, rest = chunk.split(b"\0")
+        for part in ended:
+            self._partial.append(part)
+            self._take(b"".join(self._partial))
+            self._partial, self._partial_bytes = [], 0
+        if rest:
+            self._partial.append(rest)
+            self._partial_bytes += len(rest)
+        if self._partial_bytes > MESSAGE_BYTES_MAX or self._waiting_bytes > WAITING_BYTES_MAX:
+            self.end()
+
+    def end(self) -> None:
+        """The browser is gone, or has to go."""
+        self._ended = True
+        self.broken.set()
+        self._arrived.set()
+        if self.guest is not None:
+            self.guest.end()
+
+    async def aclose(self) -> None:
+        self.end()
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    def _take(self, message: bytes) -> None:
+        if self.guest is not None and self.guest.takes(message):
+            return
+        self._waiting.append(message)
+        self._waiting_bytes += len(message)
+        self._arrived.set()
+
+    async def _relay(self, connection: ServerConnection) -> None:
+        down = asyncio.create_task(self._down(connection))
+        try:
+            async for message in connection:
+                await self._send((message.encode() if isinstance(message, str) else message) + b"\0")
+        except (ConnectionClosed, RuntimeUnavailable):
+            pass
+        finally:
+            down.cancel()
+
+    async def _down(self, connection: ServerConnection) -> None:
+        try:
+            while not self._ended or self._waiting:
+                while self._waiting:
+                    message = self._waiting.popleft()
+                    self._waiting_bytes -= len(message)
+                    await connection.send(message, text=True)
+                self._arrived.clear()
+                if not self._ended:
+                    await self._arrived.wait()
+        except ConnectionClosed:
+            return
+        await connection.close()
+
+    # The second client
+
+    async def invite(self) -> Guest:
+        """One at a time: whoever was there before is sent away."""
+        if self._ended:
+            raise RuntimeUnavailable("The browser is gone.", hint="Launch it again.")
+        if self.guest is not None:
+            await self.guest.aclose()
+        self.guest = Guest(self._send, self._leave)
+        await self.guest.begin()
+        return self.guest
+
+    def _leave(self, guest: Guest) -> None:
+        if self.guest is guest:
+            self.guest = None
+
+
+class Guest:
+    """Implements `Debugging`: a browser-level session beside Playwright's."""
+
+    def __init__(self, send: Send, leave: Callable[[Guest], None]) -> None:
+        self._send = send
+        self._leave = leave
+        self._next = GUEST_IDS
+        self._asked: dict[int, int | None] = {}
+        self._attached: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._session = ""
+        self._below: set[str] = set()
+        self._received: asyncio.Queue[str | None] = asyncio.Queue(10_000)
+        self._ended = False
+
+    async def begin(self) -> None:
+        await self._order({"method": "Target.attachToBrowserTarget"}, reply_to=None)
+        async with asyncio.timeout(10):
+            self._session = await self._attached
+
+    async def send(self, message: str) -> None:
+        """Raises ValueError for what is no message of the protocol."""
+        order = json.loads(message)
+        if not isinstance(order, dict) or not isinstance(order.get("id"), int) or not isinstance(order.get("method"), str):
+            raise ValueError("not a message of the DevTools protocol")
+        session = order.get("sessionId", self._session)
+        if session != self._session and session not in self._below:
+            raise ValueError("not a session of this client")
+        await self._order({**order, "sessionId": session}, reply_to=order["id"])
+
+    async def receive(self) -> str:
+        message = await self._received.get()
+        if message is None:
+            raise RuntimeUnavailable("The browser is gone.", hint="Launch it again.")
+        return message
+
+    async def aclose(self) -> None:
+        if not self._ended:
+            self.end()
+            order = {"method": "Target.detachFromTarget", "params": {"sessionId": self._session}}
+            await self._order(order, reply_to=None)
+        self._leave(self)
+
+    def end(self) -> None:
+        self._ended = True
+        if self._received.full():
+            self._received.get_nowait()
+        self._received.put_nowait(None)
+
+    async def _order(self, order: dict[str, Any], *, reply_to: int | None) -> None:
+        self._next += 1
+        self._asked[self._next] = reply_to
+        await self._send(json.dumps({**order, "id": self._next}).encode() + b"\0")
+
+    def takes(self, message: bytes) -> bool:
+        """Whether it is for this client, and not for Playwright."""
+        try:
+            told = json.loads(message)
+        except ValueError:
+            return False
+        number, session = told.get("id"), told.get("sessionId")
+        if isinstance(number, int) and number in self._asked:
+            self._reply(self._asked.pop(number), told)
+            return True
+        if session is None or (session != self._session and session not in self._below):
+            return False
+        if told.get("method") == "Target.attachedToTarget":
+            self._below.add(told["params"]["sessionId"])
+        if session == self._session:
+            del told["sessionId"]
+        self._give(told)
+        return True
+
+    def _reply(self, reply_to: int | None, told: dict[str, Any]) -> None:
+        if reply_to is not None:
+            told["id"] = reply_to
+            if told.get("sessionId") == self._session:
+                del told["sessionId"]
+            self._give(told)
+        elif not self._attached.done():
+            self._attached.set_result(str(told.get("result", {}).get("sessionId", "")))
+
+    def _give(self, told: dict[str, Any]) -> None:
+        if self._received.full():
+            # A client that does not read is sent away, and the browser goes on.
+            self.end()
+            self._leave(self)
+            return
+        self._received.put_nowait(json.dumps(told))

@@ -1,0 +1,99 @@
+"""What a context downloads. The names that pages give are never used as paths: Chromium writes to a name of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.async_api import CDPSession
+
+    from mcp_spaces.browser.port import LiveContext
+
+KEPT = 20
+"""Downloads that are remembered for a runtime; of older ones the files are removed."""
+BYTES_MAX = 512 << 20
+"""One download. A longer one is cancelled (threat D14)."""
+
+
+@dataclass(slots=True)
+class Download:
+    """`id` is ours; `guid` names the file for Chromium; `suggested` is the page's word for it."""
+
+    id: str
+    guid: str
+    url: str
+    suggested: str
+    state: str = "inProgress"
+    received_bytes: int = 0
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Downloads:
+    """Call `begin` once the context has its first page."""
+
+    def __init__(self, live: LiveContext) -> None:
+        self._live = live
+        self._by_guid: dict[str, Download] = {}
+        self._count = 0
+        self._session: CDPSession | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def begin(self, page_session: CDPSession) -> None:
+        """Raises Playwright's Error."""
+        target = await page_session.send("Target.getTargetInfo")
+        # Its own, so that the events are those of this context only.
+        self._session = await self._live.browser.new_browser_cdp_session()
+        self._session.on("Browser.downloadWillBegin", self._on_begin)
+        self._session.on("Browser.downloadProgress", self._on_progress)
+        await self._session.send(
+            "Browser.setDownloadBehavior",
+            {
+                "behavior": "allowAndName",
+                "browserContextId": target["targetInfo"]["browserContextId"],
+                "downloadPath": self._live.downloads_folder,
+                "eventsEnabled": True,
+            },
+        )
+
+    def all(self) -> list[Download]:
+        return list(self._by_guid.values())
+
+    def get(self, download_id: str) -> Download | None:
+        return next((one for one in self._by_guid.values() if one.id == download_id), None)
+
+    def _on_begin(self, told: dict[str, Any]) -> None:
+        self._count += 1
+        one = Download(
+            f"d{self._count}", str(told["guid"]), str(told.get("url", ""))[:2000], str(told.get("suggestedFilename", ""))
+        )
+        self._by_guid[one.guid] = one
+        for old in [one for one in self._by_guid.values() if one.done.is_set()][: max(0, len(self._by_guid) - KEPT)]:
+            del self._by_guid[old.guid]
+            self._later(self._live.remove_file(old.guid))
+
+    def _on_progress(self, told: dict[str, Any]) -> None:
+        one = self._by_guid.get(str(told["guid"]))
+        if one is None:
+            return
+        one.received_bytes, one.state = int(told.get("receivedBytes", 0)), str(told.get("state", ""))
+        if one.state != "inProgress":
+            one.done.set()
+        elif one.received_bytes > BYTES_MAX and self._session is not None:
+            self._later(self._cancel(one))
+
+    async def _cancel(self, one: Download) -> None:
+        if self._session is not None:
+            await self._session.send("Browser.cancelDownload", {"guid": one.guid})
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # The browser may be gone by now, and the download with it.
+            task.exception()

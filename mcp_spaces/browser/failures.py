@@ -1,0 +1,77 @@
+"""Playwright's errors, translated once: what an agent can act on, without Playwright's log and without values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
+
+GONE = ("Target page, context or browser has been closed", "Target closed", "Browser has been closed", "Connection closed")
+_INTERCEPTS = re.compile(r"(<[^>]{1,200}>).{0,300}intercepts pointer events", re.DOTALL)
+_NET = re.compile(r"net::(ERR_[A-Z_]+)")
+STATES = ("not visible", "not enabled", "not stable", "not editable", "outside of the viewport", "detached")
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """`what` was tried, such as "click e12". Raises SpacesError instead of Playwright's Error.
+
+    The cause is dropped: Playwright's texts hold arguments, and an argument may be a secret (threat L08).
+    """
+    from playwright.async_api import Error
+
+    try:
+        yield
+    except Error as error:
+        translation = translate(error.message, what=what)
+    else:
+        return
+    raise translation from None
+
+
+def translate(text: str, *, what: str) -> SpacesError:
+    first = text.partition("\n")[0]
+    if any(one in text for one in GONE):
+        return RuntimeUnavailable(f"{what}: the page or its browser was closed.", hint="See browser_pages, browser_list.")
+    if "Page crashed" in text or "Target crashed" in text:
+        return RuntimeUnavailable(f"{what}: the page crashed.", hint="Navigate it again, or open another page.")
+    if found := _NET.search(text):
+        return RuntimeUnavailable(f"{what}: {_NET_WORDS.get(found[1], found[1])}.", hint=_net_hint(found[1]))
+    if found := _INTERCEPTS.search(text):
+        return WrongState(f"{what}: {found[1]} is in the way.", hint="Close or click what covers it; take a snapshot.")
+    if "Timeout" in first and "exceeded" in first:
+        state = next((one for one in STATES if one in text), None)
+        if state is not None:
+            return WrongState(f"{what}: the element is {state}.", hint="Take a snapshot; scroll or wait for it.")
+        return TimedOut(f"{what}: it did not happen in time.", hint="browser_wait_for, or a larger timeout_s.")
+    if "not a valid selector" in text or "Unexpected token" in first or "Unsupported token" in first:
+        return InvalidInput(f"{what}: the selector cannot be read.", hint="Use a ref from browser_snapshot.")
+    if "Element is not" in text or "not an <" in text:
+        return WrongState(f"{what}: {_plain(first)}", hint="Take a snapshot: it may be another kind of element.")
+    return WrongState(f"{what}: {_plain(first)}", hint="Take a snapshot to see what is there.")
+
+
+_NET_WORDS = {
+    "ERR_TUNNEL_CONNECTION_FAILED": "the gateway refused the connection, or the site does not answer",
+    "ERR_PROXY_CONNECTION_FAILED": "the browser has no way out: the daemon may be restarting",
+    "ERR_NAME_NOT_RESOLVED": "there is no such host",
+    "ERR_CERT_AUTHORITY_INVALID": "the site's certificate is not trusted",
+    "ERR_CERT_COMMON_NAME_INVALID": "the site's certificate is for another name",
+    "ERR_CERT_DATE_INVALID": "the site's certificate is out of date",
+    "ERR_EMPTY_RESPONSE": "the site sent nothing",
+    "ERR_TOO_MANY_REDIRECTS": "the site redirects in a circle",
+    "ERR_ABORTED": "it was broken off (a download, or a new navigation)",
+}
+
+
+def _net_hint(code: str) -> str:
+    if code in ("ERR_TUNNEL_CONNECTION_FAILED", "ERR_EMPTY_RESPONSE"):
+        return "run_get of this run shows the gateway's decision; a person can widen the space's network mount."
+    return "Check the URL."
+
+
+def _plain(line: str) -> str:
+    """Playwright's own sentence, without the name of its method, and bounded."""
+    return re.sub(r"^[A-Za-z.]+: ", "", line)[:200].rstrip(".") + "."

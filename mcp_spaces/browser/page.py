@@ -1,0 +1,190 @@
+"""One open page: what it says and asks for, and when it has come to rest."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from playwright.async_api import ConsoleMessage, Dialog, Frame, Page, Request
+
+CONSOLE_KEPT = 200
+NETWORK_KEPT = 500
+WORDS_MAX = 1_000
+"""Characters of one console message."""
+SETTLE_S = 0.5
+"""How long an action waits at most for what it set off."""
+DIALOG_S = 60.0
+"""A dialog that nobody answers is dismissed after so long."""
+DIALOGS_MAX = 20
+"""Of one page before its dialogs are dismissed at once (threat D14)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleLine:
+    at: float
+    kind: str
+    text: str
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request, without what may hold secrets: no query, no headers, no bodies (threat L06)."""
+
+    method: str
+    url: str
+    kind: str
+    at: float
+    status: int | None = None
+    failure: str = ""
+    duration_ms: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class OpenPage:
+    """`id` is stable while the page is open. `secret_inside`: a fill is under way, and nothing may be looked at."""
+
+    id: str
+    page: Page
+    console: deque[ConsoleLine] = field(default_factory=lambda: deque(maxlen=CONSOLE_KEPT))
+    network: deque[Exchange] = field(default_factory=lambda: deque(maxlen=NETWORK_KEPT))
+    frames: dict[int, Frame] = field(default_factory=dict)
+    """By the number that a snapshot gave them: f1 …"""
+    secret_inside: bool = False
+    crashed: bool = False
+    dialog: Dialog | None = None
+    dialogs: int = 0
+    pending: dict[Request, Exchange] = field(default_factory=dict)
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by whatever may end a wait: a dialog, a crash, the end of a request, a navigation."""
+    began: int = 0
+    """Requests so far."""
+    navigations: int = 0
+
+    def listen(self) -> None:
+        page = self.page
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self._say("error", str(error)))
+        page.on("request", self._on_request)
+        page.on("requestfinished", lambda request: self._on_end(request, ""))
+        page.on("requestfailed", lambda request: self._on_end(request, request.failure or "failed"))
+        page.on("response", self._on_response)
+        page.on("framenavigated", self._on_navigated)
+        page.on("dialog", self._on_dialog)
+        page.on("crash", lambda _: self._on_crash())
+        page.on("close", lambda _: self.stirred.set())
+
+    # What happens
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        self._say(message.type, message.text)
+
+    def _say(self, kind: str, text: str) -> None:
+        # What a page prints while a secret is filled may be the secret (threat L05).
+        if not self.secret_inside:
+            self.console.append(ConsoleLine(time.time(), kind, text[:WORDS_MAX]))
+
+    def _on_request(self, request: Request) -> None:
+        self.began += 1
+        exchange = Exchange(request.method, without_query(request.url), request.resource_type, time.time())
+        self.network.append(exchange)
+        self.pending[request] = exchange
+        self.stirred.set()
+
+    def _on_response(self, response: Any) -> None:
+        exchange = self.pending.get(response.request)
+        if exchange is not None:
+            exchange.status = response.status
+
+    def _on_end(self, request: Request, failure: str) -> None:
+        exchange = self.pending.pop(request, None)
+        if exchange is not None:
+            exchange.failure = failure
+            exchange.duration_ms = round((time.time() - exchange.at) * 1000, 1)
+        self.stirred.set()
+
+    def _on_navigated(self, frame: Frame) -> None:
+        if frame is self.page.main_frame:
+            self.navigations += 1
+            self.frames.clear()
+            self.pending = {one: exchange for one, exchange in self.pending.items() if _of(one) is frame}
+        self.stirred.set()
+
+    def _on_crash(self) -> None:
+        self.crashed = True
+        self.stirred.set()
+
+    def _on_dialog(self, dialog: Dialog) -> None:
+        self.dialogs += 1
+        if dialog.type == "beforeunload":
+            _later(dialog.accept())
+        elif self.dialogs > DIALOGS_MAX or self.dialog is not None or self.secret_inside:
+            _later(dialog.dismiss())
+        else:
+            self.dialog = dialog
+            asyncio.get_running_loop().call_later(DIALOG_S, self._give_up, dialog)
+        self.stirred.set()
+
+    def _give_up(self, dialog: Dialog) -> None:
+        if self.dialog is dialog:
+            self.dialog = None
+            _later(dialog.dismiss())
+
+    # Coming to rest
+
+    async def settle(self, *, navigations: int) -> bool:
+        """Until what an action set off is done: navigations since then have loaded, and for a frame no request is
+        under way. False when that did not happen within SETTLE_S; never a fixed sleep."""
+        deadline = time.monotonic() + SETTLE_S
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                if self.navigations != navigations:
+                    await self.page.wait_for_load_state("load", timeout=SETTLE_S * 1000)
+                while not self._stopped:
+                    began = self.began
+                    await self._frame()
+                    while self._holding and not self._stopped:
+                        self.stirred.clear()
+                        await self.stirred.wait()
+                    if self.began == began:
+                        return True
+        except Exception:  # noqa: BLE001 - a page may go or crash at any time; what counts is what the caller then finds
+            return self._stopped or (time.monotonic() < deadline and not self._holding)
+        return True
+
+    @property
+    def _holding(self) -> bool:
+        """Whether a request is under way that an agent would wait for: not an image, not an endless stream."""
+        return any(one.kind in ("document", "script", "stylesheet", "xhr", "fetch") for one in self.pending.values())
+
+    @property
+    def _stopped(self) -> bool:
+        return self.dialog is not None or self.crashed or self.page.is_closed()
+
+    async def _frame(self) -> None:
+        await self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+
+
+def _of(request: Request) -> Frame | None:
+    try:
+        return request.frame
+    except Exception:  # noqa: BLE001 - Playwright's Error for a request of a page that is not there yet
+        return None
+
+
+def _later(answer: Any) -> None:
+    task = asyncio.ensure_future(answer)
+    # The page may be gone, and its dialog with it.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def without_query(url: str) -> str:
+    """Origin and path. What follows `?` or `#` may hold a secret."""
+    parts = urlsplit(url)
+    if parts.scheme in ("data", "blob", "javascript"):
+        return f"{parts.scheme}:…"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:500]

@@ -1,0 +1,94 @@
+"""Rows of browser runtimes: their options, and profiles with what a browser remembers, sealed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import zlib
+
+from mcp_spaces.browser.model import BrowserOptions
+from mcp_spaces.browser.port import StorageState
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.errors import QuotaExceeded, WrongState
+from mcp_spaces.state.database import Database
+from mcp_spaces.vault.port import Boxes
+
+log = logging.getLogger(__name__)
+
+PROFILE_BYTES_MAX = 16 << 20
+"""Cookies and local storage of one profile, as compressed JSON."""
+PROFILES_MAX = 100
+"""Of one space."""
+
+
+class BrowserStore:
+    def __init__(self, database: Database, boxes: Boxes, clock: Clock) -> None:
+        self._database = database
+        self._boxes = boxes
+        self._clock = clock
+
+    # Options
+
+    async def set_options(self, runtime_id: str, options: BrowserOptions) -> None:
+        await self._database.write(
+            lambda tx: tx.execute(
+                "INSERT INTO browsers (runtime_id, options) VALUES (?, ?)"
+                " ON CONFLICT (runtime_id) DO UPDATE SET options = excluded.options",
+                (runtime_id, options.model_dump_json()),
+            )
+        )
+
+    def options(self, runtime_id: str) -> BrowserOptions:
+        """Those of a runtime without any are the defaults."""
+        row = self._database.read_one("SELECT options FROM browsers WHERE runtime_id = ?", (runtime_id,))
+        return BrowserOptions() if row is None else BrowserOptions.model_validate_json(row["options"])
+
+    # Profiles
+
+    def profiles(self, space_id: str) -> list[str]:
+        rows = self._database.read("SELECT name FROM browser_profiles WHERE space_id = ? ORDER BY name", (space_id,))
+        return [str(row["name"]) for row in rows]
+
+    async def profile(self, space_id: str, name: str) -> StorageState | None:
+        """None for one that is new, and for one that no longer opens: whoever uses it logs in again."""
+        row = self._database.read_one(
+            "SELECT sealed FROM browser_profiles WHERE space_id = ? AND name = ?", (space_id, name)
+        )
+        if row is None:
+            return None
+        try:
+            content = await self._boxes.unseal(row["sealed"], label=_label(space_id, name))
+        except WrongState as error:
+            log.warning("profile %s of %s does not open, and is begun anew: %s", name, space_id, error.message)
+            return None
+        state: StorageState = json.loads(zlib.decompress(content))
+        return state
+
+    async def keep_profile(self, space_id: str, name: str, state: StorageState) -> None:
+        """Raises QuotaExceeded."""
+        content = zlib.compress(json.dumps(dict(state), separators=(",", ":")).encode(), 1)
+        names = self.profiles(space_id)
+        if len(content) > PROFILE_BYTES_MAX or (name not in names and len(names) >= PROFILES_MAX):
+            raise QuotaExceeded(
+                f"A profile has at most {PROFILE_BYTES_MAX >> 20} MiB, and a space {PROFILES_MAX} profiles.",
+                hint="Delete a profile, or what the sites stored in it.",
+            )
+        sealed = await self._boxes.seal(content, label=_label(space_id, name))
+        now = self._clock.now()
+        await self._database.write(
+            lambda tx: tx.execute(
+                "INSERT INTO browser_profiles (space_id, name, sealed, updated_at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (space_id, name) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at",
+                (space_id, name, sealed, now),
+            )
+        )
+
+    async def forget_profile(self, space_id: str, name: str) -> None:
+        """Idempotent."""
+        await self._database.write(
+            lambda tx: tx.execute("DELETE FROM browser_profiles WHERE space_id = ? AND name = ?", (space_id, name))
+        )
+
+
+def _label(space_id: str, name: str) -> str:
+    return f"browser profile {space_id}/{name}"
