@@ -1,0 +1,110 @@
+/**
+ * The page's side of a browser runtime, as a Playwright selector engine.
+ *
+ * Playwright runs it in its isolated world of each document and keeps it as long as the document: page scripts can
+ * neither see nor change it, though they own the DOM that it reads. Two kinds of selector:
+ *
+ *     spaces=e12@k3f9x2              the element of a ref, for Playwright's own click, fill, hover …; @ and the
+ *                                    document's token keep a ref of the page before from naming something here
+ *     spaces=snapshot:eyJ…           a command with arguments (JSON, base64url); what is found is one element that is
+ *                                    in no document, and its text is the answer (JSON)
+ *
+ * All answers are bounded. Everything in them that comes from the page is untrusted.
+ */
+
+const MAX_CHARACTERS = 20_000;
+let outlined = [];
+let lastOutline = null;
+
+/** The outline in full, or as changes since the last one with the same arguments. */
+function snapshot({ mode = 'full', interactive_only = false, max_characters = MAX_CHARACTERS, from_line = 1, root = null, prefix = '' }) {
+  const element = root ? refs.find(root) : pageBody();
+  if (!element) return { missing: root };
+  const { parts, cuts } = partsOf(element, interactive_only);
+  const lines = linesOf(parts, { focused: focusedElement(), prefix });
+  outlined = controlsIn(parts);
+  const key = JSON.stringify([interactive_only, root, prefix]);
+  const changes = mode === 'diff' && lastOutline?.key === key ? changesBetween(lastOutline.lines, lines) : null;
+  lastOutline = { key, lines };
+  const answer = { url: location.href, title: titleOf(), frames: framesIn(lines) };
+  if (changes && sizeOf(changes) < Math.max(sizeOf(lines), 200)) {
+    return { ...answer, mode: changes.length ? 'diff' : 'same', ...paged(changes, 1, max_characters, 'take the whole with mode=full'), cuts };
+  }
+  const how = 'go on with from_line=LINE, or take one part with root=REF';
+  return { ...answer, mode: 'full', ...paged(lines, from_line, max_characters, how), cuts };
+}
+
+/** Lines from one on, as many as fit; `next_line` when there are more. */
+function paged(lines, from, limit, how) {
+  const shown = [];
+  let size = 0;
+  for (const line of lines.slice(from - 1)) {
+    size += line.length + 1;
+    if (size > limit && shown.length) break;
+    shown.push(cut(line, limit));
+  }
+  const next = from + shown.length;
+  const more = next <= lines.length;
+  if (more) shown.push(`… ${lines.length - next + 1} of ${lines.length} lines are left: ${how.replace('LINE', next)}`);
+  return { outline: shown.join('\n'), lines: lines.length, next_line: more ? next : null };
+}
+
+const sizeOf = (lines) => lines.reduce((size, line) => size + line.length + 1, 0);
+const titleOf = () => cut(getter(Document.prototype, 'title')(document), 200);
+
+function controlsIn(parts) {
+  const nodes = parts.filter((part) => part.parts);
+  return nodes.flatMap(({ ref, role, parts }) => [...(ref && CONTROLS.has(role) ? [ref] : []), ...controlsIn(parts)]);
+}
+
+/** Frames that the outline names: their own engines have what is in them. `line` counts from 1. */
+function framesIn(lines) {
+  return lines.flatMap((line, index) =>
+    [...unquoted(line).matchAll(/\biframe (?:"" )?(?:f\d+)?(e\d+)/g)].map(([, ref]) => ({ ref, line: index + 1 })),
+  );
+}
+
+function text({ max_characters = MAX_CHARACTERS, from_character = 0 }) {
+  const { parts, cuts } = partsOf(pageBody(), false);
+  const whole = textLines(parts).join('\n');
+  const end = from_character + max_characters;
+  return { url: location.href, title: titleOf(), text: whole.slice(from_character, end), characters: whole.length, next_character: end < whole.length ? end : null, cuts };
+}
+
+/** What a ref names, in words for people and records; `here` is false when it names nothing any more. */
+function describe({ ref }) {
+  const element = refs.find(ref);
+  if (!element) return { here: false };
+  const role = roleOf(element) ?? tagOf(element);
+  return { here: true, role, name: nameOf(element, role) || cut(contentOf(element), MAX_NAME), secret: isSecret(element), url: urlOf(element, role) };
+}
+
+/** From now on the value of this element is shown as `[vault:NAME]`. */
+function markSecret({ ref, name }) {
+  const element = refs.find(ref);
+  if (element) vaultNames.set(element, name);
+  return { marked: Boolean(element) };
+}
+
+const COMMANDS = {
+  snapshot,
+  text,
+  describe,
+  fields: loginFields,
+  check_field: checkField,
+  mark_secret: markSecret,
+  holds: () => ({ holding: holding() }),
+  boxes: ({ refs: given }) => boxesOf(given),
+  overlay: drawRefs,
+};
+
+function queryAll(_root, body) {
+  const [, ref, token] = /^(?:f\d+)?(e\d+)(?:@(\w+))?$/.exec(body) ?? [];
+  if (ref) return [(!token || token === DOCUMENT) && refs.find(ref)].filter(Boolean);
+  const [, name, encoded] = /^(\w+):([\w-]*)$/.exec(body) ?? [];
+  if (!name || !Object.hasOwn(COMMANDS, name)) throw new Error(`spaces: unknown command ${body.slice(0, 40)}`);
+  const bytes = Uint8Array.from(atob(encoded.replace(/-/g, '+').replace(/_/g, '/')), (byte) => byte.charCodeAt(0));
+  const answer = createElement('div');
+  answer.textContent = JSON.stringify({ document: DOCUMENT, ...COMMANDS[name](JSON.parse(new TextDecoder().decode(bytes))) });
+  return [answer];
+}

@@ -1,0 +1,91 @@
+/**
+ * The outline, written: one line a block, indented by one blank a level.
+ *
+ *     main e1
+ *      h2 "Orders"
+ *      form "Search" e2
+ *       searchbox "Order number" e3 value="42"
+ *       button "Go" e4
+ *      list
+ *       link "Order 42" e5 /orders/42
+ *      "Shown are" link "2 of 90" e6 /all "orders."
+ *
+ * Text of the page is always quoted and never has line ends, so that no page can write a line of its own.
+ */
+
+const MAX_TEXT = 1_000;
+/** A text of the page, on one line. */
+const quoted = (text) => JSON.stringify(text);
+const unquoted = (line) => line.replace(/"(?:[^"\\]|\\.)*"/g, '""');
+const SHORT_ROLE = { navigation: 'nav', complementary: 'aside', contentinfo: 'footer', spinbutton: 'number' };
+
+/** @returns {string[]} the lines of some parts; `pen` has the element with the focus and the refs' prefix */
+function linesOf(parts, pen) {
+  const lines = [];
+  let run = [];
+
+  /** Controls stand on lines of their own, unless they are part of a sentence. */
+  function endRun() {
+    const sentence = run.some(({ isText }) => isText);
+    if (sentence) lines.push(run.map(({ text }) => text).join(' '));
+    else lines.push(...run.map(({ text }) => text));
+    run = [];
+  }
+
+  for (const part of parts) {
+    if (part === BREAK) {
+      endRun();
+    } else if (typeof part === 'string') {
+      const text = written(part);
+      if (text) run.push({ text, isText: true });
+    } else {
+      const [first, ...below] = nodeLines(part, pen);
+      if (below.length) {
+        endRun();
+        lines.push(first, ...below);
+      } else if (first) {
+        run.push({ text: first, isText: false });
+      }
+    }
+  }
+  endRun();
+  return lines;
+}
+
+function nodeLines(node, pen) {
+  if (node.role === 'list') return listLines(node, pen);
+  if (node.role === 'row') return [rowLine(node, pen)];
+  const head = headOf(node, pen);
+  const body = linesOf(node.parts, pen);
+  if (node.role === 'listitem' || node.role === 'cell') return body;
+  if (body.length === 1 && !node.name) return [body[0].startsWith('"') ? `${head} ${body[0]}` : `${head}: ${body[0]}`];
+  return [head, ...body.map((line) => ` ${line}`)];
+}
+
+/** Items are lines; where one has more lines, each starts with a dash. */
+function listLines(node, pen) {
+  const items = node.parts.filter((part) => part !== BREAK).map((part) => linesOf([part], pen));
+  const dashed = items.some((item) => item.length > 1);
+  const written = ([first, ...more]) => (dashed ? [` - ${first}`, ...more.map((line) => `   ${line}`)] : [` ${first}`]);
+  return [headOf(node, pen), ...items.filter((item) => item.length).flatMap(written)];
+}
+
+/** `"Ann" | "42" | button "Delete" e7`; a row of headers starts with `head`. */
+function rowLine(node, pen) {
+  const cells = node.parts.filter((part) => part.role && /cell|header/.test(part.role));
+  const line = cells.map((cell) => linesOf(cell.parts, pen).join(' ').replace(/ {2,}/g, ' ') || '""').join(' | ');
+  const head = cells.length && cells.every((cell) => cell.role === 'columnheader') ? 'head ' : '';
+  const states = [node.ref && `${pen.prefix}${node.ref} clickable`, ...statesOf(node.element, node.role, pen.focused)].filter(Boolean);
+  return head + line + (states.length ? ` (${states.join(' ')})` : '');
+}
+
+function headOf({ role, element, name, ref }, { focused, prefix }) {
+  const title = role === 'heading' ? `h${attributeOf(element, 'aria-level') ?? /\d/.exec(tagOf(element))?.[0] ?? 2}` : SHORT_ROLE[role];
+  return [title ?? role, name && quoted(name), ref && prefix + ref, ...statesOf(element, role, focused), urlOf(element, role)].filter(Boolean).join(' ');
+}
+
+/** A text of the page, quoted. */
+function written(text) {
+  const clean = text.includes('\n') ? text.replace(/[^\S\n]*\n\s*\n?/g, '\n').trim() : squeezed(text);
+  return clean && quoted(clean.length > MAX_TEXT ? `${clean.slice(0, MAX_TEXT)}… +${clean.length - MAX_TEXT} characters` : clean);
+}

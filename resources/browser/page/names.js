@@ -1,0 +1,92 @@
+/**
+ * Accessible names, good enough: aria-labelledby, aria-label, the element's own labels, its content, title and
+ * placeholder, in this order (https://www.w3.org/TR/accname-1.2/, without generated content of style sheets).
+ */
+
+const MAX_NAME = 160;
+
+const NAMED_BY_CONTENT = words(`link button option menuitem menuitemcheckbox menuitemradio tab treeitem summary tooltip
+  checkbox radio switch`);
+
+const UNREAD = words(`script style noscript template head title meta link base source track param datalist colgroup
+  input textarea select`);
+
+/** Text of an element as it is shown, at most `length` characters; what is typed into fields is not part of it. */
+function contentOf(element, { length = 2 * MAX_NAME, hidden = false } = {}) {
+  let text = '';
+  const read = (node, depth) => {
+    if (text.length > length || depth > 100) return;
+    if (kindOf(node) === TEXT) text += textOf(node).slice(0, length);
+    if (kindOf(node) !== ELEMENT || UNREAD.has(tagOf(node))) return;
+    if (node !== element && vaultNames.has(node)) return;
+    const style = getComputedStyle(node);
+    if (!hidden && (style.display === 'none' || attributeOf(node, 'aria-hidden') === 'true')) return;
+    const block = !style.display.startsWith('inline') && style.display !== 'contents';
+    const named = node !== element && (attributeOf(node, 'aria-label') ?? attributeOf(node, 'alt') ?? svgTitle(node));
+    if (block || tagOf(node) === 'br') text += ' ';
+    if (named) text += ` ${named} `;
+    else if (hidden || style.visibility === 'visible') for (const child of childrenOf(node)) read(child, depth + 1);
+    else for (const child of childrenOf(node)) if (kindOf(child) === ELEMENT) read(child, depth + 1);
+    if (block) text += ' ';
+  };
+  read(element, 0);
+  return squeezed(text);
+}
+
+/** The name of an element in its role, at most MAX_NAME characters; '' when it has none. */
+function nameOf(element, role) {
+  return cut(squeezed(fromAria(element) || fromMarkup(element) || fromContent(element, role) || fromHints(element)), MAX_NAME);
+}
+
+function fromAria(element) {
+  const root = rootOf(element);
+  const scope = root === document ? Document.prototype : DocumentFragment.prototype;
+  const named = [...words(attributeOf(element, 'aria-labelledby') ?? '')]
+    .map((id) => root.nodeType !== ELEMENT && scope.getElementById.call(root, id))
+    .filter(Boolean)
+    .map((label) => attributeOf(label, 'aria-label') || contentOf(label, { hidden: true }));
+  return named.join(' ') || attributeOf(element, 'aria-label')?.trim();
+}
+
+function fromMarkup(element) {
+  switch (tagOf(element)) {
+    case 'img':
+    case 'area':
+      return attributeOf(element, 'alt');
+    case 'svg':
+      return svgTitle(element);
+    case 'fieldset':
+      return childText(element, 'legend');
+    case 'table':
+      return childText(element, 'caption');
+    case 'optgroup':
+      return attributeOf(element, 'label');
+    case 'iframe':
+    case 'frame':
+      return attributeOf(element, 'title') || attributeOf(element, 'name');
+    default:
+      return fromLabels(element) || fromButton(element);
+  }
+}
+
+const fromLabels = (element) => [...(element instanceof HTMLFormElement ? [] : (element.labels ?? []))].map((label) => contentOf(label)).join(' ');
+
+function fromButton(element) {
+  if (!(element instanceof HTMLInputElement) || isSecret(element)) return '';
+  if (element.type === 'image') return attributeOf(element, 'alt') || 'Submit';
+  if (!['button', 'submit', 'reset'].includes(element.type)) return '';
+  return element.value || { submit: 'Submit', reset: 'Reset' }[element.type];
+}
+
+const fromContent = (element, role) => (NAMED_BY_CONTENT.has(role) && !isSecret(element) ? contentOf(element) : '');
+
+const fromHints = (element) => attributeOf(element, 'title') || attributeOf(element, 'placeholder') || attributeOf(element, 'aria-placeholder') || '';
+
+function childText(element, tag) {
+  const child = childrenOf(element).find((node) => kindOf(node) === ELEMENT && tagOf(node) === tag);
+  return child ? contentOf(child) : '';
+}
+
+function svgTitle(element) {
+  return tagOf(element) === 'svg' ? childrenOf(element).find((node) => kindOf(node) === ELEMENT && tagOf(node) === 'title')?.textContent : undefined;
+}
