@@ -12,6 +12,9 @@ from pathlib import Path
 
 import anyio
 
+from mcp_spaces.browser.port import BrowserDriver
+from mcp_spaces.browser.service import BrowserService
+from mcp_spaces.browser.store import BrowserStore
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.core.approvals import Approvals
 from mcp_spaces.core.caller import Caller
@@ -43,7 +46,7 @@ from mcp_spaces.runs.store import RunStore
 from mcp_spaces.runs.waiting import RunWaiters
 from mcp_spaces.sandbox.batch_store import PausedBatches
 from mcp_spaces.sandbox.jobs import Jobs
-from mcp_spaces.sandbox.port import LiveSandboxes, SandboxDriver
+from mcp_spaces.sandbox.port import LiveSandboxes, SandboxDriver, SandboxLimits
 from mcp_spaces.sandbox.service import Images, SandboxService
 from mcp_spaces.settings import Settings
 from mcp_spaces.spaces.lifecycle import Lifecycle
@@ -54,10 +57,12 @@ from mcp_spaces.state.chain import Sealer
 from mcp_spaces.state.database import Database, Transaction
 from mcp_spaces.storage.blobs import FileBlobs
 from mcp_spaces.storage.links import LinkedFile, Links
+from mcp_spaces.storage.port import SpaceFiles
+from mcp_spaces.storage.space_files import StoredSpaceFiles
 from mcp_spaces.storage.store import FileStore
 from mcp_spaces.storage.transfer import Transfers
 from mcp_spaces.vault.master_key import MasterKeys, Source, taken_from
-from mcp_spaces.vault.port import Secrets
+from mcp_spaces.vault.port import Boxes, Secrets
 from mcp_spaces.vault.service import Vault
 
 log = logging.getLogger(__name__)
@@ -69,6 +74,7 @@ KEY_BYTES = 32
 
 MakeDriver = Callable[[Settings, str], SandboxDriver]
 """From the settings and the id of this instance, which every container of ours is labelled with."""
+MakeBrowserDriver = Callable[[Settings, str], BrowserDriver]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,7 @@ async def open_app(
     settings: Settings,
     *,
     make_driver: MakeDriver | None = None,
+    make_browser_driver: MakeBrowserDriver | None = None,
     clock: Clock | None = None,
     resolver: Resolver | None = None,
 ) -> AsyncIterator[App]:
@@ -147,6 +154,8 @@ async def open_app(
         files.on_deleted.append(artifacts.delete_space)
 
         def run_of(runtime: RuntimeRef) -> str:
+            if browser_run := browsers.run_of(runtime.id):
+                return browser_run
             # A background job beside a call: nobody can say which of the two it was.
             alone = None if sandboxes.jobs.is_busy(runtime.id) else pipeline.active.only_run_in(runtime.id)
             return alone or sandboxes.launched_by(runtime.id)
@@ -204,6 +213,17 @@ async def open_app(
             announce=announce,
             gateway=gateway,
         )
+        boxes: Boxes = vault
+        browsers = BrowserService(
+            driver=(make_browser_driver or browser_driver)(settings, instance),
+            store=BrowserStore(database, boxes, clock),
+            runtimes=runtimes,
+            spaces=spaces,
+            gateway=gateway,
+            clock=clock,
+            announce=announce,
+        )
+        open_things.push_async_callback(browsers.aclose)
         open_things.push_async_callback(sandboxes.aclose)
         open_things.push_async_callback(gateway.aclose)
         pipeline = Pipeline(
@@ -218,7 +238,7 @@ async def open_app(
         lifecycle = Lifecycle(
             spaces=spaces,
             runtimes=runtimes,
-            controls=[sandboxes],
+            controls=[sandboxes, browsers],
             storage=files,
             active=pipeline.active,
             clock=clock,
@@ -231,6 +251,7 @@ async def open_app(
         services.provide(Approvals, approvals)
         services.provide(ArtifactStore, artifacts)
         services.provide(Audit, audit)
+        services.provide(BrowserService, browsers)
         services.provide(
             Backups,
             Backups(database, blobs, settings.state_dir / KEY_NAME, settings.state_dir / BLOBS_NAME, vault.whereabouts),
@@ -251,10 +272,13 @@ async def open_app(
         services.provide(SpaceStore, spaces)
         services.provide(SpaceViews, SpaceViews(spaces, runtimes, approvals, files))
         services.provide(Spaces, spaces)
-        services.provide(Transfers, Transfers(files, sandboxes))
+        transfers = Transfers(files, sandboxes)
+        services.provide(SpaceFiles, StoredSpaceFiles(files, transfers))
+        services.provide(Transfers, transfers)
         services.provide(Vault, vault)
 
         await sandboxes.reconcile()
+        await browsers.reconcile()
         for space_id in files.owners():
             # A kill between the last steps of a delete leaves files without a space.
             if spaces.get(space_id) is None:
@@ -289,6 +313,35 @@ def docker_driver(settings: Settings, instance: str) -> SandboxDriver:
         pool_size=settings.sandbox_pool_size,
         docker_url=settings.docker_host,
         log=logging.getLogger("mcp_spaces.sandbox"),
+    )
+
+
+def browser_driver(settings: Settings, instance: str) -> BrowserDriver:
+    """Containers of its own instance: what the sandboxes' driver reaps is none of these, and the other way round."""
+    from mcp_spaces.browser.container import ContainerDriver
+    from mcp_spaces.browser.playwright import PlaywrightDriver
+    from mcp_spaces.sandbox.docker import DockerDriver
+
+    folder = settings.state_dir / "browsers"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    log = logging.getLogger("mcp_spaces.browser")
+    containers = DockerDriver(
+        instance_id=f"{instance}-browsers",
+        state_dir=folder,
+        image=settings.browser_image,
+        pool_size=0,
+        docker_url=settings.docker_host,
+        seccomp="browser/seccomp.json",
+        log=log,
+    )
+    return ContainerDriver(
+        sandboxes=containers,
+        playwright=PlaywrightDriver(),
+        image=settings.browser_image,
+        folder=folder,
+        limits=SandboxLimits(cpu_cores=2, memory_bytes=settings.browser_memory_bytes, disk_bytes=2 << 30, pids=1024),
+        pool_size=settings.browser_pool_size,
+        trusted=settings.browser_trusted_keys,
     )
 
 

@@ -6,6 +6,7 @@ from it. A new operation is one more name here.
 
 from __future__ import annotations
 
+from mcp_spaces.browser import operations as browser
 from mcp_spaces.core import call_operation
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.identity import approvals as approval
@@ -22,6 +23,7 @@ CATALOGUE: tuple[AnyOperation, ...] = (
     context.GET,
     *spaces.OPERATIONS,
     *sandbox.OPERATIONS,
+    *browser.OPERATIONS,
     *storage.OPERATIONS,
     *vault.OPERATIONS,
     *network.OPERATIONS,

@@ -75,6 +75,18 @@ class Settings(BaseModel):
     """Further images that agents may ask for. Nothing is ever pulled."""
     sandbox_pool_size: int = Field(default=1, ge=0, le=8)
     """Warm sandboxes kept ready for each image and size that is in use; 0: none."""
+    browser_driver: Literal["auto", "container", "local"] = "auto"
+    """Where browsers run. `auto`: in containers where the engine answers, else with this machine's own Chromium."""
+    browser_image: str = Field(default=f"mcp-spaces-browser:{__version__}", min_length=1)
+    """What browsers run in; `make image` builds the default one."""
+    browser_pool_size: int = Field(default=1, ge=0, le=4)
+    """Warm browsers kept ready, 150 MB each, once the first one was asked for; 0: none."""
+    browser_memory_bytes: int = Field(default=2 << 30, ge=512 * MIB)
+    """What the browser of one space, or one with isolation `process`, may use."""
+    browser_executable: Path | None = None
+    """This machine's Chromium, for the local driver; unset: the first one found."""
+    browser_trusted_keys: CommaSeparated = ()
+    """Public keys (base64 of their sha256) whose certificates browsers accept although no authority signed them."""
     docker_host: str | None = None
     """The Docker engine's address; unset: `DOCKER_HOST`, else Docker's own default."""
 

@@ -60,7 +60,11 @@ ARGUMENTS = (
 def arguments(*, profile: str, trusted: Iterable[str] = ()) -> list[str]:
     """`profile` is a folder of this browser alone. `trusted`: base64 sha256 of public keys whose certificates pass."""
     keys = ",".join(trusted)
-    return [*ARGUMENTS, f"--user-data-dir={profile}", *([f"--ignore-certificate-errors-spki-list={keys}"] if keys else [])]
+    return [
+        *ARGUMENTS,
+        f"--user-data-dir={profile}",
+        *([f"--ignore-certificate-errors-spki-list={keys}"] if keys else []),
+    ]
 
 
 def find(names: Iterable[str] = CANDIDATES) -> Path | None:

@@ -13,10 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_spaces.browser.chromium import HEADLESS_SHELL, arguments
 from mcp_spaces.browser.devtools import DevToolsPipe
+from mcp_spaces.browser.events import safely
 from mcp_spaces.browser.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import ContextSpec, Debugging, LiveContext
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
-from mcp_spaces.sandbox.port import WORKSPACE, Command, Process, Sandbox, SandboxDriver, SandboxLimits, SandboxSpec, Stream, Wall
+from mcp_spaces.sandbox.port import (
+    WORKSPACE,
+    Command,
+    Process,
+    Sandbox,
+    SandboxDriver,
+    SandboxLimits,
+    SandboxSpec,
+    Stream,
+    Wall,
+)
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext
@@ -51,7 +62,7 @@ class Host:
     async def start(self, playwright: PlaywrightDriver, *, folder: Path, trusted: Sequence[str]) -> None:
         chromium = [*arguments(profile=f"{WORKSPACE}/.profile", trusted=trusted)]
         command = Command(("/bin/sh", "-c", START, "sh", *chromium), env={"HOME": WORKSPACE})
-        self.pipe = DevToolsPipe(lambda content: self._process.write(content))
+        self.pipe = DevToolsPipe(self._write)
         self._process = await self.sandbox.start(command, output=self._on_output)
         self._watchers = [
             asyncio.create_task(self._watch_process()),
@@ -59,7 +70,10 @@ class Host:
             asyncio.create_task(self._watch_pipe()),
         ]
         self.browser = await playwright.connect(await self.pipe.serve(folder))
-        self.browser.on("disconnected", lambda _: self._end("the connection to the browser broke"))
+        self.browser.on("disconnected", safely(lambda _: self._end("the connection to the browser broke")))
+
+    async def _write(self, content: bytes) -> None:
+        await self._process.write(content)
 
     def _on_output(self, stream: Stream, chunk: bytes) -> None:
         if stream is Stream.STDOUT:
@@ -107,7 +121,7 @@ class ContainedContext:
         self._context = context
         self._port = port
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        context.on("close", lambda _: self._end("its context was closed"))
+        context.on("close", safely(lambda _: self._end("its context was closed")))
         host.gone.add_done_callback(lambda gone: self._end(gone.result()))
 
     @property
@@ -125,7 +139,9 @@ class ContainedContext:
     async def read_file(self, name: str) -> AsyncIterator[bytes]:
         offset = 0
         while True:
-            piece = await self.host.sandbox.read_file(f"{self.downloads_folder}/{name}", offset=offset, limit=PIECE_BYTES)
+            piece = await self.host.sandbox.read_file(
+                f"{self.downloads_folder}/{name}", offset=offset, limit=PIECE_BYTES
+            )
             if not piece.content:
                 return
             offset += len(piece.content)
@@ -207,7 +223,7 @@ class ContainerDriver:
                 f"The browser gave no context: {error.message.splitlines()[0][:200]}", hint="Try again."
             ) from None
         host.contexts.add(live)
-        context.on("close", lambda _: self._maybe_idle(host))
+        context.on("close", safely(lambda _: self._maybe_idle(host)))
         return live
 
     async def debug(self, live: LiveContext) -> Debugging:
@@ -302,7 +318,9 @@ class ContainerDriver:
         return await self._sandboxes.reap(keep=held)
 
     async def walls(self) -> Sequence[Wall]:
-        return [Wall(f"browser {wall.name}", wall.holds, wall.found, wall.mend) for wall in await self._sandboxes.walls()]
+        return [
+            Wall(f"browser {wall.name}", wall.holds, wall.found, wall.mend) for wall in await self._sandboxes.walls()
+        ]
 
     async def aclose(self) -> None:
         self._closed = True

@@ -157,7 +157,11 @@ class Guest:
     async def send(self, message: str) -> None:
         """Raises ValueError for what is no message of the protocol."""
         order = json.loads(message)
-        if not isinstance(order, dict) or not isinstance(order.get("id"), int) or not isinstance(order.get("method"), str):
+        if (
+            not isinstance(order, dict)
+            or not isinstance(order.get("id"), int)
+            or not isinstance(order.get("method"), str)
+        ):
             raise ValueError("not a message of the DevTools protocol")
         session = order.get("sessionId", self._session)
         if session != self._session and session not in self._below:

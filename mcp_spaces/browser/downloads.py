@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mcp_spaces.browser.events import safely
+
 if TYPE_CHECKING:
     from playwright.async_api import CDPSession
 
@@ -45,8 +47,8 @@ class Downloads:
         target = await page_session.send("Target.getTargetInfo")
         # Its own, so that the events are those of this context only.
         self._session = await self._live.browser.new_browser_cdp_session()
-        self._session.on("Browser.downloadWillBegin", self._on_begin)
-        self._session.on("Browser.downloadProgress", self._on_progress)
+        self._session.on("Browser.downloadWillBegin", safely(self._on_begin))
+        self._session.on("Browser.downloadProgress", safely(self._on_progress))
         await self._session.send(
             "Browser.setDownloadBehavior",
             {
@@ -63,10 +65,16 @@ class Downloads:
     def get(self, download_id: str) -> Download | None:
         return next((one for one in self._by_guid.values() if one.id == download_id), None)
 
+    def forget(self, one: Download) -> None:
+        self._by_guid.pop(one.guid, None)
+
     def _on_begin(self, told: dict[str, Any]) -> None:
         self._count += 1
         one = Download(
-            f"d{self._count}", str(told["guid"]), str(told.get("url", ""))[:2000], str(told.get("suggestedFilename", ""))
+            f"d{self._count}",
+            str(told["guid"]),
+            str(told.get("url", ""))[:2000],
+            str(told.get("suggestedFilename", "")),
         )
         self._by_guid[one.guid] = one
         for old in [one for one in self._by_guid.values() if one.done.is_set()][: max(0, len(self._by_guid) - KEPT)]:

@@ -8,7 +8,12 @@ from contextlib import contextmanager
 
 from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
 
-GONE = ("Target page, context or browser has been closed", "Target closed", "Browser has been closed", "Connection closed")
+GONE = (
+    "Target page, context or browser has been closed",
+    "Target closed",
+    "Browser has been closed",
+    "Connection closed",
+)
 _INTERCEPTS = re.compile(r"(<[^>]{1,200}>).{0,300}intercepts pointer events", re.DOTALL)
 _NET = re.compile(r"net::(ERR_[A-Z_]+)")
 STATES = ("not visible", "not enabled", "not stable", "not editable", "outside of the viewport", "detached")
@@ -34,7 +39,9 @@ def translated(what: str) -> Iterator[None]:
 def translate(text: str, *, what: str) -> SpacesError:
     first = text.partition("\n")[0]
     if any(one in text for one in GONE):
-        return RuntimeUnavailable(f"{what}: the page or its browser was closed.", hint="See browser_pages, browser_list.")
+        return RuntimeUnavailable(
+            f"{what}: the page or its browser was closed.", hint="See browser_pages, browser_list."
+        )
     if "Page crashed" in text or "Target crashed" in text:
         return RuntimeUnavailable(f"{what}: the page crashed.", hint="Navigate it again, or open another page.")
     if found := _NET.search(text):

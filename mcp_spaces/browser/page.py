@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from mcp_spaces.browser.events import safely
 
 if TYPE_CHECKING:
     from playwright.async_api import ConsoleMessage, Dialog, Frame, Page, Request
@@ -44,6 +47,14 @@ class Exchange:
     duration_ms: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SeenFrame:
+    """A frame as a snapshot saw it; `document` names the document that it held."""
+
+    frame: Frame
+    document: str
+
+
 @dataclass(slots=True, eq=False)
 class OpenPage:
     """`id` is stable while the page is open. `secret_inside`: a fill is under way, and nothing may be looked at."""
@@ -52,8 +63,8 @@ class OpenPage:
     page: Page
     console: deque[ConsoleLine] = field(default_factory=lambda: deque(maxlen=CONSOLE_KEPT))
     network: deque[Exchange] = field(default_factory=lambda: deque(maxlen=NETWORK_KEPT))
-    frames: dict[int, Frame] = field(default_factory=dict)
-    """By the number that a snapshot gave them: f1 …"""
+    seen: dict[int, SeenFrame] = field(default_factory=dict)
+    """By the number that a snapshot gave them: 0 is the main one, 1 is f1 …"""
     secret_inside: bool = False
     crashed: bool = False
     dialog: Dialog | None = None
@@ -66,17 +77,21 @@ class OpenPage:
     navigations: int = 0
 
     def listen(self) -> None:
-        page = self.page
-        page.on("console", self._on_console)
-        page.on("pageerror", lambda error: self._say("error", str(error)))
-        page.on("request", self._on_request)
-        page.on("requestfinished", lambda request: self._on_end(request, ""))
-        page.on("requestfailed", lambda request: self._on_end(request, request.failure or "failed"))
-        page.on("response", self._on_response)
-        page.on("framenavigated", self._on_navigated)
-        page.on("dialog", self._on_dialog)
-        page.on("crash", lambda _: self._on_crash())
-        page.on("close", lambda _: self.stirred.set())
+        listeners: dict[str, Callable[[Any], object]] = {
+            "console": self._on_console,
+            "pageerror": lambda error: self._say("error", str(error)),
+            "request": self._on_request,
+            "requestfinished": lambda request: self._on_end(request, ""),
+            "requestfailed": lambda request: self._on_end(request, request.failure or "failed"),
+            "response": self._on_response,
+            "framenavigated": self._on_navigated,
+            "dialog": self._on_dialog,
+            "crash": lambda _: self._on_crash(),
+            "close": lambda _: self.stirred.set(),
+        }
+        for event, listener in listeners.items():
+            # Playwright types each event's name apart.
+            self.page.on(event, safely(listener))  # type: ignore[call-overload]
 
     # What happens
 
@@ -110,7 +125,7 @@ class OpenPage:
     def _on_navigated(self, frame: Frame) -> None:
         if frame is self.page.main_frame:
             self.navigations += 1
-            self.frames.clear()
+            self.seen.clear()
             self.pending = {one: exchange for one, exchange in self.pending.items() if _of(one) is frame}
         self.stirred.set()
 

@@ -7,8 +7,8 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from mcp_spaces.browser.page_script import ENGINE, page_script
 from mcp_spaces.errors import RuntimeUnavailable
-from mcp_spaces.resources import resource
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Playwright
@@ -18,9 +18,6 @@ log = logging.getLogger(__name__)
 CONNECT_S = 20.0
 REVEALING = ("DEBUG", "DEBUG_FILE", "PWDEBUG", "PW_DEBUG", "SELENIUM_REMOTE_URL", "NODE_OPTIONS", "NODE_DEBUG")
 """With these the driver would write what it sends to a browser, secrets included, or let others look (threat L10)."""
-SELECTOR = "spaces"
-"""The name of our selector engine: `spaces=e12` is the element that a snapshot called e12."""
-PAGE_SCRIPT = "browser/page.js"
 
 
 class PlaywrightDriver:
@@ -58,7 +55,7 @@ class PlaywrightDriver:
             os.environ.pop(name, None)
         try:
             playwright = await async_playwright().start()
-            await playwright.selectors.register(SELECTOR, resource(PAGE_SCRIPT).read_text("utf-8"), content_script=True)
+            await playwright.selectors.register(ENGINE, script=page_script(), content_script=True)
         except (Error, OSError) as error:
             log.exception("Playwright's driver did not start")
             raise RuntimeUnavailable(

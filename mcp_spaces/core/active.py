@@ -16,7 +16,18 @@ from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import Scope, covers
 from mcp_spaces.errors import QuotaExceeded
 
-WORKING = frozenset({Effect.READS, Effect.CREATES, Effect.WRITES, Effect.DELETES, Effect.EXECUTES, Effect.COMPOSES})
+WORKING = frozenset(
+    {
+        Effect.READS,
+        Effect.CREATES,
+        Effect.WRITES,
+        Effect.DELETES,
+        Effect.EXECUTES,
+        Effect.BROWSES,
+        Effect.INTERACTS,
+        Effect.COMPOSES,
+    }
+)
 """What touches content: such calls end when what they began under is lowered (threat T09)."""
 
 

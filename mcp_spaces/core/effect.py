@@ -21,6 +21,10 @@ class Effect(StrEnum):
     """Removes content or things for good."""
     EXECUTES = "executes"
     """Runs code in a runtime."""
+    BROWSES = "browses"
+    """Loads and looks at what is elsewhere, as a visitor who only reads."""
+    INTERACTS = "interacts"
+    """Acts on what is elsewhere: clicks, types, signs in."""
     STARTS = "starts"
     """Adds or starts a space or a runtime: scope and limits judge it, whatever a policy says about content."""
     ENDS = "ends"
@@ -40,7 +44,6 @@ class Hints:
     open_world: bool
 
 
-# Nothing here reaches past the gateway, so no effect is open-world until a runtime has a way out.
 HINTS: dict[Effect, Hints] = {
     Effect.OBSERVES: Hints(read_only=True, destructive=False, open_world=False),
     Effect.READS: Hints(read_only=True, destructive=False, open_world=False),
@@ -48,6 +51,8 @@ HINTS: dict[Effect, Hints] = {
     Effect.WRITES: Hints(read_only=False, destructive=True, open_world=False),
     Effect.DELETES: Hints(read_only=False, destructive=True, open_world=False),
     Effect.EXECUTES: Hints(read_only=False, destructive=True, open_world=False),
+    Effect.BROWSES: Hints(read_only=False, destructive=False, open_world=True),
+    Effect.INTERACTS: Hints(read_only=False, destructive=True, open_world=True),
     Effect.STARTS: Hints(read_only=False, destructive=False, open_world=False),
     Effect.ENDS: Hints(read_only=False, destructive=True, open_world=False),
     Effect.COMPOSES: Hints(read_only=False, destructive=True, open_world=False),

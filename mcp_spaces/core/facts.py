@@ -55,4 +55,20 @@ class SecretFacts:
     use: SecretUse
 
 
-Facts = NoFacts | FileFacts | ShellFacts | SecretFacts
+class BrowserUse(StrEnum):
+    """How far a call goes in a browser."""
+
+    READ = "read"
+    INTERACT = "interact"
+    EVALUATE = "evaluate"
+    """A script of the caller's own, in the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserFacts:
+    """What a call does in a browser."""
+
+    use: BrowserUse
+
+
+Facts = NoFacts | FileFacts | ShellFacts | SecretFacts | BrowserFacts

@@ -66,10 +66,13 @@ def redacted(output: BaseModel, redactor: Redactor) -> BaseModel:
         return output
     clean = redactor.value(output.model_dump(mode="json"))
     try:
-        return type(output).model_validate_json(json.dumps(clean))
+        redone = type(output).model_validate_json(json.dumps(clean))
     except ValidationError:
         # What stands for a secret may not fit where the secret did; the answer is as good without its type.
         return Untyped(clean)
+    # What is no text, such as a picture, is not among what was dumped.
+    unseen = {name: getattr(output, name) for name, field in type(output).model_fields.items() if field.exclude}
+    return redone.model_copy(update=unseen) if unseen else redone
 
 
 def encodings(value: str) -> set[str]:

@@ -48,5 +48,8 @@ class RuntimeGateway(Protocol):
         """Before anything runs there. A sandbox that can have no proxy stays without network, which is no error.
         Raises RuntimeUnavailable."""
 
+    def accept(self, runtime: RuntimeRef, connection: Connection) -> None:
+        """Serve a connection of a runtime's proxy: to its end, in the background."""
+
     def detach(self, runtime_id: str) -> None:
         """Every connection is closed. Idempotent."""

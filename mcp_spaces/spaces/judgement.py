@@ -14,7 +14,7 @@ from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.core.place import SpacePlace
 from mcp_spaces.core.policy import Ask, Decision, Deny, decide
 from mcp_spaces.core.scope import narrow_again
-from mcp_spaces.spaces.model import Runtime, RuntimeState
+from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def _judge(caller: Caller, place: SpacePlace, runtimes: list[Runtime], operation
         return _no(operation, "the space is stopped", f"space_up space={place.name}")
     missing = _missing_runtime(operation, runtimes)
     if missing is not None:
-        return _no(operation, missing, f"sandbox_launch space={place.name}")
+        return _no(operation, missing, f"{_kind_of(operation)}_launch space={place.name}")
     match _decide(caller, place, operation):
         case Deny() as denied:
             return _no(operation, f"{denied.reason} ({denied.rule})", denied.suggestion)
@@ -72,11 +72,15 @@ def _missing_runtime(operation: AnyOperation, runtimes: list[Runtime]) -> str | 
     # Jobs are named without their sandbox, and are judged by it all the same.
     if not operation.in_runtime and operation.noun != "job":
         return None
-    usable = runtimes
+    usable = runtimes = [one for one in runtimes if one.kind == _kind_of(operation)]
     if operation.needs_running_space and not operation.on_stopped_runtime:
         usable = [one for one in runtimes if one.state is RuntimeState.ACTIVE]
     if not usable:
-        return "no active runtime" if runtimes else "no runtime"
+        return f"no active {_kind_of(operation)}" if runtimes else f"no {_kind_of(operation)}"
     if not any(one.ceiling.permits_operation(operation.id) for one in usable):
         return "outside the scope of the runtimes here"
     return None
+
+
+def _kind_of(operation: AnyOperation) -> str:
+    return RuntimeKind.BROWSER if operation.noun == "browser" else RuntimeKind.SANDBOX

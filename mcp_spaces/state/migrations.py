@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from importlib.resources import files
 
-STEPS = ("0001_start", "0002_vault", "0003_authorities")
+STEPS = ("0001_start", "0002_vault", "0003_authorities", "0004_browsers")
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -11,7 +11,11 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mcp_spaces.core.context import Context
+    from mcp_spaces.storage.model import FileView
 
 CHUNK_BYTES = 1 << 20
 
@@ -114,3 +118,22 @@ class StorageControl(Protocol):
 
     async def expire(self, now: float) -> float | None:
         """Remove what is over by `now`; returns when the next file or link will be."""
+
+
+class SpaceFiles(Protocol):
+    """Files of namespaces for other rooms, as far as the scope of the call reaches."""
+
+    async def keep(
+        self,
+        context: Context,
+        chunks: AsyncIterator[bytes],
+        *,
+        namespace: str,
+        path: str,
+        source: str,
+        overwrite: bool = False,
+    ) -> FileView:
+        """All or nothing. Raises NotFound or Denied (outside the scope), Conflict (it exists), QuotaExceeded, DiskFull."""
+
+    def open(self, context: Context, *, namespace: str, path: str) -> tuple[FileView, BlobReader]:
+        """Close the reader. Raises NotFound."""

@@ -3,7 +3,7 @@ bounded here, and a name that turned out to be a link is judged again by where i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import anyio
@@ -111,8 +111,17 @@ class Transfers:
 
     async def keep(self, content: bytes, *, target: Target) -> StoredFile:
         """Content that is in memory already."""
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content
+
+        return await self.keep_chunks(chunks(), target=target)
+
+    async def keep_chunks(self, chunks: AsyncIterator[bytes], *, target: Target) -> StoredFile:
+        """Content that comes piece by piece; nothing is kept unless all of it came."""
         async with self.files.incoming(target.tree, limit_bytes=_free(self.files, target)) as writer:
-            await writer.write(content)
+            async for chunk in chunks:
+                await writer.write(chunk)
             return await self._put(target, await writer.finish())
 
     async def _put(self, target: Target, blob: Blob) -> StoredFile:

@@ -9,9 +9,19 @@ from __future__ import annotations
 from typing import assert_never
 
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.facts import Access, Facts, FileFacts, NoFacts, SecretFacts, SecretUse, ShellFacts
+from mcp_spaces.core.facts import (
+    Access,
+    BrowserFacts,
+    BrowserUse,
+    Facts,
+    FileFacts,
+    NoFacts,
+    SecretFacts,
+    SecretUse,
+    ShellFacts,
+)
 from mcp_spaces.core.policy.files import decide_file
-from mcp_spaces.core.policy.model import Policy, Secrets, ShellMode
+from mcp_spaces.core.policy.model import Browser, BrowserLevel, Policy, Secrets, ShellMode
 from mcp_spaces.core.policy.shell.dangers import inside_folders
 from mcp_spaces.core.policy.shell.verdicts import decide_shell
 from mcp_spaces.core.policy.shell.words import Word
@@ -48,6 +58,8 @@ def _judge(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -
             content, commands = decide_shell(policy, command)
         case SecretFacts():
             content = _secret(policy.secrets, facts)
+        case BrowserFacts():
+            content = _browser(policy.browser, facts.use)
         case NoFacts():
             content = _without_facts(policy, effect)
         case unreachable:
@@ -86,6 +98,35 @@ def _secret(secrets: Secrets, facts: SecretFacts) -> Decision:
             )
         case unreachable:
             assert_never(unreachable)
+
+
+_NEEDS = {
+    BrowserUse.READ: BrowserLevel.READ,
+    BrowserUse.INTERACT: BrowserLevel.INTERACT,
+    BrowserUse.EVALUATE: BrowserLevel.INTERACT,
+}
+
+
+def _browser(browser: Browser, use: BrowserUse) -> Decision:
+    levels = list(BrowserLevel)
+    if levels.index(browser.level) < levels.index(_NEEDS[use]):
+        return Deny(
+            "browser.level",
+            f"This policy's browsers may {browser.level}, and this call would {use}."
+            if browser.level is not BrowserLevel.NONE
+            else "This policy has no browsers.",
+            "Look with browser_navigate, browser_snapshot and browser_screenshot."
+            if browser.level is BrowserLevel.READ
+            else "Do it without a browser.",
+        )
+    if use is BrowserUse.EVALUATE:
+        return decision_for(
+            browser.evaluate,
+            rule="browser.evaluate",
+            reason="A script of the caller's own would run in the page.",
+            suggestion="Use browser_snapshot to read and browser_click or browser_fill to act.",
+        )
+    return ALLOWED
 
 
 def _without_facts(policy: Policy, effect: Effect) -> Decision:

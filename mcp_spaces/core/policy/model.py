@@ -102,6 +102,8 @@ class Effects(_Section):
     writes: Answer = Answer.DENY
     deletes: Answer = Answer.DENY
     executes: Answer = Answer.DENY
+    browses: Answer = Answer.DENY
+    interacts: Answer = Answer.DENY
 
 
 class Policy(_Section):

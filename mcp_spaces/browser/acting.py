@@ -1,0 +1,93 @@
+"""The one way in which an operation acts on a page: its turn, the act, coming to rest, and what it led to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from mcp_spaces.browser.answers import ActionOutput, InPage, address, dialog_of
+from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.live import LiveBrowser
+from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.reading import outline
+from mcp_spaces.browser.service import BrowserService
+from mcp_spaces.core.context import Context
+from mcp_spaces.errors import SpacesError, WrongState
+
+CHANGES_CHARACTERS = 4_000
+"""Of the snapshot that an action answers with; browser_snapshot has the rest."""
+
+Act = Callable[[OpenPage], Awaitable[object]]
+
+
+@asynccontextmanager
+async def turn(context: Context) -> AsyncIterator[LiveBrowser]:
+    """The runtime of this call, for this call alone. Raises what `LiveBrowser.turn` and `started` do."""
+    live = context.use(BrowserService).started(context.runtime.id)
+    async with live.turn(context.redactor, run_id=context.run_id):
+        yield live
+
+
+async def act(context: Context, given: InPage, perform: Act, *, what: str) -> ActionOutput:
+    """`what` is tried, in words: `click e12`. Raises what `translated` does."""
+    async with turn(context) as live:
+        opened = await live.usable(given.page)
+        url, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
+        await _perform(opened, perform, what=what)
+        settled = await opened.settle(navigations=navigations)
+        return await outcome(live, opened, before=url, settled=settled, downloads=downloads)
+
+
+async def outcome(
+    live: LiveBrowser, opened: OpenPage, *, before: str, settled: bool, downloads: int, whole: bool = False
+) -> ActionOutput:
+    """What an agent needs for its next step, in few words. `downloads`: how many there were before."""
+    dialog, changes, title = dialog_of(opened), None, None
+    if opened.page.is_closed():
+        changes = "The page has closed."
+    elif opened.crashed:
+        raise WrongState(f"Page {opened.id} crashed.", hint="browser_navigate loads it anew.")
+    elif dialog is None:
+        try:
+            seen = await outline(opened, mode="full" if whole else "diff", max_characters=CHANGES_CHARACTERS)
+            changes, title = (None if seen.mode == "same" else seen.text), seen.title
+        except SpacesError as error:
+            # It did happen; that it cannot be looked at right now is no failure of the act.
+            changes = f"(no snapshot: {error.message})"
+    moved = opened.page.url != before
+    fresh = [one for one in live.opened if one != opened.id and one in live.pages]
+    begun = live.downloads.all()[downloads:]
+    return ActionOutput(
+        page=opened.id,
+        url=address(opened.page.url) if moved else None,
+        title=title if moved else None,
+        settled=settled,
+        changes=changes,
+        dialog=dialog,
+        opened=fresh or None,
+        downloads=[f"{one.id} {one.suggested[:100]}" for one in begun] or None,
+    )
+
+
+async def _perform(opened: OpenPage, perform: Act, *, what: str) -> None:
+    """To its end, or until a dialog stands in its way: then it ends when the dialog is answered."""
+
+    async def performed() -> None:
+        with translated(what):
+            await perform(opened)
+
+    task = asyncio.ensure_future(performed())
+    try:
+        while not task.done() and opened.dialog is None:
+            opened.stirred.clear()
+            stirred = asyncio.ensure_future(opened.stirred.wait())
+            await asyncio.wait({task, stirred}, return_when=asyncio.FIRST_COMPLETED)
+            stirred.cancel()
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if task.done():
+        task.result()
+    else:
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())

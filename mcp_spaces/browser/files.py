@@ -1,0 +1,169 @@
+"""Files between pages and storage: uploads, downloads, pictures. Names that pages give are never used as paths."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+from pydantic import Field
+
+from mcp_spaces.browser.acting import act, turn
+from mcp_spaces.browser.answers import ActionOutput, Answer, OnElement
+from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.reading import located
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.facts import BrowserFacts, BrowserUse
+from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.place import InRuntime
+from mcp_spaces.core.scope import OWN_NAMESPACE
+from mcp_spaces.errors import NotFound, QuotaExceeded, TimedOut, WrongState
+from mcp_spaces.storage.model import FileView
+from mcp_spaces.storage.port import SpaceFiles
+
+UPLOAD_BYTES_MAX = 50 << 20
+"""Of all files of one upload together: Playwright carries them in one message."""
+UPLOADS_MAX = 20
+
+
+class UploadInput(OnElement):
+    paths: tuple[str, ...] = Field(min_length=1, max_length=UPLOADS_MAX)
+    """In storage."""
+    namespace: str = Field(default=OWN_NAMESPACE, max_length=63)
+
+
+class DownloadInput(InRuntime):
+    id: str = Field(pattern=r"^d\d{1,9}$")
+    """As the action's answer named it."""
+    to: str = Field(max_length=1024)
+    """Path in storage."""
+    namespace: str = Field(default=OWN_NAMESPACE, max_length=63)
+    overwrite: bool = False
+    timeout_s: float = Field(default=60, gt=0, le=600)
+
+
+class DownloadsInput(InRuntime):
+    pass
+
+
+class DownloadLine(Answer):
+    id: str
+    suggested: str
+    """The page's word for it."""
+    state: str
+    received_bytes: int
+
+
+class DownloadsOutput(Answer):
+    downloads: tuple[DownloadLine, ...]
+
+
+async def kept(context: Context, content: bytes, *, path: str, namespace: str, overwrite: bool) -> FileView:
+    """Raises what `SpaceFiles.keep` does."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield content
+
+    return await context.use(SpaceFiles).keep(
+        context, chunks(), namespace=namespace, path=path, source=f"run:{context.run_id}", overwrite=overwrite
+    )
+
+
+async def upload(context: Context, given: UploadInput) -> ActionOutput:
+    """Raises NotFound, QuotaExceeded, WrongState (no file input)."""
+    payloads = [await _payload(context, given.namespace, path) for path in given.paths]
+    if sum(len(one["buffer"]) for one in payloads) > UPLOAD_BYTES_MAX:
+        raise QuotaExceeded(f"One upload has at most {UPLOAD_BYTES_MAX >> 20} MiB.", hint="Upload fewer files.")
+
+    async def perform(opened: OpenPage) -> None:
+        await located(opened, given.ref).set_input_files(payloads, timeout=given.timeout_s * 1000)  # type: ignore[arg-type]
+
+    return await act(context, given, perform, what=f"upload to {given.ref}")
+
+
+async def _payload(context: Context, namespace: str, path: str) -> dict[str, bytes]:
+    file, reader = context.use(SpaceFiles).open(context, namespace=namespace, path=path)
+    with reader:
+        if file.size_bytes > UPLOAD_BYTES_MAX:
+            raise QuotaExceeded(f"{path} has {file.size_bytes:,} bytes; {UPLOAD_BYTES_MAX:,} can be uploaded.", hint="")
+        content = await reader.read(0, file.size_bytes)
+    name, mime = path.rpartition("/")[2], file.content_type
+    return {"name": name, "mimeType": mime, "buffer": content}  # type: ignore[dict-item]
+
+
+async def download(context: Context, given: DownloadInput) -> FileView:
+    """Keep a download in storage; waits until it is complete. Raises NotFound, TimedOut, WrongState (it failed)."""
+    async with turn(context) as live:
+        found = live.downloads.get(given.id)
+        if found is None:
+            raise NotFound(f"No download {given.id}.", hint="browser_downloads lists them.")
+        with anyio.move_on_after(given.timeout_s):
+            await found.done.wait()
+        if not found.done.is_set():
+            raise TimedOut(f"{found.received_bytes:,} bytes came so far.", hint="Wait for the rest: repeat the call.")
+        if found.state != "completed":
+            raise WrongState("The download was broken off.", hint="Begin it again; one has at most 512 MiB.")
+        view = await context.use(SpaceFiles).keep(
+            context,
+            live.live.read_file(found.guid),
+            namespace=given.namespace,
+            path=given.to,
+            source=f"run:{context.run_id}",
+            overwrite=given.overwrite,
+        )
+        await live.live.remove_file(found.guid)
+        live.downloads.forget(found)
+        return view
+
+
+async def downloads(context: Context, _given: DownloadsInput) -> DownloadsOutput:
+    async with turn(context) as live:
+        return DownloadsOutput(
+            downloads=tuple(
+                DownloadLine(
+                    id=one.id, suggested=one.suggested[:200], state=one.state, received_bytes=one.received_bytes
+                )
+                for one in live.downloads.all()
+            )
+        )
+
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    Operation(
+        id="browser.upload",
+        summary="Give files of storage to a file field.",
+        input=UploadInput,
+        output=ActionOutput,
+        effect=Effect.INTERACTS,
+        facts=lambda _: BrowserFacts(BrowserUse.INTERACT),
+        handler=upload,
+        listed=False,
+        needs_running_space=True,
+        example={"space": "default", "ref": "e3", "paths": ["report.csv"]},
+    ),
+    Operation(
+        id="browser.download",
+        summary="Keep a download in storage.",
+        input=DownloadInput,
+        output=FileView,
+        effect=Effect.BROWSES,
+        facts=lambda _: BrowserFacts(BrowserUse.READ),
+        handler=download,
+        listed=False,
+        needs_running_space=True,
+        example={"space": "default", "id": "d1", "to": "report.pdf"},
+    ),
+    Operation(
+        id="browser.downloads",
+        summary="List what a browser downloaded.",
+        input=DownloadsInput,
+        output=DownloadsOutput,
+        effect=Effect.BROWSES,
+        facts=lambda _: BrowserFacts(BrowserUse.READ),
+        handler=downloads,
+        listed=False,
+        idempotent=True,
+        needs_running_space=True,
+        example={"space": "default"},
+    ),
+)

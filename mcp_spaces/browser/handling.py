@@ -1,0 +1,318 @@
+"""The operations that act on what a page shows: click, fill, press, select, hover, drag, scroll, wait, dialogs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, JsonValue, model_validator
+
+from mcp_spaces.browser.acting import act, outcome, turn
+from mcp_spaces.browser.answers import TIMEOUT_MAX_S, TIMEOUT_S, ActionOutput, Answer, InPage, OnElement, Ref
+from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.live import LiveBrowser
+from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.reading import located, read
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.facts import BrowserFacts, BrowserUse
+from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.errors import InvalidInput, WrongState
+
+TEXT_CHARACTERS = 100_000
+FIELDS_MAX = 50
+SCRIPT_CHARACTERS = 50_000
+RESULT_CHARACTERS = 16_000
+Modifier = Literal["Alt", "Control", "Meta", "Shift"]
+
+
+def no_reference(text: str) -> str:
+    """A reference is for browser_login: here it would be typed as it stands, or worse, be resolved (threat B19)."""
+    if "{{vault:" in text:
+        raise ValueError("a secret is filled in by browser_login, never typed")
+    return text
+
+
+Text = Annotated[str, Field(max_length=TEXT_CHARACTERS), AfterValidator(no_reference)]
+
+
+class ClickInput(OnElement):
+    button: Literal["left", "middle", "right"] = "left"
+    double: bool = False
+    modifiers: tuple[Modifier, ...] = ()
+
+
+class FillInput(InPage):
+    fields: Mapping[Ref, Text | bool] = Field(min_length=1, max_length=FIELDS_MAX)
+    """Text by ref; true or false for a checkbox; an option's label for a select."""
+    submit: bool = False
+    """Press Enter in the last one."""
+    timeout_s: float = Field(default=TIMEOUT_S, gt=0, le=TIMEOUT_MAX_S)
+
+
+class PressInput(InPage):
+    keys: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(no_reference)]
+    """`Enter`, `Control+A`, or text to type key by key."""
+    ref: Ref | None = None
+    """To be focused first."""
+
+
+class SelectInput(OnElement):
+    options: tuple[Annotated[str, Field(max_length=1000)], ...] = Field(min_length=1, max_length=100)
+    """Labels or values."""
+
+
+class HoverInput(OnElement):
+    pass
+
+
+class DragInput(OnElement):
+    to: Ref
+
+
+class ScrollInput(InPage):
+    ref: Ref | None = None
+    """Into view; without it the page is scrolled."""
+    by: int = Field(default=600, ge=-100_000, le=100_000)
+    """CSS pixels, down."""
+
+
+class WaitInput(InPage):
+    text: str | None = Field(default=None, min_length=1, max_length=1000)
+    """Until this is shown."""
+    gone: str | None = Field(default=None, min_length=1, max_length=1000)
+    """Until this is not."""
+    url: str | None = Field(default=None, min_length=1, max_length=1000)
+    """Until the URL matches; * and ** are wildcards."""
+    timeout_s: float = Field(default=10, gt=0, le=TIMEOUT_MAX_S)
+
+    @model_validator(mode="after")
+    def _one(self) -> WaitInput:
+        if sum(one is not None for one in (self.text, self.gone, self.url)) != 1:
+            raise ValueError("name one of text, gone and url")
+        return self
+
+
+class DialogInput(InPage):
+    accept: bool
+    text: Annotated[str, Field(max_length=10_000), AfterValidator(no_reference)] | None = None
+    """For a prompt."""
+
+
+class EvaluateInput(InPage):
+    script: Annotated[str, Field(min_length=1, max_length=SCRIPT_CHARACTERS), AfterValidator(no_reference)]
+    """An expression, or a function; with a ref the function gets the element."""
+    ref: Ref | None = None
+
+
+class EvaluateOutput(Answer):
+    result: JsonValue = None
+
+
+async def click(context: Context, given: ClickInput) -> ActionOutput:
+    async def perform(opened: OpenPage) -> None:
+        target, modifiers = located(opened, given.ref), list(given.modifiers) or None
+        timeout = given.timeout_s * 1000
+        if given.double:
+            await target.dblclick(button=given.button, modifiers=modifiers, timeout=timeout)
+        else:
+            await target.click(button=given.button, modifiers=modifiers, timeout=timeout)
+
+    return await act(context, given, perform, what=f"click {given.ref}")
+
+
+async def fill(context: Context, given: FillInput) -> ActionOutput:
+    """Raises WrongState naming the field, with those before it filled in."""
+
+    async def perform(opened: OpenPage) -> None:
+        for ref, value in given.fields.items():
+            with translated(f"fill {ref}"):
+                await _fill(opened, ref, value, timeout_ms=given.timeout_s * 1000)
+        if given.submit:
+            await located(opened, list(given.fields)[-1]).press("Enter", timeout=given.timeout_s * 1000)
+
+    return await act(context, given, perform, what="fill")
+
+
+async def _fill(opened: OpenPage, ref: str, value: str | bool, *, timeout_ms: float) -> None:
+    target = located(opened, ref)
+    if isinstance(value, bool):
+        await target.set_checked(value, timeout=timeout_ms)
+        return
+    number = int(ref[1:].partition("e")[0]) if ref.startswith("f") else 0
+    found = await read(opened.seen[number].frame, "describe", ref=ref[ref.index("e") :])
+    if found.get("role") in ("combobox", "listbox") and await target.evaluate(
+        "one => one instanceof HTMLSelectElement"
+    ):
+        await target.select_option(value, timeout=timeout_ms)
+    else:
+        await target.fill(value, timeout=timeout_ms)
+
+
+async def press(context: Context, given: PressInput) -> ActionOutput:
+    async def perform(opened: OpenPage) -> None:
+        if given.ref is not None:
+            await located(opened, given.ref).focus(timeout=TIMEOUT_S * 1000)
+        keyboard = opened.page.keyboard
+        if given.keys == " " or "+" in given.keys[1:] or given.keys in NAMED_KEYS:
+            await keyboard.press(given.keys)
+        else:
+            await keyboard.type(given.keys)
+
+    return await act(context, given, perform, what="press keys")
+
+
+NAMED_KEYS = frozenset(
+    "Enter Tab Escape Backspace Delete Insert Home End PageUp PageDown ArrowUp ArrowDown ArrowLeft ArrowRight Space".split()
+    + [f"F{number}" for number in range(1, 13)]
+)
+
+
+async def select(context: Context, given: SelectInput) -> ActionOutput:
+    return await act(
+        context,
+        given,
+        lambda opened: located(opened, given.ref).select_option(list(given.options), timeout=given.timeout_s * 1000),
+        what=f"select in {given.ref}",
+    )
+
+
+async def hover(context: Context, given: HoverInput) -> ActionOutput:
+    return await act(
+        context,
+        given,
+        lambda opened: located(opened, given.ref).hover(timeout=given.timeout_s * 1000),
+        what=f"hover {given.ref}",
+    )
+
+
+async def drag(context: Context, given: DragInput) -> ActionOutput:
+    return await act(
+        context,
+        given,
+        lambda opened: located(opened, given.ref).drag_to(located(opened, given.to), timeout=given.timeout_s * 1000),
+        what=f"drag {given.ref} to {given.to}",
+    )
+
+
+async def scroll(context: Context, given: ScrollInput) -> ActionOutput:
+    async def perform(opened: OpenPage) -> None:
+        if given.ref is not None:
+            await located(opened, given.ref).scroll_into_view_if_needed(timeout=TIMEOUT_S * 1000)
+        else:
+            await opened.page.mouse.wheel(0, given.by)
+
+    return await act(context, given, perform, what="scroll")
+
+
+async def wait_for(context: Context, given: WaitInput) -> ActionOutput:
+    """Raises TimedOut."""
+    timeout = given.timeout_s * 1000
+
+    async def perform(opened: OpenPage) -> None:
+        if given.url is not None:
+            await opened.page.wait_for_url(given.url, timeout=timeout)
+        elif given.text is not None:
+            await opened.page.get_by_text(given.text).first.wait_for(state="visible", timeout=timeout)
+        else:
+            await opened.page.get_by_text(given.gone or "").first.wait_for(state="hidden", timeout=timeout)
+
+    return await act(context, given, perform, what="wait")
+
+
+async def dialog(context: Context, given: DialogInput) -> ActionOutput:
+    """Answer the open dialog. Raises WrongState when there is none."""
+    async with turn(context) as live:
+        opened = await live.page(given.page)
+        present = opened.dialog
+        if present is None:
+            raise WrongState("No dialog is open.", hint="Act first; the answer says when a dialog came up.")
+        if given.text is not None and present.type != "prompt":
+            raise InvalidInput("Only a prompt takes text.", hint="Leave text out.")
+        before, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
+        opened.dialog = None
+        with translated("answer the dialog"):
+            await (present.accept(given.text or "") if given.accept else present.dismiss())
+        settled = await opened.settle(navigations=navigations)
+        return await outcome(live, opened, before=before, settled=settled, downloads=downloads)
+
+
+async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
+    """Raises WrongState with the script's own error."""
+    async with turn(context) as live:
+        opened = await live.usable(given.page)
+        refuse_inside(live)
+        with translated("evaluate"):
+            if given.ref is not None:
+                result = await located(opened, given.ref).evaluate(given.script, timeout=TIMEOUT_S * 1000)
+            else:
+                result = await opened.page.evaluate(given.script)
+        return EvaluateOutput(result=result)
+
+
+def refuse_inside(live: LiveBrowser) -> None:
+    """Raises WrongState while a secret is in a page (threats L01 to L05)."""
+    if live.secret_inside:
+        raise WrongState("A secret is in the page.", hint="Wait until browser_login has ended, or navigate elsewhere.")
+
+
+def _interacts(_: object) -> BrowserFacts:
+    return BrowserFacts(BrowserUse.INTERACT)
+
+
+def _action(
+    verb: str,
+    summary: str,
+    input: type[InPage],  # noqa: A002 - as Operation calls it
+    handler: Callable[..., Awaitable[ActionOutput]],
+    example: Mapping[str, object],
+    *,
+    listed: bool = False,
+) -> AnyOperation:
+    return Operation(
+        id=f"browser.{verb}",
+        summary=summary,
+        input=input,
+        output=ActionOutput,
+        effect=Effect.INTERACTS,
+        facts=_interacts,
+        handler=handler,
+        listed=listed,
+        needs_running_space=True,
+        example={"space": "default", **example},
+    )
+
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    _action("click", "Click an element; answers with what changed.", ClickInput, click, {"ref": "e2"}, listed=True),
+    _action("fill", "Fill fields of a form.", FillInput, fill, {"fields": {"e3": "Ann"}}, listed=True),
+    _action("press", "Press keys.", PressInput, press, {"keys": "Enter"}, listed=True),
+    _action("select", "Choose options of a list.", SelectInput, select, {"ref": "e4", "options": ["blue"]}),
+    _action("hover", "Move the mouse over an element.", HoverInput, hover, {"ref": "e2"}),
+    _action("drag", "Drag an element onto another one.", DragInput, drag, {"ref": "e2", "to": "e5"}),
+    _action("scroll", "Scroll a page, or an element into view.", ScrollInput, scroll, {"by": 600}),
+    _action("dialog", "Answer an open dialog.", DialogInput, dialog, {"accept": True}),
+    Operation(
+        id="browser.wait_for",
+        summary="Wait until a text is shown or gone, or for a URL.",
+        input=WaitInput,
+        output=ActionOutput,
+        effect=Effect.BROWSES,
+        facts=lambda _: BrowserFacts(BrowserUse.READ),
+        handler=wait_for,
+        needs_running_space=True,
+        example={"space": "default", "text": "Welcome"},
+    ),
+    Operation(
+        id="browser.evaluate",
+        summary="Run a script in a page.",
+        input=EvaluateInput,
+        output=EvaluateOutput,
+        effect=Effect.INTERACTS,
+        facts=lambda _: BrowserFacts(BrowserUse.EVALUATE),
+        handler=evaluate,
+        listed=False,
+        needs_running_space=True,
+        example={"space": "default", "script": "document.title"},
+    ),
+)

@@ -1,0 +1,334 @@
+"""The operations that start, show, stop and delete browser runtimes."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from mcp_spaces.browser.answers import Answer, PageView, page_view
+from mcp_spaces.browser.live import LiveBrowser
+from mcp_spaces.browser.model import BrowserOptions, HostPattern, Isolation, ProfileName, ResourceType, Viewport
+from mcp_spaces.browser.service import BrowserService
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.facts import BrowserFacts, BrowserUse
+from mcp_spaces.core.ids import new_id
+from mcp_spaces.core.limits import Limits
+from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.place import InRuntime, InSpace
+from mcp_spaces.core.scope import Scope, narrow
+from mcp_spaces.core.scope_request import ScopeRequest, within
+from mcp_spaces.errors import Conflict, ExceedsCeiling, NotFound
+from mcp_spaces.spaces.model import Alias, Runtime, RuntimeKind, RuntimeState
+
+MIB = 1 << 20
+DEFAULT_ALIAS = "browser"
+DEFAULT_LIMITS = Limits(cpu_cores=0.5, memory_bytes=512 * MIB, disk_bytes=256 * MIB, pids=128)
+"""What one browser runtime counts for in its space, when nothing else is asked."""
+SIZES = ("cpu_cores", "memory_bytes", "disk_bytes", "pids")
+ALIAS_ATTEMPTS = 5
+
+
+class BrowserView(Answer):
+    id: str
+    alias: str
+    state: RuntimeState
+    reason: str | None = None
+    """Why it is stopped or failed."""
+    profile: str | None = None
+    isolation: Isolation | None = None
+
+
+class LaunchInput(InSpace):
+    alias: Alias | None = None
+    """browser, browser-2 … by default. That of a stopped browser starts it again."""
+    profile: ProfileName | None = None
+    """Keeps cookies and local storage under this name."""
+    isolation: Isolation | None = None
+    """process: a browser of its own."""
+    viewport: Viewport | None = None
+    locale: str | None = Field(default=None, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")
+    timezone: str | None = Field(default=None, pattern=r"^[A-Za-z_]+(/[A-Za-z0-9_+-]+){0,2}$", max_length=64)
+    block_hosts: tuple[HostPattern, ...] | None = Field(default=None, max_length=200)
+    block_resources: tuple[ResourceType, ...] | None = None
+    record: bool | None = None
+    """Keep a trace as an artifact."""
+    scope: ScopeRequest | None = None
+    """Less than the space holds; network.allow is its list of URLs' hosts."""
+
+
+class LaunchOutput(BrowserView):
+    page: str
+    """The first one, blank."""
+    started_in_ms: float
+
+
+class ListInput(InSpace):
+    pass
+
+
+class ListOutput(Answer):
+    browsers: tuple[BrowserView, ...]
+    profiles: tuple[str, ...]
+    """Of the space, in use or not."""
+
+
+class BrowserInput(InRuntime):
+    pass
+
+
+class GetOutput(BrowserView):
+    pages: tuple[PageView, ...] = ()
+    options: BrowserOptions
+    signed_in: bool | None = None
+    """A secret was filled in here."""
+
+
+class DeleteOutput(Answer):
+    deleted: str
+    """Its alias."""
+
+
+class ForgetInput(InSpace):
+    profile: ProfileName
+
+
+class ForgetOutput(Answer):
+    forgotten: str
+
+
+async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
+    """Raises ExceedsCeiling, QuotaExceeded, Conflict (alias or profile in use, the space changed), RuntimeUnavailable.
+    Nothing half done is left."""
+    browsers, began = context.use(BrowserService), context.clock.monotonic()
+    await context.progress(0, 2, "starting a browser")
+    found = _named(browsers, context.space.id, given.alias)
+    if found is not None:
+        runtime, live = await _again(context, browsers, found, given)
+    else:
+        runtime, live = await _new(context, browsers, given)
+    await context.progress(2, 2, f"browser {runtime.alias} is active")
+    return LaunchOutput(
+        **_view(browsers, runtime).model_dump(),
+        page=live.active,
+        started_in_ms=round((context.clock.monotonic() - began) * 1000, 1),
+    )
+
+
+async def list_browsers(context: Context, _given: ListInput) -> ListOutput:
+    browsers = context.use(BrowserService)
+    rows = browsers.runtimes.of_space(context.space.id, kind=RuntimeKind.BROWSER)
+    return ListOutput(
+        browsers=tuple(_view(browsers, row) for row in rows),
+        profiles=tuple(browsers.store.profiles(context.space.id)),
+    )
+
+
+async def get(context: Context, _given: BrowserInput) -> GetOutput:
+    browsers = context.use(BrowserService)
+    runtime = browsers.runtimes.get(context.runtime.id)
+    if runtime is None:
+        raise _absent()
+    live = browsers.started(runtime.id) if runtime.state is RuntimeState.ACTIVE else None
+    return GetOutput(
+        **_view(browsers, runtime).model_dump(),
+        pages=() if live is None else tuple(page_view(live, one) for one in live.pages.values()),
+        options=browsers.store.options(runtime.id),
+        signed_in=None if live is None else live.tainted or None,
+    )
+
+
+async def stop(context: Context, _given: BrowserInput) -> BrowserView:
+    browsers = context.use(BrowserService)
+    runtime = await browsers.stop(context.runtime.id, reason=f"{context.caller.name} stopped it")
+    if runtime is None:
+        raise _absent()
+    return _view(browsers, runtime)
+
+
+async def delete(context: Context, _given: BrowserInput) -> DeleteOutput:
+    await context.use(BrowserService).delete(context.runtime.id)
+    return DeleteOutput(deleted=context.runtime.alias)
+
+
+async def forget(context: Context, given: ForgetInput) -> ForgetOutput:
+    """Raises NotFound, Conflict (in use)."""
+    browsers = context.use(BrowserService)
+    if given.profile not in browsers.store.profiles(context.space.id):
+        raise NotFound(f"No profile {given.profile} here.", hint="browser_list names the profiles.")
+    browsers.check_free(context.space.id, given.profile)
+    await browsers.store.forget_profile(context.space.id, given.profile)
+    return ForgetOutput(forgotten=given.profile)
+
+
+async def _new(context: Context, browsers: BrowserService, given: LaunchInput) -> tuple[Runtime, LiveBrowser]:
+    inherited = one_browser(context.scope)
+    wanted = inherited if given.scope is None else given.scope.over(inherited)
+    ceiling = within(context.scope, wanted, whose="the space")
+    options = _options(BrowserOptions(), given)
+    for attempt in range(ALIAS_ATTEMPTS):
+        alias = given.alias or _free_alias(browsers, context.space.id)
+        runtime = Runtime(
+            id=new_id("rt"),
+            space_id=context.space.id,
+            kind=RuntimeKind.BROWSER,
+            alias=alias,
+            state=RuntimeState.STARTING,
+            ceiling=ceiling,
+            created_at=context.clock.now(),
+        )
+        try:
+            return await browsers.start_new(
+                runtime, options, space_version=context.space.version, run_id=context.run_id
+            )
+        except Conflict:
+            # Another launch took the same free alias; with a name of the caller's own, that is for the caller.
+            taken = given.alias is None and _free_alias(browsers, context.space.id) != alias
+            if not taken or attempt == ALIAS_ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def _again(
+    context: Context, browsers: BrowserService, found: Runtime, given: LaunchInput
+) -> tuple[Runtime, LiveBrowser]:
+    """As it was launched before, unless the call says otherwise; never more than the space holds now."""
+    if found.kind is not RuntimeKind.BROWSER:
+        raise Conflict(f"The alias {found.alias!r} is a sandbox's.", hint="Choose another alias.")
+    inherited = narrow(context.scope, found.ceiling)
+    wanted = inherited if given.scope is None else given.scope.over(inherited)
+    ceiling = within(context.scope, wanted, whose="the space")
+    return await browsers.start_again(
+        found.id,
+        lambda row: row.model_copy(update={"ceiling": ceiling}),
+        _options(browsers.store.options(found.id), given),
+        run_id=context.run_id,
+    )
+
+
+def one_browser(ceiling: Scope) -> Scope:
+    """What a browser gets that asks for nothing. Raises ExceedsCeiling when the ceiling holds none at all."""
+    sizes = {name: min(getattr(DEFAULT_LIMITS, name), getattr(ceiling.limits, name)) for name in SIZES}
+    for name, size in sizes.items():
+        if not size:
+            raise ExceedsCeiling(
+                f"The space holds no {name} for a browser.",
+                hint="A person has to widen the space's limits.",
+                key=f"limits.{name}",
+            )
+    return ceiling.model_copy(update={"limits": ceiling.limits.model_copy(update=sizes)})
+
+
+def _options(before: BrowserOptions, given: LaunchInput) -> BrowserOptions:
+    asked = {name: value for name in BrowserOptions.model_fields if (value := getattr(given, name)) is not None}
+    return before.model_copy(update=asked)
+
+
+def _named(browsers: BrowserService, space_id: str, alias: str | None) -> Runtime | None:
+    if alias is None:
+        return None
+    return next((one for one in browsers.runtimes.of_space(space_id) if one.alias == alias), None)
+
+
+def _free_alias(browsers: BrowserService, space_id: str) -> str:
+    taken = {one.alias for one in browsers.runtimes.of_space(space_id)}
+    number, alias = 2, DEFAULT_ALIAS
+    while alias in taken:
+        alias = f"{DEFAULT_ALIAS}-{number}"
+        number += 1
+    return alias
+
+
+def _view(browsers: BrowserService, runtime: Runtime) -> BrowserView:
+    options = browsers.store.options(runtime.id)
+    return BrowserView(
+        id=runtime.id,
+        alias=runtime.alias,
+        state=runtime.state,
+        reason=runtime.reason or None,
+        profile=options.profile,
+        isolation=options.isolation if options.isolation is not Isolation.CONTEXT else None,
+    )
+
+
+def _absent() -> NotFound:
+    return NotFound("No such browser.", hint="browser_list shows what there is.")
+
+
+def _reads(_: object) -> BrowserFacts:
+    return BrowserFacts(BrowserUse.READ)
+
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    Operation(
+        id="browser.launch",
+        summary="Start a browser.",
+        input=LaunchInput,
+        output=LaunchOutput,
+        effect=Effect.STARTS,
+        facts=_reads,
+        handler=launch,
+        needs_running_space=True,
+        on_stopped_runtime=True,
+        example={"space": "default"},
+    ),
+    Operation(
+        id="browser.list",
+        summary="List a space's browsers and profiles.",
+        input=ListInput,
+        output=ListOutput,
+        effect=Effect.OBSERVES,
+        handler=list_browsers,
+        listed=False,
+        idempotent=True,
+        on_stopped_runtime=True,
+        example={"space": "default"},
+    ),
+    Operation(
+        id="browser.get",
+        summary="Show a browser with its pages.",
+        input=BrowserInput,
+        output=GetOutput,
+        effect=Effect.OBSERVES,
+        handler=get,
+        listed=False,
+        idempotent=True,
+        on_stopped_runtime=True,
+        example={"space": "default"},
+    ),
+    Operation(
+        id="browser.stop",
+        summary="Stop a browser; its profile is kept.",
+        input=BrowserInput,
+        output=BrowserView,
+        effect=Effect.ENDS,
+        handler=stop,
+        listed=False,
+        idempotent=True,
+        on_stopped_runtime=True,
+        example={"space": "default"},
+    ),
+    Operation(
+        id="browser.delete",
+        summary="Delete a browser; its profile is kept.",
+        input=BrowserInput,
+        output=DeleteOutput,
+        effect=Effect.ENDS,
+        handler=delete,
+        listed=False,
+        idempotent=True,
+        on_stopped_runtime=True,
+        example={"space": "default"},
+    ),
+    Operation(
+        id="browser.forget",
+        summary="Delete a profile: its cookies and what sites stored.",
+        input=ForgetInput,
+        output=ForgetOutput,
+        effect=Effect.ENDS,
+        handler=forget,
+        listed=False,
+        idempotent=False,
+        on_stopped_runtime=True,
+        example={"space": "default", "profile": "work"},
+    ),
+)

@@ -1,0 +1,148 @@
+"""A browser runtime while it runs: its pages, and what an operation has to know before it touches one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from mcp_spaces.browser.downloads import Downloads
+from mcp_spaces.browser.events import safely
+from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.model import PAGES_MAX, BrowserOptions
+from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.core.redaction import Redactor
+from mcp_spaces.errors import Busy, NotFound, QuotaExceeded, RuntimeUnavailable, WrongState
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+    from mcp_spaces.browser.port import LiveContext
+
+TURN_S = 60.0
+"""How long an operation waits for the one before it."""
+
+
+class LiveBrowser:
+    """Made by `BrowserService`; `begin` opens the first page. `run_id` is the run that started it."""
+
+    def __init__(self, live: LiveContext, options: BrowserOptions, *, run_id: str) -> None:
+        self.live = live
+        self.options = options
+        self.run_id = run_id
+        self.downloads = Downloads(live)
+        self.pages: dict[str, OpenPage] = {}
+        self.active: str = ""
+        self.opened: list[str] = []
+        """Pages that came up since an operation last asked."""
+        self.secrets: dict[str, str] = {}
+        """What was filled in, by value, with the name that stands for it: taken out of everything that leaves."""
+        self.tainted = False
+        """A secret was filled in once: no trace, no recording from now on (threat L07)."""
+        self.secret_inside = False
+        """A secret is in a page now: nothing is looked at, and nothing else is opened."""
+        self.leased_until: float | None = None
+        self.current_run = ""
+        """The run whose action is under way: what it makes the browser fetch is its doing."""
+        self._turn = asyncio.Lock()
+        self._count = 0
+
+    async def begin(self) -> None:
+        context = self.live.context
+        context.on("page", safely(self._adopt))
+        with translated("open the first page"):
+            page = await context.new_page()
+            self._adopt(page)
+            session = await context.new_cdp_session(page)
+            await self.downloads.begin(session)
+            await session.detach()
+            if self.options.block_resources:
+                kinds = frozenset(self.options.block_resources)
+                await context.route(
+                    "**/*",
+                    lambda route: route.abort() if route.request.resource_type in kinds else route.fallback(),
+                )
+
+    def _adopt(self, page: Page) -> None:
+        if any(one.page is page for one in self.pages.values()):
+            return
+        if self.secret_inside or len(self.pages) >= PAGES_MAX:
+            # A page that opens windows while a secret is in one, or without end (threats B11, D14).
+            task = asyncio.ensure_future(page.close())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return
+        self._count += 1
+        opened = OpenPage(f"p{self._count}", page)
+        opened.listen()
+        self.pages[opened.id] = opened
+        self.opened.append(opened.id)
+        if not self.active:
+            self.active = opened.id
+        page.on("close", safely(lambda _: self._drop(opened.id)))
+
+    def _drop(self, page_id: str) -> None:
+        self.pages.pop(page_id, None)
+        if self.active == page_id:
+            self.active = next(reversed(self.pages), "")
+
+    async def open_page(self) -> OpenPage:
+        """Raises QuotaExceeded."""
+        if len(self.pages) >= PAGES_MAX:
+            raise QuotaExceeded(f"A browser has at most {PAGES_MAX} pages.", hint="Close one: browser_close.")
+        with translated("open a page"):
+            page = await self.live.context.new_page()
+        self._adopt(page)
+        opened = next((one for one in self.pages.values() if one.page is page), None)
+        if opened is None:
+            raise RuntimeUnavailable("The page closed at once.", hint="Try again.")
+        self.active = opened.id
+        return opened
+
+    async def page(self, page_id: str | None) -> OpenPage:
+        """The page that an operation is about. Raises NotFound, RuntimeUnavailable (crashed)."""
+        if not self.pages and page_id is None:
+            return await self.open_page()
+        opened = self.pages.get(page_id or self.active)
+        if opened is None:
+            raise NotFound(f"No page {page_id}.", hint=f"Open pages: {', '.join(self.pages) or 'none'}.")
+        return opened
+
+    async def usable(self, page_id: str | None) -> OpenPage:
+        """As `page`, for what a crash or an open dialog stands against. Raises WrongState as well."""
+        opened = await self.page(page_id)
+        if opened.crashed:
+            raise RuntimeUnavailable(f"Page {opened.id} has crashed.", hint="browser_navigate loads it anew.")
+        if opened.dialog is not None:
+            raise WrongState(
+                f"A dialog is open ({opened.dialog.type}): {opened.dialog.message[:300]}",
+                hint="Answer it first: browser_dialog accept=true or false.",
+            )
+        return opened
+
+    @asynccontextmanager
+    async def turn(self, redactor: Redactor, *, run_id: str) -> AsyncIterator[None]:
+        """One operation at a time. Raises Busy, WrongState (somebody else holds the controls)."""
+        if self.leased_until is not None:
+            raise WrongState(
+                "Somebody else controls this browser (a CDP lease).", hint="Wait, or revoke it: browser_disconnect."
+            )
+        with anyio.move_on_after(TURN_S) as waited:
+            await self._turn.acquire()
+        if waited.cancelled_caught:
+            raise Busy("The operation before this one is still under way.", hint="Try again.")
+        try:
+            for value, name in self.secrets.items():
+                redactor.learn(value, name=name)
+            self.current_run, self.opened = run_id, []
+            yield
+        finally:
+            self.current_run = ""
+            self._turn.release()
+
+    def used(self, secrets: Mapping[str, str]) -> None:
+        """Values that were filled in, with their names."""
+        self.tainted = True
+        self.secrets.update(secrets)

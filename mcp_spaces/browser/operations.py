@@ -1,0 +1,14 @@
+"""Everything that can be done with browser runtimes."""
+
+from __future__ import annotations
+
+from mcp_spaces.browser import files, handling, launching, looking, paging
+from mcp_spaces.core.operation import AnyOperation
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    *launching.OPERATIONS,
+    *paging.OPERATIONS,
+    *looking.OPERATIONS,
+    *handling.OPERATIONS,
+    *files.OPERATIONS,
+)

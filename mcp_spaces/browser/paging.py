@@ -1,0 +1,264 @@
+"""The operations on pages as a whole: open, go somewhere, back, reload, switch, close."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from mcp_spaces.browser.acting import outcome, turn
+from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, PageId, PageView, address, page_view
+from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.facts import BrowserFacts, BrowserUse
+from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.place import InRuntime
+from mcp_spaces.errors import NotFound, RuntimeUnavailable
+
+NAVIGATION_S = 30.0
+URL_CHARACTERS = 8_000
+SCHEMES = ("http://", "https://")
+
+
+def web_address(url: str) -> str:
+    """http and https only: others would show this machine's files, or run a script (threat B10)."""
+    if url == "about:blank":
+        return url
+    lower = url.lower()
+    if not lower.startswith(SCHEMES):
+        raise ValueError("a URL begins with http:// or https://")
+    if not url.isprintable() or any(one in url for one in " \\"):
+        raise ValueError("a URL has no spaces, backslashes or control characters: escape them")
+    authority = lower.partition("://")[2].partition("/")[0].partition("?")[0].partition("#")[0]
+    if "@" in authority:
+        raise ValueError("leave user name and password out of the URL; browser_login signs in")
+    return url
+
+
+WebAddress = Annotated[str, Field(min_length=1, max_length=URL_CHARACTERS), AfterValidator(web_address)]
+
+
+class NavigateInput(InPage):
+    url: WebAddress
+    new_page: bool = False
+    timeout_s: float = Field(default=NAVIGATION_S, gt=0, le=120)
+
+
+class NavigateOutput(ActionOutput):
+    status: int | None = None
+    """HTTP. 404 and the like are no errors of the call."""
+
+
+class HistoryInput(InPage):
+    pass
+
+
+class PagesInput(InRuntime):
+    pass
+
+
+class PagesOutput(Answer):
+    pages: tuple[PageView, ...]
+
+
+class OnPageInput(InRuntime):
+    page: PageId
+
+
+class ClosedOutput(Answer):
+    closed: str
+    active: str | None = None
+
+
+class OpenInput(InRuntime):
+    url: WebAddress = "about:blank"
+
+
+async def navigate(context: Context, given: NavigateInput) -> NavigateOutput:
+    """Raises RuntimeUnavailable (unreachable, refused by the gateway), TimedOut, QuotaExceeded (pages)."""
+
+    async def go(opened: OpenPage) -> int | None:
+        response = await opened.page.goto(given.url, wait_until="domcontentloaded", timeout=given.timeout_s * 1000)
+        return None if response is None else response.status
+
+    return await _move(context, given, go, what=f"go to {address(given.url)}", new_page=given.new_page)
+
+
+async def back(context: Context, given: HistoryInput) -> NavigateOutput:
+    async def go(opened: OpenPage) -> int | None:
+        response = await opened.page.go_back(wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
+        return None if response is None else response.status
+
+    return await _move(context, given, go, what="go back")
+
+
+async def forward(context: Context, given: HistoryInput) -> NavigateOutput:
+    async def go(opened: OpenPage) -> int | None:
+        response = await opened.page.go_forward(wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
+        return None if response is None else response.status
+
+    return await _move(context, given, go, what="go forward")
+
+
+async def reload(context: Context, given: HistoryInput) -> NavigateOutput:
+    async def go(opened: OpenPage) -> int | None:
+        response = await opened.page.reload(wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
+        return None if response is None else response.status
+
+    return await _move(context, given, go, what="reload")
+
+
+async def _move(
+    context: Context,
+    given: InPage,
+    go: Callable[[OpenPage], Awaitable[int | None]],
+    *,
+    what: str,
+    new_page: bool = False,
+) -> NavigateOutput:
+    async with turn(context) as live:
+        opened = await live.open_page() if new_page else await live.page(given.page)
+        before, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
+        opened.crashed = False
+        opened.dialogs = 0
+        try:
+            with translated(what):
+                status = await go(opened)
+        except RuntimeUnavailable:
+            begun = live.downloads.all()[downloads:]
+            if not begun:
+                raise
+            # A link to a file: nothing was navigated, and that is no failure.
+            status = None
+        settled = await opened.settle(navigations=navigations)
+        found = await outcome(live, opened, before=before, settled=settled, downloads=downloads, whole=True)
+        return NavigateOutput(**{**found.model_dump(), "url": address(opened.page.url), "status": status})
+
+
+async def pages(context: Context, _given: PagesInput) -> PagesOutput:
+    async with turn(context) as live:
+        views = []
+        for opened in list(live.pages.values()):
+            title = ""
+            if opened.dialog is None and not opened.crashed:
+                with translated("read the title"):
+                    title = (await opened.page.title())[:200]
+            views.append(page_view(live, opened, title))
+        return PagesOutput(pages=tuple(views))
+
+
+async def open_page(context: Context, given: OpenInput) -> NavigateOutput:
+    wanted = NavigateInput(space=given.space, runtime=given.runtime, url=given.url, new_page=True)
+    return await navigate(context, wanted)
+
+
+async def activate(context: Context, given: OnPageInput) -> PageView:
+    """Raises NotFound."""
+    async with turn(context) as live:
+        opened = await live.page(given.page)
+        live.active = opened.id
+        with translated("activate the page"):
+            await opened.page.bring_to_front()
+            return page_view(live, opened, (await opened.page.title())[:200])
+
+
+async def close(context: Context, given: OnPageInput) -> ClosedOutput:
+    async with turn(context) as live:
+        opened = live.pages.get(given.page)
+        if opened is None:
+            raise NotFound(f"No page {given.page}.", hint=f"Open pages: {', '.join(live.pages) or 'none'}.")
+        with translated("close the page"):
+            await opened.page.close()
+        return ClosedOutput(closed=opened.id, active=live.active or None)
+
+
+def _reads(_: object) -> BrowserFacts:
+    return BrowserFacts(BrowserUse.READ)
+
+
+def _browses(
+    verb: Literal["back", "forward", "reload"], summary: str, handler: Callable[..., Awaitable[NavigateOutput]]
+) -> AnyOperation:
+    return Operation(
+        id=f"browser.{verb}",
+        summary=summary,
+        input=HistoryInput,
+        output=NavigateOutput,
+        effect=Effect.BROWSES,
+        facts=_reads,
+        handler=handler,
+        listed=False,
+        needs_running_space=True,
+        example={"space": "default"},
+    )
+
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    Operation(
+        id="browser.navigate",
+        summary="Go to a URL; answers with a snapshot: an outline with refs.",
+        input=NavigateInput,
+        output=NavigateOutput,
+        effect=Effect.BROWSES,
+        facts=_reads,
+        handler=navigate,
+        needs_running_space=True,
+        example={"space": "default", "url": "https://example.com/"},
+    ),
+    _browses("back", "Go back in a page's history.", back),
+    _browses("forward", "Go forward in a page's history.", forward),
+    _browses("reload", "Load a page anew.", reload),
+    Operation(
+        id="browser.pages",
+        summary="List a browser's open pages.",
+        input=PagesInput,
+        output=PagesOutput,
+        effect=Effect.BROWSES,
+        facts=_reads,
+        handler=pages,
+        listed=False,
+        idempotent=True,
+        needs_running_space=True,
+        example={"space": "default"},
+    ),
+    Operation(
+        id="browser.open",
+        summary="Open another page.",
+        input=OpenInput,
+        output=NavigateOutput,
+        effect=Effect.BROWSES,
+        facts=_reads,
+        handler=open_page,
+        listed=False,
+        needs_running_space=True,
+        example={"space": "default", "url": "https://example.com/"},
+    ),
+    Operation(
+        id="browser.activate",
+        summary="Make a page the active one.",
+        input=OnPageInput,
+        output=PageView,
+        effect=Effect.BROWSES,
+        facts=_reads,
+        handler=activate,
+        listed=False,
+        idempotent=True,
+        needs_running_space=True,
+        example={"space": "default", "page": "p1"},
+    ),
+    Operation(
+        id="browser.close",
+        summary="Close a page.",
+        input=OnPageInput,
+        output=ClosedOutput,
+        effect=Effect.BROWSES,
+        facts=_reads,
+        handler=close,
+        listed=False,
+        needs_running_space=True,
+        example={"space": "default", "page": "p1"},
+    ),
+)

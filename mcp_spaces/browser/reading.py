@@ -1,0 +1,140 @@
+"""What a page shows, as an outline with refs: one round trip a frame, from Playwright's isolated world."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import JsonValue
+
+from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.page import OpenPage, SeenFrame
+from mcp_spaces.browser.page_script import command, element
+from mcp_spaces.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from playwright.async_api import Frame, Locator
+
+READ_S = 5.0
+FRAMES_MAX = 12
+"""Frames of one page that are read; of an endless nesting the rest is left out."""
+REF = re.compile(r"(?:f(\d{1,3}))?(e\d{1,9})\Z")
+Mode = Literal["full", "diff", "same"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """`mode` says what it is: the whole, what changed since the last one of this document, or that nothing did."""
+
+    text: str
+    mode: Mode
+    title: str
+    next_line: int | None
+
+
+async def read(frame: Frame, name: str, /, **arguments: JsonValue) -> dict[str, Any]:
+    """A command of the page script; the answer is the page's word, and untrusted. Raises SpacesError."""
+    with translated("read the page"):
+        answer = await frame.text_content(command(name, **arguments), timeout=READ_S * 1000)
+    return dict(json.loads(answer or "{}"))
+
+
+async def outline(
+    opened: OpenPage,
+    *,
+    mode: Literal["full", "diff"] = "full",
+    interactive_only: bool = False,
+    max_characters: int = 12_000,
+    from_line: int = 1,
+    root: str | None = None,
+) -> Outline:
+    """Raises NotFound for a root that is gone."""
+    number, ref = 0, None
+    if root is not None:
+        number, ref = parsed(root)
+    seen = opened.seen.get(number)
+    frame = opened.page.main_frame if not number or seen is None else seen.frame
+    answer = await _outline(
+        opened,
+        number,
+        frame,
+        mode=mode,
+        interactive_only=interactive_only,
+        max_characters=max_characters,
+        from_line=from_line,
+        root=ref,
+        depth=0,
+    )
+    if "missing" in answer:
+        raise gone(root or "")
+    return Outline(
+        text=str(answer["outline"])[: max_characters * 2],
+        mode=answer["mode"],
+        title=str(answer.get("title", ""))[:200],
+        next_line=answer.get("next_line"),
+    )
+
+
+async def _outline(opened: OpenPage, number: int, frame: Frame, *, depth: int, **wanted: Any) -> dict[str, Any]:
+    prefix = f"f{number}" if number else ""
+    answer = await read(frame, "snapshot", prefix=prefix, **wanted)
+    opened.seen[number] = SeenFrame(frame, str(answer.get("document", "")))
+    frames = answer.get("frames") or []
+    if not frames or depth > 2 or wanted["root"] is not None or wanted["from_line"] != 1:
+        return answer
+    lines, below = str(answer["outline"]).splitlines(), []
+    for told in frames[:FRAMES_MAX]:
+        child = await _child(opened, number, frame, str(told["ref"]))
+        if child is None or len(opened.seen) > FRAMES_MAX:
+            continue
+        inner_number, inner_frame = child
+        inner = await _outline(opened, inner_number, inner_frame, depth=depth + 1, **wanted)
+        if inner.get("mode") == "same" or not inner.get("outline"):
+            continue
+        below.append((int(told["line"]), inner_number, str(inner["outline"]).splitlines()))
+        if answer["mode"] == "same":
+            answer["mode"] = "diff"
+    for line, inner_number, texts in reversed(below):
+        if answer["mode"] == "full" and line <= len(lines):
+            indent = " " * (len(lines[line - 1]) - len(lines[line - 1].lstrip()) + 2)
+            lines[line:line] = [indent + text for text in texts]
+        else:
+            lines += [f"@ frame f{inner_number}", *texts]
+    return {**answer, "outline": "\n".join(lines)}
+
+
+async def _child(opened: OpenPage, number: int, frame: Frame, ref: str) -> tuple[int, Frame] | None:
+    """The frame of an iframe element, with the number that it keeps as long as it is the same one."""
+    with translated("read a frame"):
+        seen = opened.seen[number]
+        handle = await frame.query_selector(element(ref, document=seen.document))
+        inner = None if handle is None else await handle.content_frame()
+    if inner is None:
+        return None
+    for known, one in opened.seen.items():
+        if one.frame is inner:
+            return known, inner
+    return max(opened.seen, default=0) + 1, inner
+
+
+def parsed(ref: str) -> tuple[int, str]:
+    """Frame number (0: the main one) and the ref inside. Raises InvalidInput."""
+    found = REF.match(ref)
+    if found is None:
+        raise InvalidInput(f"{ref[:40]!r} is no ref.", hint="Refs look like e12 or f1e12: take them from a snapshot.")
+    return int(found[1] or 0), found[2]
+
+
+def located(opened: OpenPage, ref: str) -> Locator:
+    """The element that a snapshot of this very document named. Raises NotFound, InvalidInput."""
+    number, inner = parsed(ref)
+    seen = opened.seen.get(number)
+    if seen is None or seen.frame.is_detached():
+        raise gone(ref)
+    return seen.frame.locator(element(inner, document=seen.document))
+
+
+def gone(ref: str) -> NotFound:
+    return NotFound(f"No element {ref} on this page.", hint="The page has changed: take a new snapshot.")

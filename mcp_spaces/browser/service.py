@@ -1,0 +1,307 @@
+"""The browser runtimes of this daemon: live ones by runtime id, their rows kept true, their profiles kept safe."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import TypeVar
+
+import anyio
+
+from mcp_spaces.browser.live import LiveBrowser
+from mcp_spaces.browser.model import BrowserOptions, Isolation
+from mcp_spaces.browser.port import BrowserDriver, ContextSpec
+from mcp_spaces.browser.store import BrowserStore
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.scope import covers
+from mcp_spaces.errors import Conflict, NotFound, RuntimeUnavailable, SpacesError, WrongState
+from mcp_spaces.network.model import RuntimeRef
+from mcp_spaces.network.port import RuntimeGateway
+from mcp_spaces.sandbox.port import SandboxLimits
+from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, SpaceState
+from mcp_spaces.spaces.port import Runtimes, Spaces
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+HOLDING = (RuntimeState.STARTING, RuntimeState.ACTIVE, RuntimeState.STOPPING)
+RESTARTED = "the daemon restarted"
+PROFILE_S = 10.0
+"""How long reading what a browser remembers may take; a page that hangs does not keep it from being stopped."""
+
+
+class BrowserService:
+    """Implements `RuntimeControl`. Call `reconcile` before the first call and `aclose` after the last one. One lock a
+    runtime; `announce` is told the id of each space that changed."""
+
+    def __init__(
+        self,
+        *,
+        driver: BrowserDriver,
+        store: BrowserStore,
+        runtimes: Runtimes,
+        spaces: Spaces,
+        gateway: RuntimeGateway,
+        clock: Clock,
+        announce: Callable[[str], None],
+    ) -> None:
+        self.store = store
+        self.runtimes = runtimes
+        self.driver = driver
+        self._spaces = spaces
+        self._gateway = gateway
+        self._clock = clock
+        self._announce = announce
+        self._live: dict[str, LiveBrowser] = {}
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    # What runs
+
+    def started(self, runtime_id: str) -> LiveBrowser:
+        """Raises NotFound, WrongState (stopped, failed or not yet started) or RuntimeUnavailable."""
+        live = self._live.get(runtime_id)
+        if live is not None:
+            return live
+        runtime = self.runtimes.get(runtime_id)
+        if runtime is None:
+            raise NotFound("No such browser.", hint="browser_list shows what there is.")
+        if runtime.state in (RuntimeState.STARTING, RuntimeState.STOPPING):
+            raise WrongState(f"Browser {runtime.alias} is {runtime.state}.", hint="Try again in a moment.")
+        if runtime.state is RuntimeState.ACTIVE:
+            raise RuntimeUnavailable(f"Browser {runtime.alias} is going.", hint="See browser_list in a moment.")
+        why = f": {runtime.reason}" if runtime.reason else ""
+        raise WrongState(
+            f"Browser {runtime.alias} has {'failed' if runtime.state is RuntimeState.FAILED else 'stopped'}{why}.",
+            hint=f"browser_launch alias={runtime.alias} starts it again.",
+        )
+
+    def run_of(self, runtime_id: str) -> str:
+        """The run whose doing it is that the browser fetches something now; empty when nothing runs there."""
+        live = self._live.get(runtime_id)
+        return "" if live is None else live.current_run or live.run_id
+
+    def is_busy(self, space_id: str) -> bool:
+        return any(live.leased_until is not None for live in self._of_space(space_id))
+
+    # Starting
+
+    async def start_new(
+        self, runtime: Runtime, options: BrowserOptions, *, space_version: int, run_id: str
+    ) -> tuple[Runtime, LiveBrowser]:
+        """Whatever is raised, nothing of it is left."""
+        async with self._lock(runtime.id):
+            await self.runtimes.add(runtime, space_version=space_version)
+            try:
+                await self.store.set_options(runtime.id, options)
+                return await self._start(runtime, options, run_id)
+            except BaseException:
+                await _shielded(self.runtimes.remove(runtime.id))
+                self._announce(runtime.space_id)
+                raise
+
+    async def start_again(
+        self, runtime_id: str, change: Callable[[Runtime], Runtime], options: BrowserOptions, *, run_id: str
+    ) -> tuple[Runtime, LiveBrowser]:
+        """Raises Conflict when it runs already. When starting fails, the row says FAILED and why."""
+        async with self._lock(runtime_id):
+
+            def claim(runtime: Runtime) -> Runtime:
+                if runtime.state in HOLDING:
+                    raise Conflict(
+                        f"Browser {runtime.alias} is {runtime.state} already.",
+                        hint="Use it as it is, or choose another alias.",
+                    )
+                return change(runtime).model_copy(update={"state": RuntimeState.STARTING, "reason": ""})
+
+            runtime = await self.runtimes.reactivate(runtime_id, claim)
+            try:
+                await self.store.set_options(runtime_id, options)
+                return await self._start(runtime, options, run_id)
+            except BaseException as error:
+                reason = error.message if isinstance(error, SpacesError) else "its start was cancelled"
+                await _shielded(self._set_state(runtime, RuntimeState.FAILED, reason))
+                self._announce(runtime.space_id)
+                raise
+
+    async def _start(self, runtime: Runtime, options: BrowserOptions, run_id: str) -> tuple[Runtime, LiveBrowser]:
+        storage = None
+        if options.profile is not None:
+            self.check_free(runtime.space_id, options.profile)
+            storage = await self.store.profile(runtime.space_id, options.profile)
+        who, limits = RuntimeRef(runtime.id, runtime.space_id, runtime.alias), runtime.ceiling.limits
+        spec = ContextSpec(
+            runtime_id=runtime.id,
+            space_id=runtime.space_id,
+            accept=lambda connection: self._gateway.accept(who, connection),
+            limits=SandboxLimits(limits.cpu_cores, limits.memory_bytes, limits.disk_bytes, limits.pids),
+            own_process=options.isolation is Isolation.PROCESS,
+            viewport=options.viewport,
+            locale=options.locale,
+            timezone=options.timezone,
+            storage=storage,
+        )
+        live = LiveBrowser(await self.driver.open(spec), options, run_id=run_id)
+        # From here on the profile is this runtime's.
+        self._live[runtime.id] = live
+        try:
+            await live.begin()
+            self._watchers[runtime.id] = asyncio.create_task(self._watch(runtime, live))
+            active = await self._activate(runtime)
+        except BaseException:
+            await _shielded(self._drop(runtime.id))
+            raise
+        self._announce(runtime.space_id)
+        return active, live
+
+    def check_free(self, space_id: str, profile: str) -> None:
+        """Raises Conflict: two browsers never share a profile at a time."""
+        for other in self._rows(space_id):
+            live = self._live.get(other.id)
+            if live is not None and live.options.profile == profile:
+                raise Conflict(
+                    f"Profile {profile} is in use by browser {other.alias}.",
+                    hint="Stop that one first, or launch without a profile.",
+                )
+
+    async def _activate(self, runtime: Runtime) -> Runtime:
+        """In one transaction with a last look at the space: it may have been stopped or narrowed meanwhile (T09)."""
+        now = self._clock.now()
+        active = await self.runtimes.reactivate(
+            runtime.id, lambda row: row.model_copy(update={"state": RuntimeState.ACTIVE, "started_at": now})
+        )
+        space = self._spaces.get(runtime.space_id)
+        if space is None or space.state is not SpaceState.RUNNING or not covers(space.ceiling, active.ceiling):
+            raise Conflict(
+                "The space was narrowed or stopped while the browser started.",
+                hint="Repeat the call: it is judged by the new ceiling.",
+            )
+        return active
+
+    # Profiles
+
+    async def keep_profile(self, runtime_id: str) -> None:
+        """What the browser remembers now is on the disk when this returns. Nothing happens without a profile."""
+        live, runtime = self._live.get(runtime_id), self.runtimes.get(runtime_id)
+        if live is None or runtime is None or live.options.profile is None:
+            return
+        async with asyncio.timeout(PROFILE_S):
+            state = await live.live.context.storage_state(indexed_db=True)
+        await self.store.keep_profile(runtime.space_id, live.options.profile, dict(state))
+
+    async def _try_to_keep(self, runtime_id: str) -> None:
+        try:
+            await self.keep_profile(runtime_id)
+        except Exception as error:  # noqa: BLE001 - Playwright's errors, a timeout, a full disk: it stops all the same
+            log.warning("the profile of %s is kept as it was before: %s", runtime_id, type(error).__name__)
+
+    # Stopping
+
+    async def stop(self, runtime_id: str, *, reason: str) -> Runtime | None:
+        """Free it; its profile stays. Idempotent: answers with the row, or None when there is none."""
+        return await _shielded(self._stop(runtime_id, reason))
+
+    async def delete(self, runtime_id: str) -> None:
+        """Idempotent. A profile belongs to the space, and stays."""
+        await _shielded(self._delete(runtime_id))
+
+    async def stop_all(self, space_id: str, *, reason: str) -> None:
+        await _all([self.stop(one.id, reason=reason) for one in self._rows(space_id)])
+
+    async def delete_all(self, space_id: str) -> None:
+        await _all([self.delete(one.id) for one in self._rows(space_id)])
+
+    async def reconcile(self) -> None:
+        """At start: no browser of a former daemon is used again, its profiles are."""
+        for runtime in self.runtimes.all(kind=RuntimeKind.BROWSER):
+            if runtime.state in HOLDING:
+                await self._set_state(runtime, RuntimeState.STOPPED, RESTARTED)
+        try:
+            removed = await self.driver.reap()
+        except RuntimeUnavailable as error:
+            log.warning("browsers of the last daemon are not reaped yet: %s", error.message)
+        else:
+            if removed:
+                log.info("reaped %d browsers that nobody owned", len(removed))
+
+    async def aclose(self) -> None:
+        with suppress(SpacesError):
+            await _all([self.stop(runtime_id, reason="the daemon stopped") for runtime_id in list(self._live)])
+        await self.driver.aclose()
+
+    async def _stop(self, runtime_id: str, reason: str) -> Runtime | None:
+        async with self._lock(runtime_id):
+            runtime = self.runtimes.get(runtime_id)
+            if runtime is None or (runtime_id not in self._live and runtime.state not in HOLDING):
+                return runtime
+            await self._set_state(runtime, RuntimeState.STOPPING, reason)
+            await self._try_to_keep(runtime_id)
+            await self._drop(runtime_id)
+            stopped = await self._set_state(runtime, RuntimeState.STOPPED, reason)
+        self._announce(runtime.space_id)
+        return stopped
+
+    async def _delete(self, runtime_id: str) -> None:
+        runtime = await self._stop(runtime_id, "it is being deleted")
+        if runtime is not None:
+            await self.runtimes.remove(runtime_id)
+            self._locks.pop(runtime_id, None)
+            self._announce(runtime.space_id)
+
+    async def _drop(self, runtime_id: str) -> None:
+        live = self._live.pop(runtime_id, None)
+        watcher = self._watchers.pop(runtime_id, None)
+        if watcher is not None:
+            watcher.cancel()
+        self._gateway.detach(runtime_id)
+        if live is not None:
+            await live.live.close()
+
+    async def _watch(self, runtime: Runtime, live: LiveBrowser) -> None:
+        reason = await live.live.closed()
+        if self._live.get(runtime.id) is not live:
+            return
+        del self._live[runtime.id]
+        self._watchers.pop(runtime.id, None)
+        self._gateway.detach(runtime.id)
+        log.warning("browser %s ended by itself: %s", runtime.id, reason)
+        for opened in live.pages.values():
+            opened.crashed = True
+            opened.stirred.set()
+        # Whoever starts or stops it right now writes the state that counts.
+        if not self._lock(runtime.id).locked():
+            with suppress(SpacesError):
+                await self._set_state(runtime, RuntimeState.FAILED, reason)
+        await live.live.close()
+        self._announce(runtime.space_id)
+
+    async def _set_state(self, runtime: Runtime, state: RuntimeState, reason: str) -> Runtime:
+        return await self.runtimes.change(
+            runtime.id, lambda row: row.model_copy(update={"state": state, "reason": reason[:500]})
+        )
+
+    def _rows(self, space_id: str) -> list[Runtime]:
+        return self.runtimes.of_space(space_id, kind=RuntimeKind.BROWSER)
+
+    def _of_space(self, space_id: str) -> list[LiveBrowser]:
+        return [self._live[one.id] for one in self._rows(space_id) if one.id in self._live]
+
+    def _lock(self, runtime_id: str) -> asyncio.Lock:
+        return self._locks.setdefault(runtime_id, asyncio.Lock())
+
+
+async def _all(calls: list[Coroutine[object, object, object]]) -> None:
+    """Side by side; the first failure is raised once all have ended."""
+    for result in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+
+
+async def _shielded(work: Coroutine[object, object, T]) -> T:
+    """What has to end once it began, whoever goes away meanwhile."""
+    with anyio.CancelScope(shield=True):
+        return await work
+    raise AssertionError("a shielded scope is not left by a cancellation")
