@@ -29,7 +29,9 @@ class Scrubber:
         if len(value) < MINIMUM_LENGTH:
             return
         shown = f"[redacted:{name}]".encode()
-        for form in encodings(value):
+        # Headers are bytes, and many servers read them as Latin-1 before they say them again in UTF-8.
+        misread = value.encode("utf-8", "surrogatepass").decode("latin-1")
+        for form in encodings(value) | encodings(misread):
             self._forms[form.encode("utf-8", "surrogatepass")] = shown
         longest_first = sorted(self._forms, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, longest_first)))
