@@ -60,7 +60,9 @@ class ActiveCalls:
         self._of_principal: Counter[str] = Counter()
 
     @contextmanager
-    def entered(self, run: Run, caller: Caller, effect: Effect, redactor: Redactor) -> Iterator[ActiveCall]:
+    def entered(
+        self, run: Run, caller: Caller, effect: Effect, redactor: Redactor | None = None
+    ) -> Iterator[ActiveCall]:
         """Raises QuotaExceeded above the caller's limit. Child calls do not count."""
         counted = run.parent_id is None
         limit = caller.scope.limits.concurrent_calls
@@ -68,7 +70,7 @@ class ActiveCalls:
             raise QuotaExceeded(
                 f"{limit} calls of this principal are running already.", hint="Wait for one of them to end."
             )
-        call = ActiveCall(run, caller, effect, anyio.CancelScope(), redactor)
+        call = ActiveCall(run, caller, effect, anyio.CancelScope(), redactor or Redactor())
         self._by_run[run.id] = call
         self._of_principal[caller.principal_id] += counted
         try:

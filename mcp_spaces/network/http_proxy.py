@@ -18,7 +18,7 @@ from mcp_spaces.network.bodies import Body
 from mcp_spaces.network.flow import Buffered, Flow
 from mcp_spaces.network.head import Fields, Framing, RequestHead, malformed
 from mcp_spaces.network.model import HTTP_PORT, HTTPS_PORT, PrivateHosts, Reason, Refused, Target
-from mcp_spaces.network.references import BodyWatch
+from mcp_spaces.network.references import BEGINS, BodyWatch, misplaced
 from mcp_spaces.network.rules import read_target
 from mcp_spaces.network.scrubbing import Scrubber
 from mcp_spaces.sandbox.port import Connection
@@ -78,6 +78,9 @@ def read_request(
     """Everything that is checked about a request before anybody decides. Raises Refused."""
     if head.method == "TRACE":
         raise Refused(Reason.NOT_SUPPORTED, "TRACE is not passed on", status=405)
+    if BEGINS in head.target:
+        # Before its # is taken for a fragment's.
+        raise misplaced("in the address")
     if tunnelled is None:
         target, path = _absolute(head.target, private)
     elif head.target.startswith("/") and "#" not in head.target:

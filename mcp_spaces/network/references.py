@@ -52,7 +52,7 @@ class Place:
 
 def places_in(head: RequestHead, path: str) -> tuple[Place, ...]:
     """Raises Refused for a reference that stands where none is replaced, or that is none."""
-    if BEGINS in path or BEGINS in unquote(path):
+    if BEGINS in unquote(path):
         raise misplaced("in the address")
     found = [place for at, (name, value) in enumerate(head.fields) if (place := _place(at, name, value))]
     if sum(len(place.references) for place in found) > MAX_REFERENCES:

@@ -29,7 +29,9 @@ class Scrubber:
         if len(value) < MINIMUM_LENGTH:
             return
         shown = f"[redacted:{name}]".encode()
-        for form in encodings(value):
+        # Headers are bytes, and many servers read them as Latin-1 before they say them again in UTF-8.
+        misread = value.encode("utf-8", "surrogatepass").decode("latin-1")
+        for form in encodings(value) | encodings(misread):
             self._forms[form.encode("utf-8", "surrogatepass")] = shown
         longest_first = sorted(self._forms, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, longest_first)))
@@ -67,6 +69,15 @@ class Scrubber:
                 at = content.find(form[:1], at + 1, earliest)
         return earliest
 
+    def cut_off(self, content: bytes) -> bytes | None:
+        """What stands for a secret of which `content` is the first half or more."""
+        found = (form for form in self._forms if form.startswith(content) and 2 * len(content) >= len(form))
+        form = next(found, None)
+        if form is None:
+            return None
+        self.count += 1
+        return self._forms[form]
+
 
 class Stream:
     """One answer on its way."""
@@ -82,8 +93,10 @@ class Stream:
         return self._clean(content, self._scrubber.undecided(content))
 
     def end(self) -> bytes:
-        """What was held back, once nothing follows."""
-        return self._clean(self._held, len(self._held))
+        """What was held back, once nothing follows. Half a secret or more counts as one: answers can be cut off."""
+        clean = self._clean(self._held, len(self._held))
+        cut = self._scrubber.cut_off(clean)
+        return clean if cut is None else b"*" * len(clean) if self._same_length else cut
 
     def _clean(self, content: bytes, until: int) -> bytes:
         clean, at = bytearray(), 0

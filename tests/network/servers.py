@@ -6,10 +6,12 @@ import base64
 import hashlib
 import http.server
 import io
+import json
 import os
 import socketserver
 import ssl
 import subprocess
+import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -64,6 +66,50 @@ class Site(http.server.SimpleHTTPRequestHandler):
             piece = answer[at : at + 10]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
         self.wfile.write(b"0\r\n\r\n")
+
+
+class Echo(Site):
+    """Says the head of the request again, in every way that a careless server might."""
+
+    def do_GET(self) -> None:
+        if self.path == "/socket":
+            super().do_GET()
+            return
+        said = "\n".join(f"{name}: {value}" for name, value in self.headers.items())
+        authorization = self.headers.get("Authorization", "")
+        body = f"{said}\n{base64.b64encode(said.encode()).decode()}\n{authorization.encode().hex()}\n".encode()
+        self.send_response(200)
+        self.send_header("X-Echo", authorization)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def guarded(handler: type[Site], *accepted: str) -> type[Site]:
+    """Answers 401 unless `Authorization` is one of these."""
+
+    class Guarded(handler):  # type: ignore[valid-type, misc]
+        def _is_permitted(self) -> bool:
+            if self.headers.get("Authorization", "") in accepted:
+                return True
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            said = f"not {self.headers.get('Authorization')}\n".encode()
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="test"')
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+            return False
+
+        def do_GET(self) -> None:  # noqa: N802
+            if self._is_permitted():
+                super().do_GET()
+
+        def do_POST(self) -> None:  # noqa: N802
+            if self._is_permitted():
+                super().do_POST()
+
+    return Guarded
 
 
 class Git(Site):
@@ -146,12 +192,13 @@ def serving(
         thread.join()
 
 
-def certificate_for(name: str, folder: Path) -> Path:
-    """Self-signed: certificate and key in one file, and its own authority."""
+def certificate_for(name: str, folder: Path, *more: str) -> Path:
+    """Self-signed, also for `more` names: certificate and key in one file, and its own authority."""
     path = folder / f"{name}.pem"
+    names = ",".join(f"DNS:{one}" for one in (name, *more))
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-         "-addext", f"subjectAltName=DNS:{name}", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
+         "-addext", f"subjectAltName={names}", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
         check=True, capture_output=True,
     )  # fmt: skip
     path.write_bytes((folder / "cert.pem").read_bytes() + (folder / "key.pem").read_bytes())
@@ -176,6 +223,26 @@ def package_index(folder: Path) -> None:
         )
     (home / name).write_bytes(wheel.getvalue())
     (home / "index.html").write_text(f'<a href="{name}">{name}</a>')
+
+
+def node_registry(folder: Path, address: str) -> None:
+    """An npm registry with one package, whose tarball is at `address`."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for name, text in (
+            ("package/package.json", '{"name": "tinynode", "version": "1.0.0", "main": "index.js"}'),
+            ("package/index.js", "module.exports = 42\n"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    content = archive.getvalue()
+    (folder / "files").mkdir(parents=True)
+    (folder / "files" / "tinynode-1.0.0.tgz").write_bytes(content)
+    dist = {"tarball": f"{address}/files/tinynode-1.0.0.tgz", "shasum": hashlib.sha1(content).hexdigest()}
+    version = {"name": "tinynode", "version": "1.0.0", "dist": dist}
+    document = {"name": "tinynode", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}
+    (folder / "tinynode").write_text(json.dumps(document))
 
 
 def repository(folder: Path) -> None:
