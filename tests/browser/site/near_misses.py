@@ -47,7 +47,9 @@ NEAR_MISSES = (
     NearMiss("https://evil.test/app.test/plain", "https://evil.test", "the name in the path"),
     NearMiss("https://evil.test/plain?https://app.test/", "https://evil.test", "the origin in the query"),
     NearMiss("https://evil.test/plain#https://app.test/", "https://evil.test", "the origin in the fragment"),
-    NearMiss("https://evil.test\\@app.test/plain", "https://evil.test", "a backslash, which the browser reads as a slash"),
+    NearMiss(
+        "https://evil.test\\@app.test/plain", "https://evil.test", "a backslash, which the browser reads as a slash"
+    ),
     NearMiss("https://third.test/plain", "https://third.test", "another origin of the space's list"),
     NearMiss("https://аpp.test/plain", "https://xn--pp-6kc.test", "Cyrillic а: xn--pp-6kc.test"),
     NearMiss("https://xn--pp-6kc.test/plain", "https://xn--pp-6kc.test", "the same in punycode"),

@@ -91,14 +91,11 @@ class Site:
     @property
     def chromium_arguments(self) -> list[str]:
         """For a browser that goes through no gateway: every `*.test` name leads here, no other name anywhere."""
-        here = {
-            **{f"*.test:{port}": f"127.0.0.1:{self.https_port}" for port in PORTS_TLS},
-            **{f"*.test.:{port}": f"127.0.0.1:{self.https_port}" for port in PORTS_TLS},
-            "*.test:80": f"127.0.0.1:{self.http_port}",
-            "*.test.:80": f"127.0.0.1:{self.http_port}",
-            "*.test": "127.0.0.1",
-        }
-        rules = [f"MAP {name} {address}" for name, address in here.items()]
+        ports = {**dict.fromkeys(PORTS_TLS, self.https_port), 80: self.http_port}
+        # With the dot as well: WebRTC looks names up with one.
+        names = ("*.test", "*.test.")
+        rules = [f"MAP {name}:{port} 127.0.0.1:{ours}" for name in names for port, ours in ports.items()]
+        rules += [f"MAP {name} 127.0.0.1" for name in names]
         rules += ["MAP * ~NOTFOUND", "EXCLUDE 127.0.0.1"]
         return [
             f"--host-resolver-rules={', '.join(rules)}",

