@@ -46,7 +46,9 @@ def page(backend: Backend, request: Request, *, message: str = "", status: int =
         "stun_port": str(backend.stun_port),
         "comments": "\n".join(backend.comments),
     }
-    return Answer(pages.render(path or request.path, texts), status)
+    # Shapes without a code page of their own share one.
+    own = request.path if request.path in pages.sources() else "/code"
+    return Answer(pages.render(path or own, texts), status)
 
 
 def failed(backend: Backend, request: Request, verdict: Verdict) -> Answer:
@@ -139,7 +141,6 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("POST", "/two-step/password"): two_step_password,
     ("POST", "/api/login"): spa_login,
     ("POST", "/api/code"): spa_code,
-    **{("GET", f"/{shape}/code"): page for shape in ("two-step", "boxes")},
+    **{("GET", f"/{shape}/code"): page for shape in CODE_RULES},
     **{("POST", f"/{shape}/code"): code for shape in CODE_RULES},
-    **{("GET", f"/{shape}/code"): lambda b, r: page(b, r, path="/code") for shape in ("totp", "totp-retry")},
 }

