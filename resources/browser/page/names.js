@@ -39,13 +39,15 @@ function nameOf(element, role) {
 }
 
 function fromAria(element) {
-  const root = rootOf(element);
-  const scope = root === document ? Document.prototype : DocumentFragment.prototype;
-  const named = [...words(attributeOf(element, 'aria-labelledby') ?? '')]
-    .map((id) => root.nodeType !== ELEMENT && scope.getElementById.call(root, id))
-    .filter(Boolean)
-    .map((label) => attributeOf(label, 'aria-label') || contentOf(label, { hidden: true }));
+  const ids = attributeOf(element, 'aria-labelledby');
+  const labels = ids ? [...words(ids)].map((id) => elementById(rootOf(element), id)).filter(Boolean) : [];
+  const named = labels.map((label) => attributeOf(label, 'aria-label') || contentOf(label, { hidden: true }));
   return named.join(' ') || attributeOf(element, 'aria-label')?.trim();
+}
+
+function elementById(root, id) {
+  const scope = root === document ? Document.prototype : DocumentFragment.prototype;
+  return root === document || root instanceof ShadowRoot ? scope.getElementById.call(root, id) : null;
 }
 
 function fromMarkup(element) {
