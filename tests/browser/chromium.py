@@ -70,15 +70,13 @@ async def chromium() -> AsyncIterator[Browser]:
     if executable is None:
         pytest.skip("neither chromium-headless-shell nor chromium is installed")
     async with async_playwright() as playwright:
-        await playwright.selectors.register(
-            page_script.ENGINE, script=page_script.page_script(), content_script=True
-        )
+        await playwright.selectors.register(page_script.ENGINE, script=page_script.page_script(), content_script=True)
         browser = await playwright.chromium.launch(executable_path=executable, chromium_sandbox=os.geteuid() != 0)
         yield browser
         await browser.close()
 
 
-async def ask(place: Page | Frame, name: str, **arguments: JsonValue) -> dict[str, Any]:
+async def ask(place: Page | Frame, name: str, /, **arguments: JsonValue) -> dict[str, Any]:
     """The answer of a command in a frame, the main one of a page."""
     frame = place.main_frame if isinstance(place, Page) else place
     text = await frame.text_content(page_script.command(name, **arguments), timeout=PATIENCE_MS)

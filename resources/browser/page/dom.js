@@ -26,7 +26,6 @@ const parentOf = getter(Node.prototype, 'parentNode');
 const documentOf = getter(Node.prototype, 'ownerDocument');
 const isConnected = getter(Node.prototype, 'isConnected');
 const rootOf = method(Node.prototype, 'getRootNode');
-const contains = method(Node.prototype, 'contains');
 const tagOf = getter(Element.prototype, 'localName');
 const shadowOf = getter(Element.prototype, 'shadowRoot');
 const slotOf = getter(Element.prototype, 'assignedSlot');

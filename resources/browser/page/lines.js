@@ -58,7 +58,9 @@ function nodeLines(node, pen) {
   const head = headOf(node, pen);
   const body = linesOf(node.parts, pen);
   if (node.role === 'listitem' || node.role === 'cell') return body;
-  if (body.length === 1 && !node.name) return [body[0].startsWith('"') ? `${head} ${body[0]}` : `${head}: ${body[0]}`];
+  const textOnly = body.length === 1 && unquoted(body[0]) === '""';
+  if (textOnly && !node.name) return [`${head} ${body[0]}`];
+  if (body.length === 1 && !node.name && !node.ref) return [`${head}: ${body[0]}`];
   return [head, ...body.map((line) => ` ${line}`)];
 }
 
