@@ -129,7 +129,9 @@ const MEDIA = words('canvas video audio');
 
 /** Text joins the text before it. Blanks are squeezed, line ends too unless the page keeps them. */
 function addText(into, text, keepsLines) {
-  const clean = keepsLines ? text : text.replace(/\s+/g, ' ');
-  if (typeof into.at(-1) === 'string') into[into.length - 1] += clean;
+  const before = typeof into.at(-1) === 'string' ? into.at(-1) : null;
+  const even = keepsLines ? text : text.replace(/\s+/g, ' ');
+  const clean = before?.endsWith('\n') && !keepsLines ? even.trimStart() : even;
+  if (before !== null) into[into.length - 1] += clean;
   else if (clean.trim()) into.push(clean);
 }

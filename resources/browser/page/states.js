@@ -77,8 +77,9 @@ function urlOf(element, role) {
   if (role !== 'link' && role !== 'iframe') return '';
   const given = attributeOf(element, role === 'link' ? 'href' : 'src') ?? attributeOf(element, 'xlink:href');
   if (!given || /^\s*javascript:/i.test(given)) return '';
-  if (given.startsWith('#')) return cut(given, MAX_URL);
   const resolved = element instanceof SVGElement ? given : (element.href ?? element.src ?? given);
+  const here = location.href.split('#')[0];
+  if (resolved.startsWith(`${here}#`)) return cut(encoded(resolved.slice(here.length)), MAX_URL);
   const local = resolved.startsWith(`${location.origin}/`);
   return cut(encoded(local ? resolved.slice(location.origin.length) : resolved), MAX_URL);
 }
