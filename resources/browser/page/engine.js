@@ -26,16 +26,16 @@ function snapshot({ mode = 'full', interactive_only = false, max_characters = MA
   const key = JSON.stringify([interactive_only, root, prefix]);
   const changes = mode === 'diff' && lastOutline?.key === key ? changesBetween(lastOutline.lines, lines) : null;
   lastOutline = { key, lines };
-  const answer = { url: location.href, title: titleOf(), frames: framesIn(lines) };
+  const answer = { url: location.href, title: titleOf(), frames: framesIn(lines), cuts };
   if (changes && sizeOf(changes) < Math.max(sizeOf(lines), 200)) {
-    return { ...answer, mode: changes.length ? 'diff' : 'same', ...paged(changes, 1, max_characters, 'take the whole with mode=full'), cuts };
+    return { ...answer, mode: changes.length ? 'diff' : 'same', ...paged(changes, 1, max_characters, 'take the whole with mode=full', cuts) };
   }
   const how = 'go on with from_line=LINE, or take one part with root=REF';
-  return { ...answer, mode: 'full', ...paged(lines, from_line, max_characters, how), cuts };
+  return { ...answer, mode: 'full', ...paged(lines, from_line, max_characters, how, cuts) };
 }
 
 /** Lines from one on, as many as fit; `next_line` when there are more. */
-function paged(lines, from, limit, how) {
+function paged(lines, from, limit, how, cuts) {
   const shown = [];
   let size = 0;
   for (const line of lines.slice(from - 1)) {
@@ -46,11 +46,13 @@ function paged(lines, from, limit, how) {
   const next = from + shown.length;
   const more = next <= lines.length;
   if (more) shown.push(`… ${lines.length - next + 1} of ${lines.length} lines are left: ${how.replace('LINE', next)}`);
+  shown.push(...cuts.map((words) => `… ${words}`));
   return { outline: shown.join('\n'), lines: lines.length, next_line: more ? next : null };
 }
 
 const sizeOf = (lines) => lines.reduce((size, line) => size + line.length + 1, 0);
-const titleOf = () => cut(getter(Document.prototype, 'title')(document), 200);
+const pageTitle = getter(Document.prototype, 'title');
+const titleOf = () => cut(pageTitle(document), 200);
 
 function controlsIn(parts) {
   const nodes = parts.filter((part) => part.parts);

@@ -3,7 +3,7 @@
  *
  * A page can hide a field from people and not from programs: too small, transparent, off-screen, below something else.
  * What is on top is asked of the browser at the field's centre, so a cover that lets clicks through
- * (`pointer-events: none`) is not noticed.
+ * (`pointer-events: none`) is not noticed. A field out of sight is scrolled into view to ask, and the page back.
  */
 
 /** Everything that must still hold when the value goes in. Sizes and places in CSS px of the viewport. */
@@ -22,7 +22,7 @@ function factsOf(element) {
     width: Math.round(box.width),
     height: Math.round(box.height),
     in_viewport: inViewport(box),
-    topmost: middle !== null && (middle === element || contains(element, middle) || isInShadowOf(middle, element)),
+    topmost: isWithin(middle, element),
     editable: isTextControl(element) ? !matches(element, ':disabled') && !element.readOnly : isEditable(element),
     focused: element === focusedElement(),
     filled: isFilled(element),
@@ -55,7 +55,7 @@ function opacityOf(element) {
   return Math.round(opacity * 100) / 100;
 }
 
-function isInShadowOf(inner, element) {
+function isWithin(inner, element) {
   for (let at = inner; at; at = flatParentOf(at)) if (at === element) return true;
   return false;
 }

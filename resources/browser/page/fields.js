@@ -12,12 +12,13 @@ const USER = /user|log.?in|e.?mail|account|identif|phone|mobile|member|customer|
 const NEW = /new|confirm|repeat|retype|again|register|sign.?up|neu|wiederhol/;
 const SUBMIT = /sign.?in|log.?(in|on)|continue|next|submit|verify|confirm|anmelden|weiter|entrar|connexion/;
 const MAX_FIELDS = 60;
+const MAX_SUBMITS = 20;
 
 function loginFields() {
   const inputs = [];
   for (const element of everyElement()) {
-    const open = element instanceof HTMLInputElement && TYPES.has(element.type) && !matches(element, ':disabled');
-    if (open && isRendered(element, { visibilityProperty: true })) inputs.push(element);
+    if (!(element instanceof HTMLInputElement) || !TYPES.has(element.type) || matches(element, ':disabled')) continue;
+    if (isRendered(element, { visibilityProperty: true })) inputs.push(element);
   }
   const groups = grouped(inputs).slice(0, MAX_FIELDS);
   const fields = groups.map((boxes) => ({
@@ -30,7 +31,7 @@ function loginFields() {
     max_length: boxes[0].maxLength > 0 ? boxes[0].maxLength : null,
   }));
   guessByPlace(fields);
-  return { url: location.href, secure: isSecureContext, fields, submits: submits(inputs), more: inputs.length > MAX_FIELDS };
+  return { url: location.href, secure: isSecureContext, fields, submits: submitsOf(inputs), more: inputs.length > MAX_FIELDS };
 }
 
 function kindOfField(input) {
@@ -66,30 +67,36 @@ function grouped(inputs) {
   return groups.flatMap((group) => (group.length >= 4 ? [group] : group.map((input) => [input])));
 }
 
-const isCodeBox = (input) => input.maxLength === 1 || (input.size === 1 && input.maxLength < 0) || /^(\\d|\[0-9\]\*?)(\{1\})?$/.test(input.pattern);
+const isCodeBox = (input) =>
+  input.maxLength === 1 || (input.maxLength < 0 && (input.size === 1 || /^(\\d|\[0-9\])(\{1\})?$/.test(input.pattern)));
 
 /** Without a user name so far, the last other field before a form's password is taken for it. */
 function guessByPlace(fields) {
   for (const [at, password] of fields.entries()) {
     if (password.kind !== 'password') continue;
     const before = fields.slice(0, at).filter((field) => field.form === password.form);
-    if (before.every((field) => field.kind === 'other')) before.filter((field) => field.type !== 'number').slice(-1).forEach((field) => (field.kind = 'username'));
+    const last = before.at(-1);
+    if (last && before.every((field) => field.kind === 'other')) last.kind = 'username';
   }
 }
 
-/** What may send the fields off: a form's own buttons first, else buttons that say so. */
-function submits(inputs) {
+/** What may send the fields off: the forms' own buttons first, then buttons that only say so. */
+function submitsOf(inputs) {
   const forms = new Set(inputs.map((input) => input.form));
   const found = [];
   for (const element of everyElement()) {
-    if (!isRendered(element, { visibilityProperty: true })) continue;
-    const button = element instanceof HTMLButtonElement || (element instanceof HTMLInputElement && /^(submit|image|button)$/.test(element.type));
-    if (!button && attributeOf(element, 'role') !== 'button') continue;
-    const form = element.form ?? null;
-    if (!forms.has(form)) continue;
+    if (!isButton(element) || !forms.has(element.form ?? null) || !isRendered(element, { visibilityProperty: true })) continue;
+    const { form, action } = formFacts(element);
     const name = nameOf(element, 'button');
     const native = form !== null && /^(submit|image)$/.test(element.type);
-    if (native || SUBMIT.test(name.toLowerCase())) found.push({ ref: refs.of(element), name, form: form && refs.of(form), native, action: native ? element.formAction : null });
+    if (!native && !SUBMIT.test(name.toLowerCase())) continue;
+    const leads = native && hasAttribute(element, 'formaction') ? element.formAction : action;
+    found.push({ ref: refs.of(element), name, form, native, action: leads });
   }
-  return found.sort((a, b) => b.native - a.native).slice(0, 20);
+  return found.sort((one, other) => other.native - one.native).slice(0, MAX_SUBMITS);
 }
+
+const isButton = (element) =>
+  element instanceof HTMLButtonElement ||
+  (element instanceof HTMLInputElement && /^(submit|image|button)$/.test(element.type)) ||
+  attributeOf(element, 'role') === 'button';

@@ -26,8 +26,8 @@ function linesOf(parts, pen) {
 
   /** Controls stand on lines of their own, unless they are part of a sentence. */
   function endRun() {
-    const sentence = run.some(({ isText }) => isText);
-    if (sentence) lines.push(run.map(({ text }) => text).join(' '));
+    if (run.length > 1) run = run.filter(({ text }) => !/^"[.,;:|/·•–—()]+"$/.test(text));
+    if (run.some(({ isText }) => isText)) lines.push(run.map(({ text }) => text).join(' '));
     else lines.push(...run.map(({ text }) => text));
     run = [];
   }
@@ -53,21 +53,24 @@ function linesOf(parts, pen) {
 }
 
 function nodeLines(node, pen) {
-  if (node.role === 'list') return listLines(node, pen);
+  if (node.role === 'listitem') return itemLines(node, pen);
   if (node.role === 'row') return [rowLine(node, pen)];
   const head = headOf(node, pen);
   const body = linesOf(node.parts, pen);
-  if (node.role === 'listitem' || node.role === 'cell') return body;
-  if (body.length === 1 && !node.name) return [body[0].startsWith('"') ? `${head} ${body[0]}` : `${head}: ${body[0]}`];
+  if (node.role === 'cell') return body;
+  const oneLine = body.length === 1 && !node.name && node.role !== 'list';
+  if (oneLine && unquoted(body[0]) === '""') return [`${head} ${body[0]}`];
+  if (oneLine && !node.ref) return [`${head}: ${body[0]}`];
   return [head, ...body.map((line) => ` ${line}`)];
 }
 
-/** Items are lines; where one has more lines, each starts with a dash. */
-function listLines(node, pen) {
-  const items = node.parts.filter((part) => part !== BREAK).map((part) => linesOf([part], pen));
-  const dashed = items.some((item) => item.length > 1);
-  const written = ([first, ...more]) => (dashed ? [` - ${first}`, ...more.map((line) => `   ${line}`)] : [` ${first}`]);
-  return [headOf(node, pen), ...items.filter((item) => item.length).flatMap(written)];
+/** What is in an item stands below its first line. A list in an item needs no line of its own. */
+function itemLines(item, pen) {
+  const [start, ...more] = item.parts.filter((part) => part !== BREAK);
+  const nested = more.length > 0 && start.role !== 'list' && more.every(({ role, name }) => role === 'list' && !name);
+  const parts = nested ? [start, BREAK, ...more.flatMap((list) => list.parts)] : item.parts;
+  const [first, ...below] = linesOf(parts, pen);
+  return first ? [first, ...below.map((line) => ` ${line}`)] : [];
 }
 
 /** `"Ann" | "42" | button "Delete" e7`; a row of headers starts with `head`. */
@@ -86,6 +89,6 @@ function headOf({ role, element, name, ref }, { focused, prefix }) {
 
 /** A text of the page, quoted. */
 function written(text) {
-  const clean = text.includes('\n') ? text.replace(/[^\S\n]*\n\s*\n?/g, '\n').trim() : squeezed(text);
+  const clean = text.includes('\n') ? text.replace(/^\s*\n|\s+$/g, '').replace(/[^\S\n]+\n/g, '\n') : squeezed(text);
   return clean && quoted(clean.length > MAX_TEXT ? `${clean.slice(0, MAX_TEXT)}… +${clean.length - MAX_TEXT} characters` : clean);
 }

@@ -11,14 +11,17 @@ const NAMED_BY_CONTENT = words(`link button option menuitem menuitemcheckbox men
 const UNREAD = words(`script style noscript template head title meta link base source track param datalist colgroup
   input textarea select`);
 
-/** Text of an element as it is shown, at most `length` characters; what is typed into fields is not part of it. */
-function contentOf(element, { length = 2 * MAX_NAME, hidden = false } = {}) {
+/**
+ * Text of an element, at most about `length` characters; what is typed into fields is not part of it, and secrets are
+ * only on request. `hidden`: also what is not rendered, as labels may be.
+ */
+function contentOf(element, { length = 2 * MAX_NAME, hidden = false, secrets = false } = {}) {
   let text = '';
   const read = (node, depth) => {
     if (text.length > length || depth > 100) return;
     if (kindOf(node) === TEXT) text += textOf(node).slice(0, length);
     if (kindOf(node) !== ELEMENT || UNREAD.has(tagOf(node))) return;
-    if (node !== element && vaultNames.has(node)) return;
+    if (vaultNames.has(node) && !secrets) return;
     const style = getComputedStyle(node);
     if (!hidden && (style.display === 'none' || attributeOf(node, 'aria-hidden') === 'true')) return;
     const block = !style.display.startsWith('inline') && style.display !== 'contents';
@@ -39,13 +42,15 @@ function nameOf(element, role) {
 }
 
 function fromAria(element) {
-  const root = rootOf(element);
-  const scope = root === document ? Document.prototype : DocumentFragment.prototype;
-  const named = [...words(attributeOf(element, 'aria-labelledby') ?? '')]
-    .map((id) => root.nodeType !== ELEMENT && scope.getElementById.call(root, id))
-    .filter(Boolean)
-    .map((label) => attributeOf(label, 'aria-label') || contentOf(label, { hidden: true }));
+  const ids = attributeOf(element, 'aria-labelledby');
+  const labels = ids ? [...words(ids)].map((id) => elementById(rootOf(element), id)).filter(Boolean) : [];
+  const named = labels.map((label) => attributeOf(label, 'aria-label') || contentOf(label, { hidden: true }));
   return named.join(' ') || attributeOf(element, 'aria-label')?.trim();
+}
+
+function elementById(root, id) {
+  const scope = root === document ? Document.prototype : DocumentFragment.prototype;
+  return root === document || root instanceof ShadowRoot ? scope.getElementById.call(root, id) : null;
 }
 
 function fromMarkup(element) {

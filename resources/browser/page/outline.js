@@ -61,13 +61,15 @@ function partsOf(root, controlsOnly) {
     }
     if (PARTS.has(role) || MEDIA.has(role) || (place.hand && !place.underHand)) node.ref = refs.of(element);
     walkChildren(element, node.parts, place);
-    if (node.name || MEDIA.has(role) || node.parts.some((part) => part !== BREAK)) into.push(node);
+    if (role === 'group' && !node.name) into.push(...node.parts);
+    else if (node.name || MEDIA.has(role) || node.parts.some((part) => part !== BREAK)) into.push(node);
     return undefined;
   }
 
   /** Inside of a control only other controls count. */
   function shownRole(element, place) {
     const role = roleOf(element);
+    if (vaultNames.has(element) && !CONTROLS.has(role)) return 'textbox';
     if (role && (CONTROLS.has(role) || role === 'iframe')) return role;
     if (place.control) return null;
     const operable = (place.hand && !place.underHand) || hasAttribute(element, 'onclick');
@@ -127,7 +129,9 @@ const MEDIA = words('canvas video audio');
 
 /** Text joins the text before it. Blanks are squeezed, line ends too unless the page keeps them. */
 function addText(into, text, keepsLines) {
-  const clean = keepsLines ? text : text.replace(/\s+/g, ' ');
-  if (typeof into.at(-1) === 'string') into[into.length - 1] += clean;
+  const before = typeof into.at(-1) === 'string' ? into.at(-1) : null;
+  const even = keepsLines ? text : text.replace(/\s+/g, ' ');
+  const clean = before?.endsWith('\n') && !keepsLines ? even.trimStart() : even;
+  if (before !== null) into[into.length - 1] += clean;
   else if (clean.trim()) into.push(clean);
 }

@@ -64,13 +64,14 @@ const BY_TYPE = {
   checkbox: 'checkbox', radio: 'radio', range: 'slider', number: 'spinbutton', search: 'searchbox', file: 'file',
 };
 
-const SAME = { gridcell: 'cell', directory: 'list', image: 'img', figure: null, searchbox: 'searchbox', graphics: 'img' };
+const SAME = { gridcell: 'cell', directory: 'list', image: 'img' };
 
 /** The role of an element, or null when only its content matters. */
 function roleOf(element) {
-  for (const given of words(attributeOf(element, 'role') ?? '')) {
-    if (given === 'none' || given === 'presentation') return null;
-    const role = given in SAME ? SAME[given] : given;
+  const given = attributeOf(element, 'role');
+  for (const token of given ? words(given) : []) {
+    if (token === 'none' || token === 'presentation') return null;
+    const role = Object.hasOwn(SAME, token) ? SAME[token] : token;
     if (CONTROLS.has(role) || PARTS.has(role) || STRUCTURE.has(role)) return role;
   }
   const tag = tagOf(element);

@@ -23,7 +23,7 @@ function isSecret(element) {
 
 /** Whether anything is in it, in the field itself or in its `value` attribute. */
 function isFilled(element) {
-  if (!isTextControl(element)) return squeezed(contentOf(element)) !== '';
+  if (!isTextControl(element)) return contentOf(element, { hidden: true, secrets: true }) !== '';
   return element.value !== '' || Boolean(attributeOf(element, 'value')) || element.defaultValue !== '';
 }
 
