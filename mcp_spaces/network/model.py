@@ -38,6 +38,7 @@ class Reason(StrEnum):
     TOO_SLOW = "too_slow"
     NO_SUCH_SANDBOX = "no_such_sandbox"
     WITHDRAWN = "withdrawn"
+    NARROWED = "narrowed"
     NOT_RECORDED = "not_recorded"
     MISPLACED = "misplaced_reference"
     NOT_THERE = "no_such_secret"

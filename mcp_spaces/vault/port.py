@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.scope import VaultGrant
-from mcp_spaces.vault.model import Bindings, Entry, Opened
+from mcp_spaces.vault.model import Bindings, Code, Entry, Opened
 
 
 class Secrets(Protocol):
@@ -34,6 +34,14 @@ class Secrets(Protocol):
 
         Raises NotFound as `find` does; Denied for another origin, for a raw read outside of `scope.allow_raw_reads`,
         and for a one-time seed (see `Vault.code`); WrongState when the vault cannot be opened, or was changed.
+        """
+
+    async def code(self, path: str, *, scope: VaultGrant, run_id: str, origin: str | None = None) -> Code:
+        """A one-time code that was not given out before: it may take until the seed's next time step, 30 s mostly.
+
+        `origin` is where it is filled in, one of the entry's own (threat B16); None: the caller is shown it.
+
+        Raises NotFound, Denied (another origin), WrongState (no seed, or a clock that went backwards) or Busy.
         """
 
 

@@ -56,6 +56,9 @@ def _judge(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -
             content = strictest(decide_file(policy.files, facts), _recursive_delete(policy, facts))
         case ShellFacts(command):
             content, commands = decide_shell(policy, command)
+        case SecretFacts(_, SecretUse.BROWSER_FILL):
+            # Signing in acts in a browser, whatever else it does.
+            content = strictest(_secret(policy.secrets, facts), _browser(policy.browser, BrowserUse.INTERACT))
         case SecretFacts():
             content = _secret(policy.secrets, facts)
         case BrowserFacts():
