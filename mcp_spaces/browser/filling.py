@@ -8,11 +8,12 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.login_screen import Field, Screen, origin_of, survey
-from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.page import OpenPage, without_query
 from mcp_spaces.browser.page_script import element
 from mcp_spaces.browser.reading import read
 from mcp_spaces.browser.service import BrowserService
@@ -31,6 +32,7 @@ STILL_S = 1.0
 LOOK_S = 0.1
 CLICK_S = 5.0
 BLANK_S = 10.0
+BLANK = "about:blank"
 BROKE_OFF = "signing in broke off while a secret was in a page"
 
 
@@ -54,8 +56,8 @@ class Filled:
     screen: Screen
     submitted: bool
     refused: tuple[str, ...] = ()
-    left: bool = False
-    """The page still held the secret, and was left for a blank one."""
+    left_from: str | None = None
+    """The page still held the secret, or waited for an answer, and was left: where it was, without its query."""
 
 
 class Filler:
@@ -77,19 +79,20 @@ class Filler:
         self._worlds = worlds
         self._bindings = bindings
 
-    async def fill(self, values: Sequence[Value], submit: str | None, *, before: Screen) -> Filled:
+    async def fill(self, values: Sequence[Value], submit: str | None, *, before: Screen, is_last: bool) -> Filled:
         """Fill in one screen, send it off and wait for the next. `submit`: a ref beside the last field.
+        `is_last`: the screen after this one may be without any field.
 
         Raises WrongState: nothing was filled in, or the browser was closed with what it held.
         """
         try:
             if not any(one.secret for one in values):
-                return await self._set_and_send(values, submit, before)
+                return await self._set_and_send(values, submit, before, is_last)
             async with self._browsers.gateway.narrowed(self._runtime_id, self._permits) as narrowed:
                 self._live.used({one.content.reveal(): one.content.name for one in values if one.secret})
                 self._live.begin_secret()
                 try:
-                    filled = await self._fill_and_empty(values, submit, before)
+                    filled = await self._fill_and_empty(values, submit, before, is_last)
                 except NotFilledError:
                     await self._live.end_secret()
                     raise
@@ -101,7 +104,7 @@ class Filler:
                         raise
                     raise _broke_off() from None
                 await self._live.end_secret()
-                return Filled(filled.screen, filled.submitted, tuple(sorted(narrowed.refused)), filled.left)
+                return Filled(filled.screen, filled.submitted, tuple(sorted(narrowed.refused)), filled.left_from)
         except NotFilledError as refused:
             raise WrongState(f"Nothing was filled in: {refused}.", hint="Take a snapshot; is this the login?") from None
         except OutOfReachError:
@@ -112,21 +115,23 @@ class Filler:
             return self._bindings.permits(target.origin)
         return self._bindings.permits(f"http://{target.host}" if target.port == 80 else f"http://{target}")
 
-    async def _fill_and_empty(self, values: Sequence[Value], submit: str | None, before: Screen) -> Filled:
+    async def _fill_and_empty(
+        self, values: Sequence[Value], submit: str | None, before: Screen, is_last: bool
+    ) -> Filled:
         secrets = [one.content.reveal() for one in values if one.secret]
         plain = [one.content.reveal() for one in values if one.secret and one.field.kind == "password"]
         plain = [one for one in plain if len(one) >= MINIMUM_LENGTH]
         try:
-            filled = await self._set_and_send(values, submit, before)
+            filled = await self._set_and_send(values, submit, before, is_last)
         except NotFilledError:
             await self._empty(secrets, plain)
             raise
         left = await self._empty(secrets, plain)
-        return Filled(filled.screen, filled.submitted, left=left)
+        return Filled(filled.screen, filled.submitted, left_from=left)
 
     # Setting
 
-    async def _set_and_send(self, values: Sequence[Value], submit: str | None, before: Screen) -> Filled:
+    async def _set_and_send(self, values: Sequence[Value], submit: str | None, before: Screen, is_last: bool) -> Filled:
         navigations = self._opened.navigations
         for one in values:
             await self._set(one)
@@ -134,7 +139,7 @@ class Filler:
         submitted = last.kind == "totp" and await self._has_moved(before, navigations)
         if not submitted:
             submitted = await self._send(last, submit)
-        screen = await self._next(before, navigations)
+        screen = await self._next(before, navigations, is_last=is_last)
         return Filled(screen, submitted or screen.signature != before.signature)
 
     async def _set(self, value: Value) -> None:
@@ -178,7 +183,7 @@ class Filler:
             return True
         return (await survey(self._opened, self._worlds)).signature != before.signature
 
-    async def _next(self, before: Screen, navigations: int) -> Screen:
+    async def _next(self, before: Screen, navigations: int, *, is_last: bool) -> Screen:
         """The screen after this one; the same one where the site says nothing for a second, or at the deadline."""
         deadline, still_since = time.monotonic() + SUBMIT_S, time.monotonic()
         while True:
@@ -187,17 +192,13 @@ class Filler:
             now = time.monotonic()
             if not settled or self._opened.is_waiting:
                 still_since = now
-            elif screen is not None and screen.signature != before.signature and not self._is_empty_yet(screen):
+            elif screen is not None and screen.signature != before.signature and (screen.fields or is_last):
+                # Without any field it may be one whose next field is still being made.
                 return screen
             if now > deadline or (screen is not None and now - still_since > STILL_S):
                 return screen or Screen((), ())
             self._opened.stirred.clear()
-            await _either(self._opened.stirred.wait(), LOOK_S)
-
-    @staticmethod
-    def _is_empty_yet(screen: Screen) -> bool:
-        """A page without any login field may be one whose next field is still being made."""
-        return not screen.fields
+            await either(self._opened.stirred.wait(), LOOK_S)
 
     async def _surveyed(self) -> Screen | None:
         try:
@@ -209,10 +210,10 @@ class Filler:
 
     # Afterwards
 
-    async def _empty(self, secrets: list[str], plain: list[str]) -> bool:
-        """Until no document holds a secret. True: the page had to be left. Raises whatever stands against it."""
+    async def _empty(self, secrets: list[str], plain: list[str]) -> str | None:
+        """Until no document holds a secret. Where the page was, if it had to be left. Raises whatever stands against it."""
         if not await self._holding(secrets, plain) and not self._opened.is_waiting:
-            return False
+            return None
         for frame in self._opened.page.frames:
             told = await read(frame, "holds")
             world = await self._worlds.world(str(told["document"]))
@@ -220,11 +221,12 @@ class Filler:
                 await self._worlds.call(world, "clear", secrets, plain)
         # A request under way may still be answered with a redirect elsewhere (threat B05).
         if not self._opened.is_waiting and not await self._holding(secrets, plain):
-            return False
-        await self._opened.page.goto("about:blank", timeout=BLANK_S * 1000)
+            return None
+        left = without_query(self._opened.page.url)
+        await self._opened.page.goto(BLANK, timeout=BLANK_S * 1000)
         if await self._holding(secrets, plain):
             raise RuntimeError(BROKE_OFF)
-        return True
+        return left if left.startswith("http") and not any(one in unquote(left) for one in secrets) else BLANK
 
     async def _holding(self, secrets: list[str], plain: list[str]) -> bool:
         for frame in self._opened.page.frames:
@@ -248,7 +250,7 @@ def _broke_off() -> WrongState:
     )
 
 
-async def _either(waiting: object, seconds: float) -> None:
+async def either(waiting: object, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
             await waiting  # type: ignore[misc]

@@ -122,9 +122,7 @@ async def named(opened: OpenPage, worlds: Worlds, given: Mapping[Kind, str]) -> 
         if told.get("tag") != "input":
             raise WrongState(f"{ref} is no input field.", hint="Name fields of a login; no secret goes anywhere else.")
         surveyed = await read(seen.frame, "fields")
-        document = Document(
-            seen.frame, seen.document, await worlds.place(seen.document), surveyed.get("submits") or ()
-        )
+        document = Document(seen.frame, seen.document, await worlds.place(seen.document), surveyed.get("submits") or ())
         found.append(_field(kind, document, {**told, "boxes": _boxes(surveyed, inner)}))
     return tuple(found)
 
@@ -180,4 +178,3 @@ def origin_of(url: str) -> str | None:
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     usual = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{host}" if parts.port in (None, usual) else f"{parts.scheme}://{host}:{parts.port}"
-

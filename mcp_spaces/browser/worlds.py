@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WORLD = "__playwright_utility_world"
 CALL = "function (name, ...given) { return spacesFilling[name](...given); }"
-TOKEN = "function () { return globalThis.spacesFilling ? spacesFilling.document : null; }"
+DOCUMENT = "function () { return globalThis.spacesFilling ? spacesFilling.document : null; }"
 
 
 class OutOfReachError(Exception):
@@ -55,7 +55,7 @@ class Worlds:
         """That of a document; None when it is gone, or in a process of its own."""
         for world in list(self._frames):
             try:
-                token = await self._call(world, TOKEN)
+                token = await self._call(world, DOCUMENT)
             except OutOfReachError:
                 continue
             if token == document:

@@ -42,4 +42,6 @@ class Narrowings:
             return
         if len(narrow.refused) < REFUSED_KEPT:
             narrow.refused.add(str(target))
-        raise Refused(Reason.NARROWED, "a secret is being filled in, which is not bound to this host", rule="browser.fill")
+        raise Refused(
+            Reason.NARROWED, "a secret is being filled in, which is not bound to this host", rule="browser.fill"
+        )
