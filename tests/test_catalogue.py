@@ -17,7 +17,7 @@ from mcp_spaces.core.policy import PRESETS, load_preset
 from mcp_spaces.core.scope import OperationPattern
 from tests.security.app import open_world, prepared
 
-LISTED_MAX = 30
+LISTED_MAX = 40
 """Clients offer a model some forty tools in all, and ours are not the only ones."""
 CONTEXT_TOKENS_MAX = 1_500
 CHARACTERS_A_TOKEN = 4

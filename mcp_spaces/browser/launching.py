@@ -6,7 +6,16 @@ from pydantic import Field
 
 from mcp_spaces.browser.answers import Answer, PageView, page_view
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.model import BrowserOptions, HostPattern, Isolation, ProfileName, ResourceType, Viewport
+from mcp_spaces.browser.model import (
+    BrowserOptions,
+    HostPattern,
+    Isolation,
+    Locale,
+    ProfileName,
+    ResourceType,
+    Timezone,
+    Viewport,
+)
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -38,22 +47,30 @@ class BrowserView(Answer):
     isolation: Isolation | None = None
 
 
+class LaunchOptions(Answer):
+    """What is not named stays as the browser had it, or as BrowserOptions begins."""
+
+    isolation: Isolation | None = None
+    """process: a browser of its own."""
+    viewport: Viewport | None = None
+    locale: Locale | None = None
+    timezone: Timezone | None = None
+    block_hosts: tuple[HostPattern, ...] | None = Field(default=None, max_length=200)
+    block_resources: tuple[ResourceType, ...] | None = Field(default=None, max_length=5)
+    """image, media, font, stylesheet, script."""
+    record: bool | None = None
+    """Keep a trace."""
+
+
 class LaunchInput(InSpace):
     alias: Alias | None = None
     """browser, browser-2 … by default. That of a stopped browser starts it again."""
     profile: ProfileName | None = None
     """Keeps cookies and local storage under this name."""
-    isolation: Isolation | None = None
-    """process: a browser of its own."""
-    viewport: Viewport | None = None
-    locale: str | None = Field(default=None, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")
-    timezone: str | None = Field(default=None, pattern=r"^[A-Za-z_]+(/[A-Za-z0-9_+-]+){0,2}$", max_length=64)
-    block_hosts: tuple[HostPattern, ...] | None = Field(default=None, max_length=200)
-    block_resources: tuple[ResourceType, ...] | None = None
-    record: bool | None = None
-    """Keep a trace as an artifact."""
+    options: LaunchOptions = LaunchOptions()
+    """Viewport, locale, blocking, isolation."""
     scope: ScopeRequest | None = None
-    """Less than the space holds; network.allow is its list of URLs' hosts."""
+    """Less than the space holds."""
 
 
 class LaunchOutput(BrowserView):
@@ -219,7 +236,9 @@ def one_browser(ceiling: Scope) -> Scope:
 
 
 def _options(before: BrowserOptions, given: LaunchInput) -> BrowserOptions:
-    asked = {name: value for name in BrowserOptions.model_fields if (value := getattr(given, name)) is not None}
+    asked = {name: value for name in LaunchOptions.model_fields if (value := getattr(given.options, name)) is not None}
+    if given.profile is not None:
+        asked["profile"] = given.profile
     return before.model_copy(update=asked)
 
 

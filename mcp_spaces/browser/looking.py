@@ -290,6 +290,7 @@ def _looks(
     handler: object,
     *,
     listed: bool = False,
+    keeps: bool = False,
     example: Mapping[str, object] | None = None,
 ) -> AnyOperation:
     return Operation(
@@ -297,11 +298,11 @@ def _looks(
         summary=summary,
         input=input,
         output=output,
-        effect=Effect.BROWSES,
+        effect=Effect.BROWSES if keeps else Effect.READS,
         facts=lambda _: BrowserFacts(BrowserUse.READ),
         handler=handler,  # type: ignore[arg-type]
         listed=listed,
-        idempotent=verb != "pdf",
+        idempotent=not keeps,
         needs_running_space=True,
         example={"space": "default", **(example or {})},
     )
@@ -313,7 +314,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     ),
     _looks("text", "The text of a page.", TextInput, TextOutput, text),
     _looks("screenshot", "A picture of a page or element.", ScreenshotInput, ScreenshotOutput, screenshot, listed=True),
-    _looks("pdf", "Print a page into storage.", PdfInput, FileView, pdf, example={"to": "page.pdf"}),
+    _looks("pdf", "Print a page into storage.", PdfInput, FileView, pdf, keeps=True, example={"to": "page.pdf"}),
     _looks("console", "What a page wrote to its console.", ConsoleInput, ConsoleOutput, console),
     _looks("network", "What a page requested.", NetworkInput, NetworkOutput, network),
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NOUNS = {
     "space": "Spaces: create, inspect, change, start, stop, delete.",
     "sandbox": "Sandboxes: launch, run commands, read and change files.",
+    "browser": "Browsers: launch, look at pages, act on them, sign in.",
     "job": "Commands that run in the background.",
     "storage": "Files that outlive sandboxes.",
     "vault": "Secrets: kept sealed, used without being seen.",

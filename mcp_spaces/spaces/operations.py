@@ -288,6 +288,7 @@ DELETE = Operation(
     output=Deleted,
     effect=Effect.ENDS,
     handler=delete,
+    listed=False,
     example={"space": "work"},
 )
 

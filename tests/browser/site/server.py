@@ -242,7 +242,10 @@ class Site:
                 async for message in socket_messages(request, reader, writer):
                     self.log.add(Message(request.host, request.path, message))
                 return
-            answer = self._answer(request)
+            try:
+                answer = self._answer(request)
+            except ValueError as error:
+                answer = Answer(str(error).encode(), 400, kind="text/plain")
             await write_answer(writer, answer, method=request.method)
             if answer.stream is not None:
                 return

@@ -19,6 +19,7 @@ from tests.browser.site.visitor import (
     EVIL,
     PATIENCE_S,
     bounded,
+    is_signed_in,
     needs_chromium,
     password_field,
     type_login,
@@ -27,7 +28,9 @@ from tests.browser.site.visitor import (
 
 @needs_chromium
 @pytest.mark.parametrize("when", ["input", "poll", "submit"])
-async def test_the_page_reads_the_password_as_soon_as_it_is_there(page: Page, site: Site, when: str) -> None:
+async def test_the_page_sends_the_password_as_soon_as_it_is_there_and_the_login_goes_on(
+    page: Page, site: Site, when: str
+) -> None:
     await page.goto(f"{APP}/exfil?channel=fetch&when={when}")
     if when == "poll":
         await password_field(page).evaluate("(field, value) => { field.value = value }", site.person.password)
@@ -35,7 +38,11 @@ async def test_the_page_reads_the_password_as_soon_as_it_is_there(page: Page, si
         await password_field(page).fill(site.person.password)
     if when == "submit":
         assert site.reached("evil.test") == []
-        await page.get_by_role("button", name="Sign in").click()
+    else:
+        await bounded(site.hit("evil.test", "/collect", holding=site.person.password))
+    await page.get_by_label("User name").fill(site.person.name)
+    await page.get_by_role("button", name="Sign in").click()
+    await is_signed_in(page, site.person)
     await bounded(site.hit("evil.test", "/collect", holding=site.person.password))
 
 

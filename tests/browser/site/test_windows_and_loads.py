@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from urllib.parse import quote
 
 import anyio
@@ -105,6 +106,14 @@ async def test_a_page_may_not_follow_links_to_the_browsers_own_pages(page: Page)
         assert page.url == f"{APP}/crash"
     await page.get_by_role("link", name="About crash").click()
     await page.wait_for_url("about:blank#blocked")
+
+
+@needs_chromium
+async def test_the_same_address_typed_in_kills_the_renderer(page: Page) -> None:
+    await page.goto(f"{APP}/plain")
+    async with page.expect_event("crash"):
+        with suppress(Error):
+            await page.goto("chrome://crash")
 
 
 @needs_chromium
