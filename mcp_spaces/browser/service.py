@@ -134,7 +134,7 @@ class BrowserService:
         if options.profile is not None:
             self.check_free(runtime.space_id, options.profile)
             storage = await self.store.profile(runtime.space_id, options.profile)
-        who, limits = RuntimeRef(runtime.id, runtime.space_id, runtime.alias), runtime.ceiling.limits
+        who, limits = RuntimeRef(runtime.id, runtime.space_id, runtime.alias, greases=True), runtime.ceiling.limits
         spec = ContextSpec(
             runtime_id=runtime.id,
             space_id=runtime.space_id,

@@ -117,6 +117,9 @@ class RuntimeRef:
     id: str
     space_id: str
     alias: str
+    greases: bool = False
+    """Its one client is Chromium, which puts an empty ECH extension into every hello and cannot be told not to.
+    Without DNS it never has a key for a real one, and no page can make it use one."""
 
 
 @dataclass(frozen=True, slots=True)
