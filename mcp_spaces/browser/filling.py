@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
 
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
@@ -23,6 +24,9 @@ from mcp_spaces.errors import SpacesError, WrongState
 from mcp_spaces.network.model import Target
 from mcp_spaces.vault.model import Bindings, SecretValue
 
+if TYPE_CHECKING:
+    from playwright.async_api import Frame
+
 log = logging.getLogger(__name__)
 
 SUBMIT_S = 15.0
@@ -33,6 +37,7 @@ LOOK_S = 0.1
 CLICK_S = 5.0
 BLANK_S = 10.0
 BLANK = "about:blank"
+ERROR_PAGE = "chrome-error:"
 BROKE_OFF = "signing in broke off while a secret was in a page"
 
 
@@ -106,7 +111,7 @@ class Filler:
                 await self._live.end_secret()
                 return Filled(filled.screen, filled.submitted, tuple(sorted(narrowed.refused)), filled.left_from)
         except NotFilledError as refused:
-            raise WrongState(f"Nothing was filled in: {refused}.", hint="Take a snapshot; is this the login?") from None
+            raise WrongState(f"Not filled in: {refused}.", hint="Take a snapshot; is this the login?") from None
         except OutOfReachError:
             raise WrongState("The page changed meanwhile; nothing was filled in.", hint="Try again.") from None
 
@@ -138,9 +143,9 @@ class Filler:
         last = values[-1].field
         submitted = last.kind == "totp" and await self._has_moved(before, navigations)
         if not submitted:
-            submitted = await self._send(last, submit)
+            submitted = await self._send(last, submit, navigations)
         screen = await self._next(before, navigations, is_last=is_last)
-        return Filled(screen, submitted or screen.signature != before.signature)
+        return Filled(screen, submitted)
 
     async def _set(self, value: Value) -> None:
         document = value.field.document
@@ -156,23 +161,37 @@ class Filler:
             # It was in the page, and the page did something with it (threat B13).
             raise RuntimeError(BROKE_OFF)
 
-    async def _send(self, field: Field, submit: str | None) -> bool:
+    async def _send(self, field: Field, submit: str | None, navigations: int) -> bool:
         """Whether it could be pressed. What the page says to it, if anything, is not looked at."""
         frame, token = field.document.frame, field.document.token
-        try:
-            if submit is not None:
-                with translated("send"):
-                    await frame.click(element(submit, document=token), timeout=CLICK_S * 1000)
-                return True
-        except SpacesError:
-            if self._opened.dialog is not None or self._opened.crashed:
-                return False
-        try:
-            with translated("send"):
-                await frame.press(element(field.refs[-1], document=token), "Enter", timeout=CLICK_S * 1000)
-        except SpacesError:
+        timeout = CLICK_S * 1000
+        if submit is not None and await self._pressed(
+            frame.click(element(submit, document=token), timeout=timeout), navigations
+        ):
+            return True
+        if self._opened.navigations != navigations or self._opened.crashed:
             return False
-        return True
+        pressing = frame.press(element(field.refs[-1], document=token), "Enter", timeout=timeout)
+        return await self._pressed(pressing, navigations)
+
+    async def _pressed(self, pressing: Awaitable[None], navigations: int) -> bool:
+        """False as soon as the page is another one, and what was to be pressed is gone with it."""
+
+        async def press() -> None:
+            with translated("send"):
+                await pressing
+
+        task = asyncio.ensure_future(press())
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=LOOK_S)
+                if self._opened.navigations != navigations:
+                    await asyncio.wait({task}, timeout=STILL_S)
+                    break
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+        return not task.cancelled() and task.exception() is None
 
     # What comes next
 
@@ -212,21 +231,30 @@ class Filler:
 
     async def _empty(self, secrets: list[str], plain: list[str]) -> str | None:
         """Until no document holds a secret. Where the page was, if it had to be left. Raises whatever stands against it."""
-        if not await self._holding(secrets, plain) and not self._opened.is_waiting:
-            return None
-        for frame in self._opened.page.frames:
-            told = await read(frame, "holds")
-            world = await self._worlds.world(str(told["document"]))
+        for frame, world in await self._worlds_of_frames():
             if world is not None:
-                await self._worlds.call(world, "clear", secrets, plain)
-        # A request under way may still be answered with a redirect elsewhere (threat B05).
-        if not self._opened.is_waiting and not await self._holding(secrets, plain):
-            return None
-        left = without_query(self._opened.page.url)
+                await self._worlds.call(world, "forget")
+            elif frame.url.startswith(ERROR_PAGE):
+                # It was refused on its way; loading it again would send it again (threat B05).
+                return await self._leave(secrets, plain)
+        if self._opened.is_waiting or await self._holding(secrets, plain):
+            for _, world in await self._worlds_of_frames():
+                if world is not None:
+                    await self._worlds.call(world, "clear", secrets, plain)
+            # A request under way may still be answered with a redirect elsewhere.
+            if self._opened.is_waiting or await self._holding(secrets, plain):
+                return await self._leave(secrets, plain)
+        return None
+
+    async def _leave(self, secrets: list[str], plain: list[str]) -> str:
+        url = self._opened.page.url
         await self._opened.page.goto(BLANK, timeout=BLANK_S * 1000)
+        await self._worlds.forget_history()
         if await self._holding(secrets, plain):
             raise RuntimeError(BROKE_OFF)
-        return left if left.startswith("http") and not any(one in unquote(left) for one in secrets) else BLANK
+        # In the address it went to the site's logs as well: that is no login to go on from.
+        is_clean = url.startswith("http") and not any(one in unquote_plus(url) for one in secrets)
+        return without_query(url) if is_clean else BLANK
 
     async def _holding(self, secrets: list[str], plain: list[str]) -> bool:
         for frame in self._opened.page.frames:
@@ -241,6 +269,14 @@ class Filler:
             elif await self._worlds.call(world, "places", secrets, plain):
                 return True
         return False
+
+    async def _worlds_of_frames(self) -> list[tuple[Frame, int | None]]:
+        found = []
+        for frame in self._opened.page.frames:
+            told = await read(frame, "holds")
+            world = None if frame.url.startswith(ERROR_PAGE) else await self._worlds.world(str(told["document"]))
+            found.append((frame, world))
+        return found
 
 
 def _broke_off() -> WrongState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -42,6 +42,8 @@ class Field:
     action: str | None
     obstacle: str | None
     """Why it must not be filled in, in words."""
+    is_new: bool = False
+    """For a password that is to be chosen."""
 
     def expected(self, name: str | None) -> dict[str, Any]:
         """What has to hold when the value goes in; resources/browser/page/filling.js checks it. `name`: what stands
@@ -65,7 +67,18 @@ class Screen:
 
     def of(self, kind: Kind) -> list[Field]:
         """Those that may be filled in."""
-        return [one for one in self.fields if one.kind == kind and one.obstacle is None]
+        return [one for one in self.fields if one.kind == kind and one.obstacle is None and not one.is_new]
+
+    def password(self) -> Field | None:
+        """Raises WrongState where there are several, or it stands beside a new one (threat B12)."""
+        found = only(self.of("password"))
+        for one in self.fields:
+            if found is not None and one.is_new and (one.document, one.form) == (found.document, found.form):
+                raise WrongState(
+                    "There are several password fields in this form: it changes a password, or it is no login.",
+                    hint="If it is one, take a snapshot and name the field (refs).",
+                )
+        return found
 
     def obstacles(self, kind: Kind) -> list[str]:
         return [one.obstacle for one in self.fields if one.kind == kind and one.obstacle is not None]
@@ -104,7 +117,11 @@ async def survey(opened: OpenPage, worlds: Worlds) -> Screen:
         token = str(told["document"])
         document = Document(frame, token, await worlds.place(token), told.get("submits") or ())
         documents.append(document)
-        fields += [_field(one["kind"], document, one) for one in told["fields"] if one.get("kind") in KINDS]
+        for one in told["fields"]:
+            if one.get("kind") in KINDS:
+                fields.append(_field(one["kind"], document, one))
+            elif one.get("kind") == "new_password":
+                fields.append(replace(_field("password", document, one), is_new=True))
     return Screen(tuple(documents), tuple(fields))
 
 

@@ -12,7 +12,7 @@ from pydantic import StringConstraints
 from mcp_spaces.browser.acting import outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, Ref
 from mcp_spaces.browser.failures import translated
-from mcp_spaces.browser.filling import LOOK_S, Filled, Filler, Value, check_actions, either
+from mcp_spaces.browser.filling import BLANK, LOOK_S, STILL_S, Filled, Filler, Value, check_actions, either
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.login_screen import KINDS, READ_ONLY, Field, Kind, Screen, named, only, survey
 from mcp_spaces.browser.page import OpenPage, without_query
@@ -38,7 +38,8 @@ SCREENS_MAX = 6
 CODES_MAX = 2
 """Codes that are tried: the second one is of a later time step."""
 APPEAR_S = 10.0
-"""How long the first field may take to be there."""
+"""How long the first field may take to be there while the page loads, and while it is at rest."""
+APPEAR_STILL_S = 3.0
 
 
 class Refs(Answer):
@@ -142,12 +143,14 @@ class Login:
                 if field.obstacle is not None:
                     raise WrongState(f"The {field.kind} field: {field.obstacle}.", hint="Name another one.")
             return Screen(tuple(one.document for one in fields), fields), submit
-        deadline = time.monotonic() + APPEAR_S
+        deadline, still_since = time.monotonic() + APPEAR_S, time.monotonic()
         while True:
             screen = await survey(self._opened, self._worlds)
-            if screen.shows("username", "password", "totp") or time.monotonic() > deadline:
-                return screen, submit
-            if screen.fields and not self._opened.is_waiting and time.monotonic() > deadline - APPEAR_S + 1:
+            now = time.monotonic()
+            if self._opened.is_waiting:
+                still_since = now
+            still_s = STILL_S if screen.fields else APPEAR_STILL_S
+            if screen.shows("username", "password", "totp") or now > deadline or now - still_since > still_s:
                 return screen, submit
             self._opened.stirred.clear()
             await either(self._opened.stirred.wait(), LOOK_S)
@@ -168,7 +171,7 @@ class Login:
 
     def _choose(self, screen: Screen) -> list[Field]:
         """What to fill in on this screen; nothing: it is over. Raises WrongState (which of several?)."""
-        password, code = only(screen.of("password")), only(screen.of("totp"))
+        password, code = screen.password(), only(screen.of("totp"))
         if password is not None and self.tried["password"]:
             self.note = "The site asks for the password again: it was not accepted, or something else is asked for too."
             return []
@@ -192,6 +195,8 @@ class Login:
         again = opened.landed_by == "GET" and page.url == without_query(page.url) and page.url.startswith("http")
         if filled.left_from is None and not (filled.refused and again):
             return filled.screen
+        if filled.left_from == BLANK:
+            self.note = "The page was left: it had the secret in its address, or did not load."
         navigations = opened.navigations
         with translated("load the next page"):
             if filled.left_from is None:
@@ -206,6 +211,8 @@ class Login:
         proven = self.tried["password"] or self.tried["totp"]
         if not proven and self.note is None:
             self.note = "No field for a password came up." if not screen.obstacles("password") else self._why(screen)
+        if self.refused and at is None:
+            self.note = "The page went where the secret may not go, and was refused: see refused."
         return bool(proven and self.submitted and at is not None and not screen.shows("password", "totp"))
 
     def _nothing(self, screen: Screen) -> WrongState:
@@ -229,7 +236,7 @@ class Login:
         button = screen.submit_for(last)
         check_actions(fields, submit, bindings)
         secret = any(one.kind == "password" for one in fields)
-        if secret:
+        if not self.screens:
             self._browsers.fills.count(context.space.id, self._entry.path)
         opened = await self._opened_for(origin)
         values = []

@@ -66,6 +66,15 @@ class Worlds:
         """A function of resources/browser/page/filling.js. Raises OutOfReachError."""
         return await self._call(world, CALL, name, *given)
 
+    async def forget_history(self) -> None:
+        """Nothing that this page showed before can be gone back to. Raises OutOfReachError."""
+        from playwright.async_api import Error
+
+        try:
+            await self._session.send("Page.resetNavigationHistory")
+        except Error:
+            raise OutOfReachError from None
+
     async def _origin(self, frame_id: str) -> str | None:
         from playwright.async_api import Error
 

@@ -113,4 +113,13 @@ function clearSecrets(values, plain) {
   return placesOf(values, plain);
 }
 
-globalThis.spacesFilling = Object.freeze({ document: DOCUMENT, set: setSecret, places: placesOf, clear: clearSecrets });
+/** What was posted to get this document is not posted again: loading it anew becomes a GET. */
+function forgetPost() {
+  try {
+    History.prototype.replaceState.call(history, history.state, '');
+  } catch {
+    // A document that has no history of its own was not posted for either.
+  }
+}
+
+globalThis.spacesFilling = Object.freeze({ document: DOCUMENT, set: setSecret, places: placesOf, clear: clearSecrets, forget: forgetPost });
