@@ -125,7 +125,7 @@ async def survey(opened: OpenPage, worlds: Worlds) -> Screen:
     return Screen(tuple(documents), tuple(fields))
 
 
-async def named(opened: OpenPage, worlds: Worlds, given: Mapping[Kind, str]) -> tuple[Field, ...]:
+async def named(opened: OpenPage, worlds: Worlds, given: Mapping[Kind, str]) -> list[Field]:
     """Fields that the caller named by ref. Raises NotFound, WrongState (no field for it), OutOfReachError."""
     found = []
     for kind, ref in given.items():
@@ -141,7 +141,7 @@ async def named(opened: OpenPage, worlds: Worlds, given: Mapping[Kind, str]) -> 
         surveyed = await read(seen.frame, "fields")
         document = Document(seen.frame, seen.document, await worlds.place(seen.document), surveyed.get("submits") or ())
         found.append(_field(kind, document, {**told, "boxes": _boxes(surveyed, inner)}))
-    return tuple(found)
+    return found
 
 
 def _boxes(surveyed: Mapping[str, Any], ref: str) -> list[str] | None:
