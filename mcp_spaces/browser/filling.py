@@ -247,8 +247,14 @@ class Filler:
         return None
 
     async def _leave(self, secrets: list[str], plain: list[str]) -> str:
+        from playwright.async_api import Error
+
         url = self._opened.page.url
-        await self._opened.page.goto(BLANK, timeout=BLANK_S * 1000)
+        try:
+            await self._opened.page.goto(BLANK, timeout=BLANK_S * 1000)
+        except Error:
+            # Another navigation came in between, such as to the page of an error.
+            await self._opened.page.goto(BLANK, timeout=BLANK_S * 1000)
         await self._worlds.forget_history()
         if await self._holding(secrets, plain):
             raise RuntimeError(BROKE_OFF)
