@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks import (
+    browsers,
     commands,
     context_cost,
     driver,
@@ -43,6 +44,7 @@ SUBJECTS: dict[str, Callable[[], Iterator[Line]]] = {
     "files": files.lines,
     "launches": launches.lines,
     "gateway": gateway.lines,
+    "browsers": browsers.lines,
     "context": context_cost.lines,
     "load": load.lines,
     "pipeline": pipeline.lines,
