@@ -133,6 +133,35 @@ async def test_what_nobody_sees_is_left_out(page: Page, site: Site) -> None:
     assert (await outline(page)).splitlines() == ['"seen"', '"kept"', 'summary "S" e1 collapsed', '"through"']
 
 
+async def test_a_table_keeps_its_columns(page: Page, site: Site) -> None:
+    html = (
+        "<table><tr><th>A<th>B<th>C</tr><tr><td><td>2<td></tr><tr aria-selected=true style='cursor:pointer'><td>x<td>y<td>z</tr>"
+        "<tr><td><table><tr><td>in<td>side</tr></table></tr></table>"
+    )
+    await visit(page, site, html)
+    assert (await outline(page)).splitlines() == [
+        "table e1",
+        ' head "A" | "B" | "C"',
+        ' "" | "2" | ""',
+        ' row e2 clickable selected: "x" | "y" | "z"',
+        " row",
+        "  table e3",
+        '   "in" | "side"',
+    ]
+
+
+async def test_a_list_in_an_item_stands_below_it(page: Page, site: Site) -> None:
+    await visit(page, site, "<ul><li><a href=/a>A</a><ol><li><a href=/b>B</a><ul><li>C</ul><li>D</ol><li>E</ul>")
+    assert (await outline(page)).splitlines() == [
+        "list",
+        ' link "A" e1 /a',
+        '  link "B" e2 /b',
+        '   "C"',
+        '  "D"',
+        ' "E"',
+    ]
+
+
 async def test_only_controls_are_told_when_only_they_are_asked_for(page: Page, site: Site) -> None:
     await page.goto(f"{site.origin}/shop.html")
     lines = (await outline(page, interactive_only=True)).splitlines()

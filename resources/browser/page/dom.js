@@ -18,12 +18,13 @@ const method = (prototype, name) => {
   return (node, ...given) => own.apply(node, given);
 };
 
-const kindOf = getter(Node.prototype, 'nodeType');
+const nodeTypeOf = getter(Node.prototype, 'nodeType');
 const textOf = getter(Node.prototype, 'nodeValue');
 const firstChildOf = getter(Node.prototype, 'firstChild');
 const nextSiblingOf = getter(Node.prototype, 'nextSibling');
 const parentOf = getter(Node.prototype, 'parentNode');
 const documentOf = getter(Node.prototype, 'ownerDocument');
+const pageBase = getter(Node.prototype, 'baseURI');
 const isConnected = getter(Node.prototype, 'isConnected');
 const rootOf = method(Node.prototype, 'getRootNode');
 const tagOf = getter(Element.prototype, 'localName');

@@ -13,15 +13,16 @@ const UNREAD = words(`script style noscript template head title meta link base s
 
 /**
  * Text of an element, at most about `length` characters; what is typed into fields is not part of it, and secrets are
- * only on request. `hidden`: also what is not rendered, as labels may be.
+ * only on request. `hidden`: also what is not rendered, as labels may be; `groups`: also groups and menus in it.
  */
-function contentOf(element, { length = 2 * MAX_NAME, hidden = false, secrets = false } = {}) {
+function contentOf(element, { length = 2 * MAX_NAME, hidden = false, secrets = false, groups = true } = {}) {
   let text = '';
   const read = (node, depth) => {
     if (text.length > length || depth > 100) return;
-    if (kindOf(node) === TEXT) text += textOf(node).slice(0, length);
-    if (kindOf(node) !== ELEMENT || UNREAD.has(tagOf(node))) return;
+    if (nodeTypeOf(node) === TEXT) text += textOf(node).slice(0, length);
+    if (nodeTypeOf(node) !== ELEMENT || UNREAD.has(tagOf(node))) return;
     if (vaultNames.has(node) && !secrets) return;
+    if (!groups && /^(group|menu|tree)$/.test(attributeOf(node, 'role'))) return;
     const style = getComputedStyle(node);
     if (!hidden && (style.display === 'none' || attributeOf(node, 'aria-hidden') === 'true')) return;
     const block = !style.display.startsWith('inline') && style.display !== 'contents';
@@ -29,7 +30,7 @@ function contentOf(element, { length = 2 * MAX_NAME, hidden = false, secrets = f
     if (block || tagOf(node) === 'br') text += ' ';
     if (named) text += ` ${named} `;
     else if (hidden || style.visibility === 'visible') for (const child of childrenOf(node)) read(child, depth + 1);
-    else for (const child of childrenOf(node)) if (kindOf(child) === ELEMENT) read(child, depth + 1);
+    else for (const child of childrenOf(node)) if (nodeTypeOf(child) === ELEMENT) read(child, depth + 1);
     if (block) text += ' ';
   };
   read(element, 0);
@@ -83,15 +84,16 @@ function fromButton(element) {
   return element.value || { submit: 'Submit', reset: 'Reset' }[element.type];
 }
 
-const fromContent = (element, role) => (NAMED_BY_CONTENT.has(role) && !isSecret(element) ? contentOf(element) : '');
+const fromContent = (element, role) =>
+  NAMED_BY_CONTENT.has(role) && !isSecret(element) ? contentOf(element, { groups: !/^(tree|menu)item/.test(role) }) : '';
 
 const fromHints = (element) => attributeOf(element, 'title') || attributeOf(element, 'placeholder') || attributeOf(element, 'aria-placeholder') || '';
 
 function childText(element, tag) {
-  const child = childrenOf(element).find((node) => kindOf(node) === ELEMENT && tagOf(node) === tag);
+  const child = childrenOf(element).find((node) => nodeTypeOf(node) === ELEMENT && tagOf(node) === tag);
   return child ? contentOf(child) : '';
 }
 
 function svgTitle(element) {
-  return tagOf(element) === 'svg' ? childrenOf(element).find((node) => kindOf(node) === ELEMENT && tagOf(node) === 'title')?.textContent : undefined;
+  return tagOf(element) === 'svg' ? childrenOf(element).find((node) => nodeTypeOf(node) === ELEMENT && tagOf(node) === 'title')?.textContent : undefined;
 }

@@ -7,6 +7,8 @@
  * blocks. Elements without a role leave no trace but their content, so depth of markup is not depth of outline.
  */
 
+const MEDIA = words('canvas video audio');
+const SHOWN_EMPTY = words('canvas video audio cell columnheader rowheader');
 const BREAK = Symbol('between blocks');
 const MAX_DEPTH = 400;
 const NEVER_SHOWN = words('script style noscript template head title meta link base source track param datalist colgroup');
@@ -62,7 +64,7 @@ function partsOf(root, controlsOnly) {
     if (PARTS.has(role) || MEDIA.has(role) || (place.hand && !place.underHand)) node.ref = refs.of(element);
     walkChildren(element, node.parts, place);
     if (role === 'group' && !node.name) into.push(...node.parts);
-    else if (node.name || MEDIA.has(role) || node.parts.some((part) => part !== BREAK)) into.push(node);
+    else if (node.name || SHOWN_EMPTY.has(role) || node.parts.some((part) => part !== BREAK)) into.push(node);
     return undefined;
   }
 
@@ -85,7 +87,7 @@ function partsOf(root, controlsOnly) {
     const inside = { reads: place.reads, control: place.control, hand: place.hand, depth: place.depth + 1 };
     const keepsLines = reads && style.whiteSpaceCollapse !== 'collapse';
     for (const child of childrenOf(element)) {
-      const kind = kindOf(child);
+      const kind = nodeTypeOf(child);
       if (kind === TEXT && reads) addText(into, textOf(child), keepsLines);
       else if (kind === ELEMENT && (!closed || tagOf(child) === 'summary')) walk(child, into, inside);
     }
@@ -124,8 +126,6 @@ function partsOf(root, controlsOnly) {
   walk(root, parts, { reads: !controlsOnly, control: false, hand: false, depth: 0 });
   return { parts, cuts: [...cuts] };
 }
-
-const MEDIA = words('canvas video audio');
 
 /** Text joins the text before it. Blanks are squeezed, line ends too unless the page keeps them. */
 function addText(into, text, keepsLines) {

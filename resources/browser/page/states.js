@@ -77,7 +77,7 @@ function urlOf(element, role) {
   if (role !== 'link' && role !== 'iframe') return '';
   const given = attributeOf(element, role === 'link' ? 'href' : 'src') ?? attributeOf(element, 'xlink:href');
   if (!given || /^\s*javascript:/i.test(given)) return '';
-  const resolved = element instanceof SVGElement ? given : (element.href ?? element.src ?? given);
+  const resolved = element instanceof SVGElement ? (URL.parse(given, pageBase(document))?.href ?? '') : (element.href ?? element.src ?? given);
   const here = location.href.split('#')[0];
   if (resolved.startsWith(`${here}#`)) return cut(encoded(resolved.slice(here.length)), MAX_URL);
   const local = resolved.startsWith(`${location.origin}/`);
