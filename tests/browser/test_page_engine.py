@@ -176,6 +176,14 @@ async def test_text_of_a_page_cannot_pass_for_a_line(page: Page, site: Site) -> 
     assert not re.search(r"\be9\b button", re.sub(r'"(?:[^"\\]|\\.)*"', '""', text))
 
 
+async def test_characters_that_nobody_sees_are_told(page: Page, site: Site) -> None:
+    await visit(page, site, "<input aria-label=A value='a&#x2028;b&#x85;c'><p>x&#x202e;y&#xe0041;</p>")
+    assert (await outline(page)).splitlines() == [
+        r'textbox "A" e1 value="a\u{2028}b\u{85}c"',
+        r'"x\u{202e}y\u{e0041}"',
+    ]
+
+
 async def test_a_page_that_lies_in_its_own_world_is_read_as_it_is(page: Page, site: Site) -> None:
     await page.goto(f"{site.origin}/hostile.html")
     lines = (await outline(page)).splitlines()
@@ -245,7 +253,9 @@ async def test_things_that_only_look_clickable_can_be_clicked(page: Page, site: 
     for line, title in (("Open the card", "Opened"), ("Dark mode", "Toggled")):
         await page.click(element(ref_of(text, line), document=answer["document"]))
         assert await page.title() == title
-    assert 'checkbox "Dark mode" e1 checked' in await outline(page)
+    await page.click(element(ref_of(text, "Tiny"), document=answer["document"]), timeout=5_000)
+    text = await outline(page)
+    assert 'checkbox "Dark mode" e1 checked' in text and 'radio "Tiny" e2 checked' in text
 
 
 # ---------------------------------------------------------------------------------------------------------- refs

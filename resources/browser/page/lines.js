@@ -15,8 +15,9 @@
 
 const MAX_TEXT = 1_000;
 const MAX_CELL_LINES = 3;
-/** A text of the page, on one line. */
-const quoted = (text) => JSON.stringify(text);
+/** A text of the page, on one line; characters that break lines, turn the direction or are never seen are escaped. */
+const quoted = (text) => JSON.stringify(text).replace(UNSEEN, (found) => `\\u{${found.codePointAt(0).toString(16)}}`);
+const UNSEEN = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069\u{e0000}-\u{e007f}]/gu;
 const unquoted = (line) => line.replace(/"(?:[^"\\]|\\.)*"/g, '""');
 const SHORT_ROLE = { navigation: 'nav', complementary: 'aside', contentinfo: 'footer', spinbutton: 'number' };
 

@@ -11,6 +11,8 @@ const MEDIA = words('canvas video audio');
 const SHOWN_EMPTY = words('canvas video audio cell columnheader rowheader');
 const BREAK = Symbol('between blocks');
 const MAX_DEPTH = 400;
+/** CSS px; what is smaller on a side cannot be aimed at. */
+const MIN_SEEN = 4;
 const NEVER_SHOWN = words('script style noscript template head title meta link base source track param datalist colgroup');
 
 /**
@@ -44,6 +46,7 @@ function partsOf(root, controlsOnly) {
 
   function show(element, into, place) {
     if (place.tag === 'label' && element.control && !place.control) return showLabel(element, into, place);
+    if (place.tag === 'input' && hasStandIn(element)) return undefined;
     if (place.tag === 'legend' || place.tag === 'caption') return walkChildren(element, into, { ...place, reads: false });
     const role = place.style.visibility === 'visible' ? shownRole(element, place) : null;
     if (!role) return walkChildren(element, into, place);
@@ -93,10 +96,10 @@ function partsOf(root, controlsOnly) {
     }
   }
 
-  /** A label's text is its control's name. Where the control itself is not rendered, the label stands for it. */
+  /** A label's text is its control's name. Where the control itself cannot be seen, its first label stands for it. */
   function showLabel(label, into, place) {
     const { control } = label;
-    if (['checkbox', 'radio', 'file'].includes(control.type) && !isRendered(control, { visibilityProperty: true })) {
+    if (hasStandIn(control) && control.labels[0] === label) {
       const role = roleOf(control);
       into.push({ role, element: control, name: nameOf(control, role), ref: refs.of(label), parts: [] });
     }
@@ -125,6 +128,14 @@ function partsOf(root, controlsOnly) {
   const parts = [];
   walk(root, parts, { reads: !controlsOnly, control: false, hand: false, depth: 0 });
   return { parts, cuts: [...cuts] };
+}
+
+/** Boxes and switches in a style of their own: the input is hidden or a pixel, and its label is drawn as the control. */
+function hasStandIn(control) {
+  if (!['checkbox', 'radio', 'file'].includes(control.type) || !control.labels?.length) return false;
+  const { width, height } = boxOf(control);
+  const seen = isRendered(control, { visibilityProperty: true }) && Math.min(width, height) >= MIN_SEEN;
+  return !seen && isRendered(control.labels[0], { visibilityProperty: true });
 }
 
 /** Text joins the text before it. Blanks are squeezed, line ends too unless the page keeps them. */
