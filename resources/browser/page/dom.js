@@ -59,7 +59,8 @@ function childrenOf(element) {
     if (assigned.length) return assigned;
   }
   const children = [];
-  for (let child = firstChildOf(shadowOf(element) ?? element); child; child = nextSiblingOf(child)) children.push(child);
+  for (let child = firstChildOf(shadowOf(element) ?? element); child; child = nextSiblingOf(child))
+    children.push(child);
   return children;
 }
 

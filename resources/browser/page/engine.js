@@ -17,7 +17,14 @@ let outlined = [];
 let lastOutline = null;
 
 /** The outline in full, or as changes since the last one with the same arguments. */
-function snapshot({ mode = 'full', interactive_only = false, max_characters = MAX_CHARACTERS, from_line = 1, root = null, prefix = '' }) {
+function snapshot({
+  mode = 'full',
+  interactive_only = false,
+  max_characters = MAX_CHARACTERS,
+  from_line = 1,
+  root = null,
+  prefix = '',
+}) {
   const element = root ? refs.find(root) : pageBody();
   if (!element) return { missing: root };
   const { parts, cuts } = partsOf(element, interactive_only);
@@ -28,7 +35,11 @@ function snapshot({ mode = 'full', interactive_only = false, max_characters = MA
   lastOutline = { key, lines };
   const answer = { url: location.href, title: titleOf(), frames: framesIn(lines), cuts };
   if (changes && sizeOf(changes) < Math.max(sizeOf(lines), 200)) {
-    return { ...answer, mode: changes.length ? 'diff' : 'same', ...paged(changes, 1, max_characters, 'take the whole with mode=full', cuts) };
+    return {
+      ...answer,
+      mode: changes.length ? 'diff' : 'same',
+      ...paged(changes, 1, max_characters, 'take the whole with mode=full', cuts),
+    };
   }
   const how = 'go on with from_line=LINE, or take one part with root=REF';
   return { ...answer, mode: 'full', ...paged(lines, from_line, max_characters, how, cuts) };
@@ -70,7 +81,14 @@ function text({ max_characters = MAX_CHARACTERS, from_character = 0 }) {
   const { parts, cuts } = partsOf(pageBody(), false);
   const whole = textLines(parts).join('\n');
   const end = from_character + max_characters;
-  return { url: location.href, title: titleOf(), text: whole.slice(from_character, end), characters: whole.length, next_character: end < whole.length ? end : null, cuts };
+  return {
+    url: location.href,
+    title: titleOf(),
+    text: whole.slice(from_character, end),
+    characters: whole.length,
+    next_character: end < whole.length ? end : null,
+    cuts,
+  };
 }
 
 /** What a ref names, in words for people and records; `here` is false when it names nothing any more. */
@@ -78,7 +96,13 @@ function describe({ ref }) {
   const element = refs.find(ref);
   if (!element) return { here: false };
   const role = roleOf(element) ?? tagOf(element);
-  return { here: true, role, name: nameOf(element, role) || cut(contentOf(element), MAX_NAME), secret: isSecret(element), url: urlOf(element, role) };
+  return {
+    here: true,
+    role,
+    name: nameOf(element, role) || cut(contentOf(element), MAX_NAME),
+    secret: isSecret(element),
+    url: urlOf(element, role),
+  };
 }
 
 /** From now on the value of this element is shown as `[vault:NAME]`. */
@@ -107,6 +131,9 @@ function queryAll(_root, body) {
   if (!name || !Object.hasOwn(COMMANDS, name)) throw new Error(`spaces: unknown command ${body.slice(0, 40)}`);
   const bytes = Uint8Array.from(atob(encoded.replace(/-/g, '+').replace(/_/g, '/')), (byte) => byte.charCodeAt(0));
   const answer = createElement('div');
-  answer.textContent = JSON.stringify({ document: DOCUMENT, ...COMMANDS[name](JSON.parse(new TextDecoder().decode(bytes))) });
+  answer.textContent = JSON.stringify({
+    document: DOCUMENT,
+    ...COMMANDS[name](JSON.parse(new TextDecoder().decode(bytes))),
+  });
   return [answer];
 }

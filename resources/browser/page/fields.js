@@ -6,7 +6,8 @@
  */
 
 const TYPES = words('text email tel password number url');
-const OTP = /otp|totp|2fa|mfa|two.?factor|one.?time|verif|authenticat|passcode|security.?code|\bcode\b|\bpin\b|\btoken\b/;
+const OTP =
+  /otp|totp|2fa|mfa|two.?factor|one.?time|verif|authenticat|passcode|security.?code|\bcode\b|\bpin\b|\btoken\b/;
 const OTHER_CODE = /post|zip|promo|coupon|discount|gift|country|area.?code|invit|referral|voucher|captcha/;
 const USER = /user|log.?in|e.?mail|account|identif|phone|mobile|member|customer|benutzer|usuario|utilisateur/;
 const NEW = /new|confirm|repeat|retype|again|register|sign.?up|neu|wiederhol/;
@@ -31,7 +32,13 @@ function loginFields() {
     max_length: boxes[0].maxLength > 0 ? boxes[0].maxLength : null,
   }));
   guessByPlace(fields);
-  return { url: location.href, secure: isSecureContext, fields, submits: submitsOf(inputs), more: inputs.length > MAX_FIELDS };
+  return {
+    url: location.href,
+    secure: isSecureContext,
+    fields,
+    submits: submitsOf(inputs),
+    more: inputs.length > MAX_FIELDS,
+  };
 }
 
 function kindOfField(input) {
@@ -42,7 +49,8 @@ function kindOfField(input) {
   if (tokens.has('new-password')) return 'new_password';
   if (tokens.has('current-password')) return 'password';
   if (tokens.has('username') || tokens.has('email')) return 'username';
-  const digits = /numeric|decimal/.test(input.inputMode) || input.type === 'number' || /^(\\d|\[0-9\])/.test(input.pattern);
+  const digits =
+    /numeric|decimal/.test(input.inputMode) || input.type === 'number' || /^(\\d|\[0-9\])/.test(input.pattern);
   const code = OTP.test(hint) && !OTHER_CODE.test(hint) && (input.maxLength < 0 || input.maxLength >= 4);
   if (input.type === 'password') return code && digits ? 'totp' : NEW.test(hint) ? 'new_password' : 'password';
   if (code && input.type !== 'email') return 'totp';
@@ -53,7 +61,11 @@ function kindOfField(input) {
 /** Words that tell what a field is for, in lower case, camelCase and snake_case taken apart. */
 function hintOf(element) {
   const given = ['name', 'id', 'placeholder', 'data-testid'].map((name) => attributeOf(element, name) ?? '');
-  return [...given, nameOf(element, 'textbox')].join(' ').replace(/([a-z])([A-Z])/g, '$1 $2').replace(/[_-]+/g, ' ').toLowerCase();
+  return [...given, nameOf(element, 'textbox')]
+    .join(' ')
+    .replace(/([a-z])([A-Z])/g, '$1 $2')
+    .replace(/[_-]+/g, ' ')
+    .toLowerCase();
 }
 
 /** Fields in order; four to ten boxes in a row for one character each are one field. */
@@ -61,7 +73,8 @@ function grouped(inputs) {
   const groups = [];
   for (const input of inputs) {
     const last = groups.at(-1);
-    if (last && isCodeBox(input) && isCodeBox(last[0]) && last[0].form === input.form && last.length < 10) last.push(input);
+    if (last && isCodeBox(input) && isCodeBox(last[0]) && last[0].form === input.form && last.length < 10)
+      last.push(input);
     else groups.push([input]);
   }
   return groups.flatMap((group) => (group.length >= 4 ? [group] : group.map((input) => [input])));
@@ -85,7 +98,8 @@ function submitsOf(inputs) {
   const forms = new Set(inputs.map((input) => input.form));
   const found = [];
   for (const element of everyElement()) {
-    if (!isButton(element) || !forms.has(element.form ?? null) || !isRendered(element, { visibilityProperty: true })) continue;
+    if (!isButton(element) || !forms.has(element.form ?? null) || !isRendered(element, { visibilityProperty: true }))
+      continue;
     const { form, action } = formFacts(element);
     const name = nameOf(element, 'button');
     const native = form !== null && /^(submit|image)$/.test(element.type);

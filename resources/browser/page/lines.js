@@ -79,7 +79,10 @@ function itemLines(item, pen) {
 function rowLines(row, pen) {
   const cells = row.parts.filter(({ role }) => ['cell', 'columnheader', 'rowheader'].includes(role));
   const contents = cells.map((cell) => linesOf(cell.parts, pen));
-  const states = [row.ref && `${pen.prefix}${row.ref} clickable`, ...statesOf(row.element, row.role, pen.focused)].filter(Boolean);
+  const states = [
+    row.ref && `${pen.prefix}${row.ref} clickable`,
+    ...statesOf(row.element, row.role, pen.focused),
+  ].filter(Boolean);
   const head = states.length ? `row ${states.join(' ')}: ` : '';
   if (contents.some((lines) => lines.length > MAX_CELL_LINES || lines.some((line) => line.startsWith(' ')))) {
     return [head.trim() || 'row', ...contents.flat().map((line) => ` ${line}`)];
@@ -91,14 +94,24 @@ function rowLines(row, pen) {
 
 function headOf({ role, element, name, ref }, { focused, prefix }) {
   const title = role === 'heading' ? `h${levelOf(element)}` : (SHORT_ROLE[role] ?? role);
-  const words = [title, name && quoted(name), ref && prefix + ref, ...statesOf(element, role, focused), urlOf(element, role)];
+  const words = [
+    title,
+    name && quoted(name),
+    ref && prefix + ref,
+    ...statesOf(element, role, focused),
+    urlOf(element, role),
+  ];
   return words.filter(Boolean).join(' ');
 }
 
-const levelOf = (heading) => /^[1-9]$/.exec(attributeOf(heading, 'aria-level')) ?? /^h([1-6])$/.exec(tagOf(heading))?.[1] ?? 2;
+const levelOf = (heading) =>
+  /^[1-9]$/.exec(attributeOf(heading, 'aria-level')) ?? /^h([1-6])$/.exec(tagOf(heading))?.[1] ?? 2;
 
 /** A text of the page, quoted. */
 function written(text) {
   const clean = text.includes('\n') ? text.replace(/^\s*\n|\s+$/g, '').replace(/[^\S\n]+\n/g, '\n') : squeezed(text);
-  return clean && quoted(clean.length > MAX_TEXT ? `${clean.slice(0, MAX_TEXT)}… +${clean.length - MAX_TEXT} characters` : clean);
+  return (
+    clean &&
+    quoted(clean.length > MAX_TEXT ? `${clean.slice(0, MAX_TEXT)}… +${clean.length - MAX_TEXT} characters` : clean)
+  );
 }

@@ -39,7 +39,10 @@ function contentOf(element, { length = 2 * MAX_NAME, hidden = false, secrets = f
 
 /** The name of an element in its role, at most MAX_NAME characters; '' when it has none. */
 function nameOf(element, role) {
-  return cut(squeezed(fromAria(element) || fromMarkup(element) || fromContent(element, role) || fromHints(element)), MAX_NAME);
+  return cut(
+    squeezed(fromAria(element) || fromMarkup(element) || fromContent(element, role) || fromHints(element)),
+    MAX_NAME,
+  );
 }
 
 function fromAria(element) {
@@ -75,7 +78,10 @@ function fromMarkup(element) {
   }
 }
 
-const fromLabels = (element) => [...(element instanceof HTMLFormElement ? [] : (element.labels ?? []))].map((label) => contentOf(label)).join(' ');
+function fromLabels(element) {
+  const labels = element instanceof HTMLFormElement ? [] : [...(element.labels ?? [])];
+  return labels.map((label) => contentOf(label)).join(' ');
+}
 
 function fromButton(element) {
   if (!(element instanceof HTMLInputElement) || isSecret(element)) return '';
@@ -85,9 +91,15 @@ function fromButton(element) {
 }
 
 const fromContent = (element, role) =>
-  NAMED_BY_CONTENT.has(role) && !isSecret(element) ? contentOf(element, { groups: !/^(tree|menu)item/.test(role) }) : '';
+  NAMED_BY_CONTENT.has(role) && !isSecret(element)
+    ? contentOf(element, { groups: !/^(tree|menu)item/.test(role) })
+    : '';
 
-const fromHints = (element) => attributeOf(element, 'title') || attributeOf(element, 'placeholder') || attributeOf(element, 'aria-placeholder') || '';
+const fromHints = (element) =>
+  attributeOf(element, 'title') ||
+  attributeOf(element, 'placeholder') ||
+  attributeOf(element, 'aria-placeholder') ||
+  '';
 
 function childText(element, tag) {
   const child = childrenOf(element).find((node) => nodeTypeOf(node) === ELEMENT && tagOf(node) === tag);
@@ -95,5 +107,6 @@ function childText(element, tag) {
 }
 
 function svgTitle(element) {
-  return tagOf(element) === 'svg' ? childrenOf(element).find((node) => nodeTypeOf(node) === ELEMENT && tagOf(node) === 'title')?.textContent : undefined;
+  if (tagOf(element) !== 'svg') return undefined;
+  return childrenOf(element).find((node) => nodeTypeOf(node) === ELEMENT && tagOf(node) === 'title')?.textContent;
 }

@@ -13,7 +13,9 @@ const BREAK = Symbol('between blocks');
 const MAX_DEPTH = 400;
 /** CSS px; what is smaller on a side cannot be aimed at. */
 const MIN_SEEN = 4;
-const NEVER_SHOWN = words('script style noscript template head title meta link base source track param datalist colgroup');
+const NEVER_SHOWN = words(
+  'script style noscript template head title meta link base source track param datalist colgroup',
+);
 
 /**
  * @param {Element} root whose content is shown
@@ -33,7 +35,8 @@ function partsOf(root, controlsOnly) {
       return;
     }
     const tag = tagOf(element);
-    if (NEVER_SHOWN.has(tag) || attributeOf(element, 'aria-hidden') === 'true' || hasAttribute(element, 'inert')) return;
+    if (NEVER_SHOWN.has(tag) || attributeOf(element, 'aria-hidden') === 'true' || hasAttribute(element, 'inert'))
+      return;
     const style = getComputedStyle(element);
     const display = style.display;
     if (display === 'none') return;
@@ -47,7 +50,8 @@ function partsOf(root, controlsOnly) {
   function show(element, into, place) {
     if (place.tag === 'label' && element.control && !place.control) return showLabel(element, into, place);
     if (place.tag === 'input' && hasStandIn(element)) return undefined;
-    if (place.tag === 'legend' || place.tag === 'caption') return walkChildren(element, into, { ...place, reads: false });
+    if (place.tag === 'legend' || place.tag === 'caption')
+      return walkChildren(element, into, { ...place, reads: false });
     const role = place.style.visibility === 'visible' ? shownRole(element, place) : null;
     if (!role) return walkChildren(element, into, place);
     const node = { role, element, name: nameOf(element, role), ref: null, parts: [] };
@@ -78,7 +82,8 @@ function partsOf(root, controlsOnly) {
     if (role && (CONTROLS.has(role) || role === 'iframe')) return role;
     if (place.control) return null;
     const operable = (place.hand && !place.underHand) || hasAttribute(element, 'onclick');
-    if (operable && !PARTS.has(role) && role !== 'row' && element !== pageBody() && element !== pageRoot()) return 'clickable';
+    if (operable && !PARTS.has(role) && role !== 'row' && element !== pageBody() && element !== pageRoot())
+      return 'clickable';
     return controlsOnly ? null : role;
   }
 

@@ -4,6 +4,7 @@
  */
 
 const words = (text) => new Set(text.split(/\s+/).filter(Boolean));
+const each = (names, value) => Object.fromEntries([...words(names)].map((name) => [name, value]));
 
 /** Controls get a ref and are one line; their text is their name. */
 const CONTROLS = words(`link button textbox searchbox checkbox radio switch combobox listbox spinbutton slider option
@@ -30,7 +31,7 @@ const BY_TAG = {
   footer: (element) => (closest(element, 'article,aside,main,nav,section') ? null : 'contentinfo'),
   form: 'form',
   frame: 'iframe',
-  h1: 'heading', h2: 'heading', h3: 'heading', h4: 'heading', h5: 'heading', h6: 'heading',
+  ...each('h1 h2 h3 h4 h5 h6', 'heading'),
   header: (element) => (closest(element, 'article,aside,main,nav,section') ? null : 'banner'),
   iframe: 'iframe',
   img: 'img',
@@ -46,7 +47,8 @@ const BY_TAG = {
   output: 'status',
   progress: 'progressbar',
   search: 'search',
-  section: (element) => (hasAttribute(element, 'aria-label') || hasAttribute(element, 'aria-labelledby') ? 'region' : null),
+  section: (element) =>
+    hasAttribute(element, 'aria-label') || hasAttribute(element, 'aria-labelledby') ? 'region' : null,
   select: (element) => (element.multiple || element.size > 1 ? 'listbox' : 'combobox'),
   summary: (element) => (tagOf(parentOf(element) ?? element) === 'details' ? 'summary' : null),
   svg: 'img',
@@ -60,8 +62,13 @@ const BY_TAG = {
 };
 
 const BY_TYPE = {
-  button: 'button', image: 'button', reset: 'button', submit: 'button', color: 'button',
-  checkbox: 'checkbox', radio: 'radio', range: 'slider', number: 'spinbutton', search: 'searchbox', file: 'file',
+  ...each('button image reset submit color', 'button'),
+  checkbox: 'checkbox',
+  radio: 'radio',
+  range: 'slider',
+  number: 'spinbutton',
+  search: 'searchbox',
+  file: 'file',
 };
 
 const SAME = { gridcell: 'cell', directory: 'list', image: 'img' };

@@ -7,13 +7,19 @@ function textLines(parts) {
   const lines = [];
   let line = '';
   const end = () => {
-    lines.push(...line.split('\n').map((text) => text.trimEnd()).filter(Boolean));
+    lines.push(
+      ...line
+        .split('\n')
+        .map((text) => text.trimEnd())
+        .filter(Boolean),
+    );
     line = '';
   };
   for (const part of parts) {
     if (part === BREAK) end();
     else if (typeof part === 'string') line += line ? part : part.replace(/^[^\S\n]+(?=\S)/, '');
-    else if (CONTROLS.has(part.role) || part.role === 'img') line += `${line && !line.endsWith(' ') ? ' ' : ''}${shownText(part)}`;
+    else if (CONTROLS.has(part.role) || part.role === 'img')
+      line += `${line && !line.endsWith(' ') ? ' ' : ''}${shownText(part)}`;
     else {
       end();
       lines.push(...(part.role === 'row' ? rowText(part) : textLines(part.parts)));
@@ -32,5 +38,7 @@ function shownText({ role, element, name }) {
 
 function rowText(row) {
   const cells = row.parts.filter((part) => part.parts).map((cell) => textLines(cell.parts));
-  return cells.some((lines) => lines.length > MAX_CELL_LINES) ? cells.flat() : [cells.map((lines) => lines.join(' ')).join('\t')];
+  return cells.some((lines) => lines.length > MAX_CELL_LINES)
+    ? cells.flat()
+    : [cells.map((lines) => lines.join(' ')).join('\t')];
 }
