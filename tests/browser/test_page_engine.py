@@ -220,6 +220,7 @@ async def test_a_frame_is_a_line_and_has_its_own_outline(page: Page, site: Site)
     answer = await ask(page, "snapshot")
     assert answer["outline"].splitlines() == ['"before"', 'iframe "The frame" e1 /inner']
     assert answer["frames"] == [{"ref": "e1", "line": 2}]
+    assert (await ask(page, "snapshot", mode="diff"))["frames"] == [{"ref": "e1", "line": None}]
     handle = await page.query_selector(element("e1", document=answer["document"]))
     assert handle is not None
     frame = await handle.content_frame()
@@ -372,6 +373,12 @@ async def test_a_page_without_end_is_read_to_a_limit_and_says_so(page: Page, sit
     assert answer["outline"].endswith("… only the first 60000 elements were read")
 
 
+async def test_names_without_end_cost_no_more_than_others(page: Page, site: Site) -> None:
+    """Each of 300 nested controls has all the elements below it as its content."""
+    await visit(page, site, "<p>" + "<div onclick=1>" * 300 + "<i></i>" * 20_000 + "<b>end</b>")
+    assert (await ask(page, "snapshot"))["lines"] > 0
+
+
 async def test_deep_nesting_is_read_to_a_limit_and_says_so(page: Page, site: Site) -> None:
     await visit(page, site, "<body></body>")
     await page.evaluate(
@@ -428,7 +435,8 @@ async def test_a_field_with_a_vault_value_shows_the_name_of_the_secret(page: Pag
 
 async def test_a_page_holds_no_secret_once_every_field_is_empty(page: Page, site: Site) -> None:
     await page.goto(f"{site.origin}/shadow.html")
-    assert (await ask(page, "holds"))["holding"] == []
+    empty = await ask(page, "holds")
+    assert (empty["holding"], empty["complete"]) == ([], True)
     ref = ref_of(await outline(page), "Inner")
     field = page.locator(element(ref, document=(await ask(page, "snapshot"))["document"]))
     await field.fill("hunter2")

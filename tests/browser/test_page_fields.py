@@ -135,6 +135,12 @@ async def test_b12_facts_tell_decoys_from_a_field_that_people_see(page: Page, si
     assert await page.evaluate("scrollY") == 0
 
 
+async def test_b12_more_fields_than_can_be_told_are_not_taken_for_all(page: Page, site: Site) -> None:
+    await fields_of(page, site, html="<input type=password>" * 61)
+    answer = await ask(page, "fields")
+    assert (len(answer["fields"]), answer["complete"]) == (60, False)
+
+
 async def test_b12_a_transparent_ancestor_counts(page: Page, site: Site) -> None:
     (field,) = await fields_of(
         page, site, html="<div style='opacity:.1'><div style='opacity:.1'><input type=password></div></div>"

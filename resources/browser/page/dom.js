@@ -51,6 +51,8 @@ const TEXT = Node.TEXT_NODE;
 
 /** At most so many elements are looked at for one answer; the answer says when that was not all of them. */
 const MAX_ELEMENTS = 60_000;
+/** Fields are looked for among so many, which is fast; `complete` says if those were all. */
+const MAX_SEARCHED = 1_000_000;
 
 /** Child nodes in the flat tree. */
 function childrenOf(element) {
@@ -71,13 +73,13 @@ function flatParentOf(element) {
 }
 
 /** Every element of the document and of its open shadow roots, a host before what is in it. */
-function* everyElement(root = document, budget = { left: MAX_ELEMENTS }) {
+function* everyElement(budget, root = document) {
   const scope = root === document ? Document.prototype : DocumentFragment.prototype;
   for (const element of scope.querySelectorAll.call(root, '*')) {
     if (budget.left-- <= 0) return;
     yield element;
     const shadow = shadowOf(element);
-    if (shadow) yield* everyElement(shadow, budget);
+    if (shadow) yield* everyElement(budget, shadow);
   }
 }
 

@@ -33,16 +33,18 @@ function snapshot({
   const key = JSON.stringify([interactive_only, root, prefix]);
   const changes = mode === 'diff' && lastOutline?.key === key ? changesBetween(lastOutline.lines, lines) : null;
   lastOutline = { key, lines };
-  const answer = { url: location.href, title: titleOf(), frames: framesIn(lines), cuts };
+  const page = { url: location.href, title: titleOf(), cuts };
   if (changes && sizeOf(changes) < Math.max(sizeOf(lines), 200)) {
     return {
-      ...answer,
+      ...page,
       mode: changes.length ? 'diff' : 'same',
       ...paged(changes, 1, max_characters, 'take the whole with mode=full', cuts),
+      frames: framesIn(lines).map(({ ref }) => ({ ref, line: null })),
     };
   }
   const how = 'go on with from_line=LINE, or take one part with root=REF';
-  return { ...answer, mode: 'full', ...paged(lines, from_line, max_characters, how, cuts) };
+  const shown = paged(lines, from_line, max_characters, how, cuts);
+  return { ...page, mode: 'full', ...shown, frames: framesIn(shown.outline.split('\n')) };
 }
 
 /** Lines from one on, as many as fit; `next_line` when there are more. */
@@ -70,7 +72,7 @@ function controlsIn(parts) {
   return nodes.flatMap(({ ref, role, parts }) => [...(ref && CONTROLS.has(role) ? [ref] : []), ...controlsIn(parts)]);
 }
 
-/** Frames that the outline names: their own engines have what is in them. `line` counts from 1. */
+/** Frames that the outline names: their own engines have what is in them. `line` is the outline's, from 1. */
 function framesIn(lines) {
   return lines.flatMap((line, index) =>
     [...unquoted(line).matchAll(/\biframe (?:"" )?(?:f\d+)?(e\d+)/g)].map(([, ref]) => ({ ref, line: index + 1 })),
@@ -119,7 +121,7 @@ const COMMANDS = {
   fields: loginFields,
   check_field: checkField,
   mark_secret: markSecret,
-  holds: () => ({ holding: holding() }),
+  holds: holding,
   boxes: ({ refs: given }) => boxesOf(given),
   overlay: drawRefs,
 };

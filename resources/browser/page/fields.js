@@ -15,29 +15,39 @@ const SUBMIT = /sign.?in|log.?(in|on)|continue|next|submit|verify|confirm|anmeld
 const MAX_FIELDS = 60;
 const MAX_SUBMITS = 20;
 
+/** `complete` is false when limits left fields out: then nobody can tell that a field is the only one of its kind. */
 function loginFields() {
   const inputs = [];
-  for (const element of everyElement()) {
-    if (!(element instanceof HTMLInputElement) || !TYPES.has(element.type) || matches(element, ':disabled')) continue;
-    if (isRendered(element, { visibilityProperty: true })) inputs.push(element);
+  const buttons = [];
+  const budget = { left: MAX_SEARCHED };
+  for (const element of everyElement(budget)) {
+    const fits = element instanceof HTMLInputElement && TYPES.has(element.type) && !matches(element, ':disabled');
+    if ((fits || isButton(element)) && isRendered(element, { visibilityProperty: true })) {
+      (fits ? inputs : buttons).push(element);
+    }
   }
-  const groups = grouped(inputs).slice(0, MAX_FIELDS);
-  const fields = groups.map((boxes) => ({
-    ...factsOf(boxes[0]),
-    kind: boxes.length > 1 ? 'totp' : kindOfField(boxes[0]),
-    boxes: boxes.length > 1 ? boxes.map((box) => refs.of(box)) : null,
-    name: attributeOf(boxes[0], 'name'),
-    label: nameOf(boxes[0], 'textbox'),
-    autocomplete: attributeOf(boxes[0], 'autocomplete'),
-    max_length: boxes[0].maxLength > 0 ? boxes[0].maxLength : null,
-  }));
+  const groups = grouped(inputs);
+  const fields = groups.slice(0, MAX_FIELDS).map(fieldOf);
   guessByPlace(fields);
   return {
     url: location.href,
     secure: isSecureContext,
     fields,
-    submits: submitsOf(inputs),
-    more: inputs.length > MAX_FIELDS,
+    submits: submitsOf(buttons, new Set(inputs.map((input) => input.form))),
+    complete: budget.left >= 0 && groups.length <= MAX_FIELDS,
+  };
+}
+
+/** One field: an input, or the boxes of a code, then with the facts of the first box. */
+function fieldOf([input, ...more]) {
+  return {
+    ...factsOf(input),
+    kind: more.length ? 'totp' : kindOfField(input),
+    boxes: more.length ? [input, ...more].map((box) => refs.of(box)) : null,
+    name: attributeOf(input, 'name'),
+    label: nameOf(input, 'textbox'),
+    autocomplete: attributeOf(input, 'autocomplete'),
+    max_length: input.maxLength > 0 ? input.maxLength : null,
   };
 }
 
@@ -94,18 +104,16 @@ function guessByPlace(fields) {
 }
 
 /** What may send the fields off: the forms' own buttons first, then buttons that only say so. */
-function submitsOf(inputs) {
-  const forms = new Set(inputs.map((input) => input.form));
+function submitsOf(buttons, forms) {
   const found = [];
-  for (const element of everyElement()) {
-    if (!isButton(element) || !forms.has(element.form ?? null) || !isRendered(element, { visibilityProperty: true }))
-      continue;
-    const { form, action } = formFacts(element);
-    const name = nameOf(element, 'button');
-    const native = form !== null && /^(submit|image)$/.test(element.type);
+  for (const button of buttons) {
+    if (!forms.has(button.form ?? null)) continue;
+    const { form, action } = formFacts(button);
+    const name = nameOf(button, 'button');
+    const native = form !== null && /^(submit|image)$/.test(button.type);
     if (!native && !SUBMIT.test(name.toLowerCase())) continue;
-    const leads = native && hasAttribute(element, 'formaction') ? element.formAction : action;
-    found.push({ ref: refs.of(element), name, form, native, action: leads });
+    const leads = native && hasAttribute(button, 'formaction') ? button.formAction : action;
+    found.push({ ref: refs.of(button), name, form, native, action: leads });
   }
   return found.sort((one, other) => other.native - one.native).slice(0, MAX_SUBMITS);
 }

@@ -4,6 +4,10 @@
  */
 
 const MAX_NAME = 160;
+/** So many elements, labels and raw characters are looked at for one name. */
+const MAX_NAME_ELEMENTS = 1_000;
+const MAX_LABELS = 10;
+const MAX_RAW = 1_000;
 
 const NAMED_BY_CONTENT = words(`link button option menuitem menuitemcheckbox menuitemradio tab treeitem summary tooltip
   checkbox radio switch`);
@@ -17,8 +21,9 @@ const UNREAD = words(`script style noscript template head title meta link base s
  */
 function contentOf(element, { length = 2 * MAX_NAME, hidden = false, secrets = false, groups = true } = {}) {
   let text = '';
+  let left = MAX_NAME_ELEMENTS;
   const read = (node, depth) => {
-    if (text.length > length || depth > 100) return;
+    if (text.length > length || depth > 100 || left-- <= 0) return;
     if (nodeTypeOf(node) === TEXT) text += textOf(node).slice(0, length);
     if (nodeTypeOf(node) !== ELEMENT || UNREAD.has(tagOf(node))) return;
     if (vaultNames.has(node) && !secrets) return;
@@ -28,7 +33,7 @@ function contentOf(element, { length = 2 * MAX_NAME, hidden = false, secrets = f
     const block = !style.display.startsWith('inline') && style.display !== 'contents';
     const named = node !== element && (attributeOf(node, 'aria-label') ?? attributeOf(node, 'alt') ?? svgTitle(node));
     if (block || tagOf(node) === 'br') text += ' ';
-    if (named) text += ` ${named} `;
+    if (named) text += ` ${named.slice(0, length)} `;
     else if (hidden || style.visibility === 'visible') for (const child of childrenOf(node)) read(child, depth + 1);
     else for (const child of childrenOf(node)) if (nodeTypeOf(child) === ELEMENT) read(child, depth + 1);
     if (block) text += ' ';
@@ -39,15 +44,18 @@ function contentOf(element, { length = 2 * MAX_NAME, hidden = false, secrets = f
 
 /** The name of an element in its role, at most MAX_NAME characters; '' when it has none. */
 function nameOf(element, role) {
-  return cut(
-    squeezed(fromAria(element) || fromMarkup(element) || fromContent(element, role) || fromHints(element)),
-    MAX_NAME,
-  );
+  const name = fromAria(element) || fromMarkup(element) || fromContent(element, role) || fromHints(element);
+  return cut(squeezed(name.slice(0, MAX_RAW)), MAX_NAME);
 }
 
 function fromAria(element) {
   const ids = attributeOf(element, 'aria-labelledby');
-  const labels = ids ? [...words(ids)].map((id) => elementById(rootOf(element), id)).filter(Boolean) : [];
+  const labels = ids
+    ? [...words(ids)]
+        .slice(0, MAX_LABELS)
+        .map((id) => elementById(rootOf(element), id))
+        .filter(Boolean)
+    : [];
   const named = labels.map((label) => attributeOf(label, 'aria-label') || contentOf(label, { hidden: true }));
   return named.join(' ') || attributeOf(element, 'aria-label')?.trim();
 }
@@ -79,7 +87,7 @@ function fromMarkup(element) {
 }
 
 function fromLabels(element) {
-  const labels = element instanceof HTMLFormElement ? [] : [...(element.labels ?? [])];
+  const labels = element instanceof HTMLFormElement ? [] : [...(element.labels ?? [])].slice(0, MAX_LABELS);
   return labels.map((label) => contentOf(label)).join(' ');
 }
 

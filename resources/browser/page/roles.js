@@ -18,6 +18,9 @@ const PARTS = words(`navigation main banner contentinfo complementary search for
 const STRUCTURE = words(`heading list listitem row cell columnheader rowheader group radiogroup article alert status log
   progressbar meter img canvas video audio tooltip`);
 
+/** Not ARIA's: a page cannot claim them. */
+const OURS = words('summary file clickable iframe canvas video audio');
+
 const BY_TAG = {
   a: (element) => (hasAttribute(element, 'href') || hasAttribute(element, 'xlink:href') ? 'link' : null),
   area: (element) => (hasAttribute(element, 'href') ? 'link' : null),
@@ -79,7 +82,7 @@ function roleOf(element) {
   for (const token of given ? words(given) : []) {
     if (token === 'none' || token === 'presentation') return null;
     const role = Object.hasOwn(SAME, token) ? SAME[token] : token;
-    if (CONTROLS.has(role) || PARTS.has(role) || STRUCTURE.has(role)) return role;
+    if (!OURS.has(role) && (CONTROLS.has(role) || PARTS.has(role) || STRUCTURE.has(role))) return role;
   }
   const tag = tagOf(element);
   const found = Object.hasOwn(BY_TAG, tag) ? BY_TAG[tag] : null;

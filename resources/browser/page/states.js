@@ -91,10 +91,10 @@ function urlOf(element, role) {
       ? (URL.parse(given, pageBase(document))?.href ?? '')
       : (element.href ?? element.src ?? given);
   const here = location.href.split('#')[0];
-  if (resolved.startsWith(`${here}#`)) return cut(encoded(resolved.slice(here.length)), MAX_URL);
+  if (resolved.startsWith(`${here}#`)) return shortened(resolved.slice(here.length));
   const local = resolved.startsWith(`${location.origin}/`);
-  return cut(encoded(local ? resolved.slice(location.origin.length) : resolved), MAX_URL);
+  return shortened(local ? resolved.slice(location.origin.length) : resolved);
 }
 
 /** Blanks and quotes, which only what is not a URL has, would end the place of the URL in its line. */
-const encoded = (url) => url.replace(/[\s"]/g, encodeURIComponent);
+const shortened = (url) => cut(url.slice(0, 2 * MAX_URL).replace(/[\s"]/g, encodeURIComponent), MAX_URL);
