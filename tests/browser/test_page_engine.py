@@ -379,6 +379,13 @@ async def test_names_without_end_cost_no_more_than_others(page: Page, site: Site
     assert (await ask(page, "snapshot"))["lines"] > 0
 
 
+async def test_odd_markup_is_read_without_an_error(page: Page, site: Site) -> None:
+    """Tags out of their namespace or place have neither the methods nor the parents of the real ones."""
+    odd = "<svg><slot>a</slot><label>b</label><select>c</select><input></svg><div role=iframe>d</div><div role=summary>e</div>"
+    await visit(page, site, f"{odd}<x-y><template shadowrootmode=open><summary>f</summary></template></x-y>")
+    assert (await outline(page)).splitlines()[-3:] == ['"d"', '"e"', '"f"']
+
+
 async def test_deep_nesting_is_read_to_a_limit_and_says_so(page: Page, site: Site) -> None:
     await visit(page, site, "<body></body>")
     await page.evaluate(

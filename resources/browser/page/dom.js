@@ -56,7 +56,7 @@ const MAX_SEARCHED = 1_000_000;
 
 /** Child nodes in the flat tree. */
 function childrenOf(element) {
-  if (tagOf(element) === 'slot') {
+  if (element instanceof HTMLSlotElement) {
     const assigned = element.assignedNodes();
     if (assigned.length) return assigned;
   }

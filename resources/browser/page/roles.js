@@ -53,7 +53,7 @@ const BY_TAG = {
   section: (element) =>
     hasAttribute(element, 'aria-label') || hasAttribute(element, 'aria-labelledby') ? 'region' : null,
   select: (element) => (element.multiple || element.size > 1 ? 'listbox' : 'combobox'),
-  summary: (element) => (tagOf(parentOf(element) ?? element) === 'details' ? 'summary' : null),
+  summary: (element) => (parentOf(element) instanceof HTMLDetailsElement ? 'summary' : null),
   svg: 'img',
   table: 'table',
   td: 'cell',
