@@ -162,6 +162,15 @@ async def test_b08_a_textarea_is_known_as_one_when_it_is_checked(page: Page, sit
     assert (facts["tag"], facts["changed"]) == ("textarea", ["tag"])
 
 
+async def test_a_form_whose_inputs_have_the_names_of_its_properties_can_be_checked(page: Page, site: Site) -> None:
+    names = ("form", "type", "labels", "tagName", "ownerDocument", "getBoundingClientRect", "matches")
+    html = "<form aria-label=F>" + "".join(f"<input name={name}>" for name in names) + "</form>"
+    (form, *_) = {field["form"] for field in await fields_of(page, site, html=html)}
+    facts = await ask(page, "check_field", ref=form)
+    assert (facts["tag"], facts["type"], facts["form"], facts["editable"]) == ("form", None, None, False)
+    assert (await ask(page, "describe", ref=form))["name"] == "F"
+
+
 @pytest.mark.parametrize(
     ("change", "changed"),
     [

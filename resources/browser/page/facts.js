@@ -15,7 +15,7 @@ function factsOf(element) {
   const facts = {
     ref: refs.of(element),
     tag: tagOf(element),
-    type: element.type ?? null,
+    type: isForm(element) ? null : (element.type ?? null),
     ...formFacts(element),
     visible: isRendered(element, { visibilityProperty: true }),
     opacity: opacityOf(element),
@@ -31,14 +31,18 @@ function factsOf(element) {
   return facts;
 }
 
+const isForm = (element) => element instanceof HTMLFormElement;
+const actionOf = getter(HTMLFormElement.prototype, 'action');
+const methodOf = getter(HTMLFormElement.prototype, 'method');
+
 /** Where the form of a field goes: `action` resolved, as the form has it; `formaction` of buttons is told with them. */
 function formFacts(element) {
-  const form = element.form ?? null;
-  if (!form) return { form: null, action: null, method: null };
+  const form = isForm(element) ? null : element.form;
+  if (!isForm(form)) return { form: null, action: null, method: null };
   return {
     form: refs.of(form),
-    action: getter(HTMLFormElement.prototype, 'action')(form),
-    method: getter(HTMLFormElement.prototype, 'method')(form),
+    action: actionOf(form),
+    method: methodOf(form),
   };
 }
 
