@@ -39,7 +39,7 @@ function snapshot({
       ...page,
       mode: changes.length ? 'diff' : 'same',
       ...paged(changes, 1, max_characters, 'take the whole with mode=full', cuts),
-      frames: framesIn(lines).map(({ ref }) => ({ ref, line: null })),
+      frames: framesIn(lines).map(({ ref }) => ({ ref, line: 0 })),
     };
   }
   const how = 'go on with from_line=LINE, or take one part with root=REF';
@@ -72,7 +72,7 @@ function controlsIn(parts) {
   return nodes.flatMap(({ ref, role, parts }) => [...(ref && CONTROLS.has(role) ? [ref] : []), ...controlsIn(parts)]);
 }
 
-/** Frames that the outline names: their own engines have what is in them. `line` is the outline's, from 1. */
+/** Frames that the outline names; their own engines have what is in them. `line` of the outline, from 1; 0 in changes. */
 function framesIn(lines) {
   return lines.flatMap((line, index) =>
     [...unquoted(line).matchAll(/\biframe (?:"" )?(?:f\d+)?(e\d+)/g)].map(([, ref]) => ({ ref, line: index + 1 })),
