@@ -120,6 +120,7 @@ const COMMANDS = {
   describe,
   fields: loginFields,
   check_field: checkField,
+  clickable,
   mark_secret: markSecret,
   holds: holding,
   boxes: ({ refs: given }) => boxesOf(given),

@@ -72,3 +72,24 @@ function checkField({ ref, expected = {} }) {
   const facts = { connected: true, ...factsOf(element) };
   return { ...facts, changed: Object.keys(expected).filter((name) => expected[name] !== facts[name]) };
 }
+
+/** Whether a click at the middle of this element would reach it now, without waiting for anything. */
+function clickable({ ref }) {
+  const element = refs.find(ref);
+  if (!element) return { ready: false };
+  const box = boxOf(element);
+  const middle = elementAt(box.x + box.width / 2, box.y + box.height / 2);
+  const reached = middle !== null && (middle === element || contains(element, middle) || isInShadowOf(middle, element));
+  const ready = reached && inViewport(box) && isRendered(element, { visibilityProperty: true }) && !isDisabled(element) && !isMoving(element);
+  return { ready };
+}
+
+const isDisabled = (element) => matches(element, ':disabled') || attributeOf(element, 'aria-disabled') === 'true';
+
+/** Whether an animation moves it, or something around it, at this moment. */
+function isMoving(element) {
+  for (let at = element; at; at = flatParentOf(at)) {
+    if (at instanceof Element && at.getAnimations().some((one) => one.playState === 'running')) return true;
+  }
+  return false;
+}
