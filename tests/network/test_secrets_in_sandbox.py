@@ -235,8 +235,9 @@ async def test_l22_with_an_authority_of_its_own_a_space_s_tools_use_https(termin
     assert "[redacted:prod/api]" in await inside.out("python3 client.py")
     node = (
         "const http = require('http'), https = require('https'), tls = require('tls')\n"
-        "http.request({host: '127.0.0.1', port: 3128, method: 'CONNECT', path: 'api.test:443'}).on('connect', (_, socket) =>\n"
-        "  https.get({host: 'api.test', agent: false, headers: {Authorization: 'Bearer {{vault:prod/api}}'},\n"
+        "const proxy = {host: '127.0.0.1', port: 3128, method: 'CONNECT', path: 'api.test:443', headers: {Host: 'api.test:443'}}\n"
+        "http.request(proxy).on('connect', (_, socket) =>\n"
+        "  https.get({host: 'api.test', headers: {Authorization: 'Bearer {{vault:prod/api}}'},\n"
         "    createConnection: () => tls.connect({socket, servername: 'api.test'})},\n"
         "    answer => answer.pipe(process.stdout))).end()\n"
     )
@@ -319,7 +320,8 @@ async def nothing_holds_the_secrets(inside: Inside) -> None:
             holders += found(where, content)
     assert os.geteuid() != 0 or read > 1 << 20
     for path in inside.folder.rglob("*"):
-        if path.is_file() and "sites" not in path.parts and path.name not in ("cert.pem", "key.pem"):
+        # The workspace's disk is a sparse file of gigabytes; what is on it was read from inside.
+        if path.is_file() and "sites" not in path.parts and path.stat().st_size < 64 << 20:
             holders += found(str(path), path.read_bytes())
     runs = (await inside.world.govern("run.list", space="net", limit=100)).runs
     for run in runs:
