@@ -237,7 +237,7 @@ async def test_l22_with_an_authority_of_its_own_a_space_s_tools_use_https(termin
         "const http = require('http'), https = require('https'), tls = require('tls')\n"
         "const proxy = {host: '127.0.0.1', port: 3128, method: 'CONNECT', path: 'api.test:443', headers: {Host: 'api.test:443'}}\n"
         "http.request(proxy).on('connect', (_, socket) =>\n"
-        "  https.get({host: 'api.test', headers: {Authorization: 'Bearer {{vault:prod/api}}'},\n"
+        "  https.get({host: 'api.test', headers: {Host: 'api.test', Authorization: 'Bearer {{vault:prod/api}}'},\n"
         "    createConnection: () => tls.connect({socket, servername: 'api.test'})},\n"
         "    answer => answer.pipe(process.stdout))).end()\n"
     )
