@@ -272,6 +272,19 @@ async def test_l22_other_hosts_stay_tunnels_and_see_their_own_certificate(termin
     assert "mcp-spaces gateway of" in await inside.out(issuer)
 
 
+async def test_n14_inside_of_a_terminated_tunnel_host_has_to_be_the_judged_one(terminated: Inside) -> None:
+    inside = terminated
+    fronted = await inside.out(
+        "curl -sS -H 'Host: open.test' -H 'Authorization: Bearer {{vault:prod/api}}' https://api.test/"
+    )
+    assert "reason: other_name" in fronted
+    # A reference in the address is told there in words too, and a plain request in such a tunnel goes on by TLS.
+    assert "reason: misplaced_reference" in await inside.out("curl -sS -g 'https://api.test/?k={{vault:prod/api}}'")
+    plain = "curl -sS -p -x http://127.0.0.1:3128 -H 'Authorization: Bearer {{vault:prod/api}}' http://api.test:443/"
+    assert "[redacted:prod/api]" in await inside.out(plain)
+    assert await inside.used() == ["prod/api"]
+
+
 async def test_l22_an_authority_is_a_space_s_own_sealed_and_off_unless_asked_for(
     tmp_path: Path, servers: Servers
 ) -> None:
