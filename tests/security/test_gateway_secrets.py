@@ -21,7 +21,8 @@ from mcp_spaces.core.redaction import encodings
 from mcp_spaces.core.scope import VaultGrant
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.network.dialing import Upstream
-from mcp_spaces.network.model import SecretAccess, Target
+from mcp_spaces.network.model import Refused, SecretAccess, Target
+from mcp_spaces.network.references import BodyWatch
 from mcp_spaces.network.scrubbing import Scrubber
 from mcp_spaces.network.tls import TlsConnection, Trust, server_context
 from mcp_spaces.vault.model import Bindings, Kind
@@ -242,6 +243,28 @@ async def test_l22_a_reference_in_a_body_is_refused_wherever_it_is_cut(scene: Sc
     assert scene.reasons() == ["misplaced_reference"]
 
 
+def test_l22_a_reference_in_a_body_is_found_at_every_cut() -> None:
+    body = f"before {REFERENCE} after".encode()
+
+    def see(*pieces: bytes) -> None:
+        watch = BodyWatch()
+        for piece in pieces:
+            watch.see(piece)
+
+    for cut in range(len(body)):
+        with pytest.raises(Refused):
+            see(body[:cut], body[cut:])
+    see(b"{{vault:", b" is how it begins, {{vault:NO}} and this is none")
+
+
+async def test_without_a_reference_a_server_whose_plain_port_alone_is_listed_is_asked_plainly(scene: Scene) -> None:
+    scene.lab.rules.now = allowing(f"{HOST}:80")
+    assert status(await scene.ask()) == 200
+    assert scene.lab.internet.dialled == [("127.0.0.1", 5080)]
+    assert b"not_listed" in await scene.ask(f"Authorization: {REFERENCE}")
+    assert scene.lab.internet.dialled == [("127.0.0.1", 5080)]
+
+
 async def test_l22_denied_and_absent_look_the_same(scene: Scene) -> None:
     await scene.put("prod/admin")
     scene.policy(STANDARD, "prod", deny=("prod/admin",))
@@ -266,6 +289,8 @@ async def test_l22_a_policy_that_asks_leaves_a_question_and_a_yes_holds_for_that
     # Another origin is another question, and so is the time after the yes has expired.
     assert status(await scene.ask(f"Authorization: {REFERENCE}", uri=f"http://{HOST}:8443/")) == 403
     scene.rig.time.now += 25 * 3600
+    # What the database says beside the sealed row counts for nothing.
+    await scene.rig.database.write(lambda tx: tx.execute("UPDATE approvals SET expires_at = 1e12"))
     assert status(await scene.ask(f"Authorization: {REFERENCE}")) == 403
 
 
