@@ -219,6 +219,22 @@ async def test_l22_taking_a_secret_elsewhere_fails_and_stands_in_the_run(inside:
     assert [row["reason"] for row in rows] == ["misplaced_reference", "not_bound", "misplaced_reference"]
 
 
+async def test_l22_a_policy_that_asks_stops_the_first_use_until_a_person_agrees(inside: Inside) -> None:
+    policy = {"policy": {"preset": "permissive", "overrides": {"secrets": {"use": "ask"}}}}
+    await inside.world.call("space.update", space="net", patch=policy)
+    use = "curl -sS -H 'Authorization: Bearer {{vault:prod/api}}' http://api.test/"
+    refused = await inside.out(use)
+    assert "needs_approval" in refused
+    (pending,) = (await inside.world.govern("approval.list")).approvals
+    assert f"mcp-spaces approve {pending.id}" in refused
+    assert (pending.principal_name, pending.space_name) == ("code in sandbox main", "net")
+    assert pending.reason == "prod/api would be put into requests to https://api.test."
+    await inside.world.govern("approval.grant", approval=pending.id)
+    assert "[redacted:prod/api]" in await inside.out(f"{use}; {use}")
+    # Another secret, or another origin, is another question.
+    assert "needs_approval" in await inside.out(use.replace("prod/api", "prod/npm").replace("api.test", "npm.test"))
+
+
 # --------------------------------------------------------------------------------------- https inside as well
 
 
