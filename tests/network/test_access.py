@@ -14,7 +14,7 @@ from mcp_spaces.errors import InvalidInput
 from mcp_spaces.network.access import LiveAccesses
 from mcp_spaces.network.gateway import Gateway
 from mcp_spaces.network.model import NO_SECRETS, RuntimeRef
-from mcp_spaces.spaces.model import PolicyChoice
+from mcp_spaces.spaces.model import PolicyChoice, RuntimeKind
 from mcp_spaces.spaces.port import Runtimes, Spaces
 from mcp_spaces.spaces.store import SpaceStore
 from tests.network.lab import pair
@@ -135,6 +135,14 @@ async def test_secrets_are_what_space_runtime_and_owner_all_permit_and_nothing_o
     assert (access.own_authority, access.space_name) == (True, "net")
     assert live.secrets(RuntimeRef(runtime.id, "sp_other", "main")) == NO_SECRETS
     await world.govern("space.down", space="net")
+    assert live.secrets(runtime) == NO_SECRETS
+
+
+async def test_no_page_in_a_browser_uses_a_secret_by_its_requests(world: World) -> None:
+    runtime = await launched(world, {"vault": {"allow": ["prod"]}})
+    live = accesses(world, vault=VaultGrant(allow=("prod",)))
+    assert live.secrets(runtime).grant.permits("prod/api")
+    await world.use(Runtimes).change(runtime.id, lambda row: row.model_copy(update={"kind": RuntimeKind.BROWSER}))
     assert live.secrets(runtime) == NO_SECRETS
 
 
