@@ -235,6 +235,14 @@ async def test_l22_a_policy_that_asks_stops_the_first_use_until_a_person_agrees(
     assert "needs_approval" in await inside.out(use.replace("prod/api", "prod/npm").replace("api.test", "npm.test"))
 
 
+async def test_what_a_run_used_is_taken_out_of_its_own_answer_whichever_way_it_came(inside: Inside) -> None:
+    """The seat belt behind the wall; a run that used nothing says nothing about a guess (L21)."""
+    await inside.write("guess.txt", TOKEN)
+    use = "curl -sS -o answer.txt -H 'Authorization: Bearer {{vault:prod/api}}' http://api.test/"
+    assert await inside.out(f"{use}; cat guess.txt") == "[redacted:prod/api]"
+    assert await inside.out("cat guess.txt") == TOKEN
+
+
 # --------------------------------------------------------------------------------------- https inside as well
 
 

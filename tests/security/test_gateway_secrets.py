@@ -299,6 +299,8 @@ async def test_l22_a_policy_that_denies_and_a_person_who_says_no_are_heard(scene
     answer = await scene.ask(f"Authorization: {REFERENCE}")
     assert b"secrets.use" in answer
     assert scene.reasons() == ["policy"]
+    scene.policy(policy_from("standard", {"operations": {"network.use_secret": "deny"}}))
+    assert b"operations.network.use_secret" in await scene.ask(f"Authorization: {REFERENCE}")
     assert scene.site.received == []
     scene.policy(policy_from("standard", {"secrets": {"use": "ask"}}))
     await scene.ask(f"Authorization: {REFERENCE}")
