@@ -19,9 +19,9 @@ from mcp_spaces.core.approvals import Approvals
 from mcp_spaces.core.policy import Policy, policy_from
 from mcp_spaces.core.redaction import encodings
 from mcp_spaces.core.scope import VaultGrant
-from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.errors import InvalidInput, RuntimeUnavailable
 from mcp_spaces.network.dialing import Upstream
-from mcp_spaces.network.model import Refused, SecretAccess, Target
+from mcp_spaces.network.model import Reason, Refused, SecretAccess, Target
 from mcp_spaces.network.references import BodyWatch
 from mcp_spaces.network.scrubbing import Scrubber
 from mcp_spaces.network.tls import TlsConnection, Trust, server_context
@@ -334,6 +334,22 @@ async def test_l22_the_operators_authority_counts_for_private_hosts_alone(certif
             tasks.cancel_scope.cancel()
         for end in (ours, theirs):
             end.close()
+
+
+async def test_n16_a_server_that_never_ends_its_handshake_is_given_up() -> None:
+    ours, theirs = await pair()
+    with anyio.fail_after(20), pytest.raises(Refused) as refusal:
+        await Trust(handshake_s=0.05).connect(ours, Target(HOST, 443), private=False)
+    assert refusal.value.reason is Reason.TOO_SLOW
+    theirs.close()
+
+
+def test_an_operators_file_without_certificates_is_told_at_the_start(tmp_path: Path) -> None:
+    for content in (None, "no certificate"):
+        if content is not None:
+            (tmp_path / "own.pem").write_text(content)
+        with pytest.raises(InvalidInput, match="network_authorities"):
+            Trust(tmp_path / "own.pem")
 
 
 def forms() -> Iterator[str]:
