@@ -28,14 +28,14 @@ from mcp_spaces.errors import WrongState
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.network.access import LiveAccesses
 from mcp_spaces.network.authorities import Authorities
-from mcp_spaces.network.budgets import Budget, Budgets
+from mcp_spaces.network.budgets import Budget, Budgets, midnight
 from mcp_spaces.network.dialing import SystemDialer, SystemResolver
 from mcp_spaces.network.gateway import Gateway
 from mcp_spaces.network.injection import Injection
 from mcp_spaces.network.model import PrivateHosts, RuntimeRef
 from mcp_spaces.network.port import Resolver
 from mcp_spaces.network.ports import SpaceNeighbours
-from mcp_spaces.network.records import RecordedLog
+from mcp_spaces.network.records import RecordedLog, spent_since
 from mcp_spaces.network.termination import Termination
 from mcp_spaces.network.tls import Trust
 from mcp_spaces.network.ways import Ways
@@ -193,7 +193,7 @@ async def open_app(
             resolver=resolver or SystemResolver(),
             dialer=SystemDialer(),
             private_hosts=private_hosts,
-            budgets=Budgets(network_budget(settings), clock),
+            budgets=Budgets(network_budget(settings), clock, spent=spent_since(database, midnight(clock))),
             clock=clock,
             ways=ways,
             termination=Termination(

@@ -158,11 +158,15 @@ class Bindings(_Stored):
         """`origin` is the one that is truly contacted, in lower case, without a default port."""
         return origin in self.origins or any(_matches(origin, pattern) for pattern in self.origin_patterns)
 
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Of the exact https origins."""
+        return frozenset(_host_of(one) for one in self.origins if one.startswith("https:"))
+
     def names(self, host: str) -> bool:
         """Whether some port of `host` is among the origins, over TLS."""
-        return any(_host_of(one) == host for one in self.origins if one.startswith("https:")) or any(
-            _matches(f"https://{host}", "https://" + _host_of(one)) for one in self.origin_patterns
-        )
+        patterns = ("https://" + _host_of(one) for one in self.origin_patterns)
+        return host in self.hosts or any(_matches(f"https://{host}", one) for one in patterns)
 
     def ports_of(self, host: str) -> frozenset[int]:
         """Of the exact https origins of `host`."""

@@ -103,8 +103,8 @@ class Vault:
         if not scope.allow:
             return ()
         opened = await self._opened()
-        entries = () if opened is None else opened.index.entries.values()
-        return [one.bindings for one in entries if one.bindings.names(host) and scope.permits(one.path)]
+        found = [] if opened is None else opened.index.bound_to(host)
+        return [one.bindings for one in found if scope.permits(one.path)]
 
     async def last_use(self, path: str) -> Use | None:
         opened = await self._opened()
