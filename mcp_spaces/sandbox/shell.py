@@ -127,7 +127,7 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
     command = Command((live.shell, "-c", "--", given.command), cwd=given.cwd, env=given.env)
     if given.background:
         return await _start_job(context, sandboxes, live.sandbox, command, given)
-    capture = sandboxes.capture()
+    capture = sandboxes.capture(context.redactor)
     try:
         ended = await run_to_end(
             live.sandbox,
@@ -217,6 +217,7 @@ async def _kill(process: Process) -> None:
 
 
 async def _told(context: Context, sandboxes: SandboxService, capture: Capture, ended: Ended) -> ShellOutput:
+    capture.finish()
     shown = capture.shown()
     artifact = await _kept(context, sandboxes, capture) if shown.truncated else None
     return ShellOutput(
@@ -259,6 +260,7 @@ async def _start_job(
         space_id=context.space.id,
         runtime_id=context.runtime.id,
         run_id=context.run_id,
+        redactor=context.redactor,
     )
     sandboxes.jobs.hold(job, context.pipeline.active, context.caller)
     if given.stdin:
