@@ -250,6 +250,7 @@ class Pipeline:
                 hint="context_get lists what can be called; a person can widen the space's ceiling.",
                 rule=refusal,
             )
+        call.operation.check_scope(call.input, call.scope)
         if call.space is not None and call.operation.needs_running_space and not call.space.running:
             raise WrongState(f"Space {call.space.name} is stopped.", hint=f"Start it: space_up space={call.space.id}")
 
