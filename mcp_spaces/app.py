@@ -51,6 +51,7 @@ from mcp_spaces.storage.blobs import FileBlobs
 from mcp_spaces.storage.links import LinkedFile, Links
 from mcp_spaces.storage.store import FileStore
 from mcp_spaces.storage.transfer import Transfers
+from mcp_spaces.vault.entry_requests import EntryRequests
 from mcp_spaces.vault.master_key import MasterKeys, Source, taken_from
 from mcp_spaces.vault.port import Secrets
 from mcp_spaces.vault.service import Vault
@@ -75,6 +76,7 @@ class App:
     changes: Changes
     identity: Identity
     links: Links
+    entries: EntryRequests
     services: Services
 
     def permitted(self, caller: Caller) -> tuple[AnyOperation, ...]:
@@ -199,6 +201,7 @@ async def open_app(
             announce=announce,
         )
         links = Links(database, files, clock, public_url=settings.public_url)
+        entries = EntryRequests(vault, journal, clock)
         waiters = RunWaiters()
         journal.on_closed.append(waiters.closed)
 
@@ -211,6 +214,7 @@ async def open_app(
         )
         services.provide(Changes, changes)
         services.provide(Database, database)
+        services.provide(EntryRequests, entries)
         services.provide(FileStore, files)
         services.provide(Gateway, gateway)
         services.provide(Identity, identity)
@@ -238,7 +242,7 @@ async def open_app(
         tasks.start_soon(lifecycle.reap_forever)
         await tasks.start(gateway.watch, changes)
         open_things.callback(tasks.cancel_scope.cancel)
-        yield App(settings, pipeline, changes, identity, links, services)
+        yield App(settings, pipeline, changes, identity, links, entries, services)
 
 
 def network_budget(settings: Settings) -> Budget:

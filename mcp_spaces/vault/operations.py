@@ -14,6 +14,7 @@ from mcp_spaces.core.place import Everywhere, InSpace
 from mcp_spaces.core.redaction import MINIMUM_LENGTH
 from mcp_spaces.core.scope import Scope
 from mcp_spaces.errors import InvalidInput
+from mcp_spaces.vault.entry_operations import REQUEST_ENTRY, WAIT_ENTRY
 from mcp_spaces.vault.imports import Format, read_export
 from mcp_spaces.vault.master_key import Source
 from mcp_spaces.vault.model import (
@@ -409,4 +410,6 @@ IMPORT = Operation(
     example={"file": "/home/me/bitwarden.json", "prefix": "personal", "dry_run": True},
 )
 
-OPERATIONS: tuple[AnyOperation, ...] = (SET, UPDATE, DESCRIBE, LIST, GET, TOTP, DELETE, ROTATE, REKEY, IMPORT)
+OPERATIONS: tuple[AnyOperation, ...] = (
+    SET, UPDATE, DESCRIBE, LIST, GET, TOTP, REQUEST_ENTRY, WAIT_ENTRY, DELETE, ROTATE, REKEY, IMPORT
+)  # fmt: skip

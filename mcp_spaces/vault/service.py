@@ -192,13 +192,24 @@ class Vault:
 
     # ------------------------------------------------------------------------------------------------ changing
 
-    async def put(self, wanted: Sequence[Wanted], *, run_id: str, action: str, new_only: bool = False) -> list[Entry]:
+    async def put(
+        self,
+        wanted: Sequence[Wanted],
+        *,
+        run_id: str,
+        action: str,
+        new_only: bool = False,
+        check: Callable[[Entry | None], None] = lambda _before: None,
+    ) -> list[Entry]:
         """Store secrets, each as the next version of its path; all of them or none.
 
-        Raises Conflict where `new_only` and a path is taken, QuotaExceeded, WrongState.
+        `check` is shown what each path holds, in the same transaction, and may raise. Raises Conflict where `new_only`
+        and a path is taken, QuotaExceeded, WrongState.
         """
 
         def change(tx: Transaction, opened: _Open) -> tuple[Index, list[Entry]]:
+            for one in wanted:
+                check(opened.index.entries.get(one.entry.path))
             return self._stored(tx, opened, wanted, run_id=run_id, action=action, new_only=new_only)
 
         return await self._change(change, create=True)
