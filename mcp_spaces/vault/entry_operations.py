@@ -144,6 +144,7 @@ WAIT_ENTRY = Operation(
     output=EntryRequestView,
     effect=Effect.OBSERVES,
     handler=wait_entry,
+    refused_by=_needs_vault,
     idempotent=True,
     listed=False,
     example={"request": EXAMPLE_REQUEST, "timeout_s": 60},
