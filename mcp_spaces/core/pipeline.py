@@ -140,7 +140,7 @@ class Pipeline:
                     output = await self._handle(call, active)  # 7
                 clean = redacted(output, call.redactor)  # 8
         except (Exception, anyio.get_cancelled_exc_class()) as error:
-            failure = as_ours(error)
+            failure = as_ours(error, call.redactor)
             await self._close_failed(call, failure)
             if isinstance(error, SpacesError) or not isinstance(error, Exception):
                 raise
