@@ -28,6 +28,7 @@ from benchmarks import (
     memory,
     output,
     pipeline,
+    redaction,
     startup,
     vault,
 )
@@ -50,6 +51,7 @@ SUBJECTS: dict[str, Callable[[], Iterator[Line]]] = {
     "memory": memory.lines,
     "history": history.lines,
     "vault": vault.lines,
+    "redaction": redaction.lines,
 }
 
 

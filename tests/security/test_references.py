@@ -190,7 +190,7 @@ async def test_l14_a_command_is_never_given_a_secret_and_its_placeholder_stays_a
         assert (await world.govern("vault.describe", path="prod/api")).uses == 0
 
 
-async def test_l22_the_full_output_kept_as_an_artifact_is_redacted_too(tmp_path: Path) -> None:
+async def test_l11_the_full_output_kept_as_an_artifact_is_redacted_too(tmp_path: Path) -> None:
     async with a_space(tmp_path) as (world, space):
         script = "import os,sys\nt=os.environ['TOKEN']\nfor i in range(4000): sys.stdout.write(t+'-'*(i%7))"
         ran = await outcome(
