@@ -49,8 +49,8 @@ class EntryRequestView(BaseModel):
 
     @property
     def page_for_a_person(self) -> str | None:
-        """What a client may be asked to open."""
-        return self.url
+        """What a client may be asked to open; None in an answer that was kept, where the address is blotted out."""
+        return None if self.url is None or "[redacted" in self.url else self.url
 
 
 class WaitEntryInput(InSpace):
