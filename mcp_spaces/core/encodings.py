@@ -4,7 +4,8 @@
     of UTF-16:                             as it is · base64 at three alignments
     of the text:                           JSON · HTML · what is left of it where bytes were read as UTF-8
 
-Base64 with a line end in the middle is not among them, nor is what code makes up by itself.
+Base64 and hex are known with the line ends of the usual tools too, where the secret begins the first line. What is
+wrapped in the middle of something else is not found, nor is what code makes up by itself.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ MINIMUM_LENGTH = 6
 """Shorter values would eat ordinary words (threat V22)."""
 PIECE_BYTES = 4096
 """A longer form is looked for in pieces, so that a stream never holds back more than this."""
+
+BASE64_COLUMNS = (76, 64)
+"""As base64(1) and mail break lines, and as PEM and openssl do."""
+HEX_COLUMNS = 60
+"""As `xxd -p` does."""
 
 _ONE_BYTE = ("utf-8", "latin-1", "cp1252")
 _URL_SAFE = ("", "/", "-._~!*'()", "-._~!*'();/?:@&=+$,#")
@@ -60,6 +66,8 @@ def _all_forms(value: str) -> Iterator[bytes]:
         yield from (raw, _misread(raw))
         yield from (raw.hex().encode(), raw.hex().upper().encode(), repr(raw)[2:-1].encode())
         yield from _base64(raw)
+        yield from _in_lines(raw.hex().encode(), HEX_COLUMNS)
+        yield from _in_lines(_core(base64.b64encode(raw), 0, len(raw)), *BASE64_COLUMNS)
         for text in _url(raw):
             yield text.encode()
     for name in ("utf-16-le", "utf-16-be"):
@@ -102,9 +110,18 @@ def _url(raw: bytes) -> Iterator[str]:
 def _base64(raw: bytes) -> Iterator[bytes]:
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for shift in range(3):
-            # The first and last characters of a shifted form depend on its neighbours: only the core is ours.
-            text = encode(b"\0" * shift + raw).rstrip(b"=")
-            yield text[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6]
+            yield _core(encode(b"\0" * shift + raw), shift, len(raw))
+
+
+def _core(text: bytes, shift: int, count: int) -> bytes:
+    """Of `count` bytes after `shift` others: the first and last characters depend on what stands beside them."""
+    return text[(shift * 8 + 5) // 6 : (shift + count) * 8 // 6]
+
+
+def _in_lines(text: bytes, *columns: int) -> Iterator[bytes]:
+    for width in columns:
+        lines = [text[at : at + width] for at in range(0, len(text), width)]
+        yield from (b"\n".join(lines), b"\r\n".join(lines))
 
 
 def _upper(text: str) -> str:

@@ -425,7 +425,9 @@ EVERYTHING = VaultGrant(allow=("*",), allow_raw_reads=True)
 
 
 def no_such_secret() -> NotFound:
-    return NotFound("No such secret here.", hint="vault_list shows what may be used.")
+    return NotFound(
+        "No such secret here.", hint="vault_list shows what may be used; vault_request_entry asks a person for one."
+    )
 
 
 def check_raw_reads(scope: VaultGrant) -> None:

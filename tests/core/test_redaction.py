@@ -159,6 +159,24 @@ def test_a_secret_of_several_lines_is_known_without_its_last_line_end_and_on_a_t
         assert streamed(redactor, b"<" + shown + b">", 3) == b"<" + MARK + b">"
 
 
+LONG = "sk-proj-" + "".join(chr(65 + number * 7 % 26) for number in range(160))
+WRAPPED = {
+    "base64(1)": base64.encodebytes(f"{LONG}\n".encode()),
+    "mail": base64.encodebytes(LONG.encode()).replace(b"\n", b"\r\n"),
+    "openssl": b"\n".join(re.findall(b".{1,64}", base64.b64encode(LONG.encode()))),
+    "xxd": b"\n".join(re.findall(b".{1,60}", LONG.encode().hex().encode())),
+}
+
+
+@pytest.mark.parametrize("tool", WRAPPED)
+def test_a_long_secret_is_known_in_the_lines_that_tools_make_of_it(tool: str) -> None:
+    content = b"> " + WRAPPED[tool] + b"\n$ "
+    for size in (1, 7, 1000):
+        redacted = streamed(knowing(LONG), content, size)
+        assert redacted.startswith(b"> " + MARK) and redacted.endswith(b"\n$ ")
+        assert len(redacted) < len(MARK) + 12
+
+
 def test_v22_a_value_of_less_than_six_characters_is_not_learnt() -> None:
     redactor = knowing("admin", "ééé")
     assert redactor.idle
