@@ -43,7 +43,8 @@ def encodings(value: str) -> set[str]:
 def forms(value: str) -> frozenset[bytes]:
     """All forms of `value`, none shorter than MINIMUM_LENGTH bytes or longer than PIECE_BYTES."""
     # A shell's $(…) drops the last line end, a terminal adds to each.
-    ways = {value, value.strip(), value.replace("\n", "\r\n")}
+    # Headers are bytes, and many servers read them as latin-1 before they say them again in UTF-8.
+    ways = {value, value.strip(), value.replace("\n", "\r\n"), _raw(value).decode("latin-1")}
     long_enough = [way for way in ways if len(way) >= MINIMUM_LENGTH]
     found = {form for way in long_enough for form in _all_forms(way) if len(form) >= MINIMUM_LENGTH}
     return frozenset(piece for form in found for piece in _pieces(form))

@@ -30,6 +30,14 @@ class FileFacts:
     """With everything below it."""
 
 
+@dataclass(frozen=True, slots=True)
+class ShellFacts:
+    """A command in shell syntax, and the secrets that it would be given as they are."""
+
+    command: str
+    secrets: tuple[SecretFacts, ...] = ()
+
+
 class SecretUse(StrEnum):
     """What a secret is opened for. Only the last one shows it to the caller."""
 
@@ -46,14 +54,6 @@ class SecretFacts:
 
     path: str
     use: SecretUse
-
-
-@dataclass(frozen=True, slots=True)
-class ShellFacts:
-    """A command in shell syntax, and the secrets that it would be given as they are."""
-
-    command: str
-    secrets: tuple[SecretFacts, ...] = ()
 
 
 Facts = NoFacts | FileFacts | ShellFacts | SecretFacts

@@ -10,9 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ahocorasick_rs import BytesAhoCorasick
+from ahocorasick_rs import BytesAhoCorasick, Implementation
 
-ANCHOR_BYTES = 24
+ANCHOR_BYTES = 16
+DFA_ANCHORS_MAX = 2_000
+"""Up to so many, some twenty secrets, the automaton is a table with a row for each state: three times as fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ class KnownForms:
         for form in sorted(names, key=len, reverse=True):
             by_anchor[form[:ANCHOR_BYTES]].append((form, names[form]))
         self._candidates = list(by_anchor.values())
-        self._automaton = BytesAhoCorasick(list(by_anchor))
+        self._automaton = BytesAhoCorasick(
+            list(by_anchor), implementation=Implementation.DFA if len(by_anchor) <= DFA_ANCHORS_MAX else None
+        )
         self._beginnings = frozenset(anchor[:count] for anchor in by_anchor for count in range(1, len(anchor)))
 
     def find(self, content: bytes) -> Found:

@@ -112,8 +112,10 @@ class IndexSeal:
         return self._mac(b"list", str(generation).encode(), str(count).encode(), tally.to_bytes(32, "big"))
 
     def fingerprint(self, secret: SecretValue) -> str:
-        """16 hexadecimal digits for records. Without the key nobody can try values against them."""
-        return self._mac(b"value", secret.name.encode(), secret.reveal().encode()).hex()[:16]
+        """For records: equal for the same value in the same field, as long as the data key is the same."""
+        return self._mac(b"fingerprint", secret.name.encode(), secret.reveal().encode("utf-8", "surrogatepass"))[
+            :8
+        ].hex()
 
     def _mac(self, *parts: bytes) -> bytes:
         framed = b"".join(len(part).to_bytes(8, "big") + part for part in parts)

@@ -207,12 +207,15 @@ class Use(_Stored):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An entry with its secrets, opened for one purpose."""
+    """An entry with its secrets, opened for one purpose.
+
+    `fingerprints` tell by field, in records, whether it was the same value: a keyed hash that says nothing else, new
+    with each rotation.
+    """
 
     entry: Entry
     fields: Mapping[str, SecretValue]
     fingerprints: Mapping[str, str]
-    """By field: tell versions of a value apart in records, and nothing about it."""
 
     def field(self, name: str | None = None) -> SecretValue | None:
         """The kind's main field where none is named; None where there is no such field, and for a seed."""

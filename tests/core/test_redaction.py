@@ -65,6 +65,8 @@ FORMS: dict[str, Callable[[str], bytes]] = {
     "html named": lambda text: html.escape(text).replace("é", "&eacute;").encode(),
     "html all numeric": lambda text: "".join(f"&#{ord(char)};" for char in text).encode(),
     "html all hex": lambda text: "".join(f"&#x{ord(char):X};" for char in text).encode(),
+    "read as latin-1": lambda text: text.encode().decode("latin-1").encode(),
+    "read as latin-1, in a form": lambda text: quote_plus(text.encode().decode("latin-1")).encode(),
     "bytes literal": lambda text: repr(text.encode())[2:-1].encode(),
     **{
         f"base64 {kind} after {before!r}": encoded_after(before, encode)
