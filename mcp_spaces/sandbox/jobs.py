@@ -132,8 +132,9 @@ class Job:
     command: str
     process: Process
     ring: Ring
-    streams: Mapping[Stream, RedactedStream]
-    redactor: Redactor
+    streams: dict[Stream, RedactedStream]
+    """Empty once it has ended: an automaton of some megabytes may hang on them."""
+    redactor: Redactor | None
     counted: Counter[str]
     """What the redactor had found before it began."""
     started_at: float
@@ -207,7 +208,8 @@ class Jobs:
         holder: list[Job] = []
 
         def output(stream: Stream, chunk: bytes) -> None:
-            ring.add(stream, streams[stream].feed(chunk))
+            if stream in streams:
+                ring.add(stream, streams[stream].feed(chunk))
             if holder:
                 holder[0].tell()
 
@@ -295,18 +297,26 @@ class Jobs:
         if not job.running:
             return
         job.state = state
-        for stream, held in job.streams.items():
-            job.ring.add(stream, held.finish())
+        redacted = self._let_go(job)
         job.duration_ms = round((self._clock.monotonic() - job.started_monotonic) * 1000, 1)
         if ended is not None:
             job.exit_code, job.out_of_memory = ended.exit_code, ended.out_of_memory
         job.ended.set()
         job.tell()
         body: dict[str, object] = {"job": job.id, "state": state, "exit_code": job.exit_code}
-        if found := job.redactor.counts - job.counted:
-            body["redacted"] = dict(found)
+        if redacted:
+            body["redacted"] = redacted
         try:
             await self._events.emit(job.run_id, "job.ended", body)
         except SpacesError:
             # The job has ended all the same; a full disk cannot keep it from being told.
             log.warning("the end of %s could not be recorded", job.id)
+
+    @staticmethod
+    def _let_go(job: Job) -> dict[str, int]:
+        """What was held back of its output is told; returns how often each secret was taken out of it."""
+        for stream, held in job.streams.items():
+            job.ring.add(stream, held.finish())
+        job.streams.clear()
+        redactor, job.redactor = job.redactor, None
+        return {} if redactor is None else dict(redactor.counts - job.counted)

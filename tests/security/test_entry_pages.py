@@ -26,7 +26,7 @@ from mcp_spaces.server.daemon import listening
 from mcp_spaces.server.endpoint import open_server
 from mcp_spaces.server.limits import Lane
 from mcp_spaces.vault.entry_requests import ATTEMPTS_MAX, LIFETIME_S, OPEN_MAX
-from tests.security.app import World, open_world, short_folder
+from tests.security.app import World, line_to, nursery, open_world, short_folder
 from tests.vault.rig import SEED_80_BITS, Time
 
 CANARY = "kanarie-7f3Q+zz/9 é"
@@ -372,3 +372,26 @@ async def test_a_client_that_opens_pages_is_sent_there_and_the_model_gets_no_add
             async with Client(server, mode=era, read_timeout_seconds=20) as client:
                 answer = await client.call_tool(through, wanted)
                 assert "/entries/" in (answer.structured_content or {})["url"]
+
+
+async def test_a_daemon_without_http_opens_a_page_when_one_is_asked_for_and_its_log_holds_nothing_of_it() -> None:
+    with short_folder() as folder:
+        state = folder / "state"
+        async with nursery() as nurse:
+            pid = await nurse.running(state)
+            async with line_to(state, operator=True) as operator, line_to(state) as agent:
+                mounts = {"vault": {"allow": ["prod"]}}
+                await operator.call("principal.grant", principal="local-agent", scope=mounts)
+                space = (await agent.call("space.create", name="work", mounts=mounts)).content["id"]
+                asked = await agent.call("vault.request_entry", space=space, path="prod/api", origins=[ORIGIN])
+                async with page_at(asked.content["url"]) as page:
+                    await page.open()
+                    assert (await page.send(value=CANARY)).status_code == 200
+                waited = await agent.call("vault.wait_entry", space=space, request=asked.content["request"])
+                assert waited.content["state"] == "entered"
+                assert (await operator.call("vault.get", path="prod/api")).content["value"] == CANARY
+            assert await nurse.stop(pid) == 0
+        log = (state / "daemon.log").read_text("utf-8")
+        assert "GET /entries/… 200" in log and "POST /entries/… 200" in log
+        token = asked.content["url"].rpartition("/")[2]
+        assert [one for one in (*encodings(CANARY), token) if one in log] == []
