@@ -29,6 +29,7 @@ from benchmarks import (
     memory,
     output,
     pipeline,
+    redaction,
     startup,
     vault,
 )
@@ -52,6 +53,7 @@ SUBJECTS: dict[str, Callable[[], Iterator[Line]]] = {
     "memory": memory.lines,
     "history": history.lines,
     "vault": vault.lines,
+    "redaction": redaction.lines,
 }
 
 

@@ -61,6 +61,7 @@ from mcp_spaces.storage.port import SpaceFiles
 from mcp_spaces.storage.space_files import StoredSpaceFiles
 from mcp_spaces.storage.store import FileStore
 from mcp_spaces.storage.transfer import Transfers
+from mcp_spaces.vault.entry_requests import EntryRequests
 from mcp_spaces.vault.master_key import MasterKeys, Source, taken_from
 from mcp_spaces.vault.port import Boxes, Secrets
 from mcp_spaces.vault.service import Vault
@@ -86,6 +87,7 @@ class App:
     changes: Changes
     identity: Identity
     links: Links
+    entries: EntryRequests
     services: Services
 
     def permitted(self, caller: Caller) -> tuple[AnyOperation, ...]:
@@ -245,6 +247,7 @@ async def open_app(
             announce=announce,
         )
         links = Links(database, files, clock, public_url=settings.public_url)
+        entries = EntryRequests(vault, journal, clock)
         waiters = RunWaiters()
         journal.on_closed.append(waiters.closed)
 
@@ -258,6 +261,7 @@ async def open_app(
         )
         services.provide(Changes, changes)
         services.provide(Database, database)
+        services.provide(EntryRequests, entries)
         services.provide(FileStore, files)
         services.provide(Gateway, gateway)
         services.provide(Identity, identity)
@@ -288,7 +292,7 @@ async def open_app(
         tasks.start_soon(lifecycle.reap_forever)
         await tasks.start(gateway.watch, changes)
         open_things.callback(tasks.cancel_scope.cancel)
-        yield App(settings, pipeline, changes, identity, links, services)
+        yield App(settings, pipeline, changes, identity, links, entries, services)
 
 
 def network_budget(settings: Settings) -> Budget:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from mcp_spaces.core.redaction import MINIMUM_LENGTH, encodings
+from mcp_spaces.core.encodings import MINIMUM_LENGTH, forms
 from mcp_spaces.network.head import Fields
 
 
@@ -31,10 +31,8 @@ class Scrubber:
             return
         self._learnt.add((value, name))
         shown = f"[redacted:{name}]".encode()
-        # Headers are bytes, and many servers read them as Latin-1 before they say them again in UTF-8.
-        misread = value.encode("utf-8", "surrogatepass").decode("latin-1")
-        for form in encodings(value) | encodings(misread):
-            self._forms[form.encode("utf-8", "surrogatepass")] = shown
+        for form in forms(value):
+            self._forms[form] = shown
         longest_first = sorted(self._forms, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, longest_first)))
 

@@ -69,6 +69,11 @@ class Reference:
     field: str | None
 
 
+def references(text: str) -> list[Reference]:
+    """All that stand in `text`, in their order."""
+    return [Reference(found[1], found[2]) for found in REFERENCE.finditer(text)]
+
+
 def reference(text: str) -> Reference | None:
     """The reference that `text` is, from its first character to its last; None where it is anything else."""
     found = REFERENCE.fullmatch(text)
@@ -238,6 +243,17 @@ class Opened:
         """The kind's main field where none is named; None where there is no such field, and for a seed."""
         wanted = name or MAIN_FIELD[self.entry.kind]
         return None if wanted == SEED else self.fields.get(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class RawSecret:
+    """One field, to be shown or handed on; `fingerprint` as in Opened."""
+
+    path: str
+    field: str
+    version: int
+    fingerprint: str
+    value: SecretValue
 
 
 @dataclass(frozen=True, slots=True)
