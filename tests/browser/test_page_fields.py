@@ -135,6 +135,12 @@ async def test_b12_facts_tell_decoys_from_a_field_that_people_see(page: Page, si
     assert await page.evaluate("scrollY") == 0
 
 
+async def test_b12_more_fields_than_can_be_told_are_not_taken_for_all(page: Page, site: Site) -> None:
+    await fields_of(page, site, html="<input type=password>" * 61)
+    answer = await ask(page, "fields")
+    assert (len(answer["fields"]), answer["complete"]) == (60, False)
+
+
 async def test_b12_a_transparent_ancestor_counts(page: Page, site: Site) -> None:
     (field,) = await fields_of(
         page, site, html="<div style='opacity:.1'><div style='opacity:.1'><input type=password></div></div>"
@@ -154,6 +160,15 @@ async def test_b08_a_textarea_is_known_as_one_when_it_is_checked(page: Page, sit
     ref = text.splitlines()[-1].split()[-1]
     facts = await ask(page, "check_field", ref=ref, expected={"tag": "input"})
     assert (facts["tag"], facts["changed"]) == ("textarea", ["tag"])
+
+
+async def test_a_form_whose_inputs_have_the_names_of_its_properties_can_be_checked(page: Page, site: Site) -> None:
+    names = ("form", "type", "labels", "tagName", "ownerDocument", "getBoundingClientRect", "matches")
+    html = "<form aria-label=F>" + "".join(f"<input name={name}>" for name in names) + "</form>"
+    (form, *_) = {field["form"] for field in await fields_of(page, site, html=html)}
+    facts = await ask(page, "check_field", ref=form)
+    assert (facts["tag"], facts["type"], facts["form"], facts["editable"]) == ("form", None, None, False)
+    assert (await ask(page, "describe", ref=form))["name"] == "F"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from mcp_spaces.network.termination import Termination
 from mcp_spaces.network.tls import Trust
 from mcp_spaces.network.ways import Ways
 from mcp_spaces.sandbox.port import Connection
-from mcp_spaces.vault.model import Bindings, Code, Entry, Opened
+from mcp_spaces.vault.model import Bindings, Code, Entry, Opened, RawSecret
 from tests.vault.rig import Rig
 
 PATIENCE_S = 20
@@ -146,6 +146,9 @@ class NoVault:
         raise NotFound("No such secret here.", hint="")
 
     async def code(self, path: str, *, scope: VaultGrant, run_id: str, origin: str | None = None) -> Code:
+        raise NotFound("No such secret here.", hint="")
+
+    async def read_raw(self, path: str, field: str | None, *, scope: VaultGrant, run_id: str) -> RawSecret:
         raise NotFound("No such secret here.", hint="")
 
     async def seal(self, content: bytes, *, label: str) -> bytes:

@@ -18,12 +18,13 @@ const method = (prototype, name) => {
   return (node, ...given) => own.apply(node, given);
 };
 
-const kindOf = getter(Node.prototype, 'nodeType');
+const nodeTypeOf = getter(Node.prototype, 'nodeType');
 const textOf = getter(Node.prototype, 'nodeValue');
 const firstChildOf = getter(Node.prototype, 'firstChild');
 const nextSiblingOf = getter(Node.prototype, 'nextSibling');
 const parentOf = getter(Node.prototype, 'parentNode');
 const documentOf = getter(Node.prototype, 'ownerDocument');
+const pageBase = getter(Node.prototype, 'baseURI');
 const isConnected = getter(Node.prototype, 'isConnected');
 const rootOf = method(Node.prototype, 'getRootNode');
 const tagOf = getter(Element.prototype, 'localName');
@@ -50,15 +51,18 @@ const TEXT = Node.TEXT_NODE;
 
 /** At most so many elements are looked at for one answer; the answer says when that was not all of them. */
 const MAX_ELEMENTS = 60_000;
+/** Fields are looked for among so many, which is fast; `complete` says if those were all. */
+const MAX_SEARCHED = 1_000_000;
 
 /** Child nodes in the flat tree. */
 function childrenOf(element) {
-  if (tagOf(element) === 'slot') {
+  if (element instanceof HTMLSlotElement) {
     const assigned = element.assignedNodes();
     if (assigned.length) return assigned;
   }
   const children = [];
-  for (let child = firstChildOf(shadowOf(element) ?? element); child; child = nextSiblingOf(child)) children.push(child);
+  for (let child = firstChildOf(shadowOf(element) ?? element); child; child = nextSiblingOf(child))
+    children.push(child);
   return children;
 }
 
@@ -69,13 +73,13 @@ function flatParentOf(element) {
 }
 
 /** Every element of the document and of its open shadow roots, a host before what is in it. */
-function* everyElement(root = document, budget = { left: MAX_ELEMENTS }) {
+function* everyElement(budget, root = document) {
   const scope = root === document ? Document.prototype : DocumentFragment.prototype;
   for (const element of scope.querySelectorAll.call(root, '*')) {
     if (budget.left-- <= 0) return;
     yield element;
     const shadow = shadowOf(element);
-    if (shadow) yield* everyElement(shadow, budget);
+    if (shadow) yield* everyElement(budget, shadow);
   }
 }
 

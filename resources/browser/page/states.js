@@ -17,7 +17,14 @@ const ARIA_WORDS = {
   'aria-invalid': { true: 'invalid', spelling: 'invalid', grammar: 'invalid' },
   'aria-busy': { true: 'busy' },
   'aria-modal': { true: 'modal' },
-  'aria-current': { true: 'current', page: 'current', step: 'current', location: 'current', date: 'current', time: 'current' },
+  'aria-current': {
+    true: 'current',
+    page: 'current',
+    step: 'current',
+    location: 'current',
+    date: 'current',
+    time: 'current',
+  },
 };
 
 const NATIVE_WORDS = {
@@ -57,11 +64,13 @@ function valueOf(element, role) {
   }
   if (isTextControl(element)) return typed(element) ? shown('value', element.value) : '';
   if (role === 'textbox' || role === 'searchbox' || role === 'combobox') return shown('value', contentOf(element));
-  if (element instanceof HTMLProgressElement || element instanceof HTMLMeterElement) return shown('value', String(element.value));
+  if (element instanceof HTMLProgressElement || element instanceof HTMLMeterElement)
+    return shown('value', String(element.value));
   return shown('value', attributeOf(element, 'aria-valuetext') ?? attributeOf(element, 'aria-valuenow') ?? '');
 }
 
-const typed = (element) => !['button', 'submit', 'reset', 'image', 'checkbox', 'radio', 'hidden'].includes(element.type);
+const typed = (element) =>
+  !['button', 'submit', 'reset', 'image', 'checkbox', 'radio', 'hidden'].includes(element.type);
 const shown = (label, value) => (value ? `${label}=${quoted(cut(value, MAX_VALUE))}` : '');
 
 function selectValue(element) {
@@ -77,12 +86,15 @@ function urlOf(element, role) {
   if (role !== 'link' && role !== 'iframe') return '';
   const given = attributeOf(element, role === 'link' ? 'href' : 'src') ?? attributeOf(element, 'xlink:href');
   if (!given || /^\s*javascript:/i.test(given)) return '';
-  const resolved = element instanceof SVGElement ? given : (element.href ?? element.src ?? given);
+  const resolved =
+    element instanceof SVGElement
+      ? (URL.parse(given, pageBase(document))?.href ?? '')
+      : (element.href ?? element.src ?? given);
   const here = location.href.split('#')[0];
-  if (resolved.startsWith(`${here}#`)) return cut(encoded(resolved.slice(here.length)), MAX_URL);
+  if (resolved.startsWith(`${here}#`)) return shortened(resolved.slice(here.length));
   const local = resolved.startsWith(`${location.origin}/`);
-  return cut(encoded(local ? resolved.slice(location.origin.length) : resolved), MAX_URL);
+  return shortened(local ? resolved.slice(location.origin.length) : resolved);
 }
 
 /** Blanks and quotes, which only what is not a URL has, would end the place of the URL in its line. */
-const encoded = (url) => url.replace(/[\s"]/g, encodeURIComponent);
+const shortened = (url) => cut(url.slice(0, 2 * MAX_URL).replace(/[\s"]/g, encodeURIComponent), MAX_URL);
