@@ -265,7 +265,7 @@ class Filler:
     async def _holding(self, secrets: list[str], plain: list[str]) -> bool:
         for frame in self._opened.page.frames:
             told = await read(frame, "holds")
-            if any(one.get("name") for one in told["holding"]):
+            if not told["complete"] or any(one.get("name") for one in told["holding"]):
                 return True
             world = await self._worlds.world(str(told["document"]))
             if world is None:

@@ -74,10 +74,13 @@ function moved(element, wanted) {
 function placesOf(values, plain) {
   const found = new Set();
   const holds = (text, wanted) => Boolean(text) && wanted.some((value) => text.includes(value));
-  for (const element of everyElement()) {
+  const budget = { left: MAX_SEARCHED };
+  for (const element of everyElement(budget)) {
     if (isTextControl(element) && (holds(element.value, values) || holds(attributeOf(element, 'value'), values))) found.add('field');
   }
   for (const root of rootsOf()) if (holds(textContentOf(root), plain)) found.add('text');
+  // What was not looked at may hold it.
+  if (budget.left < 0) found.add('unknown');
   if (holds(pageTitle(document), plain)) found.add('text');
   if (holds(location.href, plain) || holds(decoded(location.href), plain)) found.add('address');
   return [...found];
@@ -95,7 +98,7 @@ const textContentOf = getter(Node.prototype, 'textContent');
 
 function* rootsOf() {
   yield pageRoot();
-  for (const element of everyElement()) {
+  for (const element of everyElement({ left: MAX_SEARCHED })) {
     const shadow = shadowOf(element);
     if (shadow) yield shadow;
   }
@@ -103,7 +106,7 @@ function* rootsOf() {
 
 /** Empties every field that holds one of `values`, as a person would, and says where one still is. */
 function clearSecrets(values, plain) {
-  for (const element of everyElement()) {
+  for (const element of everyElement({ left: MAX_SEARCHED })) {
     if (!(element instanceof HTMLInputElement) && !(element instanceof HTMLTextAreaElement)) continue;
     if (!values.some((value) => element.value.includes(value) || attributeOf(element, 'value')?.includes(value))) continue;
     if (element instanceof HTMLInputElement) assign(element, '');
