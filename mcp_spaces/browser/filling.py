@@ -21,7 +21,7 @@ from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.browser.worlds import OutOfReachError, Worlds
 from mcp_spaces.core.redaction import MINIMUM_LENGTH
 from mcp_spaces.errors import SpacesError, WrongState
-from mcp_spaces.network.model import Target
+from mcp_spaces.network.model import HTTP_PORT, Target
 from mcp_spaces.vault.model import Bindings, SecretValue
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ CLICK_S = 5.0
 BLANK_S = 10.0
 BLANK = "about:blank"
 ERROR_PAGE = "chrome-error:"
+LOOKS_MAX = 5
 BROKE_OFF = "signing in broke off while a secret was in a page"
 
 
@@ -93,7 +94,9 @@ class Filler:
         try:
             if not any(one.secret for one in values):
                 return await self._set_and_send(values, submit, before, is_last)
-            async with self._browsers.gateway.narrowed(self._runtime_id, self._permits) as narrowed:
+            async with self._browsers.gateway.narrowed(
+                self._runtime_id, lambda target: reaches(self._bindings, target)
+            ) as narrowed:
                 self._live.used({one.content.reveal(): one.content.name for one in values if one.secret})
                 self._live.begin_secret()
                 try:
@@ -114,11 +117,6 @@ class Filler:
             raise WrongState(f"Not filled in: {refused}.", hint="Take a snapshot; is this the login?") from None
         except OutOfReachError:
             raise WrongState("The page changed meanwhile; nothing was filled in.", hint="Try again.") from None
-
-    def _permits(self, target: Target) -> bool:
-        if target.tunnel:
-            return self._bindings.permits(target.origin)
-        return self._bindings.permits(f"http://{target.host}" if target.port == 80 else f"http://{target}")
 
     async def _fill_and_empty(
         self, values: Sequence[Value], submit: str | None, before: Screen, is_last: bool
@@ -231,6 +229,17 @@ class Filler:
 
     async def _empty(self, secrets: list[str], plain: list[str]) -> str | None:
         """Until no document holds a secret. Where the page was, if it had to be left. Raises whatever stands against it."""
+        for tries_left in reversed(range(LOOKS_MAX)):
+            try:
+                return await self._emptied(secrets, plain)
+            except OutOfReachError:
+                # A page that goes on by itself, as many do after a login, is looked at when it is there.
+                if not tries_left:
+                    raise
+                await self._opened.settle(navigations=self._opened.navigations)
+        return None
+
+    async def _emptied(self, secrets: list[str], plain: list[str]) -> str | None:
         for frame, world in await self._worlds_of_frames():
             if world is not None:
                 await self._worlds.call(world, "forget")
@@ -283,6 +292,13 @@ class Filler:
             world = None if frame.url.startswith(ERROR_PAGE) else await self._worlds.world(str(told["document"]))
             found.append((frame, world))
         return found
+
+
+def reaches(bindings: Bindings, target: Target) -> bool:
+    """Whether a page that holds the secret may ask for this: over TLS, but for what never leaves this machine."""
+    if target.tunnel:
+        return bindings.permits(target.origin)
+    return bindings.permits(f"http://{target.host}" if target.port == HTTP_PORT else f"http://{target}")
 
 
 def _broke_off() -> WrongState:

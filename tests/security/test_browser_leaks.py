@@ -1,0 +1,256 @@
+"""A secret that was filled in is in no answer, event, artifact, log, temporary file or row: not during the fill, not
+afterwards, and not when the browser dies in the middle of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcp_spaces.browser.model import PAGES_MAX
+from mcp_spaces.browser.operations import OPERATIONS
+from mcp_spaces.errors import SpacesError, WrongState
+from tests.browser.signing import APP, Rig, forms, open_rig
+from tests.browser.site.server import HANDLERS
+from tests.browser.site.wire import Answer, Request
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    async with open_rig(tmp_path_factory.mktemp("leaks"), period_s=6) as rig:
+        yield rig
+
+
+@pytest.fixture
+async def rig(opened: Rig) -> Rig:
+    await opened.fresh()
+    return opened
+
+
+LOOKING: dict[str, dict[str, Any]] = {
+    "browser.snapshot": {},
+    "browser.text": {},
+    "browser.screenshot": {"to": "seen.jpg", "overwrite": True, "show_refs": True},
+    "browser.pdf": {"to": "seen.pdf", "overwrite": True},
+    "browser.console": {"limit": 200},
+    "browser.network": {"limit": 200},
+    "browser.pages": {},
+    "browser.get": {},
+    "browser.list": {},
+    "browser.downloads": {},
+    "browser.evaluate": {"script": "[document.documentElement.outerHTML, document.title, location.href]"},
+    "browser.wait_for": {"text": "a", "timeout_s": 1},
+    "browser.scroll": {},
+    "browser.press": {"keys": "Tab"},
+}
+
+
+async def everything(rig: Rig) -> str:
+    """What every operation that looks at a browser answers."""
+    answers = []
+    for operation, arguments in LOOKING.items():
+        try:
+            answer = await rig.call(operation, **arguments)
+            answers.append(answer.model_dump_json() + repr(answer))
+        except SpacesError as error:
+            answers.append(f"{error.message} {error.hint}")
+    return "\n".join(answers)
+
+
+def holds(content: bytes, *values: str) -> bool:
+    return any(form in content for value in values for form in forms(value))
+
+
+@pytest.mark.parametrize("page", ["/plain", "/toggle", "/mirror", "/attr", "/console", "/throws", "/spa", "/two-step"])
+async def test_l02_l03_l04_l05_l06_l20_nothing_shows_a_secret_after_a_login(
+    rig: Rig, page: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    began = len(rig.runs)
+    answer = await rig.login(page, code=page in ("/spa", "/two-step"))
+    seen = answer.model_dump_json() + await everything(rig)
+    assert answer.signed_in
+    sessions = list(rig.site.accounts.sessions)
+    codes = [hit.body[-6:].decode() for hit in rig.site.hits("app.test") if b"code=" in hit.body]
+    secrets = [rig.site.person.password, *codes, *sessions]
+    assert not holds(seen.encode(), *secrets)
+    assert not holds(rig.recorded().encode(), *secrets[:1], *sessions)
+    assert not holds(caplog.text.encode(), *secrets[:1], *sessions)
+    events = [await rig.call("run.get", run=run) for run in rig.runs[began:]]
+    assert not holds("".join(one.model_dump_json() for one in events).encode(), *secrets)
+    assert any("browser.fill" in one.model_dump_json() for one in events)
+
+
+async def test_l10_no_file_on_the_disk_holds_a_secret_after_a_login(rig: Rig) -> None:
+    await rig.fresh(profile="files")
+    assert (await rig.login("/remember")).signed_in
+    await everything(rig)
+    await rig.call("browser.stop")
+    wanted = forms(rig.site.person.password) | forms(next(iter(rig.site.accounts.sessions)))
+    found = []
+    for folder in (rig.folder, Path(tempfile.gettempdir())):
+        for file in folder.rglob("*"):
+            mine = folder == rig.folder or file.name.startswith(("playwright", "mcps-", ".org.chromium"))
+            try:
+                if mine and file.is_file() and any(form in file.read_bytes() for form in wanted):
+                    found.append(file)
+            except OSError:
+                continue
+    assert found == []
+
+
+async def test_l03_a_wrong_password_that_a_page_repeats_is_not_left_in_it(rig: Rig) -> None:
+    """The site shows what was posted: the page is left, and nothing of it is seen."""
+    password = "wrong-password-77"
+    answer = await rig.login("/get-form", secret=await rig.secret(password=password))
+    assert not answer.signed_in and answer.note
+    assert not holds((answer.model_dump_json() + await everything(rig)).encode(), password)
+    assert (await rig.call("browser.evaluate", script="location.href + document.title")).result == "about:blank"
+
+
+INSIDE = sorted(one.id for one in OPERATIONS if one.in_runtime and one.id not in ("browser.launch", "browser.login"))
+
+
+@pytest.mark.parametrize("operation", INSIDE)
+async def test_l01_l02_l03_l04_l05_b11_nothing_is_done_with_a_browser_while_a_secret_is_inside(
+    opened: Rig, operation: str
+) -> None:
+    rig = opened
+    (declared,) = [one for one in OPERATIONS if one.id == operation]
+    example = {name: value for name, value in declared.example.items() if name not in ("space", "runtime")}
+    live = rig.live
+    live.begin_secret()
+    try:
+        refused = await rig.refusal(operation, **example)
+    finally:
+        await live.end_secret()
+    assert isinstance(refused, WrongState) and "secret" in refused.message
+
+
+async def test_l05_l06_b11_what_a_page_prints_and_opens_during_a_fill_is_not_kept(rig: Rig) -> None:
+    page = rig.live.pages["p1"]
+    await rig.call("browser.navigate", url=f"{APP}/plain")
+    printed = len(page.console)
+    rig.live.begin_secret()
+    await page.page.evaluate(
+        "console.log('canary-in-a-line'); fetch('/canary-in-a-path?x=canary'); window.open('/plain')"
+    )
+    await page.settle(navigations=page.navigations)
+    with anyio.fail_after(10):
+        while len(rig.live.live.context.pages) > 1:  # noqa: ASYNC110 - the browser closes it
+            await anyio.sleep(0.01)
+    await rig.live.end_secret()
+    assert len(page.console) == printed and list(rig.live.pages) == ["p1"]
+    assert "canary" not in (await rig.call("browser.network")).model_dump_json()
+
+
+async def test_d14_windows_without_end_are_closed(rig: Rig) -> None:
+    await rig.call("browser.navigate", url=f"{APP}/plain")
+    page = rig.live.pages["p1"].page
+    await page.evaluate(f"for (let at = 0; at < {PAGES_MAX + 9}; at++) window.open('about:blank')")
+    assert len((await rig.call("browser.pages")).pages) <= PAGES_MAX
+
+
+# ------------------------------------------------------------------------------------------------- what goes wrong
+
+
+async def kill_browser(rig: Rig) -> None:
+    await rig.live.live.host.sandbox.stop()  # type: ignore[attr-defined]
+
+
+async def crash_page(rig: Rig) -> None:
+    page = rig.live.pages["p1"].page
+    session = await page.context.new_cdp_session(page)
+    with anyio.move_on_after(1):
+        await session.send("Page.crash")
+
+
+async def close_context(rig: Rig) -> None:
+    await rig.live.live.context.close()
+
+
+@pytest.fixture
+def slow_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The site takes its time with what is posted."""
+
+    def late(backend: object, request: Request) -> Answer:
+        return Answer(b"<!doctype html><title>Late</title>", delay_s=6)
+
+    monkeypatch.setitem(HANDLERS, ("POST", "/plain"), late)
+
+
+@pytest.mark.parametrize("ending", [kill_browser, crash_page, close_context])
+async def test_k06_a_browser_that_dies_during_a_fill_takes_the_secret_with_it(
+    rig: Rig,
+    slow_answer: None,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: Callable[[Rig], Awaitable[None]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    path = await rig.secret()
+    signing = asyncio.ensure_future(rig.refusal("browser.login", secret=path, url=f"{APP}/plain"))
+    live = rig.live
+    with anyio.fail_after(20):
+        while not live.secret_inside or not rig.site.holding(rig.site.person.password):  # noqa: ASYNC110 - in a browser
+            await anyio.sleep(0.002)
+    await ending(rig)
+    refused = await signing
+    assert rig.site.person.password not in refused.message + refused.hint
+    assert await rig.state() == "failed" and await rig.was_opened(path)
+    assert not holds((rig.recorded() + caplog.text).encode(), rig.site.person.password)
+    # Nothing was tried again by itself.
+    assert len(rig.site.holding(rig.site.person.password)) == 1
+    monkeypatch.undo()
+    await rig.launch()
+    assert (await rig.login("/plain")).signed_in
+
+
+async def test_k06_a_call_that_is_taken_back_in_the_middle_closes_the_browser(rig: Rig, slow_answer: None) -> None:
+    signing = asyncio.ensure_future(rig.login("/plain"))
+    live = rig.live
+    with anyio.fail_after(20):
+        while not live.secret_inside or not rig.site.holding(rig.site.person.password):  # noqa: ASYNC110 - in a browser
+            await anyio.sleep(0.002)
+    signing.cancel()
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - a cancellation, in whichever form it comes
+        await signing
+    assert await rig.state() == "failed"
+
+
+async def test_l08_an_error_of_playwright_with_the_secret_in_it_is_told_without(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    password = rig.site.person.password
+
+    async def fails(*_: object, **__: object) -> None:
+        raise RuntimeError(f"cannot set {password}")
+
+    monkeypatch.setattr("mcp_spaces.browser.worlds.Worlds.call", fails)
+    refused = await rig.refusal("browser.login", secret=await rig.secret(), url=f"{APP}/plain")
+    assert isinstance(refused, WrongState) and refused.__suppress_context__
+    assert password not in refused.message + refused.hint + caplog.text + rig.recorded()
+
+
+def test_every_operation_that_looks_is_among_those_that_are_searched() -> None:
+    reading = {
+        one.id
+        for one in OPERATIONS
+        if re.search(r"snapshot|text|screenshot|pdf|console|network|pages|get|list|downloads|evaluate", one.id)
+    }
+    assert reading - {"browser.forget"} <= set(LOOKING)
