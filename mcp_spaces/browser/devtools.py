@@ -20,7 +20,9 @@ from websockets.exceptions import ConnectionClosed
 
 from mcp_spaces.errors import RuntimeUnavailable
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"{__name__}.socket")
+# At its debug level the library logs what is sent, and that may be a secret (threat L10).
+log.setLevel(logging.WARNING)
 
 MESSAGE_BYTES_MAX = 256 << 20
 """One message from a browser: a page of 100 MP as PNG in base64 is below it."""
