@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcp_spaces.browser import files, handling, launching, looking, paging
+from mcp_spaces.browser import files, handling, launching, looking, paging, signing_in
 from mcp_spaces.core.operation import AnyOperation
 
 OPERATIONS: tuple[AnyOperation, ...] = (
@@ -11,4 +11,5 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     *looking.OPERATIONS,
     *handling.OPERATIONS,
     *files.OPERATIONS,
+    *signing_in.OPERATIONS,
 )
