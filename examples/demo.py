@@ -221,7 +221,7 @@ async def main() -> None:
                 await use_the_token(client)
             await permit_to_sign_in(Operator(environment))
             async with Client(server) as client:
-                await build_and_sign_in(client, str(state))
+                await build_and_sign_in(client)
         verified = await anyio.run_process([str(PROGRAM), "audit", "verify"], env=environment, check=False)
         console.print(f"\n[bold]mcp-spaces audit verify[/]\n{verified.stdout.decode()}", markup=True)
         expect(verified.returncode == 0, "the audit log does not verify")

@@ -16,6 +16,7 @@ from rich.markup import escape
 from examples.agent import Agent, Operator, chapter, console, expect
 from examples.services import PERIOD_S, USER, SignIn
 
+UNTIL_READY = 'timeout 10 sh -c \'until python3 -c "import socket; socket.create_connection((\\"127.0.0.1\\", 3000))" 2>/dev/null; do sleep 0.1; done\''
 APP = Path(__file__).with_name("web_app.py")
 MOUNTS = {"vault": {"allow": ["prod"]}, "network": {"mode": "allowlist", "allow": ["login.test:443"]}}
 
@@ -31,14 +32,15 @@ async def permit_to_sign_in(operator: Operator) -> None:
     await operator.run("principal", "grant", "local-agent", "--scope", json.dumps(MOUNTS))
 
 
-async def build_and_sign_in(client: Client, state: str) -> None:
+async def build_and_sign_in(client: Client) -> None:
     agent, began = Agent(client), time.time()
     made = await agent.call("space_create", name="web", mounts=MOUNTS, ttl_s=3600)
     expect("refused" not in made, f"the space should be there: {made}")
     await agent.call("sandbox_launch", space="web", alias="web")
     await agent.call("sandbox_write_file", space="web", path="app.py", content=APP.read_text("utf-8"))
     await agent.call("sandbox_shell", space="web", command="python3 app.py", background=True)
-    await agent.shell("until curl -sf -o /dev/null http://127.0.0.1:3000/; do sleep 0.1; done", space="web")
+    ready = await agent.shell(UNTIL_READY, space="web")
+    expect(ready["exit_code"] == 0, "the application should be up")
 
     await agent.call("browser_launch", space="web")
     opened = await agent.call("browser_navigate", space="web", url="http://web.sandbox.internal:3000/")
