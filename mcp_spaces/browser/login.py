@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.filling import BLANK, LOOK_S, STILL_S, Filled, Filler, Value, check_actions, either
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.login_screen import READ_ONLY, Field, Kind, Screen, named, only, survey
+from mcp_spaces.browser.login_screen import READ_ONLY, Field, Kind, Screen, named, only, origin_of, survey
 from mcp_spaces.browser.page import OpenPage, without_query
 from mcp_spaces.browser.paging import NAVIGATION_S
 from mcp_spaces.browser.reading import parsed
@@ -144,7 +144,7 @@ class Login:
     async def _after(self, filled: Filled) -> Screen:
         """The screen to go on from. What other hosts would have given it is loaded now, where that does no harm."""
         page, opened = self._opened.page, self._opened
-        again = opened.landed_by == "GET" and page.url == without_query(page.url) and page.url.startswith("http")
+        again = opened.landed_by == "GET" and page.url.startswith("http") and self._may_have_a_query(page.url)
         if filled.left_from is None and not (filled.refused and again):
             return filled.screen
         if filled.left_from == BLANK:
@@ -157,6 +157,16 @@ class Login:
                 await page.goto(filled.left_from, wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
         await opened.settle(navigations=navigations)
         return await survey(opened, self._worlds)
+
+    def _may_have_a_query(self, url: str) -> bool:
+        """A page could hide the secret in an address. The secret's own server could too, but has it anyway: what it
+        redirects to, such as an application that waits for a ticket, is loaded with its query."""
+        if url == without_query(url):
+            return True
+        sent_by = self._opened.redirected_by
+        origin = None if sent_by is None else origin_of(sent_by)
+        is_clean = self._context.redactor.text(url) == url
+        return origin is not None and self._entry.bindings.permits(origin) and is_clean
 
     def _is_in(self, screen: Screen) -> bool:
         at = screen.documents[0].place if screen.documents else None

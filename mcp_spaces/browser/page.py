@@ -78,6 +78,8 @@ class OpenPage:
     navigations: int = 0
     landed_by: str = "GET"
     """The method of the newest request for the page itself."""
+    redirected_by: str | None = None
+    """The URL of the server that redirected it there; None where the page's scripts or a person went there."""
     _session: CDPSession | None = None
 
     def listen(self) -> None:
@@ -114,6 +116,8 @@ class OpenPage:
         self.network.append(exchange)
         if request.is_navigation_request() and _of(request) is self.page.main_frame:
             self.landed_by = request.method
+            sent_by = request.redirected_from
+            self.redirected_by = None if sent_by is None else sent_by.url
         self.pending[request] = exchange
         self.stirred.set()
 
