@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.login_screen import Field, Screen, origin_of, survey
-from mcp_spaces.browser.page import OpenPage, without_query
+from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.page_script import element
 from mcp_spaces.browser.reading import read
 from mcp_spaces.browser.service import BrowserService
@@ -63,7 +63,7 @@ class Filled:
     submitted: bool
     refused: tuple[str, ...] = ()
     left_from: str | None = None
-    """The page still held the secret, or waited for an answer, and was left: where it was, without its query."""
+    """The page still held the secret, or waited for an answer, and was left: where it was, or was sent on to."""
 
 
 class Filler:
@@ -259,6 +259,9 @@ class Filler:
         from playwright.async_api import Error
 
         url = self._opened.page.url
+        if url.startswith(ERROR_PAGE) and self._opened.landed_by == "GET":
+            # Where it was sent on to when it was refused, such as an application of a single sign-on.
+            url = self._opened.heading_for
         try:
             await self._opened.page.goto(BLANK, timeout=BLANK_S * 1000)
         except Error:
@@ -268,8 +271,7 @@ class Filler:
         if await self._holding(secrets, plain):
             raise RuntimeError(BROKE_OFF)
         # In the address it went to the site's logs as well: that is no login to go on from.
-        is_clean = url.startswith("http") and not any(one in unquote_plus(url) for one in secrets)
-        return without_query(url) if is_clean else BLANK
+        return url if url.startswith("http") and not any(one in unquote_plus(url) for one in secrets) else BLANK
 
     async def _holding(self, secrets: list[str], plain: list[str]) -> bool:
         for frame in self._opened.page.frames:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mcp_spaces.browser.failures import translated
-from mcp_spaces.browser.filling import BLANK, LOOK_S, STILL_S, Filled, Filler, Value, check_actions, either
+from mcp_spaces.browser.filling import LOOK_S, STILL_S, Filled, Filler, Value, check_actions, either
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.login_screen import READ_ONLY, Field, Kind, Screen, named, only, origin_of, survey
 from mcp_spaces.browser.page import OpenPage, without_query
@@ -143,30 +143,32 @@ class Login:
 
     async def _after(self, filled: Filled) -> Screen:
         """The screen to go on from. What other hosts would have given it is loaded now, where that does no harm."""
-        page, opened = self._opened.page, self._opened
-        again = opened.landed_by == "GET" and page.url.startswith("http") and self._may_have_a_query(page.url)
-        if filled.left_from is None and not (filled.refused and again):
-            return filled.screen
-        if filled.left_from == BLANK:
-            self.note = "The page was left: it had the secret in its address, or did not load."
+        opened = self._opened
+        onward = filled.left_from
+        if onward is None:
+            if not filled.refused or opened.landed_by != "GET":
+                return filled.screen
+            onward = opened.page.url
+        if not self._may_go_to(onward):
+            if filled.left_from is not None:
+                self.note = "The page was left: it had the secret in its address, or did not load."
+            return filled.screen if filled.left_from is None else await survey(opened, self._worlds)
         navigations = opened.navigations
         with translated("load the next page"):
-            if filled.left_from is None:
-                await page.reload(wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
-            else:
-                await page.goto(filled.left_from, wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
+            await opened.page.goto(onward, wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
         await opened.settle(navigations=navigations)
         return await survey(opened, self._worlds)
 
-    def _may_have_a_query(self, url: str) -> bool:
+    def _may_go_to(self, url: str) -> bool:
         """A page could hide the secret in an address. The secret's own server could too, but has it anyway: what it
         redirects to, such as an application that waits for a ticket, is loaded with its query."""
-        if url == without_query(url):
+        origin, sent_by = origin_of(url), self._opened.redirected_by
+        if origin is None or self._context.redactor.text(url) != url:
+            return False
+        if self._entry.bindings.permits(origin) and url == without_query(url):
             return True
-        sent_by = self._opened.redirected_by
-        origin = None if sent_by is None else origin_of(sent_by)
-        is_clean = self._context.redactor.text(url) == url
-        return origin is not None and self._entry.bindings.permits(origin) and is_clean
+        sender = None if sent_by is None else origin_of(sent_by)
+        return sender is not None and self._entry.bindings.permits(sender)
 
     def _is_in(self, screen: Screen) -> bool:
         at = screen.documents[0].place if screen.documents else None

@@ -78,6 +78,7 @@ class OpenPage:
     navigations: int = 0
     landed_by: str = "GET"
     """The method of the newest request for the page itself."""
+    heading_for: str = ""
     redirected_by: str | None = None
     """The URL of the server that redirected it there; None where the page's scripts or a person went there."""
     _session: CDPSession | None = None
@@ -115,7 +116,7 @@ class OpenPage:
         exchange = Exchange(request.method, url, request.resource_type, time.time())
         self.network.append(exchange)
         if request.is_navigation_request() and _of(request) is self.page.main_frame:
-            self.landed_by = request.method
+            self.landed_by, self.heading_for = request.method, request.url
             sent_by = request.redirected_from
             self.redirected_by = None if sent_by is None else sent_by.url
         self.pending[request] = exchange

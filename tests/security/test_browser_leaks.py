@@ -102,6 +102,7 @@ async def test_l10_no_file_on_the_disk_holds_a_secret_after_a_login(rig: Rig) ->
     assert (await rig.login("/remember")).signed_in
     await everything(rig)
     await rig.call("browser.stop")
+    rig.runtime = ""
     wanted = forms(rig.site.person.password) | forms(next(iter(rig.site.accounts.sessions)))
     assert holders(rig.folder, wanted) == []
     # What Playwright's driver and Chromium leave in the machine's folder for such things.
