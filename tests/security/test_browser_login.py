@@ -8,8 +8,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from mcp_spaces.core.scope import VaultGrant
 from mcp_spaces.errors import Denied, InvalidInput, NotFound, QuotaExceeded, SpacesError, WrongState
+from mcp_spaces.vault.model import Bindings
+from mcp_spaces.vault.service import Vault
 from tests.browser.signing import APP, EVIL, SPACE, Rig, open_rig
 from tests.browser.site.near_misses import BOUND, NEAR_MISSES, NearMiss
 
@@ -228,6 +232,31 @@ async def test_b13_k06_a_page_that_moves_what_was_filled_in_loses_its_browser(ri
     assert await rig.state() == "failed" and await rig.was_opened(path)
     assert rig.leaks() == [] and rig.site.holding(rig.site.person.password) == []
     assert isinstance(await rig.refusal("browser.snapshot"), WrongState)
+
+
+async def test_b16_a_code_goes_only_to_a_bound_origin(rig: Rig) -> None:
+    path, vault = await rig.secret(code=True), rig.app.services.use(Vault)
+    with pytest.raises(Denied):
+        await vault.code(path, scope=VaultGrant(allow=("prod",)), run_id="run_test", origin=EVIL)
+    refused = await rig.refusal("browser.login", secret=path, url=f"{EVIL}/two-step")
+    assert isinstance(refused, Denied) and not await rig.was_opened(path)
+
+
+def test_a_sandbox_of_the_space_may_be_an_origin_without_tls_and_no_other_host() -> None:
+    allowed = Bindings(
+        origins=("http://web.sandbox.internal", "http://web-2.sandbox.internal:8080", "http://localhost:3000")
+    )
+    assert allowed.permits("http://web.sandbox.internal") and not allowed.permits("http://other.sandbox.internal")
+    for origin in (
+        "http://sandbox.internal",
+        "http://a.b.sandbox.internal",
+        "http://web.sandbox.internal.evil.test",
+        "http://websandbox.internal",
+        "http://app.test",
+        "http://web.sandbox.internal:80",
+    ):
+        with pytest.raises(ValidationError):
+            Bindings(origins=(origin,))
 
 
 async def test_b18_the_fourth_try_of_an_hour_is_refused_until_one_succeeds(rig: Rig) -> None:
