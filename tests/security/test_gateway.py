@@ -10,6 +10,7 @@ import pytest
 
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.scope import NetworkGrant, NetworkMode
+from mcp_spaces.network import tls_hello
 from mcp_spaces.network.addresses import is_own, is_public
 from mcp_spaces.network.budgets import Budget
 from mcp_spaces.network.dialing import Upstream
@@ -372,6 +373,14 @@ async def test_n14_a_tunnel_leads_only_to_the_name_it_was_asked_for(what: str) -
         assert lab.records.of("closed")[0]["reason"] == IN_TUNNEL[what].reason
         assert lab.records.of("refused")[0]["reason"] == IN_TUNNEL[what].reason
         assert lab.internet.received in ([], [b""])
+
+
+def test_n14_chromium_s_empty_ech_extension_hides_no_name_and_a_real_one_would() -> None:
+    greased = hello(HOST, extensions=[(0xFE0D, b"\0")])
+    assert tls_hello.server_name(greased, greased=True) == HOST
+    for told in (greased, hello(HOST, extensions=[(0xFFCE, b"\0")])):
+        with pytest.raises(tls_hello.HiddenName):
+            tls_hello.server_name(told, greased=told is not greased)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 100])
