@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -38,7 +39,8 @@ PIECE_BYTES = 1 << 20
 LINGER_S = 30.0
 """How long a browser without contexts stays: whoever closes one often opens the next."""
 WORDS_KEPT = 20
-"""Of Chromium's own stderr, in lines, for the log of a crash."""
+COMPLAINT = re.compile(rb"(?m)^\[[\d/.:]+:((?:WARNING|ERROR|FATAL):[\w./-]{1,100}[:(]\d{1,6})")
+"""Where Chromium complained, for the log of a crash. The rest of its stderr has what pages print (threat L05)."""
 # Chromium's pipe is descriptors 3 and 4; a command's stream is 0 and 1.
 START = f'exec {HEADLESS_SHELL} "$@" 3<&0 4>&1 0</dev/null 1>&2'
 
@@ -79,7 +81,7 @@ class Host:
         if stream is Stream.STDOUT:
             self.pipe.feed(chunk)
         else:
-            self._words.extend(chunk.decode("utf-8", "replace")[:2000].splitlines())
+            self._words.extend(one.decode() for one in COMPLAINT.findall(chunk))
 
     async def _watch_process(self) -> None:
         with suppress(SpacesError):
