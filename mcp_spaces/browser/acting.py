@@ -34,7 +34,7 @@ async def act(context: Context, given: InPage, perform: Act, *, what: str) -> Ac
     async with turn(context) as live:
         opened = await live.usable(given.page)
         url, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
-        await _perform(opened, perform, what=what)
+        await until_dialog(opened, perform, what=what)
         settled = await opened.settle(navigations=navigations)
         return await outcome(live, opened, before=url, settled=settled, downloads=downloads)
 
@@ -70,12 +70,12 @@ async def outcome(
     )
 
 
-async def _perform(opened: OpenPage, perform: Act, *, what: str) -> None:
-    """To its end, or until a dialog stands in its way: then it ends when the dialog is answered."""
+async def until_dialog(opened: OpenPage, perform: Act, *, what: str) -> object:
+    """To its end, or until a dialog stands in its way: then it ends when the dialog is answered. Its result."""
 
-    async def performed() -> None:
+    async def performed() -> object:
         with translated(what):
-            await perform(opened)
+            return await perform(opened)
 
     task = asyncio.ensure_future(performed())
     try:
@@ -88,6 +88,6 @@ async def _perform(opened: OpenPage, perform: Act, *, what: str) -> None:
         task.cancel()
         raise
     if task.done():
-        task.result()
-    else:
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task.result()
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return None

@@ -33,23 +33,24 @@ class Download:
 
 
 class Downloads:
-    """Call `begin` once the context has its first page."""
+    """Call `begin` once a context has its first page; for further contexts again."""
 
     def __init__(self, live: LiveContext) -> None:
         self._live = live
         self._by_guid: dict[str, Download] = {}
         self._count = 0
-        self._session: CDPSession | None = None
+        self.stirred = asyncio.Event()
+        """Set when one begins."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin(self, page_session: CDPSession) -> None:
         """Raises Playwright's Error."""
         target = await page_session.send("Target.getTargetInfo")
         # Its own, so that the events are those of this context only.
-        self._session = await self._live.browser.new_browser_cdp_session()
-        self._session.on("Browser.downloadWillBegin", safely(self._on_begin))
-        self._session.on("Browser.downloadProgress", safely(self._on_progress))
-        await self._session.send(
+        session = await self._live.browser.new_browser_cdp_session()
+        session.on("Browser.downloadWillBegin", safely(self._on_begin))
+        session.on("Browser.downloadProgress", safely(lambda told: self._on_progress(told, session)))
+        await session.send(
             "Browser.setDownloadBehavior",
             {
                 "behavior": "allowAndName",
@@ -77,23 +78,20 @@ class Downloads:
             str(told.get("suggestedFilename", "")),
         )
         self._by_guid[one.guid] = one
+        self.stirred.set()
         for old in [one for one in self._by_guid.values() if one.done.is_set()][: max(0, len(self._by_guid) - KEPT)]:
             del self._by_guid[old.guid]
             self._later(self._live.remove_file(old.guid))
 
-    def _on_progress(self, told: dict[str, Any]) -> None:
+    def _on_progress(self, told: dict[str, Any], session: CDPSession) -> None:
         one = self._by_guid.get(str(told["guid"]))
         if one is None:
             return
         one.received_bytes, one.state = int(told.get("receivedBytes", 0)), str(told.get("state", ""))
         if one.state != "inProgress":
             one.done.set()
-        elif one.received_bytes > BYTES_MAX and self._session is not None:
-            self._later(self._cancel(one))
-
-    async def _cancel(self, one: Download) -> None:
-        if self._session is not None:
-            await self._session.send("Browser.cancelDownload", {"guid": one.guid})
+        elif one.received_bytes > BYTES_MAX:
+            self._later(session.send("Browser.cancelDownload", {"guid": one.guid}))
 
     def _later(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mcp_spaces.browser import files, handling, launching, looking, paging
+from mcp_spaces.browser.steps import execute
 from mcp_spaces.core.operation import AnyOperation
 
 OPERATIONS: tuple[AnyOperation, ...] = (
@@ -11,4 +12,5 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     *looking.OPERATIONS,
     *handling.OPERATIONS,
     *files.OPERATIONS,
+    *execute.OPERATIONS,
 )

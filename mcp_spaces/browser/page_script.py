@@ -39,6 +39,7 @@ _PARTS = (
     "facts",
     "fields",
     "boxes",
+    "content",
     "engine",
 )
 

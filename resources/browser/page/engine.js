@@ -94,17 +94,20 @@ const COMMANDS = {
   check_field: checkField,
   mark_secret: markSecret,
   holds: () => ({ holding: holding() }),
+  content: pageContent,
+  attribute: ({ name }, root) => ({ value: masked(attributeOf(root, name)) }),
+  value: (_, root) => ({ secret: isSecret(root), value: isSecret(root) ? secretMark(root) : masked(root.value ?? null) }),
   boxes: ({ refs: given }) => boxesOf(given),
   overlay: drawRefs,
 };
 
-function queryAll(_root, body) {
+function queryAll(root, body) {
   const [, ref, token] = /^(?:f\d+)?(e\d+)(?:@(\w+))?$/.exec(body) ?? [];
   if (ref) return [(!token || token === DOCUMENT) && refs.find(ref)].filter(Boolean);
   const [, name, encoded] = /^(\w+):([\w-]*)$/.exec(body) ?? [];
   if (!name || !Object.hasOwn(COMMANDS, name)) throw new Error(`spaces: unknown command ${body.slice(0, 40)}`);
   const bytes = Uint8Array.from(atob(encoded.replace(/-/g, '+').replace(/_/g, '/')), (byte) => byte.charCodeAt(0));
   const answer = createElement('div');
-  answer.textContent = JSON.stringify({ document: DOCUMENT, ...COMMANDS[name](JSON.parse(new TextDecoder().decode(bytes))) });
+  answer.textContent = JSON.stringify({ document: DOCUMENT, ...COMMANDS[name](JSON.parse(new TextDecoder().decode(bytes)), root) });
   return [answer];
 }
