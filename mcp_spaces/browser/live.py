@@ -108,6 +108,7 @@ class LiveBrowser:
         if not self.active:
             self.active = opened.id
         page.on("close", safely(lambda _: self._drop(opened.id)))
+        page.on("download", safely(self.downloads.expect))
 
     def _drop(self, page_id: str) -> None:
         self.pages.pop(page_id, None)

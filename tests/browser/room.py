@@ -45,9 +45,15 @@ class Site:
                 kind = "text/html; charset=utf-8"
                 more = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
                 if name.endswith(".bin"):
-                    kind, more = "application/octet-stream", 'Content-Disposition: attachment; filename="../report.bin"\r\n'
+                    kind, more = (
+                        "application/octet-stream",
+                        'Content-Disposition: attachment; filename="../report.bin"\r\n',
+                    )
                 status = "200 OK" if name in self.pages else "404 Not Found"
-                writer.write(f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+                writer.write(
+                    f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode()
+                    + body
+                )
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -74,9 +80,7 @@ class Room:
 
     async def outcome(self, operation_id: str, *, caller: Caller | None = None, **arguments: Any) -> Outcome:
         with anyio.fail_after(PATIENCE_S):
-            return await self.app.pipeline.call(
-                caller or self.agent, operation_id, {"space": self.space, **arguments}
-            )
+            return await self.app.pipeline.call(caller or self.agent, operation_id, {"space": self.space, **arguments})
 
     async def call(self, operation_id: str, **arguments: Any) -> Any:
         return (await self.outcome(operation_id, **arguments)).output
@@ -113,11 +117,9 @@ async def open_room(folder: Path, *, pages: Mapping[str, str], **settings: Any) 
     make_private(known.state_dir)
     async with server, open_app(known) as app:
         room = Room(app, site, "")
-        created = await room.govern(
-            "space.create",
-            name="work",
-            policy={"preset": "permissive"},
-            mounts={"network": {"mode": "allowlist", "allow": [f"{HOST}:80"]}},
-        )
-        room.space = created.id
+        network = {"mode": "allowlist", "allow": [f"{HOST}:80"]}
+        await room.govern("principal.grant", principal="local-agent", scope={"network": network}, policy="permissive")
+        wanted = {"name": "work", "policy": {"preset": "permissive"}, "mounts": {"network": network}}
+        created = await app.pipeline.call(app.local_agent(), "space.create", wanted)
+        room.space = created.output.model_dump()["id"]
         yield room

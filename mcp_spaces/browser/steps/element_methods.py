@@ -77,7 +77,7 @@ async def _text_content(doing: Doing, given: Arguments) -> str | None:
 
 
 async def _attribute(doing: Doing, given: takes.Attribute) -> JsonValue:
-    answer = await doing.ask(doing.element(given), "attribute", name=given.name)
+    answer = await doing.ask(doing.element(given), "attribute", attribute=given.name)
     value: JsonValue = answer.get("value")
     return value
 

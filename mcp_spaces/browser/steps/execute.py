@@ -32,6 +32,8 @@ STEPS_MAX = 100
 ANSWER_CHARACTERS = 14_000
 """Of all results together, as JSON; each child run's record has its own whole one."""
 NOTED_CHARACTERS = 500
+UNNAMED = "unnamed-"
+"""Begins the handles of results that no step binds; they end with the call."""
 
 _LISTED_AS = {
     "type": "array",
@@ -209,7 +211,7 @@ class _Running:
             ref = handles.only(method.on, self.stands.made)
         bind = step.bind
         if bind is None and method.returns in (Kind.LOCATOR, Kind.FRAME, Kind.DOWNLOAD):
-            bind = f"_{number}"
+            bind = f"{UNNAMED}{number}"
         output = await self.context.call(
             CHILDREN[method.use].id,
             {
@@ -233,7 +235,7 @@ class _Running:
             step=number,
             call=method.id,
             ok=True,
-            bound=None if told.bound is None or told.bound.startswith("_") else told.bound,
+            bound=None if told.bound is None or told.bound.startswith(UNNAMED) else told.bound,
             page=told.page,
             result=told.result,
             cut=True if told.artifact else None,
@@ -254,7 +256,7 @@ class _Running:
         if step.bind is not None and isinstance(method.returns, Kind):
             self.dry[step.bind] = method.returns
         elif isinstance(method.returns, Kind):
-            self.dry[f"_{number}"] = method.returns
+            self.dry[f"{UNNAMED}{number}"] = method.returns
         child = CHILDREN[method.use]
         if refusal := child.refusal(self.context.scope):
             problem = StepProblem(
@@ -285,7 +287,7 @@ class _Running:
     def _drop_made(self) -> None:
         """Results that nobody named are for the steps of this call."""
         for name in self.stands.made:
-            if name.startswith("_"):
+            if name.startswith(UNNAMED):
                 self.live.handles.drop(name)
 
     def _told(

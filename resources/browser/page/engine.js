@@ -95,7 +95,7 @@ const COMMANDS = {
   mark_secret: markSecret,
   holds: () => ({ holding: holding() }),
   content: pageContent,
-  attribute: ({ name }, root) => ({ value: masked(attributeOf(root, name)) }),
+  attribute: ({ attribute }, root) => ({ value: masked(attributeOf(root, attribute)) }),
   value: (_, root) => ({ secret: isSecret(root), value: isSecret(root) ? secretMark(root) : masked(root.value ?? null) }),
   boxes: ({ refs: given }) => boxesOf(given),
   overlay: drawRefs,
