@@ -263,6 +263,7 @@ async def open_app(
         services.provide(FileStore, files)
         services.provide(Gateway, gateway)
         services.provide(Identity, identity)
+        services.provide(Journal, journal)
         services.provide(Lifecycle, lifecycle)
         services.provide(Links, links)
         services.provide(LiveSandboxes, sandboxes)

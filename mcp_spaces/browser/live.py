@@ -21,6 +21,7 @@ from mcp_spaces.errors import Busy, NotFound, QuotaExceeded, RuntimeUnavailable,
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page
 
+    from mcp_spaces.browser.lease import Lease
     from mcp_spaces.browser.port import LiveContext
 
 CONTEXTS_MAX = 4
@@ -48,6 +49,7 @@ class LiveBrowser:
         self.secret_inside = False
         """A secret is in a page now: nothing is looked at, and nothing else is opened."""
         self.leased_until: float | None = None
+        self.lease: Lease | None = None
         self.further: list[BrowserContext] = []
         """Contexts that steps opened beside the runtime's own."""
         self.handles = Handles(self)

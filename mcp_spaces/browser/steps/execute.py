@@ -81,8 +81,8 @@ class StepEvent(Answer):
     dialog: Mapping[str, str] | None = None
     opened: tuple[str, ...] | None = None
     downloads: tuple[str, ...] | None = None
-    verdict: Literal["allow", "ask", "deny"] | None = None
-    """Of a dry run."""
+    verdict: str | None = None
+    """Of a dry run: allow, ask or deny."""
     error: StepProblem | None = None
 
 

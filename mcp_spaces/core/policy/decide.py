@@ -104,6 +104,7 @@ _NEEDS = {
     BrowserUse.READ: BrowserLevel.READ,
     BrowserUse.INTERACT: BrowserLevel.INTERACT,
     BrowserUse.EVALUATE: BrowserLevel.INTERACT,
+    BrowserUse.CONNECT: BrowserLevel.ALL,
 }
 
 
@@ -119,11 +120,13 @@ def _browser(browser: Browser, use: BrowserUse) -> Decision:
             if browser.level is BrowserLevel.READ
             else "Do it without a browser.",
         )
-    if use is BrowserUse.EVALUATE:
+    if use in (BrowserUse.EVALUATE, BrowserUse.CONNECT):
         return decision_for(
             browser.evaluate,
             rule="browser.evaluate",
-            reason="A script of the caller's own would run in the page.",
+            reason="A script of the caller's own would run in the page."
+            if use is BrowserUse.EVALUATE
+            else "A program of the caller's own would control the browser.",
             suggestion="Use browser_snapshot to read and browser_click or browser_fill to act.",
         )
     return ALLOWED
