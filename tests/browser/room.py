@@ -66,6 +66,8 @@ class Room:
     app: App
     site: Site
     space: str
+    runtime: str = ""
+    """The one that a test works with."""
 
     @property
     def agent(self) -> Caller:
@@ -84,6 +86,9 @@ class Room:
 
     async def call(self, operation_id: str, **arguments: Any) -> Any:
         return (await self.outcome(operation_id, **arguments)).output
+
+    async def anywhere(self, operation_id: str, **arguments: Any) -> Any:
+        return (await self.app.pipeline.call(self.agent, operation_id, arguments)).output
 
     async def govern(self, operation_id: str, **arguments: Any) -> Any:
         with anyio.fail_after(PATIENCE_S):
