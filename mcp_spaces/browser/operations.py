@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcp_spaces.browser import files, handling, launching, leasing, looking, paging
+from mcp_spaces.browser import files, handling, launching, leasing, looking, paging, record_operations
 from mcp_spaces.browser.steps import execute
 from mcp_spaces.core.operation import AnyOperation
 
@@ -13,5 +13,6 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     *handling.OPERATIONS,
     *files.OPERATIONS,
     *execute.OPERATIONS,
+    *record_operations.OPERATIONS,
     *leasing.OPERATIONS,
 )

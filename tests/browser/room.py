@@ -101,8 +101,10 @@ class Room:
     def live(self, runtime_id: str) -> LiveBrowser:
         return self.use(BrowserService).started(runtime_id)
 
-    async def policy(self, **policy: Any) -> None:
-        await self.govern("space.update", space=self.space, patch={"policy": policy})
+    async def policy(self, *, level: str = "all", evaluate: str = "allow") -> None:
+        """What browsers may do in the space."""
+        wanted = {"preset": "permissive", "overrides": {"browser": {"level": level, "evaluate": evaluate}}}
+        await self.govern("space.update", space=self.space, patch={"policy": wanted})
 
 
 @asynccontextmanager

@@ -279,3 +279,5 @@ BY_ID = {one.id: one for one in METHODS}
 WITH_DIALOG = frozenset({"page.acceptDialog", "page.dismissDialog", "page.close", "page.url", "context.close"})
 """What an open dialog does not stand against."""
 AFTER_CRASH = frozenset({"page.goto", "page.reload", "page.close", "page.url"})
+GOES = frozenset({"page.goto", "page.reload", "page.goBack", "page.goForward", "frame.goto"})
+"""Stands in the timeline, as acts do."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 from pydantic import Field, JsonValue
 
-from mcp_spaces.browser.acting import turn, until_dialog
+from mcp_spaces.browser.acting import note_action, turn, until_dialog
 from mcp_spaces.browser.answers import Answer, DialogView, dialog_of
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.handling import refuse_inside
@@ -18,7 +18,7 @@ from mcp_spaces.browser.steps.arguments import parsed
 from mcp_spaces.browser.steps.doing import Doing
 from mcp_spaces.browser.steps.handles import OWN_CONTEXT, Handle
 from mcp_spaces.browser.steps.model import Arguments, Kind, Method, MethodId, Name, StepOptions
-from mcp_spaces.browser.steps.page_methods import AFTER_CRASH, BY_ID, WITH_DIALOG
+from mcp_spaces.browser.steps.page_methods import AFTER_CRASH, BY_ID, GOES, WITH_DIALOG
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
@@ -104,6 +104,8 @@ async def _done(doing: Doing, method: Method, arguments: Arguments, given: StepI
     result = await _performed(doing, method, arguments)
     if opened is not None and method.settles and opened.dialog is None and not opened.page.is_closed():
         await opened.settle(navigations=navigations)
+    if opened is not None and (method.settles or method.id in GOES):
+        await note_action(doing.context, live, opened, what=_shown(method, arguments))
     bound, page = None, None if opened is None else opened.id
     if isinstance(result, Handle):
         page = None if result.opened is None else result.opened.id
@@ -121,6 +123,12 @@ async def _done(doing: Doing, method: Method, arguments: Arguments, given: StepI
         opened=fresh or None,
         downloads=[f"{one.id} {one.suggested[:100]}" for one in live.downloads.all()[began:]] or None,
     )
+
+
+def _shown(method: Method, arguments: Arguments) -> str:
+    """Without what was typed: the step's own record has it, redacted."""
+    selector = getattr(arguments, "selector", None)
+    return method.id if selector is None else f"{method.id} {selector[:200]}"
 
 
 async def _performed(doing: Doing, method: Method, arguments: Arguments) -> object:
