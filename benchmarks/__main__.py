@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks import (
+    browsers,
     commands,
     context_cost,
     driver,
@@ -28,6 +29,7 @@ from benchmarks import (
     memory,
     output,
     pipeline,
+    redaction,
     startup,
     vault,
 )
@@ -43,6 +45,7 @@ SUBJECTS: dict[str, Callable[[], Iterator[Line]]] = {
     "files": files.lines,
     "launches": launches.lines,
     "gateway": gateway.lines,
+    "browsers": browsers.lines,
     "context": context_cost.lines,
     "load": load.lines,
     "pipeline": pipeline.lines,
@@ -50,6 +53,7 @@ SUBJECTS: dict[str, Callable[[], Iterator[Line]]] = {
     "memory": memory.lines,
     "history": history.lines,
     "vault": vault.lines,
+    "redaction": redaction.lines,
 }
 
 

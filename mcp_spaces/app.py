@@ -28,14 +28,14 @@ from mcp_spaces.errors import WrongState
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.network.access import LiveAccesses
 from mcp_spaces.network.authorities import Authorities
-from mcp_spaces.network.budgets import Budget, Budgets
+from mcp_spaces.network.budgets import Budget, Budgets, midnight
 from mcp_spaces.network.dialing import SystemDialer, SystemResolver
 from mcp_spaces.network.gateway import Gateway
 from mcp_spaces.network.injection import Injection
 from mcp_spaces.network.model import PrivateHosts, RuntimeRef
 from mcp_spaces.network.port import Resolver
 from mcp_spaces.network.ports import SpaceNeighbours
-from mcp_spaces.network.records import RecordedLog
+from mcp_spaces.network.records import RecordedLog, spent_since
 from mcp_spaces.network.termination import Termination
 from mcp_spaces.network.tls import Trust
 from mcp_spaces.network.ways import Ways
@@ -62,6 +62,7 @@ from mcp_spaces.storage.port import SpaceFiles
 from mcp_spaces.storage.space_files import StoredSpaceFiles
 from mcp_spaces.storage.store import FileStore
 from mcp_spaces.storage.transfer import Transfers
+from mcp_spaces.vault.entry_requests import EntryRequests
 from mcp_spaces.vault.master_key import MasterKeys, Source, taken_from
 from mcp_spaces.vault.port import Boxes, Secrets
 from mcp_spaces.vault.service import Vault
@@ -87,6 +88,7 @@ class App:
     changes: Changes
     identity: Identity
     links: Links
+    entries: EntryRequests
     services: Services
 
     def permitted(self, caller: Caller) -> tuple[AnyOperation, ...]:
@@ -194,7 +196,7 @@ async def open_app(
             resolver=resolver or SystemResolver(),
             dialer=SystemDialer(),
             private_hosts=private_hosts,
-            budgets=Budgets(network_budget(settings), clock),
+            budgets=Budgets(network_budget(settings), clock, spent=spent_since(database, midnight(clock))),
             clock=clock,
             ways=ways,
             termination=Termination(
@@ -246,6 +248,7 @@ async def open_app(
             announce=announce,
         )
         links = Links(database, files, clock, public_url=settings.public_url)
+        entries = EntryRequests(vault, journal, clock)
         waiters = RunWaiters()
         journal.on_closed.append(waiters.closed)
 
@@ -260,6 +263,7 @@ async def open_app(
         )
         services.provide(Changes, changes)
         services.provide(Database, database)
+        services.provide(EntryRequests, entries)
         services.provide(FileStore, files)
         services.provide(Gateway, gateway)
         services.provide(Identity, identity)
@@ -291,7 +295,7 @@ async def open_app(
         tasks.start_soon(lifecycle.reap_forever)
         await tasks.start(gateway.watch, changes)
         open_things.callback(tasks.cancel_scope.cancel)
-        yield App(settings, pipeline, changes, identity, links, services)
+        yield App(settings, pipeline, changes, identity, links, entries, services)
 
 
 def network_budget(settings: Settings) -> Budget:

@@ -20,6 +20,7 @@ CHANGES_CHARACTERS = 4_000
 """Of the snapshot that an action answers with; browser_snapshot has the rest."""
 
 DESCRIBED_MAX = 5
+DESCRIBED_S = 0.2
 NAME_CHARACTERS = 100
 """Of an element's name in the timeline."""
 
@@ -39,9 +40,15 @@ async def act(context: Context, given: InPage, perform: Act, *, what: str) -> Ac
     async with turn(context) as live:
         opened = await live.usable(given.page)
         url, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
-        element = await described(opened, getattr(given, "ref", None), *getattr(given, "fields", ()))
-        await until_dialog(opened, perform, what=what)
-        settled = await opened.settle(navigations=navigations)
+        # Asked before the act and heard after it, so that it costs no time.
+        asked = asyncio.ensure_future(described(opened, getattr(given, "ref", None), *getattr(given, "fields", ())))
+        try:
+            await until_dialog(opened, perform, what=what)
+            settled = await opened.settle(navigations=navigations)
+            await asyncio.wait({asked}, timeout=DESCRIBED_S)
+            element = asked.result() if asked.done() else ""
+        finally:
+            asked.cancel()
         await note_action(context, live, opened, what=what, element=element)
         return await outcome(live, opened, before=url, settled=settled, downloads=downloads)
 

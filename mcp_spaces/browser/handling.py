@@ -12,7 +12,7 @@ from mcp_spaces.browser.answers import TIMEOUT_MAX_S, TIMEOUT_S, ActionOutput, A
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.reading import located, read
+from mcp_spaces.browser.reading import located, parsed, read
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
@@ -112,13 +112,20 @@ class EvaluateOutput(Answer):
 async def click(context: Context, given: ClickInput) -> ActionOutput:
     async def perform(opened: OpenPage) -> None:
         target, modifiers = located(opened, given.ref), list(given.modifiers) or None
-        timeout = given.timeout_s * 1000
+        # Playwright watches an element for two frames to see that it stands still; what is seen to do so need not wait.
+        ready, timeout = await _is_ready(opened, given.ref), given.timeout_s * 1000
         if given.double:
-            await target.dblclick(button=given.button, modifiers=modifiers, timeout=timeout)
+            await target.dblclick(button=given.button, modifiers=modifiers, timeout=timeout, force=ready)
         else:
-            await target.click(button=given.button, modifiers=modifiers, timeout=timeout)
+            await target.click(button=given.button, modifiers=modifiers, timeout=timeout, force=ready)
 
     return await act(context, given, perform, what=f"click {given.ref}")
+
+
+async def _is_ready(opened: OpenPage, ref: str) -> bool:
+    number, inner = parsed(ref)
+    seen = opened.seen.get(number)
+    return seen is not None and bool((await read(seen.frame, "clickable", ref=inner)).get("ready"))
 
 
 async def fill(context: Context, given: FillInput) -> ActionOutput:
@@ -139,8 +146,8 @@ async def _fill(opened: OpenPage, ref: str, value: str | bool, *, timeout_ms: fl
     if isinstance(value, bool):
         await target.set_checked(value, timeout=timeout_ms)
         return
-    number = int(ref[1:].partition("e")[0]) if ref.startswith("f") else 0
-    found = await read(opened.seen[number].frame, "describe", ref=ref[ref.index("e") :])
+    number, inner = parsed(ref)
+    found = await read(opened.seen[number].frame, "describe", ref=inner)
     if found.get("role") in ("combobox", "listbox") and await target.evaluate(
         "one => one instanceof HTMLSelectElement"
     ):

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from mcp_spaces.browser.events import safely
 
 if TYPE_CHECKING:
-    from playwright.async_api import ConsoleMessage, Dialog, Frame, Page, Request
+    from playwright.async_api import CDPSession, ConsoleMessage, Dialog, Frame, Page, Request
 
 CONSOLE_KEPT = 200
 NETWORK_KEPT = 500
@@ -21,6 +21,7 @@ WORDS_MAX = 1_000
 """Characters of one console message."""
 SETTLE_S = 0.5
 """How long an action waits at most for what it set off."""
+ONE_FRAME = "new Promise(done => requestAnimationFrame(() => done()))"
 DIALOG_S = 60.0
 """A dialog that nobody answers is dismissed after so long."""
 DIALOGS_MAX = 20
@@ -75,6 +76,7 @@ class OpenPage:
     began: int = 0
     """Requests so far."""
     navigations: int = 0
+    _session: CDPSession | None = None
 
     def listen(self) -> None:
         listeners: dict[str, Callable[[Any], object]] = {
@@ -181,7 +183,10 @@ class OpenPage:
         return self.dialog is not None or self.crashed or self.page.is_closed()
 
     async def _frame(self) -> None:
-        await self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+        if self._session is None:
+            self._session = await self.page.context.new_cdp_session(self.page)
+        # Not `page.evaluate`: that injects Playwright's own script into every new document first.
+        await self._session.send("Runtime.evaluate", {"expression": ONE_FRAME, "awaitPromise": True})
 
 
 def _of(request: Request) -> Frame | None:

@@ -50,7 +50,7 @@ def page_script() -> str:
     return f"(() => {{\n'use strict';\n{parts}\nreturn {{ queryAll }};\n}})()"
 
 
-def command(name: str, **arguments: JsonValue) -> str:
+def command(name: str, /, **arguments: JsonValue) -> str:
     """The selector whose text content is the answer of a command, as a JSON object with the document's token."""
     encoded = urlsafe_b64encode(json.dumps(arguments).encode()).decode().rstrip("=")
     return f"{ENGINE}={name}:{encoded}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, RootModel
+from pydantic import Field, PrivateAttr, RootModel
 
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -23,12 +23,20 @@ class CallInput(Everywhere):
 class CallOutput(RootModel[Any]):
     """What the operation itself answers."""
 
+    _page: str | None = PrivateAttr(default=None)
+
+    @property
+    def page_for_a_person(self) -> str | None:
+        return self._page
+
 
 async def call_operation(context: Context, wanted: CallInput) -> CallOutput:
     if wanted.operation == CALL.id:
         raise InvalidInput("operation.call does not call itself.", hint="Name the operation that you want.")
     output = await context.call(wanted.operation, wanted.input)
-    return CallOutput(output.model_dump(mode="json", exclude_none=True))
+    answer = CallOutput(output.model_dump(mode="json", exclude_none=True))
+    answer._page = getattr(output, "page_for_a_person", None)
+    return answer
 
 
 CALL = Operation(

@@ -32,9 +32,10 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class ShellFacts:
-    """A command in shell syntax."""
+    """A command in shell syntax, and the secrets that it would be given as they are."""
 
     command: str
+    secrets: tuple[SecretFacts, ...] = ()
 
 
 class SecretUse(StrEnum):

@@ -57,6 +57,8 @@ class Run:
     decision: Mapping[str, object] | None = None
     events: list[Event] = field(default_factory=list)
     """What happened inside; on the disk with the outcome."""
+    redactions: Mapping[str, int] = field(default_factory=dict)
+    """How often each secret was taken out of what this run answered, by name."""
 
 
 class Journal:
@@ -125,6 +127,7 @@ class Journal:
                 "runtime": run.runtime_id,
                 "decision": run.decision,
                 "outcome_sha256": hashlib.sha256(stored_outcome.encode()).hexdigest(),
+                **({"redacted": run.redactions} if run.redactions else {}),
             }
         )
 

@@ -33,6 +33,10 @@ def no_facts(_: Any) -> Facts:
     return NoFacts()
 
 
+def anything(_: Any, __: Scope) -> None:
+    """No input needs more of a scope than another."""
+
+
 def any_scope(_: Scope) -> str | None:
     return None
 
@@ -52,6 +56,8 @@ class Operation(Generic[I, O]):
     """What policy may look at."""
     refused_by: Callable[[Scope], str | None] = any_scope
     """The part of a scope that leaves this operation nothing to work on, such as scope.vault."""
+    check_scope: Callable[[I, Scope], None] = anything
+    """Raises Denied where the scope does not hold what this input asks for; before policy or a person is asked."""
     audience: Audience = Audience.EVERYONE
     listed: bool = True
     """A tool of its own in `tools/list`. The others are called through `operation_call`: the list stays small."""

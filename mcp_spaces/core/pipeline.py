@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -23,7 +24,7 @@ from mcp_spaces.core.failures import UNCERTAIN, as_ours, state_after
 from mcp_spaces.core.idempotency import MAXIMUM_KEY_LENGTH, Idempotency
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.invalid_input import DEPTH_MAX, explain_validation, holds_a_huge_number, is_deeper_than
-from mcp_spaces.core.journal import Journal, Run, RunState
+from mcp_spaces.core.journal import Event, Journal, Run, RunState
 from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy, decide
@@ -60,6 +61,8 @@ class _Call:
     operation: AnyOperation
     run: Run
     redactor: Redactor
+    counted: Counter[str]
+    """What the redactor had found before this call."""
     progress: Progress
     key: str | None
     key_is_ours: bool = False
@@ -137,7 +140,7 @@ class Pipeline:
                     output = await self._handle(call, active)  # 7
                 clean = redacted(output, call.redactor)  # 8
         except (Exception, anyio.get_cancelled_exc_class()) as error:
-            failure = as_ours(error)
+            failure = as_ours(error, call.redactor)
             await self._close_failed(call, failure)
             if isinstance(error, SpacesError) or not isinstance(error, Exception):
                 raise
@@ -186,6 +189,7 @@ class Pipeline:
                 "The idempotency key has to be printable text.", hint=f"Use at most {MAXIMUM_KEY_LENGTH} characters."
             )
         redactor = redactor or Redactor()
+        counted = redactor.counts.copy()
         space = self._space_named(caller, operation, arguments)
         if is_deeper_than(arguments, DEPTH_MAX):
             arguments = {"refused": f"nested deeper than {DEPTH_MAX} levels"}
@@ -201,6 +205,7 @@ class Pipeline:
             operation=operation,
             run=run,
             redactor=redactor,
+            counted=counted,
             progress=progress,
             key=idempotency_key,
             scope=caller.scope,
@@ -245,6 +250,7 @@ class Pipeline:
                 hint="context_get lists what can be called; a person can widen the space's ceiling.",
                 rule=refusal,
             )
+        call.operation.check_scope(call.input, call.scope)
         if call.space is not None and call.operation.needs_running_space and not call.space.running:
             raise WrongState(f"Space {call.space.name} is stopped.", hint=f"Start it: space_up space={call.space.id}")
 
@@ -346,6 +352,7 @@ class Pipeline:
 
     async def _close(self, call: _Call, output: BaseModel) -> str:
         """Step 9, shielded from cancellation; returns the receipt. Raises DiskFull or Busy: done, but not recorded."""
+        self._count_redactions(call)
         also = None
         if call.key is not None and call.key_is_ours:
             principal_id, key, stored = call.caller.principal_id, call.key, output.model_dump_json()
@@ -368,6 +375,7 @@ class Pipeline:
         """Step 9 for whatever went wrong: denied, cancelled or failed, with its code."""
         error.run_id = call.run.id
         error.message, error.hint = call.redactor.text(error.message), call.redactor.text(error.hint)
+        self._count_redactions(call)
         also = None
         if call.key is not None and call.key_is_ours and not isinstance(error, UNCERTAIN):
             principal_id, key = call.caller.principal_id, call.key
@@ -379,6 +387,12 @@ class Pipeline:
         with anyio.CancelScope(shield=True):
             await _recorded(call.run)
             await self._journal.close(call.run, state_after(error), outcome=outcome, error_code=error.code, also=also)
+
+    def _count_redactions(self, call: _Call) -> None:
+        """Whoever echoes guesses until one comes back redacted leaves that in the record (threat L21)."""
+        if found := call.redactor.counts - call.counted:
+            call.run.redactions = dict(found)
+            call.run.events.append(Event("redacted", self._clock.now(), call.run.redactions))
 
 
 async def _recorded(run: Run) -> None:

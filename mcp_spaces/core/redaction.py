@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from pydantic import BaseModel, RootModel, ValidationError
 
+from mcp_spaces.core.encodings import MINIMUM_LENGTH, encodings, forms, is_text
+from mcp_spaces.core.known import Found, KnownForms
+
+__all__ = ["MINIMUM_LENGTH", "RedactedStream", "Redactor", "Untyped", "encodings", "redacted"]
+
 # Our own keys are recognisable on purpose (threat T03).
 _OWN_KEYS = re.compile(r"msp_[a-z2-7]{26}_[A-Za-z0-9_-]{43}")
-MINIMUM_LENGTH = 6
-"""Shorter values would eat ordinary words (threat V22)."""
 
 
 class Redactor:
     """Learns the secrets used in one run and replaces every form of them."""
 
     def __init__(self) -> None:
-        self._forms: dict[str, str] = {}
-        self._pattern: re.Pattern[str] | None = None
+        self.counts: Counter[str] = Counter()
+        """How often each name was put in the place of its secret: guessing shows (threat L21)."""
+        self._names: dict[bytes, str] = {}
+        self._in_bytes: KnownForms | None = None
+        self._in_text: KnownForms | None = None
 
     def learn(self, value: str, *, name: str) -> None:
-        """From now on `value` and its encodings appear as `[redacted:name]`."""
+        """From now on `value` and its encodings appear as `[redacted:name]`. Too short a value is not learnt."""
         if len(value) < MINIMUM_LENGTH:
             return
-        for form in encodings(value):
-            self._forms[form] = f"[redacted:{name}]"
-        longest_first = sorted(self._forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(re.escape(form) for form in longest_first))
+        self._names.update(dict.fromkeys(forms(value), name))
+        self._in_bytes = self._in_text = None
 
     def text(self, text: str) -> str:
         if "msp_" in text:
             text = _OWN_KEYS.sub("[redacted:key]", text)
-        if self._pattern is None:
+        if self.idle or len(text) < MINIMUM_LENGTH:
             return text
-        return self._pattern.sub(lambda match: self._forms[match.group()], text)
+        content = text.encode("utf-8", "surrogatepass")
+        # A form that is no text could begin in the middle of a character.
+        self._in_text = self._in_text or KnownForms({form: name for form, name in self._names.items() if is_text(form)})
+        found = self._in_text.find(content)
+        if not found.spans:
+            return text
+        return self.replaced(content, found).decode("utf-8", "surrogatepass")
 
     def value(self, value: Any) -> Any:
         """The same JSON value with every string redacted, names of members included."""
@@ -50,10 +59,75 @@ class Redactor:
             return [self.value(item) for item in value]
         return value
 
+    def stream(self) -> RedactedStream:
+        """For bytes that come in pieces. What is learnt later counts for the bytes that come later."""
+        return RedactedStream(self)
+
     @property
     def idle(self) -> bool:
         """Whether nothing was learnt, so that only our own keys have to be looked for."""
-        return self._pattern is None
+        return not self._names
+
+    def find(self, content: bytes) -> Found:
+        if self.idle:
+            return Found([], len(content))
+        self._in_bytes = self._in_bytes or KnownForms(self._names)
+        return self._in_bytes.find(content)
+
+    def replaced(self, content: bytes, found: Found) -> bytes:
+        parts, at = [], 0
+        for span in found.spans:
+            parts += [content[at : span.start], self.mark(span.name)]
+            at = span.end
+        parts.append(content[at:])
+        return b"".join(parts)
+
+    def mark(self, name: str) -> bytes:
+        """What stands for a secret; counted."""
+        self.counts[name] += 1
+        return f"[redacted:{name}]".encode()
+
+
+class RedactedStream:
+    """Redacts bytes as they pass. However they are cut into pieces, the same comes out.
+
+    Only the beginning of a form at the end of what came is held back, for as long as it can still become one: less
+    than the longest form (4 KiB at most). So a prompt is shown at once, unless it ends like a secret begins.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._held = b""
+        self._covered = 0
+        """Bytes at the start of `_held` that belong to a secret whose mark is out already."""
+
+    def feed(self, content: bytes) -> bytes:
+        """What may go on of all that came so far."""
+        if self._redactor.idle and not self._held:
+            return content
+        return self._passed(self._held + content, over=False)
+
+    def finish(self) -> bytes:
+        """The rest: nothing comes any more. The stream may be used again."""
+        return self._passed(self._held, over=True)
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self._held)
+
+    def _passed(self, content: bytes, *, over: bool) -> bytes:
+        found = self._redactor.find(content)
+        cut = len(content) if over else found.begun_at
+        parts, at = [], self._covered
+        for span in found.spans:
+            if span.start >= cut:
+                break
+            if span.start >= at:
+                parts += [content[at : span.start], self._redactor.mark(span.name)]
+            at = max(at, span.end)
+        parts.append(content[at:cut])
+        self._held, self._covered = content[cut:], max(at - cut, 0)
+        return b"".join(parts)
 
 
 class Untyped(RootModel[Any]):
@@ -73,18 +147,3 @@ def redacted(output: BaseModel, redactor: Redactor) -> BaseModel:
     # What is no text, such as a picture, is not among what was dumped.
     unseen = {name: getattr(output, name) for name, field in type(output).model_fields.items() if field.exclude}
     return redone.model_copy(update=unseen) if unseen else redone
-
-
-def encodings(value: str) -> set[str]:
-    """The forms in which a value travels: raw, JSON, URL, HTML, hex, and base64 at all three alignments."""
-    raw = value.encode("utf-8", "surrogatepass")
-    forms = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], raw.hex(), raw.hex().upper()}
-    forms |= {quote(value, safe="", errors="surrogatepass"), quote_plus(value, errors="surrogatepass")}
-    forms.add(value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;"))
-    for encoded in (base64.b64encode, base64.urlsafe_b64encode):
-        for shift in range(3):
-            # The first and last characters of a shifted form depend on its neighbours: only the core is ours.
-            text = encoded(b"\0" * shift + raw).decode().rstrip("=")
-            start = (shift * 8 + 5) // 6
-            forms.add(text[start : (shift + len(raw)) * 8 // 6])
-    return {form for form in forms if len(form) >= MINIMUM_LENGTH}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from mcp_spaces.core.limits import Limits
 from mcp_spaces.core.scope import (
@@ -52,8 +52,8 @@ class NetworkMount(_Request):
     mode: Literal["none", "allowlist", "open"] = "none"
     allow: tuple[HostRule, ...] = Field(default=(), max_length=200)
     own_authority: bool = False
-    """TLS to hosts that secrets are bound to ends at the gateway, under a certificate authority of the space's own.
-    Read in a space's mounts only; counts for sandboxes that are launched afterwards."""
+    """A space's: TLS to hosts that secrets are bound to ends at the gateway, under a certificate authority of the
+    space's own. Counts for sandboxes that are launched afterwards."""
 
 
 class Mounts(_Request):
@@ -88,6 +88,12 @@ class ScopeRequest(Mounts):
 
     operations: tuple[OperationPattern, ...] | None = Field(default=None, max_length=100)
     limits: LimitsRequest | None = None
+
+    @model_validator(mode="after")
+    def _no_authority(self) -> ScopeRequest:
+        if self.network is not None and self.network.own_authority:
+            raise ValueError("own_authority belongs to a space's mounts")
+        return self
 
     def over(self, inherited: Scope) -> Scope:
         """The scope asked for: what is left out is as inherited."""

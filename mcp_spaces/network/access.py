@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mcp_spaces.core.policy import Policy
 from mcp_spaces.core.scope import NetworkGrant, NetworkMode, Scope, narrow_network, narrow_vault
 from mcp_spaces.network.model import NO_ACCESS, NO_SECRETS, Access, RuntimeRef, SecretAccess
-from mcp_spaces.spaces.model import PolicyChoice, SpaceState
+from mcp_spaces.spaces.model import PolicyChoice, RuntimeKind, SpaceState
 from mcp_spaces.spaces.port import Runtimes, Spaces
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,9 @@ class LiveAccesses:
     def _secrets(self, runtime: RuntimeRef) -> SecretAccess:
         space, row = self._spaces.get(runtime.space_id), self._runtimes.get(runtime.id)
         if space is None or row is None or space.state is not SpaceState.RUNNING or row.space_id != space.id:
+            return NO_SECRETS
+        if row.kind is not RuntimeKind.SANDBOX:
+            # A page could name a secret in its own requests; browsers have their own way to use one.
             return NO_SECRETS
         mount = space.requested.mounts.network
         own_authority = mount is not None and mount.own_authority

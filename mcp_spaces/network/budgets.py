@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mcp_spaces.core.ids import Clock
@@ -33,15 +34,36 @@ class _Day:
     told: set[tuple[str, str]] = field(default_factory=set)
 
 
-class Budgets:
-    """Counted in memory, for a day; a restart of the daemon, which only the operator can cause, begins anew."""
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """By one space, since midnight UTC."""
 
-    def __init__(self, budget: Budget, clock: Clock) -> None:
+    requests: int
+    up_bytes: int
+    down_bytes: int
+
+
+NOTHING_SPENT: Mapping[str, Spent] = {}
+
+
+def midnight(clock: Clock) -> float:
+    """The last one, UTC, in seconds since 1970."""
+    return float(clock.now() // DAY_S * DAY_S)
+
+
+class Budgets:
+    """Counted in memory, for a day. `spent` is what the records say of today before this daemon started, by space."""
+
+    def __init__(self, budget: Budget, clock: Clock, *, spent: Mapping[str, Spent] = NOTHING_SPENT) -> None:
         self.budget = budget
         self._clock = clock
         self._open: Counter[str] = Counter()
-        self._date = -1
-        self._of_today = _Day()
+        self._date = int(clock.now() // DAY_S)
+        self._of_today = _Day(
+            Counter({space: one.requests for space, one in spent.items()}),
+            Counter({space: one.up_bytes for space, one in spent.items()}),
+            Counter({space: one.down_bytes for space, one in spent.items()}),
+        )
 
     def open(self, space_id: str) -> Spending:
         """One more connection. Raises Refused."""

@@ -18,7 +18,7 @@ from mcp_spaces.network.bodies import Body
 from mcp_spaces.network.flow import Buffered, Flow
 from mcp_spaces.network.head import Fields, Framing, RequestHead, malformed
 from mcp_spaces.network.model import HTTP_PORT, HTTPS_PORT, PrivateHosts, Reason, Refused, Target
-from mcp_spaces.network.references import BEGINS, BodyWatch, misplaced
+from mcp_spaces.network.references import BEGINS, BodyWatch
 from mcp_spaces.network.rules import read_target
 from mcp_spaces.network.scrubbing import Scrubber
 from mcp_spaces.sandbox.port import Connection
@@ -78,12 +78,9 @@ def read_request(
     """Everything that is checked about a request before anybody decides. Raises Refused."""
     if head.method == "TRACE":
         raise Refused(Reason.NOT_SUPPORTED, "TRACE is not passed on", status=405)
-    if BEGINS in head.target:
-        # Before its # is taken for a fragment's.
-        raise misplaced("in the address")
     if tunnelled is None:
         target, path = _absolute(head.target, private)
-    elif head.target.startswith("/") and "#" not in head.target:
+    elif head.target.startswith("/") and ("#" not in head.target or BEGINS in head.target):
         target, path = tunnelled, head.target
     else:
         raise malformed("inside of a tunnel a request begins with its path")
@@ -108,11 +105,12 @@ def read_request(
 def _absolute(uri: str, private: PrivateHosts) -> tuple[Target, str]:
     if uri[:7].lower() != "http://":
         raise Refused(Reason.NOT_SUPPORTED, "only http:// goes through here; https goes by CONNECT", status=400)
-    if "#" in uri:
-        raise malformed("a fragment is never sent")
     rest = uri[7:]
-    cut = min(at for at in (rest.find("/"), rest.find("?"), len(rest)) if at >= 0)
+    cut = min(at for at in (rest.find("/"), rest.find("?"), rest.find("#"), len(rest)) if at >= 0)
     authority, path = rest[:cut], rest[cut:]
+    # A reference has a # of its own; what it is doing in an address is said later.
+    if "#" in uri and BEGINS not in path:
+        raise malformed("a fragment is never sent")
     if not path.startswith("/"):
         path = "/" + path
     return read_target(authority, default_port=HTTP_PORT, private=private), path

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mcp_spaces.core.journal import Journal
+from mcp_spaces.network.budgets import Spent
 from mcp_spaces.network.model import RuntimeRef
 from mcp_spaces.state.database import Database
 
@@ -44,3 +45,18 @@ def read_log(database: Database, runtime_id: str, *, space_id: str, after: int, 
         (space_id, after, *EVENT_TYPES, runtime_id, limit),
     )
     return [Recorded(row["seq"], row["at"], row["run_id"], row["type"], json.loads(row["body"])) for row in rows]
+
+
+def spent_since(database: Database, midnight: float) -> dict[str, Spent]:
+    """By space, as recorded. What connections had passed that were open when a daemon was killed is not among it."""
+    # Backwards from the newest event: as far as today's go, and no further.
+    before = database.read_one("SELECT seq FROM events WHERE at < ? ORDER BY seq DESC LIMIT 1", (midnight,))
+    rows = database.read(
+        "SELECT runs.space_id AS space_id, sum(events.type <> 'network.closed') AS requests,"
+        " coalesce(sum(json_extract(events.body, '$.up_bytes')), 0) AS up_bytes,"
+        " coalesce(sum(json_extract(events.body, '$.down_bytes')), 0) AS down_bytes"
+        " FROM events JOIN runs ON runs.id = events.run_id WHERE events.seq > ? AND runs.space_id IS NOT NULL"
+        " AND events.type IN ('network.allowed', 'network.refused', 'network.closed') GROUP BY runs.space_id",
+        (0 if before is None else before["seq"],),
+    )
+    return {row["space_id"]: Spent(row["requests"], row["up_bytes"], row["down_bytes"]) for row in rows}

@@ -20,8 +20,9 @@ PROTOCOLS = ["http/1.1"]
 class Trust:
     """Whom servers are believed: the system's authorities, and the operator's own for private hosts alone."""
 
-    def __init__(self, own_authorities: Path | None = None) -> None:
+    def __init__(self, own_authorities: Path | None = None, *, handshake_s: float = HANDSHAKE_S) -> None:
         """Raises InvalidInput when the file is no bundle of certificates."""
+        self._handshake_s = handshake_s
         self._public = _client_context()
         self._private = self._public
         if own_authorities is not None:
@@ -39,8 +40,11 @@ class Trust:
         context = self._private if private else self._public
         secured = TlsConnection(connection, context, server_name=target.host)
         try:
-            with anyio.fail_after(HANDSHAKE_S):
+            with anyio.fail_after(self._handshake_s):
                 await secured.handshake()
+        except TimeoutError:
+            connection.close()
+            raise Refused(Reason.TOO_SLOW, f"TLS to {target} took too long", status=504) from None
         except ssl.SSLCertVerificationError as problem:
             connection.close()
             raise Refused(
@@ -48,7 +52,7 @@ class Trust:
                 f"the certificate of {target} is not trusted: {problem.verify_message}",
                 status=502,
             ) from None
-        except (ssl.SSLError, RuntimeUnavailable, TimeoutError):
+        except (ssl.SSLError, RuntimeUnavailable):
             connection.close()
             raise Refused(Reason.BAD_CERTIFICATE, f"{target} speaks no TLS that is trusted", status=502) from None
         except BaseException:

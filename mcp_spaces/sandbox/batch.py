@@ -165,6 +165,7 @@ class _Batch:
                 {**place, **call.arguments},
                 parent_id=self.context.run_id,
                 scope=self.context.scope,
+                redactor=self.context.redactor,
             )
         except SpacesError as error:
             return failed(self._mark(one), asked, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.core.journal import Run
+from mcp_spaces.core.redaction import RedactedStream, Redactor
 from mcp_spaces.errors import NotFound, QuotaExceeded, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.answer import cost, text_within
 from mcp_spaces.sandbox.port import Command, Exit, Process, Sandbox, Stream
@@ -78,6 +79,8 @@ class Ring:
         return self._pieces[0].start if self._pieces else self.end
 
     def add(self, stream: Stream, content: bytes) -> None:
+        if not content:
+            return
         last = self._pieces[-1] if self._pieces else None
         # Many tiny writes would make as many pieces: they grow together up to a size that copying does not feel.
         if last is not None and last.stream is stream and len(last.content) + len(content) <= 4096:
@@ -129,6 +132,11 @@ class Job:
     command: str
     process: Process
     ring: Ring
+    streams: dict[Stream, RedactedStream]
+    """Empty once it has ended: an automaton of some megabytes may hang on them."""
+    redactor: Redactor | None
+    counted: Counter[str]
+    """What the redactor had found before it began."""
     started_at: float
     started_monotonic: float
     state: JobState = JobState.RUNNING
@@ -181,15 +189,27 @@ class Jobs:
             )
 
     async def start(
-        self, sandbox: Sandbox, command: Command, *, text: str, space_id: str, runtime_id: str, run_id: str
+        self,
+        sandbox: Sandbox,
+        command: Command,
+        *,
+        text: str,
+        space_id: str,
+        runtime_id: str,
+        run_id: str,
+        redactor: Redactor,
     ) -> Job:
-        """Raises QuotaExceeded, or what the driver raises; then nothing runs."""
+        """What `redactor` knows is not kept of its output. Raises QuotaExceeded, or what the driver raises; then
+        nothing runs."""
         self.check_room(runtime_id)
         ring = Ring()
+        streams = {stream: redactor.stream() for stream in Stream}
+        counted = redactor.counts.copy()
         holder: list[Job] = []
 
         def output(stream: Stream, chunk: bytes) -> None:
-            ring.add(stream, chunk)
+            if stream in streams:
+                ring.add(stream, streams[stream].feed(chunk))
             if holder:
                 holder[0].tell()
 
@@ -202,6 +222,9 @@ class Jobs:
             command=text,
             process=process,
             ring=ring,
+            streams=streams,
+            redactor=redactor,
+            counted=counted,
             started_at=self._clock.now(),
             started_monotonic=self._clock.monotonic(),
         )
@@ -229,7 +252,7 @@ class Jobs:
         run = Run(
             job.id, "sandbox.shell", caller.principal_id, job.run_id, job.started_at, job.space_id, job.runtime_id
         )
-        with calls.entered(run, caller, Effect.EXECUTES) as call:
+        with calls.entered(run, caller, Effect.EXECUTES, job.redactor) as call:
             with call.cancel_scope:
                 if caller.expires_at is not None:
                     call.cancel_scope.deadline = anyio.current_time() + caller.expires_at - self._clock.now()
@@ -274,14 +297,26 @@ class Jobs:
         if not job.running:
             return
         job.state = state
+        redacted = self._let_go(job)
         job.duration_ms = round((self._clock.monotonic() - job.started_monotonic) * 1000, 1)
         if ended is not None:
             job.exit_code, job.out_of_memory = ended.exit_code, ended.out_of_memory
         job.ended.set()
         job.tell()
         body: dict[str, object] = {"job": job.id, "state": state, "exit_code": job.exit_code}
+        if redacted:
+            body["redacted"] = redacted
         try:
             await self._events.emit(job.run_id, "job.ended", body)
         except SpacesError:
             # The job has ended all the same; a full disk cannot keep it from being told.
             log.warning("the end of %s could not be recorded", job.id)
+
+    @staticmethod
+    def _let_go(job: Job) -> dict[str, int]:
+        """What was held back of its output is told; returns how often each secret was taken out of it."""
+        for stream, held in job.streams.items():
+            job.ring.add(stream, held.finish())
+        job.streams.clear()
+        redactor, job.redactor = job.redactor, None
+        return {} if redactor is None else dict(redactor.counts - job.counted)

@@ -1,4 +1,7 @@
-"""A command's output, bounded: head and tail of each stream in memory, all of it in a file once it is long."""
+"""A command's output, bounded: head and tail of each stream in memory, all of it in a file once it is long.
+
+What the run's redactor knows is taken out before anything is kept or cut.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mcp_spaces.core.redaction import RedactedStream, Redactor
 from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost, ends_within, shares, shortened, whole_characters
 from mcp_spaces.sandbox.port import Stream
 
@@ -22,6 +26,7 @@ OUTPUT_LIMIT_BYTES = 64 << 20
 class _Kept:
     """The two ends of one stream."""
 
+    redacted: RedactedStream
     head: bytearray = field(default_factory=bytearray)
     tail: bytearray = field(default_factory=bytearray)
     total_bytes: int = 0
@@ -58,14 +63,15 @@ class Shown:
 
 
 class Capture:
-    """An `OutputSink`. `spool` names a fresh file. End with `discard`; `take_file` before it takes the file out."""
+    """An `OutputSink`. `spool` names a fresh file. `finish` before anything is read; end with `discard`."""
 
-    def __init__(self, spool: Callable[[], Path], *, limit_bytes: int = OUTPUT_LIMIT_BYTES) -> None:
+    def __init__(self, spool: Callable[[], Path], redactor: Redactor, *, limit_bytes: int = OUTPUT_LIMIT_BYTES) -> None:
         self.over_limit = False
         self.on_over_limit: Callable[[], None] = _nobody_listens
         self._fresh_path = spool
         self._limit_bytes = limit_bytes
-        self._streams = {Stream.STDOUT: _Kept(), Stream.STDERR: _Kept()}
+        self._came_bytes = 0
+        self._streams = {stream: _Kept(redactor.stream()) for stream in (Stream.STDOUT, Stream.STDERR)}
         self._early: list[bytes] | None = []
         self._path: Path | None = None
         self._fd = -1
@@ -73,12 +79,20 @@ class Capture:
     def __call__(self, stream: Stream, chunk: bytes) -> None:
         if self.over_limit:
             return
-        kept = self._streams[stream]
-        kept.add(chunk)
-        self._spool(chunk)
-        if self.total_bytes > self._limit_bytes:
+        self._came_bytes += len(chunk)
+        self._keep(kept := self._streams[stream], kept.redacted.feed(chunk))
+        # What stands for a secret may be longer than the secret.
+        if max(self._came_bytes, self.total_bytes) > self._limit_bytes:
             self.over_limit = True
             self.on_over_limit()
+
+    def finish(self) -> None:
+        """Nothing comes any more. Idempotent."""
+        if self.over_limit:
+            # What is held back may be most of a secret whose end was not taken in.
+            return
+        for kept in self._streams.values():
+            self._keep(kept, kept.redacted.finish())
 
     @property
     def total_bytes(self) -> int:
@@ -116,6 +130,10 @@ class Capture:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
+
+    def _keep(self, kept: _Kept, chunk: bytes) -> None:
+        kept.add(chunk)
+        self._spool(chunk)
 
     def _spool(self, chunk: bytes) -> None:
         if self._early is not None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import anyio
 
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import covers
 from mcp_spaces.errors import Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network.model import RuntimeRef
@@ -126,8 +127,8 @@ class SandboxService:
         live = self._live.get(runtime_id)
         return "" if live is None else live.run_id
 
-    def capture(self) -> Capture:
-        return Capture(self.artifacts.spool)
+    def capture(self, redactor: Redactor) -> Capture:
+        return Capture(self.artifacts.spool, redactor)
 
     def is_busy(self, space_id: str) -> bool:
         return any(self.jobs.is_busy(one.id) for one in self._of(space_id))

@@ -25,6 +25,7 @@ from mcp_spaces.errors import Denied, SpacesError
 from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.path_grammar import FolderPath, encodable
 from mcp_spaces.sandbox.port import TIMEOUT_EXIT_CODE, Command, Exit, Process, Sandbox
+from mcp_spaces.sandbox.references import check_command, check_scope, resolve, wanted, well_formed
 from mcp_spaces.sandbox.service import BASH, SandboxService
 
 COMMAND_BYTES = 64 << 10
@@ -50,7 +51,7 @@ def environment(variables: Mapping[str, str]) -> Mapping[str, str]:
     for name, value in variables.items():
         if not _VARIABLE.match(name) or len(name) > 255:
             raise ValueError("a variable's name is made of letters, digits and _")
-        if len(text_without_nul(value).encode()) > VARIABLE_BYTES:
+        if len(text_without_nul(well_formed(value, where=name)).encode()) > VARIABLE_BYTES:
             raise ValueError(f"{name} has more than {VARIABLE_BYTES} bytes")
     return variables
 
@@ -64,7 +65,7 @@ def _command(text: str) -> str:
 def _stdin(text: str) -> str:
     if len(encodable(text).encode()) > STDIN_BYTES:
         raise ValueError(f"stdin has at most {STDIN_BYTES} bytes: write a file instead")
-    return text
+    return well_formed(text, where="stdin")
 
 
 CommandText = Annotated[str, Field(min_length=1), AfterValidator(_command)]
@@ -75,6 +76,7 @@ class ShellInput(InRuntime):
     command: CommandText
     cwd: FolderPath = "."
     env: Environment = Field(default={})
+    """{{vault:PATH#FIELD}} in a value, or in stdin, is a secret where raw reads are allowed."""
     stdin: Annotated[str, AfterValidator(_stdin)] | None = None
     timeout_s: float | None = Field(default=None, gt=0, le=86_400)
     """Default and most: the policy's. A background job has none unless asked."""
@@ -124,15 +126,17 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
     live = sandboxes.started(context.runtime.id)
     if live.shell != BASH:
         judge_for_sh(context, given.command)
-    command = Command((live.shell, "-c", "--", given.command), cwd=given.cwd, env=given.env)
+    await check_command(context, given.command)
+    fed = await resolve(context, given)
+    command = Command((live.shell, "-c", "--", given.command), cwd=given.cwd, env=fed.env)
     if given.background:
-        return await _start_job(context, sandboxes, live.sandbox, command, given)
-    capture = sandboxes.capture()
+        return await _start_job(context, sandboxes, live.sandbox, command, text=given.command, stdin=fed.stdin)
+    capture = sandboxes.capture(context.redactor)
     try:
         ended = await run_to_end(
             live.sandbox,
             command,
-            stdin=given.stdin,
+            stdin=fed.stdin,
             timeout_s=allowed_seconds(context, given.timeout_s),
             capture=capture,
         )
@@ -217,6 +221,7 @@ async def _kill(process: Process) -> None:
 
 
 async def _told(context: Context, sandboxes: SandboxService, capture: Capture, ended: Ended) -> ShellOutput:
+    capture.finish()
     shown = capture.shown()
     artifact = await _kept(context, sandboxes, capture) if shown.truncated else None
     return ShellOutput(
@@ -250,20 +255,21 @@ async def _kept(context: Context, sandboxes: SandboxService, capture: Capture) -
 
 
 async def _start_job(
-    context: Context, sandboxes: SandboxService, sandbox: Sandbox, command: Command, given: ShellInput
+    context: Context, sandboxes: SandboxService, sandbox: Sandbox, command: Command, *, text: str, stdin: str | None
 ) -> ShellOutput:
     job = await sandboxes.jobs.start(
         sandbox,
         command,
-        text=given.command,
+        text=text,
         space_id=context.space.id,
         runtime_id=context.runtime.id,
         run_id=context.run_id,
+        redactor=context.redactor,
     )
     sandboxes.jobs.hold(job, context.pipeline.active, context.caller)
-    if given.stdin:
+    if stdin:
         with suppress(SpacesError):
-            await job.process.write(given.stdin.encode())
+            await job.process.write(stdin.encode())
     return ShellOutput(job=job.id)
 
 
@@ -273,7 +279,8 @@ SHELL = Operation(
     input=ShellInput,
     output=ShellOutput,
     effect=Effect.EXECUTES,
-    facts=lambda given: ShellFacts(given.command),
+    facts=lambda given: ShellFacts(given.command, wanted(given)),
+    check_scope=check_scope,
     handler=shell,
     needs_running_space=True,
     example={"space": "default", "command": "python3 -m unittest"},

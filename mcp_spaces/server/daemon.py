@@ -92,12 +92,34 @@ async def listening(app: Application, settings: Settings) -> AsyncIterator[list[
         state = str(settings.state_dir)
         endpoints = [places.agent_socket(state), places.operator_socket(state)]
         if settings.http_port is None:
-            yield endpoints
+            async with entry_door(app, settings):
+                yield endpoints
             return
         from mcp_spaces.server.http import listening as listening_on_http
 
         async with listening_on_http(app, server) as url:
             yield [*endpoints, url]
+
+
+@asynccontextmanager
+async def entry_door(app: Application, settings: Settings) -> AsyncIterator[None]:
+    """Pages for secrets where HTTP is off. What serves them is loaded when the first one is asked for."""
+    async with anyio.create_task_group() as tasks:
+
+        async def first_address() -> str:
+            from mcp_spaces.server.entry_door import EntryDoor
+
+            door = EntryDoor(app.entries, settings)
+            app.entries.address = door.address
+            tasks.start_soon(door.run)
+            return await door.address()
+
+        app.entries.address = first_address
+        try:
+            yield
+        finally:
+            app.entries.address = None
+            tasks.cancel_scope.cancel()
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from mcp_spaces.errors import InvalidInput
-from mcp_spaces.server.http_edge import MCP_PATH, HttpEdge
+from mcp_spaces.server.http_answer import MCP_PATH
+from mcp_spaces.server.http_edge import HttpEdge
 from mcp_spaces.server.http_protocol import Deadlines, bound, serving
 
 if TYPE_CHECKING:
@@ -63,7 +64,16 @@ async def listening(
             ),
         ):
             host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
-            yield f"{_scheme(settings)}://{host}:{port}{MCP_PATH}"
+            base = f"{_scheme(settings)}://{host}:{port}"
+
+            async def address() -> str:
+                return settings.public_url or base
+
+            app.entries.address = address
+            try:
+                yield base + MCP_PATH
+            finally:
+                app.entries.address = None
 
 
 def check_bind(settings: Settings) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 from mcp import MCPError
 
 from mcp_spaces.core.operation import AnyOperation, Audience
+from mcp_spaces.core.redaction import Untyped
 from mcp_spaces.errors import InvalidInput, SpacesError
+from mcp_spaces.server import elicitation
 from mcp_spaces.server.authentication import visitor
 from mcp_spaces.server.progress import reporting
 from mcp_spaces.server.results import IDEMPOTENCY_KEY, failure, success
@@ -39,19 +43,31 @@ class Tools:
 
     async def call(
         self, context: ServerRequestContext[Any, Any], params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
+    ) -> types.CallToolResult | types.InputRequiredResult:
         """Raises MCPError for a name that is no tool; everything else that goes wrong is an error result."""
         who = visitor()
-        operation = self._operation(params.name, who.caller)
+        operation_id: str = self._operation(params.name, who.caller).id
+        arguments: Mapping[str, object] = params.arguments or {}
+        if (waiting := elicitation.resumed(params)) is not None:
+            operation_id, arguments = elicitation.WAIT_OPERATION, waiting
         try:
             key = _idempotency_key(context)
             with who.lane.call():
                 async with reporting(context, every_s=self._settings.heartbeat_s) as progress:
                     outcome = await self._app.pipeline.call(
-                        who.caller, operation.id, params.arguments or {}, idempotency_key=key, progress=progress
+                        who.caller, operation_id, arguments, idempotency_key=key, progress=progress
                     )
         except SpacesError as error:
             return failure(error)
+        page = elicitation.page_of(outcome.output)
+        if page is not None and elicitation.opens_pages(context):
+            told = outcome.output.model_dump(mode="json", exclude_none=True)
+            if context.protocol_version >= elicitation.FIRST_WITHOUT_HANDSHAKE:
+                return elicitation.asking(page, request=told["request"])
+            if await elicitation.opened(context, page, request=told["request"]):
+                # The person has the address: the model needs none.
+                without = {name: value for name, value in told.items() if value != page}
+                outcome = replace(outcome, output=Untyped(without))
         return success(outcome, characters_max=self._settings.answer_characters_max)
 
     def _operation(self, tool: str, caller: Caller) -> AnyOperation:

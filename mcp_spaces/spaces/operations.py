@@ -94,7 +94,9 @@ def ceiling_for(context: Context, request: SpaceRequest, *, now: Space | None = 
         storage=OWN_STORAGE,
         limits=caller.scope.limits.meet(DEFAULT_LIMITS),
     )
-    asked = ScopeRequest(**request.mounts.model_dump(exclude_unset=True), limits=request.limits).over(inherited)
+    asked = ScopeRequest(
+        **request.mounts.model_dump(exclude_unset=True, exclude={"network": {"own_authority"}}), limits=request.limits
+    ).over(inherited)
     asked = asked.model_copy(update={"storage": {**OWN_STORAGE, **asked.storage}})
     spaces = context.use(SpaceStore)
     policy = spaces.policy(request.policy)

@@ -38,6 +38,11 @@ def rules_in_words(policy: Policy, scope: Scope) -> list[str]:
     if scope.vault.allow:
         seen = "shown only after a yes" if scope.vault.allow_raw_reads else "never shown"
         rules.append(f"Secrets: vault.list names those that you may use; their values are {seen}.")
+        if scope.network.mode is not NetworkMode.NONE:
+            rules.append(
+                "To use one, write {{vault:PATH}} into a header of a request to http://HOST of its origin;"
+                " the gateway puts it in and sends it on by https."
+            )
     rules.append(
         "A refusal names its rule and what to do instead; approval_needed: ask a person, then repeat the call."
     )

@@ -69,6 +69,11 @@ class Reference:
     field: str | None
 
 
+def references(text: str) -> list[Reference]:
+    """All that stand in `text`, in their order."""
+    return [Reference(found[1], found[2]) for found in REFERENCE.finditer(text)]
+
+
 def reference(text: str) -> Reference | None:
     """The reference that `text` is, from its first character to its last; None where it is anything else."""
     found = REFERENCE.fullmatch(text)
@@ -158,11 +163,15 @@ class Bindings(_Stored):
         """`origin` is the one that is truly contacted, in lower case, without a default port."""
         return origin in self.origins or any(_matches(origin, pattern) for pattern in self.origin_patterns)
 
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Of the exact https origins."""
+        return frozenset(_host_of(one) for one in self.origins if one.startswith("https:"))
+
     def names(self, host: str) -> bool:
         """Whether some port of `host` is among the origins, over TLS."""
-        return any(_host_of(one) == host for one in self.origins if one.startswith("https:")) or any(
-            _matches(f"https://{host}", "https://" + _host_of(one)) for one in self.origin_patterns
-        )
+        patterns = ("https://" + _host_of(one) for one in self.origin_patterns)
+        return host in self.hosts or any(_matches(f"https://{host}", one) for one in patterns)
 
     def ports_of(self, host: str) -> frozenset[int]:
         """Of the exact https origins of `host`."""
@@ -234,6 +243,17 @@ class Opened:
         """The kind's main field where none is named; None where there is no such field, and for a seed."""
         wanted = name or MAIN_FIELD[self.entry.kind]
         return None if wanted == SEED else self.fields.get(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class RawSecret:
+    """One field, to be shown or handed on; `fingerprint` as in Opened."""
+
+    path: str
+    field: str
+    version: int
+    fingerprint: str
+    value: SecretValue
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,13 @@ from mcp_spaces.core.operation import AnyOperation, Audience, Operation
 from mcp_spaces.core.place import Everywhere, InSpace
 from mcp_spaces.core.redaction import MINIMUM_LENGTH
 from mcp_spaces.core.scope import Scope
-from mcp_spaces.errors import Denied, InvalidInput, WrongState
+from mcp_spaces.errors import InvalidInput
+from mcp_spaces.vault.entry_operations import REQUEST_ENTRY, WAIT_ENTRY
 from mcp_spaces.vault.imports import Format, read_export
 from mcp_spaces.vault.master_key import Source
 from mcp_spaces.vault.model import (
     FIELDS,
-    MAIN_FIELD,
     NOT_CONFIDENTIAL,
-    SEED,
     Bindings,
     Entry,
     GivenSecret,
@@ -208,26 +207,12 @@ async def list_secrets(context: Context, wanted: ListInput) -> SecretPage:
 
 
 async def get_secret(context: Context, wanted: GetInput) -> Shown:
-    vault = context.use(Vault)
-    entry = await vault.find(wanted.path, scope=context.scope.vault)
-    field = wanted.field or MAIN_FIELD[entry.kind]
-    if field == SEED:
-        raise Denied("A one-time seed is shown to nobody.", hint="vault_totp gives a code.", rule="vault.seed")
-    if field not in entry.fields:
-        raise WrongState(f"{entry.path} has no field {field}.", hint=f"It has: {', '.join(entry.fields)}.")
-    opened = await vault.open(wanted.path, scope=context.scope.vault, purpose=SecretUse.RAW_READ, run_id=context.run_id)
-    secret = opened.field(field)
-    if secret is None:
-        raise WrongState(f"{entry.path} has no field {field} any more.", hint="vault_describe shows what it has.")
-    if field not in NOT_CONFIDENTIAL and len(secret) < MINIMUM_LENGTH:
-        raise Denied(
-            f"This secret has fewer than {MINIMUM_LENGTH} characters, too few to be kept out of other answers.",
-            hint="Use it at the gateway or in the browser.",
-            rule="vault.too_short",
-        )
-    value = secret.reveal()
-    _learn(context, entry.path, {field: value})
-    return Shown(path=entry.path, field=field, version=opened.entry.version, value=value)
+    secret = await context.use(Vault).read_raw(
+        wanted.path, wanted.field, scope=context.scope.vault, run_id=context.run_id
+    )
+    value = secret.value.reveal()
+    _learn(context, secret.path, {secret.field: value})
+    return Shown(path=secret.path, field=secret.field, version=secret.version, value=value)
 
 
 async def totp(context: Context, wanted: OfSecret) -> CodeView:
@@ -425,4 +410,6 @@ IMPORT = Operation(
     example={"file": "/home/me/bitwarden.json", "prefix": "personal", "dry_run": True},
 )
 
-OPERATIONS: tuple[AnyOperation, ...] = (SET, UPDATE, DESCRIBE, LIST, GET, TOTP, DELETE, ROTATE, REKEY, IMPORT)
+OPERATIONS: tuple[AnyOperation, ...] = (
+    SET, UPDATE, DESCRIBE, LIST, GET, TOTP, REQUEST_ENTRY, WAIT_ENTRY, DELETE, ROTATE, REKEY, IMPORT
+)  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.scope import VaultGrant
-from mcp_spaces.vault.model import Bindings, Entry, Opened
+from mcp_spaces.vault.model import Bindings, Entry, Opened, RawSecret
 
 
 class Secrets(Protocol):
@@ -34,6 +34,13 @@ class Secrets(Protocol):
 
         Raises NotFound as `find` does; Denied for another origin, for a raw read outside of `scope.allow_raw_reads`,
         and for a one-time seed (see `Vault.code`); WrongState when the vault cannot be opened, or was changed.
+        """
+
+    async def read_raw(self, path: str, field: str | None, *, scope: VaultGrant, run_id: str) -> RawSecret:
+        """One field as it is; without a name, the kind's main one. Opened, and recorded, as `open` says.
+
+        Raises also Denied for a seed and for a value that is too short to be redacted, WrongState where there is no
+        such field.
         """
 
 

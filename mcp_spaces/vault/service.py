@@ -12,6 +12,7 @@ from anyio.to_thread import run_sync
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.ids import Clock, new_id
+from mcp_spaces.core.redaction import MINIMUM_LENGTH
 from mcp_spaces.core.scope import VaultGrant
 from mcp_spaces.errors import Busy, Conflict, Denied, NotFound, QuotaExceeded, SpacesError, WrongState
 from mcp_spaces.state.database import Database, Transaction
@@ -20,12 +21,15 @@ from mcp_spaces.vault.cipher import DataKey, IndexSeal, damaged, open_key, open_
 from mcp_spaces.vault.master_key import MasterKeys, MasterRecord, Source, Staged
 from mcp_spaces.vault.model import (
     ENTRIES_MAX,
+    MAIN_FIELD,
+    NOT_CONFIDENTIAL,
     SEED,
     Bindings,
     Code,
     Entry,
     Opened,
     Purpose,
+    RawSecret,
     SecretValue,
     Upkeep,
     Use,
@@ -103,8 +107,8 @@ class Vault:
         if not scope.allow:
             return ()
         opened = await self._opened()
-        entries = () if opened is None else opened.index.entries.values()
-        return [one.bindings for one in entries if one.bindings.names(host) and scope.permits(one.path)]
+        found = [] if opened is None else opened.index.bound_to(host)
+        return [one.bindings for one in found if scope.permits(one.path)]
 
     async def last_use(self, path: str) -> Use | None:
         opened = await self._opened()
@@ -135,6 +139,25 @@ class Vault:
             seal = opened.seal
         shown = {name: value for name, value in fields.items() if name != SEED}
         return Opened(entry, shown, {name: seal.fingerprint(value) for name, value in shown.items()})
+
+    async def read_raw(self, path: str, field: str | None, *, scope: VaultGrant, run_id: str) -> RawSecret:
+        entry = await self.find(path, scope=scope)
+        name = field or MAIN_FIELD[entry.kind]
+        if name == SEED:
+            raise Denied("A one-time seed is shown to nobody.", hint="vault_totp gives a code.", rule="vault.seed")
+        if name not in entry.fields:
+            raise WrongState(f"{path} has no field {name}.", hint=f"It has: {', '.join(entry.fields)}.")
+        opened = await self.open(path, scope=scope, purpose=SecretUse.RAW_READ, run_id=run_id)
+        value = opened.field(name)
+        if value is None:
+            raise WrongState(f"{path} has no field {name} any more.", hint="vault_describe shows what it has.")
+        if name not in NOT_CONFIDENTIAL and len(value) < MINIMUM_LENGTH:
+            raise Denied(
+                f"This secret has fewer than {MINIMUM_LENGTH} characters, too few to be kept out of other answers.",
+                hint="Use it at the gateway or in the browser.",
+                rule="vault.too_short",
+            )
+        return RawSecret(path, name, opened.entry.version, opened.fingerprints[name], value)
 
     async def code(self, path: str, *, scope: VaultGrant, run_id: str) -> Code:
         """A one-time code that was not given out before; waits for the next step where it has to (threat V18).
@@ -177,13 +200,24 @@ class Vault:
 
     # ------------------------------------------------------------------------------------------------ changing
 
-    async def put(self, wanted: Sequence[Wanted], *, run_id: str, action: str, new_only: bool = False) -> list[Entry]:
+    async def put(
+        self,
+        wanted: Sequence[Wanted],
+        *,
+        run_id: str,
+        action: str,
+        new_only: bool = False,
+        check: Callable[[Entry | None], None] = lambda _before: None,
+    ) -> list[Entry]:
         """Store secrets, each as the next version of its path; all of them or none.
 
-        Raises Conflict where `new_only` and a path is taken, QuotaExceeded, WrongState.
+        `check` is shown what each path holds, in the same transaction, and may raise. Raises Conflict where `new_only`
+        and a path is taken, QuotaExceeded, WrongState.
         """
 
         def change(tx: Transaction, opened: _Open) -> tuple[Index, list[Entry]]:
+            for one in wanted:
+                check(opened.index.entries.get(one.entry.path))
             return self._stored(tx, opened, wanted, run_id=run_id, action=action, new_only=new_only)
 
         return await self._change(change, create=True)
@@ -413,7 +447,9 @@ EVERYTHING = VaultGrant(allow=("*",), allow_raw_reads=True)
 
 
 def no_such_secret() -> NotFound:
-    return NotFound("No such secret here.", hint="vault_list shows what may be used.")
+    return NotFound(
+        "No such secret here.", hint="vault_list shows what may be used; vault_request_entry asks a person for one."
+    )
 
 
 def check_raw_reads(scope: VaultGrant) -> None:
@@ -421,7 +457,8 @@ def check_raw_reads(scope: VaultGrant) -> None:
     if not scope.allow_raw_reads:
         raise Denied(
             "Secrets are not shown as they are here.",
-            hint="Use a reference, a one-time code or the gateway; a person can allow raw reads for a mount.",
+            hint="Use it unseen: {{vault:PATH}} in a request header is filled in by the gateway, for the secret's own"
+            " origins; or ask for a one-time code. A person can allow raw reads for a mount.",
             rule="scope.vault.allow_raw_reads",
         )
 

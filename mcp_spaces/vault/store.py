@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -42,13 +43,27 @@ class Index:
     uses: dict[str, Use] = field(default_factory=dict)
     generation: int = 0
     tally: int = 0
+    _by_host: dict[str, list[Entry]] | None = None
+    """Made when it is first asked for; "" are those with patterns."""
+
+    def bound_to(self, host: str) -> list[Entry]:
+        """Asked for each request of a sandbox, so not by going through them all."""
+        if self._by_host is None:
+            self._by_host = defaultdict(list)
+            for entry in self.entries.values():
+                for name in {*entry.bindings.hosts, *([""] if entry.bindings.origin_patterns else [])}:
+                    self._by_host[name].append(entry)
+        candidates = {one.path: one for name in (host, "") for one in self._by_host.get(name, ())}
+        return [one for one in candidates.values() if one.bindings.names(host)]
 
     def put(self, entry: Entry, mac: bytes) -> None:
         self.remove(entry.path)
+        self._by_host = None
         self.entries[entry.path], self.macs[entry.path] = entry, mac
         self.tally = (self.tally + _number(mac)) % TALLY_MODULUS
 
     def remove(self, path: str) -> None:
+        self._by_host = None
         if self.entries.pop(path, None) is not None:
             self.tally = (self.tally - _number(self.macs.pop(path))) % TALLY_MODULUS
 

@@ -74,8 +74,9 @@ async def say(context: Context, wanted: SayInput) -> Said:
     return Said(text=wanted.text)
 
 
-async def crash(_: Context, __: SayInput) -> Said:
-    raise RuntimeError("the password is hunter2")
+async def crash(context: Context, wanted: SayInput) -> Said:
+    context.redactor.learn(wanted.text, name="prod/api")
+    raise RuntimeError(f"the password is hunter2, and {wanted.text!r}")
 
 
 async def hang(context: Context, _: SayInput) -> Said:

@@ -199,6 +199,30 @@ async def test_a_bug_tells_the_caller_a_reference_and_nothing_else(bench: Bench)
     assert "hunter2" not in (bench.last_run()["outcome"] or "")
 
 
+async def test_l09_the_log_tells_of_a_bug_without_the_secrets_of_its_run(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Internal) as caught:
+        await bench.pipeline.call(AGENT, "thing.crash", {"text": "a secret of this run"})
+    assert "a secret of this run" not in caplog.text
+    assert "and '[redacted:prod/api]'" in caplog.text
+    assert caught.value.reference in caplog.text and "in crash" in caplog.text
+
+
+async def test_l21_how_much_was_redacted_is_in_the_record_and_in_the_audit_log(bench: Bench) -> None:
+    bench.steering.secret = "guess-me"
+    await bench.pipeline.call(AGENT, "thing.twice", {"text": "is it guess-me or guess-you?"})
+    run = bench.database.read_one("SELECT id FROM runs WHERE operation = 'thing.twice'")
+    assert run is not None
+    events = [
+        json.loads(row["body"])
+        for row in bench.database.read("SELECT body FROM events WHERE run_id = ? AND type = 'redacted'", (run["id"],))
+    ]
+    (audited,) = bench.database.read("SELECT body FROM audit WHERE run_id = ? AND kind = 'outcome'", (run["id"],))
+    assert events == [json.loads(audited["body"])["redacted"]]
+    assert events[0]["prod/api"] >= 3
+
+
 async def test_a_cancelled_call_is_recorded_as_cancelled(bench: Bench) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.pipeline.call, AGENT, "thing.hang", {"text": "x"})

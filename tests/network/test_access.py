@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from mcp_spaces.core.policy import Policy
-from mcp_spaces.core.scope import NetworkGrant, NetworkMode, Scope
+from mcp_spaces.core.scope import NetworkGrant, NetworkMode, Scope, VaultGrant
+from mcp_spaces.errors import InvalidInput
 from mcp_spaces.network.access import LiveAccesses
-from mcp_spaces.network.model import RuntimeRef
-from mcp_spaces.spaces.model import PolicyChoice
+from mcp_spaces.network.gateway import Gateway
+from mcp_spaces.network.model import NO_SECRETS, RuntimeRef
+from mcp_spaces.spaces.model import PolicyChoice, RuntimeKind
 from mcp_spaces.spaces.port import Runtimes, Spaces
 from mcp_spaces.spaces.store import SpaceStore
+from tests.network.lab import pair
 from tests.security.app import World, open_world
 
 pytestmark = pytest.mark.anyio
 
+NO_VAULT = VaultGrant()
 LIST = {"network": {"mode": "allowlist", "allow": ["a.com", "*.b.com"]}}
 
 
@@ -27,7 +32,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
-def accesses(world: World, *, owner: NetworkGrant | None = None) -> LiveAccesses:
+def accesses(world: World, *, owner: NetworkGrant | None = None, vault: VaultGrant = NO_VAULT) -> LiveAccesses:
     def policy(choice: PolicyChoice) -> Policy:
         return world.use(SpaceStore).policy(choice)
 
@@ -36,7 +41,7 @@ def accesses(world: World, *, owner: NetworkGrant | None = None) -> LiveAccesses
         spaces=world.use(Spaces),
         runtimes=world.use(Runtimes),
         policy=policy,
-        owner_scope=lambda _: Scope(network=owner or everything),
+        owner_scope=lambda _: Scope(network=owner or everything, vault=vault),
     )
 
 
@@ -97,6 +102,7 @@ async def test_n13_a_damaged_row_denies_everything(world: World, table: str) -> 
     await world.database.write(lambda tx: tx.execute(f"UPDATE {table} SET mac = x'00'"))
     access = accesses(world).access(runtime)
     assert (access.grant.mode, access.because) == (NetworkMode.NONE, "policy")
+    assert accesses(world).secrets(runtime) == NO_SECRETS
 
 
 async def test_n13_a_policy_that_cannot_be_read_denies_everything(world: World) -> None:
@@ -112,3 +118,54 @@ async def test_n13_a_policy_that_cannot_be_read_denies_everything(world: World) 
         owner_scope=lambda _: Scope(network=NetworkGrant(mode=NetworkMode.OPEN)),
     )
     assert live.access(runtime).because == "policy"
+    assert live.secrets(runtime) == NO_SECRETS
+
+
+async def test_secrets_are_what_space_runtime_and_owner_all_permit_and_nothing_once_it_stops(world: World) -> None:
+    mounts = {
+        "vault": {"allow": ["prod", "test"], "deny": ["prod/admin"]},
+        "network": {"mode": "allowlist", "allow": ["a.com"], "own_authority": True},
+    }
+    runtime = await launched(world, mounts, scope={"vault": {"allow": ["prod"], "deny": ["prod/admin"]}})
+    live = accesses(world, vault=VaultGrant(allow=("prod/crm", "prod/admin", "test")))
+    access = live.secrets(runtime)
+    assert [path for path in ("prod/crm", "prod/admin", "prod/x", "test/x") if access.grant.permits(path)] == [
+        "prod/crm"
+    ]
+    assert (access.own_authority, access.space_name) == (True, "net")
+    assert live.secrets(RuntimeRef(runtime.id, "sp_other", "main")) == NO_SECRETS
+    await world.govern("space.down", space="net")
+    assert live.secrets(runtime) == NO_SECRETS
+
+
+async def test_no_page_in_a_browser_uses_a_secret_by_its_requests(world: World) -> None:
+    runtime = await launched(world, {"vault": {"allow": ["prod"]}})
+    live = accesses(world, vault=VaultGrant(allow=("prod",)))
+    assert live.secrets(runtime).grant.permits("prod/api")
+    await world.use(Runtimes).change(runtime.id, lambda row: row.model_copy(update={"kind": RuntimeKind.BROWSER}))
+    assert live.secrets(runtime) == NO_SECRETS
+
+
+async def test_an_authority_cannot_be_asked_for_by_a_runtime(world: World) -> None:
+    asked = {"network": {"mode": "allowlist", "allow": ["a.com"], "own_authority": True}}
+    with pytest.raises(InvalidInput, match="own_authority"):
+        await launched(world, scope=asked)
+
+
+async def test_n15_a_restart_goes_on_counting_the_day(tmp_path: Path) -> None:
+    async def ask(world: World, runtime: RuntimeRef) -> bytes:
+        ours, theirs = await pair()
+        world.use(Gateway).accept(runtime, theirs)
+        await ours.send(b"GET http://elsewhere.com/ HTTP/1.1\r\nHost: elsewhere.com\r\n\r\n")
+        with anyio.fail_after(20):
+            answer = await ours.receive()
+        ours.close()
+        return answer
+
+    async with open_world(tmp_path, network_requests_per_day=3) as world:
+        runtime = await launched(world)
+        assert [b"not_listed" in await ask(world, runtime) for _ in range(2)] == [True, True]
+    async with open_world(tmp_path, network_requests_per_day=3) as world:
+        await world.govern("sandbox.launch", space="net", alias=runtime.alias)
+        assert b"not_listed" in await ask(world, runtime)
+        assert b"over_budget" in await ask(world, runtime)

@@ -219,6 +219,30 @@ async def test_l22_taking_a_secret_elsewhere_fails_and_stands_in_the_run(inside:
     assert [row["reason"] for row in rows] == ["misplaced_reference", "not_bound", "misplaced_reference"]
 
 
+async def test_l22_a_policy_that_asks_stops_the_first_use_until_a_person_agrees(inside: Inside) -> None:
+    policy = {"policy": {"preset": "permissive", "overrides": {"secrets": {"use": "ask"}}}}
+    await inside.world.call("space.update", space="net", patch=policy)
+    use = "curl -sS -H 'Authorization: Bearer {{vault:prod/api}}' http://api.test/"
+    refused = await inside.out(use)
+    assert "needs_approval" in refused
+    (pending,) = (await inside.world.govern("approval.list")).approvals
+    assert f"mcp-spaces approve {pending.id}" in refused
+    assert (pending.principal_name, pending.space_name) == ("code in sandbox main", "net")
+    assert pending.reason == "prod/api would be put into requests to https://api.test."
+    await inside.world.govern("approval.grant", approval=pending.id)
+    assert "[redacted:prod/api]" in await inside.out(f"{use}; {use}")
+    # Another secret, or another origin, is another question.
+    assert "needs_approval" in await inside.out(use.replace("prod/api", "prod/npm").replace("api.test", "npm.test"))
+
+
+async def test_what_a_run_used_is_taken_out_of_its_own_answer_whichever_way_it_came(inside: Inside) -> None:
+    """The seat belt behind the wall; a run that used nothing says nothing about a guess (L21)."""
+    await inside.write("guess.txt", TOKEN)
+    use = "curl -sS -o answer.txt -H 'Authorization: Bearer {{vault:prod/api}}' http://api.test/"
+    assert await inside.out(f"{use}; cat guess.txt") == "[redacted:prod/api]"
+    assert await inside.out("cat guess.txt") == TOKEN
+
+
 # --------------------------------------------------------------------------------------- https inside as well
 
 
@@ -235,8 +259,9 @@ async def test_l22_with_an_authority_of_its_own_a_space_s_tools_use_https(termin
     assert "[redacted:prod/api]" in await inside.out("python3 client.py")
     node = (
         "const http = require('http'), https = require('https'), tls = require('tls')\n"
-        "http.request({host: '127.0.0.1', port: 3128, method: 'CONNECT', path: 'api.test:443'}).on('connect', (_, socket) =>\n"
-        "  https.get({host: 'api.test', agent: false, headers: {Authorization: 'Bearer {{vault:prod/api}}'},\n"
+        "const proxy = {host: '127.0.0.1', port: 3128, method: 'CONNECT', path: 'api.test:443', headers: {Host: 'api.test:443'}}\n"
+        "http.request(proxy).on('connect', (_, socket) =>\n"
+        "  https.get({host: 'api.test', headers: {Host: 'api.test', Authorization: 'Bearer {{vault:prod/api}}'},\n"
         "    createConnection: () => tls.connect({socket, servername: 'api.test'})},\n"
         "    answer => answer.pipe(process.stdout))).end()\n"
     )
@@ -269,6 +294,19 @@ async def test_l22_other_hosts_stay_tunnels_and_see_their_own_certificate(termin
     # A bound one is the gateway's, and its leaf is for that name alone.
     issuer = "curl -sSv -o /dev/null https://api.test/ 2>&1 | grep -E 'issuer|subject:'"
     assert "mcp-spaces gateway of" in await inside.out(issuer)
+
+
+async def test_n14_inside_of_a_terminated_tunnel_host_has_to_be_the_judged_one(terminated: Inside) -> None:
+    inside = terminated
+    fronted = await inside.out(
+        "curl -sS -H 'Host: open.test' -H 'Authorization: Bearer {{vault:prod/api}}' https://api.test/"
+    )
+    assert "reason: other_name" in fronted
+    # A reference in the address is told there in words too, and a plain request in such a tunnel goes on by TLS.
+    assert "reason: misplaced_reference" in await inside.out("curl -sS -g 'https://api.test/?k={{vault:prod/api}}'")
+    plain = "curl -sS -p -x http://127.0.0.1:3128 -H 'Authorization: Bearer {{vault:prod/api}}' http://api.test:443/"
+    assert "[redacted:prod/api]" in await inside.out(plain)
+    assert await inside.used() == ["prod/api"]
 
 
 async def test_l22_an_authority_is_a_space_s_own_sealed_and_off_unless_asked_for(
@@ -319,7 +357,8 @@ async def nothing_holds_the_secrets(inside: Inside) -> None:
             holders += found(where, content)
     assert os.geteuid() != 0 or read > 1 << 20
     for path in inside.folder.rglob("*"):
-        if path.is_file() and "sites" not in path.parts and path.name not in ("cert.pem", "key.pem"):
+        # The workspace's disk is a sparse file of gigabytes; what is on it was read from inside.
+        if path.is_file() and "sites" not in path.parts and path.stat().st_size < 64 << 20:
             holders += found(str(path), path.read_bytes())
     runs = (await inside.world.govern("run.list", space="net", limit=100)).runs
     for run in runs:

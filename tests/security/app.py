@@ -155,6 +155,8 @@ class Prepared:
     job: str
     artifact: str
     namespace: str = "own"
+    entry: str = f"ent_{ABSENT}"
+    """A secret that was asked for; nobody's unless the test asks."""
 
 
 NOWHERE = Prepared(
@@ -236,6 +238,8 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "vault.list": space,
         "vault.get": {**space, "path": "prod/crm"},
         "vault.totp": {**space, "path": "prod/crm"},
+        "vault.request_entry": {**space, "path": "prod/new", "origins": ["https://crm.example.com"]},
+        "vault.wait_entry": {**space, "request": at.entry, "timeout_s": 0},
         "network.log": runtime,
         "policy.explain": {**space, "command": "ls"},
         "operation.call": {"operation": "space.list"},

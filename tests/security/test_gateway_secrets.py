@@ -19,9 +19,10 @@ from mcp_spaces.core.approvals import Approvals
 from mcp_spaces.core.policy import Policy, policy_from
 from mcp_spaces.core.redaction import encodings
 from mcp_spaces.core.scope import VaultGrant
-from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.errors import InvalidInput, RuntimeUnavailable
 from mcp_spaces.network.dialing import Upstream
-from mcp_spaces.network.model import SecretAccess, Target
+from mcp_spaces.network.model import Reason, Refused, SecretAccess, Target
+from mcp_spaces.network.references import BodyWatch
 from mcp_spaces.network.scrubbing import Scrubber
 from mcp_spaces.network.tls import TlsConnection, Trust, server_context
 from mcp_spaces.vault.model import Bindings, Kind
@@ -225,7 +226,7 @@ async def test_l22_a_reference_anywhere_else_is_refused_and_nothing_is_opened(
     assert status(answer) in (400, 403)
     assert f"X-Mcp-Spaces-Refused: {reason}".encode() in answer
     assert scene.reasons() == [reason]
-    assert scene.lab.records.of("refused")[0].get("host", HOST) in (HOST, "other.test")
+    assert scene.lab.records.of("refused")[0]["host"] in (HOST, "other.test")
     assert scene.lab.internet.dialled == []
     assert await scene.rig.vault.last_use("prod/api") is None
 
@@ -240,6 +241,28 @@ async def test_l22_a_reference_in_a_body_is_refused_wherever_it_is_cut(scene: Sc
     await client.say(body[cut:])
     assert status(await client.hear()) == 403
     assert scene.reasons() == ["misplaced_reference"]
+
+
+def test_l22_a_reference_in_a_body_is_found_at_every_cut() -> None:
+    body = f"before {REFERENCE} after".encode()
+
+    def see(*pieces: bytes) -> None:
+        watch = BodyWatch()
+        for piece in pieces:
+            watch.see(piece)
+
+    for cut in range(len(body)):
+        with pytest.raises(Refused):
+            see(body[:cut], body[cut:])
+    see(b"{{vault:", b" is how it begins, {{vault:NO}} and this is none")
+
+
+async def test_without_a_reference_a_server_whose_plain_port_alone_is_listed_is_asked_plainly(scene: Scene) -> None:
+    scene.lab.rules.now = allowing(f"{HOST}:80")
+    assert status(await scene.ask()) == 200
+    assert scene.lab.internet.dialled == [("127.0.0.1", 5080)]
+    assert b"not_listed" in await scene.ask(f"Authorization: {REFERENCE}")
+    assert scene.lab.internet.dialled == [("127.0.0.1", 5080)]
 
 
 async def test_l22_denied_and_absent_look_the_same(scene: Scene) -> None:
@@ -266,6 +289,8 @@ async def test_l22_a_policy_that_asks_leaves_a_question_and_a_yes_holds_for_that
     # Another origin is another question, and so is the time after the yes has expired.
     assert status(await scene.ask(f"Authorization: {REFERENCE}", uri=f"http://{HOST}:8443/")) == 403
     scene.rig.time.now += 25 * 3600
+    # What the database says beside the sealed row counts for nothing.
+    await scene.rig.database.write(lambda tx: tx.execute("UPDATE approvals SET expires_at = 1e12"))
     assert status(await scene.ask(f"Authorization: {REFERENCE}")) == 403
 
 
@@ -274,6 +299,8 @@ async def test_l22_a_policy_that_denies_and_a_person_who_says_no_are_heard(scene
     answer = await scene.ask(f"Authorization: {REFERENCE}")
     assert b"secrets.use" in answer
     assert scene.reasons() == ["policy"]
+    scene.policy(policy_from("standard", {"operations": {"network.use_secret": "deny"}}))
+    assert b"operations.network.use_secret" in await scene.ask(f"Authorization: {REFERENCE}")
     assert scene.site.received == []
     scene.policy(policy_from("standard", {"secrets": {"use": "ask"}}))
     await scene.ask(f"Authorization: {REFERENCE}")
@@ -307,6 +334,22 @@ async def test_l22_the_operators_authority_counts_for_private_hosts_alone(certif
             tasks.cancel_scope.cancel()
         for end in (ours, theirs):
             end.close()
+
+
+async def test_n16_a_server_that_never_ends_its_handshake_is_given_up() -> None:
+    ours, theirs = await pair()
+    with anyio.fail_after(20), pytest.raises(Refused) as refusal:
+        await Trust(handshake_s=0.05).connect(ours, Target(HOST, 443), private=False)
+    assert refusal.value.reason is Reason.TOO_SLOW
+    theirs.close()
+
+
+def test_an_operators_file_without_certificates_is_told_at_the_start(tmp_path: Path) -> None:
+    for content in (None, "no certificate"):
+        if content is not None:
+            (tmp_path / "own.pem").write_text(content)
+        with pytest.raises(InvalidInput, match="network_authorities"):
+            Trust(tmp_path / "own.pem")
 
 
 def forms() -> Iterator[str]:

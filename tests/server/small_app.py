@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,10 +218,29 @@ def caller(name: str, *, operator: bool = False, key_id: str | None = None, **mo
     )
 
 
+class NoEntries:
+    """Nobody is asked for a secret."""
+
+    address: Callable[[], Awaitable[str]] | None = None
+
+    def shown(self, token: str) -> Any:
+        raise NotFound("This page is over, or never was.", hint="Ask again.")
+
+    async def enter(self, token: str, given: Mapping[str, str]) -> Any:
+        return self.shown(token)
+
+    async def refuse(self, token: str) -> None:
+        self.shown(token)
+
+    async def wait_while_open(self) -> None:
+        """None is."""
+
+
 @dataclass
 class SmallApp:
     pipeline: Pipeline
     bench: Bench
+    entries: NoEntries = field(default_factory=NoEntries)
     changes: Changes = field(default_factory=Changes)
     keys: dict[str, Caller] = field(default_factory=dict)
     agent: Caller = field(default_factory=lambda: caller("agent"))

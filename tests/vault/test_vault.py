@@ -20,6 +20,7 @@ from mcp_spaces.core.policy.verdict import answer_of
 from mcp_spaces.core.scope import VaultGrant
 from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound
 from mcp_spaces.vault.model import VERSIONS_KEPT, Bindings, Kind, Reference, reference
+from mcp_spaces.vault.wanted import wanted_entry
 from tests.cli.commands import run
 from tests.security.app import nursery, open_world, short_folder
 from tests.vault.rig import EVERYTHING, SEED_80_BITS, open_rig
@@ -260,3 +261,29 @@ async def test_people_enter_secrets_without_a_command_line_holding_them() -> Non
             assert "imported/site" in await said("vault", "import", str(export))
             assert "file" in await said("vault", "rekey")
             await daemons.stop(pid)
+
+
+async def test_what_is_bound_to_a_host_is_found_among_many_and_follows_every_change(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.put("prod/exact", value="x" * 8, origins=("https://a.example.com", "https://a.example.com:8443"))
+        await rig.put("prod/here", value="x" * 8, origins=("http://localhost:8080",))
+        pattern = wanted_entry(
+            "prod/pattern", Kind.VALUE, {"value": "x" * 8}, label=None,
+            bindings=Bindings(origin_patterns=("https://*.example.com:9443",)), now=1.0,
+        )  # fmt: skip
+        await rig.vault.put([pattern], run_id="run_test", action="set")
+
+        async def bound(host: str, *, allow: str = "*") -> int:
+            return len(await rig.vault.bound_to(host, scope=VaultGrant(allow=(allow,))))
+
+        assert [await bound(host) for host in ("a.example.com", "b.example.com", "example.com", "localhost")] == [
+            2,
+            1,
+            0,
+            0,
+        ]
+        assert [await bound("a.example.com", allow=allow) for allow in ("prod/exact", "test")] == [1, 0]
+        await rig.vault.delete("prod/pattern", run_id="run_test")
+        await rig.put("prod/exact", value="x" * 8, origins=("https://b.example.com",))
+        assert [await bound(host) for host in ("a.example.com", "b.example.com")] == [0, 1]
+        assert await rig.vault.bound_to("b.example.com", scope=VaultGrant()) == ()

@@ -36,6 +36,9 @@ from mcp_spaces.core.policy.verdict import (
     strictest,
 )
 
+RAW_READ_OPERATION = "vault.get"
+"""What is handed to a command as it is gets the same verdict as what is shown."""
+
 
 def decide(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -> Decision:
     """Whether the call may go on. What no rule speaks of is decided by its effect; an effect without a verdict is no."""
@@ -54,8 +57,10 @@ def _judge(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -
     match facts:
         case FileFacts():
             content = strictest(decide_file(policy.files, facts), _recursive_delete(policy, facts))
-        case ShellFacts(command):
-            content, commands = decide_shell(policy, command)
+        case ShellFacts(command, secrets):
+            shell, commands = decide_shell(policy, command)
+            reads = (decide(policy, operation_id=RAW_READ_OPERATION, effect=Effect.READS, facts=one) for one in secrets)
+            content = strictest(shell, *reads)
         case SecretFacts():
             content = _secret(policy.secrets, facts)
         case BrowserFacts():
@@ -87,7 +92,8 @@ def _secret(secrets: Secrets, facts: SecretFacts) -> Decision:
                 secrets.raw_reads,
                 rule="secrets.raw_reads",
                 reason=f"{facts.path} would be shown as it is.",
-                suggestion="Use it by reference: at the gateway, in the browser, or as a one-time code.",
+                suggestion="Use it unseen: {{vault:PATH}} in a request header is filled in by the gateway, for the"
+                " secret's own origins; or ask for a one-time code.",
             )
         case SecretUse.BROWSER_FILL | SecretUse.TOTP_FILL | SecretUse.GATEWAY_INJECT:
             return decision_for(

@@ -6,6 +6,9 @@
  */
 
 const MAX_BOXES = 500;
+const ABOVE_ALL = 'all: initial; position: absolute; left: 0; top: 0; z-index: 2147483647; pointer-events: none';
+const FRAME = 'position: absolute; outline: 1px solid #d00';
+const LABEL = 'position: absolute; padding: 0 2px; font: bold 10px/1.2 sans-serif; color: #fff; background: #d00';
 let overlay = null;
 
 /** Boxes in CSS px of the viewport, of `given` refs or of the controls of the last outline. */
@@ -15,9 +18,11 @@ function boxesOf(given) {
     const element = refs.find(ref);
     const box = element && boxOf(element);
     if (!box || box.width === 0 || box.height === 0) continue;
-    boxes.push({ ref, x: Math.round(box.x), y: Math.round(box.y), width: Math.round(box.width), height: Math.round(box.height) });
+    const [x, y, width, height] = [box.x, box.y, box.width, box.height].map(Math.round);
+    boxes.push({ ref, x, y, width, height });
   }
-  return { boxes, viewport: { width: innerWidth, height: innerHeight, scroll_x: Math.round(scrollX), scroll_y: Math.round(scrollY) } };
+  const [scroll_x, scroll_y] = [scrollX, scrollY].map(Math.round);
+  return { boxes, viewport: { width: innerWidth, height: innerHeight, scroll_x, scroll_y } };
 }
 
 /** Draws labels, or takes them away; drawn again, they are at the elements' places of now. */
@@ -27,13 +32,19 @@ function drawRefs({ on, refs: given }) {
   if (!on) return { drawn: 0 };
   const { boxes } = boxesOf(given);
   overlay = createElement('div');
-  overlay.style.cssText = 'all:initial;position:absolute;inset:0 auto auto 0;width:0;height:0;overflow:visible;z-index:2147483647;pointer-events:none;';
+  overlay.style.cssText = ABOVE_ALL;
   const root = overlay.attachShadow({ mode: 'closed' });
   for (const { ref, x, y, width, height } of boxes) {
     const frame = createElement('div');
+    frame.style.cssText = FRAME;
+    Object.assign(frame.style, {
+      left: `${x + scrollX}px`,
+      top: `${y + scrollY}px`,
+      width: `${width}px`,
+      height: `${height}px`,
+    });
     const label = createElement('span');
-    frame.style.cssText = `position:absolute;left:${x + scrollX}px;top:${y + scrollY}px;width:${width}px;height:${height}px;outline:1px solid #d00;`;
-    label.style.cssText = 'position:absolute;left:0;top:0;font:bold 10px/1.2 sans-serif;color:#fff;background:#d00;padding:0 2px;';
+    label.style.cssText = LABEL;
     label.textContent = ref;
     frame.append(label);
     root.append(frame);

@@ -32,7 +32,7 @@ function changesBetween(before, after) {
   const kept = commonLines(old, fresh);
   const refsAfter = new Set(fresh.map(refIn));
   const refsBefore = new Set(old.map(refIn));
-  for (let i = 0, j = 0; i < old.length || j < fresh.length; ) {
+  for (let i = 0, j = 0; i < old.length || j < fresh.length;) {
     if (i < old.length && kept[i] === j) {
       i++;
       j++;

@@ -18,44 +18,51 @@ const method = (prototype, name) => {
   return (node, ...given) => own.apply(node, given);
 };
 
-const kindOf = getter(Node.prototype, 'nodeType');
+const nodeTypeOf = getter(Node.prototype, 'nodeType');
 const textOf = getter(Node.prototype, 'nodeValue');
 const firstChildOf = getter(Node.prototype, 'firstChild');
 const nextSiblingOf = getter(Node.prototype, 'nextSibling');
 const parentOf = getter(Node.prototype, 'parentNode');
 const documentOf = getter(Node.prototype, 'ownerDocument');
+const pageBase = getter(Node.prototype, 'baseURI');
 const isConnected = getter(Node.prototype, 'isConnected');
 const rootOf = method(Node.prototype, 'getRootNode');
-const contains = method(Node.prototype, 'contains');
 const tagOf = getter(Element.prototype, 'localName');
 const shadowOf = getter(Element.prototype, 'shadowRoot');
 const slotOf = getter(Element.prototype, 'assignedSlot');
 const attributeOf = method(Element.prototype, 'getAttribute');
 const hasAttribute = method(Element.prototype, 'hasAttribute');
+const attributesOf = method(Element.prototype, 'getAttributeNames');
 const matches = method(Element.prototype, 'matches');
 const closest = method(Element.prototype, 'closest');
 const boxOf = method(Element.prototype, 'getBoundingClientRect');
 const isRendered = method(Element.prototype, 'checkVisibility');
 const scrollTo = method(Element.prototype, 'scrollIntoView');
-const isEditable = (element) => element instanceof HTMLElement && getter(HTMLElement.prototype, 'isContentEditable')(element);
+const editable = getter(HTMLElement.prototype, 'isContentEditable');
+const isEditable = (element) => element instanceof HTMLElement && editable(element);
 const createElement = (tag) => Document.prototype.createElement.call(document, tag);
-const pageRoot = () => getter(Document.prototype, 'documentElement')(document);
-const pageBody = () => getter(Document.prototype, 'body')(document) ?? pageRoot();
+const rootElement = getter(Document.prototype, 'documentElement');
+const bodyElement = getter(Document.prototype, 'body');
+const pageRoot = () => rootElement(document);
+const pageBody = () => bodyElement(document) ?? pageRoot();
 
 const ELEMENT = Node.ELEMENT_NODE;
 const TEXT = Node.TEXT_NODE;
 
 /** At most so many elements are looked at for one answer; the answer says when that was not all of them. */
 const MAX_ELEMENTS = 60_000;
+/** Fields are looked for among so many, which is fast; `complete` says if those were all. */
+const MAX_SEARCHED = 1_000_000;
 
 /** Child nodes in the flat tree. */
 function childrenOf(element) {
-  if (tagOf(element) === 'slot') {
+  if (element instanceof HTMLSlotElement) {
     const assigned = element.assignedNodes();
     if (assigned.length) return assigned;
   }
   const children = [];
-  for (let child = firstChildOf(shadowOf(element) ?? element); child; child = nextSiblingOf(child)) children.push(child);
+  for (let child = firstChildOf(shadowOf(element) ?? element); child; child = nextSiblingOf(child))
+    children.push(child);
   return children;
 }
 
@@ -66,13 +73,13 @@ function flatParentOf(element) {
 }
 
 /** Every element of the document and of its open shadow roots, a host before what is in it. */
-function* everyElement(root = document, budget = { left: MAX_ELEMENTS }) {
+function* everyElement(budget, root = document) {
   const scope = root === document ? Document.prototype : DocumentFragment.prototype;
   for (const element of scope.querySelectorAll.call(root, '*')) {
     if (budget.left-- <= 0) return;
     yield element;
     const shadow = shadowOf(element);
-    if (shadow) yield* everyElement(shadow, budget);
+    if (shadow) yield* everyElement(budget, shadow);
   }
 }
 

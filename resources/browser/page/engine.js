@@ -17,7 +17,14 @@ let outlined = [];
 let lastOutline = null;
 
 /** The outline in full, or as changes since the last one with the same arguments. */
-function snapshot({ mode = 'full', interactive_only = false, max_characters = MAX_CHARACTERS, from_line = 1, root = null, prefix = '' }) {
+function snapshot({
+  mode = 'full',
+  interactive_only = false,
+  max_characters = MAX_CHARACTERS,
+  from_line = 1,
+  root = null,
+  prefix = '',
+}) {
   const element = root ? refs.find(root) : pageBody();
   if (!element) return { missing: root };
   const { parts, cuts } = partsOf(element, interactive_only);
@@ -26,16 +33,22 @@ function snapshot({ mode = 'full', interactive_only = false, max_characters = MA
   const key = JSON.stringify([interactive_only, root, prefix]);
   const changes = mode === 'diff' && lastOutline?.key === key ? changesBetween(lastOutline.lines, lines) : null;
   lastOutline = { key, lines };
-  const answer = { url: location.href, title: titleOf(), frames: framesIn(lines) };
+  const page = { url: location.href, title: titleOf(), cuts };
   if (changes && sizeOf(changes) < Math.max(sizeOf(lines), 200)) {
-    return { ...answer, mode: changes.length ? 'diff' : 'same', ...paged(changes, 1, max_characters, 'take the whole with mode=full'), cuts };
+    return {
+      ...page,
+      mode: changes.length ? 'diff' : 'same',
+      ...paged(changes, 1, max_characters, 'take the whole with mode=full', cuts),
+      frames: framesIn(lines).map(({ ref }) => ({ ref, line: 0 })),
+    };
   }
   const how = 'go on with from_line=LINE, or take one part with root=REF';
-  return { ...answer, mode: 'full', ...paged(lines, from_line, max_characters, how), cuts };
+  const shown = paged(lines, from_line, max_characters, how, cuts);
+  return { ...page, mode: 'full', ...shown, frames: framesIn(shown.outline.split('\n')) };
 }
 
 /** Lines from one on, as many as fit; `next_line` when there are more. */
-function paged(lines, from, limit, how) {
+function paged(lines, from, limit, how, cuts) {
   const shown = [];
   let size = 0;
   for (const line of lines.slice(from - 1)) {
@@ -46,18 +59,20 @@ function paged(lines, from, limit, how) {
   const next = from + shown.length;
   const more = next <= lines.length;
   if (more) shown.push(`… ${lines.length - next + 1} of ${lines.length} lines are left: ${how.replace('LINE', next)}`);
+  shown.push(...cuts.map((words) => `… ${words}`));
   return { outline: shown.join('\n'), lines: lines.length, next_line: more ? next : null };
 }
 
 const sizeOf = (lines) => lines.reduce((size, line) => size + line.length + 1, 0);
-const titleOf = () => cut(getter(Document.prototype, 'title')(document), 200);
+const pageTitle = getter(Document.prototype, 'title');
+const titleOf = () => cut(pageTitle(document), 200);
 
 function controlsIn(parts) {
   const nodes = parts.filter((part) => part.parts);
   return nodes.flatMap(({ ref, role, parts }) => [...(ref && CONTROLS.has(role) ? [ref] : []), ...controlsIn(parts)]);
 }
 
-/** Frames that the outline names: their own engines have what is in them. `line` counts from 1. */
+/** Frames that the outline names; their own engines have what is in them. `line` of the outline, from 1; 0 in changes. */
 function framesIn(lines) {
   return lines.flatMap((line, index) =>
     [...unquoted(line).matchAll(/\biframe (?:"" )?(?:f\d+)?(e\d+)/g)].map(([, ref]) => ({ ref, line: index + 1 })),
@@ -68,7 +83,14 @@ function text({ max_characters = MAX_CHARACTERS, from_character = 0 }) {
   const { parts, cuts } = partsOf(pageBody(), false);
   const whole = textLines(parts).join('\n');
   const end = from_character + max_characters;
-  return { url: location.href, title: titleOf(), text: whole.slice(from_character, end), characters: whole.length, next_character: end < whole.length ? end : null, cuts };
+  return {
+    url: location.href,
+    title: titleOf(),
+    text: whole.slice(from_character, end),
+    characters: whole.length,
+    next_character: end < whole.length ? end : null,
+    cuts,
+  };
 }
 
 /** What a ref names, in words for people and records; `here` is false when it names nothing any more. */
@@ -76,7 +98,13 @@ function describe({ ref }) {
   const element = refs.find(ref);
   if (!element) return { here: false };
   const role = roleOf(element) ?? tagOf(element);
-  return { here: true, role, name: nameOf(element, role) || cut(contentOf(element), MAX_NAME), secret: isSecret(element), url: urlOf(element, role) };
+  return {
+    here: true,
+    role,
+    name: nameOf(element, role) || cut(contentOf(element), MAX_NAME),
+    secret: isSecret(element),
+    url: urlOf(element, role),
+  };
 }
 
 /** From now on the value of this element is shown as `[vault:NAME]`. */
@@ -92,11 +120,12 @@ const COMMANDS = {
   describe,
   fields: loginFields,
   check_field: checkField,
+  clickable,
   mark_secret: markSecret,
-  holds: () => ({ holding: holding() }),
+  holds: holding,
   content: pageContent,
   attribute: ({ attribute }, root) => ({ value: masked(attributeOf(root, attribute)) }),
-  value: (_, root) => ({ secret: isSecret(root), value: isSecret(root) ? secretMark(root) : masked(root.value ?? null) }),
+  value: (_, root) => (isSecret(root) ? { secret: true } : { secret: false, value: masked(root.value ?? null) }),
   boxes: ({ refs: given }) => boxesOf(given),
   overlay: drawRefs,
 };
@@ -108,6 +137,9 @@ function queryAll(root, body) {
   if (!name || !Object.hasOwn(COMMANDS, name)) throw new Error(`spaces: unknown command ${body.slice(0, 40)}`);
   const bytes = Uint8Array.from(atob(encoded.replace(/-/g, '+').replace(/_/g, '/')), (byte) => byte.charCodeAt(0));
   const answer = createElement('div');
-  answer.textContent = JSON.stringify({ document: DOCUMENT, ...COMMANDS[name](JSON.parse(new TextDecoder().decode(bytes)), root) });
+  answer.textContent = JSON.stringify({
+    document: DOCUMENT,
+    ...COMMANDS[name](JSON.parse(new TextDecoder().decode(bytes)), root),
+  });
   return [answer];
 }

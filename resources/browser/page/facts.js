@@ -3,7 +3,7 @@
  *
  * A page can hide a field from people and not from programs: too small, transparent, off-screen, below something else.
  * What is on top is asked of the browser at the field's centre, so a cover that lets clicks through
- * (`pointer-events: none`) is not noticed.
+ * (`pointer-events: none`) is not noticed. A field out of sight is scrolled into view to ask, and the page back.
  */
 
 /** Everything that must still hold when the value goes in. Sizes and places in CSS px of the viewport. */
@@ -15,14 +15,14 @@ function factsOf(element) {
   const facts = {
     ref: refs.of(element),
     tag: tagOf(element),
-    type: element.type ?? null,
+    type: isForm(element) ? null : (element.type ?? null),
     ...formFacts(element),
     visible: isRendered(element, { visibilityProperty: true }),
     opacity: opacityOf(element),
     width: Math.round(box.width),
     height: Math.round(box.height),
     in_viewport: inViewport(box),
-    topmost: middle !== null && (middle === element || contains(element, middle) || isInShadowOf(middle, element)),
+    topmost: isWithin(middle, element),
     editable: isTextControl(element) ? !matches(element, ':disabled') && !element.readOnly : isEditable(element),
     focused: element === focusedElement(),
     filled: isFilled(element),
@@ -31,14 +31,18 @@ function factsOf(element) {
   return facts;
 }
 
+const isForm = (element) => element instanceof HTMLFormElement;
+const actionOf = getter(HTMLFormElement.prototype, 'action');
+const methodOf = getter(HTMLFormElement.prototype, 'method');
+
 /** Where the form of a field goes: `action` resolved, as the form has it; `formaction` of buttons is told with them. */
 function formFacts(element) {
-  const form = element.form ?? null;
-  if (!form) return { form: null, action: null, method: null };
+  const form = isForm(element) ? null : element.form;
+  if (!isForm(form)) return { form: null, action: null, method: null };
   return {
     form: refs.of(form),
-    action: getter(HTMLFormElement.prototype, 'action')(form),
-    method: getter(HTMLFormElement.prototype, 'method')(form),
+    action: actionOf(form),
+    method: methodOf(form),
   };
 }
 
@@ -55,7 +59,7 @@ function opacityOf(element) {
   return Math.round(opacity * 100) / 100;
 }
 
-function isInShadowOf(inner, element) {
+function isWithin(inner, element) {
   for (let at = inner; at; at = flatParentOf(at)) if (at === element) return true;
   return false;
 }
@@ -67,4 +71,25 @@ function checkField({ ref, expected = {} }) {
   if (isTextControl(element)) isSecret(element);
   const facts = { connected: true, ...factsOf(element) };
   return { ...facts, changed: Object.keys(expected).filter((name) => expected[name] !== facts[name]) };
+}
+
+/** Whether a click at the middle of this element would reach it now, without waiting for anything. */
+function clickable({ ref }) {
+  const element = refs.find(ref);
+  if (!element) return { ready: false };
+  const box = boxOf(element);
+  const middle = elementAt(box.x + box.width / 2, box.y + box.height / 2);
+  const reached = middle !== null && (middle === element || contains(element, middle) || isInShadowOf(middle, element));
+  const ready = reached && inViewport(box) && isRendered(element, { visibilityProperty: true }) && !isDisabled(element) && !isMoving(element);
+  return { ready };
+}
+
+const isDisabled = (element) => matches(element, ':disabled') || attributeOf(element, 'aria-disabled') === 'true';
+
+/** Whether an animation moves it, or something around it, at this moment. */
+function isMoving(element) {
+  for (let at = element; at; at = flatParentOf(at)) {
+    if (at instanceof Element && at.getAnimations().some((one) => one.playState === 'running')) return true;
+  }
+  return false;
 }

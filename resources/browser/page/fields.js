@@ -6,31 +6,49 @@
  */
 
 const TYPES = words('text email tel password number url');
-const OTP = /otp|totp|2fa|mfa|two.?factor|one.?time|verif|authenticat|passcode|security.?code|\bcode\b|\bpin\b|\btoken\b/;
+const OTP =
+  /otp|totp|2fa|mfa|two.?factor|one.?time|verif|authenticat|passcode|security.?code|\bcode\b|\bpin\b|\btoken\b/;
 const OTHER_CODE = /post|zip|promo|coupon|discount|gift|country|area.?code|invit|referral|voucher|captcha/;
 const USER = /user|log.?in|e.?mail|account|identif|phone|mobile|member|customer|benutzer|usuario|utilisateur/;
 const NEW = /new|confirm|repeat|retype|again|register|sign.?up|neu|wiederhol/;
 const SUBMIT = /sign.?in|log.?(in|on)|continue|next|submit|verify|confirm|anmelden|weiter|entrar|connexion/;
 const MAX_FIELDS = 60;
+const MAX_SUBMITS = 20;
 
+/** `complete` is false when limits left fields out: then nobody can tell that a field is the only one of its kind. */
 function loginFields() {
   const inputs = [];
-  for (const element of everyElement()) {
-    const open = element instanceof HTMLInputElement && TYPES.has(element.type) && !matches(element, ':disabled');
-    if (open && isRendered(element, { visibilityProperty: true })) inputs.push(element);
+  const buttons = [];
+  const budget = { left: MAX_SEARCHED };
+  for (const element of everyElement(budget)) {
+    const fits = element instanceof HTMLInputElement && TYPES.has(element.type) && !matches(element, ':disabled');
+    if ((fits || isButton(element)) && isRendered(element, { visibilityProperty: true })) {
+      (fits ? inputs : buttons).push(element);
+    }
   }
-  const groups = grouped(inputs).slice(0, MAX_FIELDS);
-  const fields = groups.map((boxes) => ({
-    ...factsOf(boxes[0]),
-    kind: boxes.length > 1 ? 'totp' : kindOfField(boxes[0]),
-    boxes: boxes.length > 1 ? boxes.map((box) => refs.of(box)) : null,
-    name: attributeOf(boxes[0], 'name'),
-    label: nameOf(boxes[0], 'textbox'),
-    autocomplete: attributeOf(boxes[0], 'autocomplete'),
-    max_length: boxes[0].maxLength > 0 ? boxes[0].maxLength : null,
-  }));
+  const groups = grouped(inputs);
+  const fields = groups.slice(0, MAX_FIELDS).map(fieldOf);
   guessByPlace(fields);
-  return { url: location.href, secure: isSecureContext, fields, submits: submits(inputs), more: inputs.length > MAX_FIELDS };
+  return {
+    url: location.href,
+    secure: isSecureContext,
+    fields,
+    submits: submitsOf(buttons, new Set(inputs.map((input) => input.form))),
+    complete: budget.left >= 0 && groups.length <= MAX_FIELDS,
+  };
+}
+
+/** One field: an input, or the boxes of a code, then with the facts of the first box. */
+function fieldOf([input, ...more]) {
+  return {
+    ...factsOf(input),
+    kind: more.length ? 'totp' : kindOfField(input),
+    boxes: more.length ? [input, ...more].map((box) => refs.of(box)) : null,
+    name: attributeOf(input, 'name'),
+    label: nameOf(input, 'textbox'),
+    autocomplete: attributeOf(input, 'autocomplete'),
+    max_length: input.maxLength > 0 ? input.maxLength : null,
+  };
 }
 
 function kindOfField(input) {
@@ -41,7 +59,8 @@ function kindOfField(input) {
   if (tokens.has('new-password')) return 'new_password';
   if (tokens.has('current-password')) return 'password';
   if (tokens.has('username') || tokens.has('email')) return 'username';
-  const digits = /numeric|decimal/.test(input.inputMode) || input.type === 'number' || /^(\\d|\[0-9\])/.test(input.pattern);
+  const digits =
+    /numeric|decimal/.test(input.inputMode) || input.type === 'number' || /^(\\d|\[0-9\])/.test(input.pattern);
   const code = OTP.test(hint) && !OTHER_CODE.test(hint) && (input.maxLength < 0 || input.maxLength >= 4);
   if (input.type === 'password') return code && digits ? 'totp' : NEW.test(hint) ? 'new_password' : 'password';
   if (code && input.type !== 'email') return 'totp';
@@ -52,7 +71,11 @@ function kindOfField(input) {
 /** Words that tell what a field is for, in lower case, camelCase and snake_case taken apart. */
 function hintOf(element) {
   const given = ['name', 'id', 'placeholder', 'data-testid'].map((name) => attributeOf(element, name) ?? '');
-  return [...given, nameOf(element, 'textbox')].join(' ').replace(/([a-z])([A-Z])/g, '$1 $2').replace(/[_-]+/g, ' ').toLowerCase();
+  return [...given, nameOf(element, 'textbox')]
+    .join(' ')
+    .replace(/([a-z])([A-Z])/g, '$1 $2')
+    .replace(/[_-]+/g, ' ')
+    .toLowerCase();
 }
 
 /** Fields in order; four to ten boxes in a row for one character each are one field. */
@@ -60,36 +83,42 @@ function grouped(inputs) {
   const groups = [];
   for (const input of inputs) {
     const last = groups.at(-1);
-    if (last && isCodeBox(input) && isCodeBox(last[0]) && last[0].form === input.form && last.length < 10) last.push(input);
+    if (last && isCodeBox(input) && isCodeBox(last[0]) && last[0].form === input.form && last.length < 10)
+      last.push(input);
     else groups.push([input]);
   }
   return groups.flatMap((group) => (group.length >= 4 ? [group] : group.map((input) => [input])));
 }
 
-const isCodeBox = (input) => input.maxLength === 1 || (input.size === 1 && input.maxLength < 0) || /^(\\d|\[0-9\]\*?)(\{1\})?$/.test(input.pattern);
+const isCodeBox = (input) =>
+  input.maxLength === 1 || (input.maxLength < 0 && (input.size === 1 || /^(\\d|\[0-9\])(\{1\})?$/.test(input.pattern)));
 
 /** Without a user name so far, the last other field before a form's password is taken for it. */
 function guessByPlace(fields) {
   for (const [at, password] of fields.entries()) {
     if (password.kind !== 'password') continue;
     const before = fields.slice(0, at).filter((field) => field.form === password.form);
-    if (before.every((field) => field.kind === 'other')) before.filter((field) => field.type !== 'number').slice(-1).forEach((field) => (field.kind = 'username'));
+    const last = before.at(-1);
+    if (last && before.every((field) => field.kind === 'other')) last.kind = 'username';
   }
 }
 
-/** What may send the fields off: a form's own buttons first, else buttons that say so. */
-function submits(inputs) {
-  const forms = new Set(inputs.map((input) => input.form));
+/** What may send the fields off: the forms' own buttons first, then buttons that only say so. */
+function submitsOf(buttons, forms) {
   const found = [];
-  for (const element of everyElement()) {
-    if (!isRendered(element, { visibilityProperty: true })) continue;
-    const button = element instanceof HTMLButtonElement || (element instanceof HTMLInputElement && /^(submit|image|button)$/.test(element.type));
-    if (!button && attributeOf(element, 'role') !== 'button') continue;
-    const form = element.form ?? null;
-    if (!forms.has(form)) continue;
-    const name = nameOf(element, 'button');
-    const native = form !== null && /^(submit|image)$/.test(element.type);
-    if (native || SUBMIT.test(name.toLowerCase())) found.push({ ref: refs.of(element), name, form: form && refs.of(form), native, action: native ? element.formAction : null });
+  for (const button of buttons) {
+    if (!forms.has(button.form ?? null)) continue;
+    const { form, action } = formFacts(button);
+    const name = nameOf(button, 'button');
+    const native = form !== null && /^(submit|image)$/.test(button.type);
+    if (!native && !SUBMIT.test(name.toLowerCase())) continue;
+    const leads = native && hasAttribute(button, 'formaction') ? button.formAction : action;
+    found.push({ ref: refs.of(button), name, form, native, action: leads });
   }
-  return found.sort((a, b) => b.native - a.native).slice(0, 20);
+  return found.sort((one, other) => other.native - one.native).slice(0, MAX_SUBMITS);
 }
+
+const isButton = (element) =>
+  element instanceof HTMLButtonElement ||
+  (element instanceof HTMLInputElement && /^(submit|image|button)$/.test(element.type)) ||
+  attributeOf(element, 'role') === 'button';

@@ -14,8 +14,10 @@
  */
 
 const MAX_TEXT = 1_000;
-/** A text of the page, on one line. */
-const quoted = (text) => JSON.stringify(text);
+const MAX_CELL_LINES = 3;
+/** A text of the page, on one line; characters that break lines, turn the direction or are never seen are escaped. */
+const quoted = (text) => JSON.stringify(text).replace(UNSEEN, (found) => `\\u{${found.codePointAt(0).toString(16)}}`);
+const UNSEEN = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069\u{e0000}-\u{e007f}]/gu;
 const unquoted = (line) => line.replace(/"(?:[^"\\]|\\.)*"/g, '""');
 const SHORT_ROLE = { navigation: 'nav', complementary: 'aside', contentinfo: 'footer', spinbutton: 'number' };
 
@@ -26,8 +28,8 @@ function linesOf(parts, pen) {
 
   /** Controls stand on lines of their own, unless they are part of a sentence. */
   function endRun() {
-    const sentence = run.some(({ isText }) => isText);
-    if (sentence) lines.push(run.map(({ text }) => text).join(' '));
+    if (run.length > 1) run = run.filter(({ text }) => !/^"[.,;:|/·•–—()]+"$/.test(text));
+    if (run.some(({ isText }) => isText)) lines.push(run.map(({ text }) => text).join(' '));
     else lines.push(...run.map(({ text }) => text));
     run = [];
   }
@@ -53,39 +55,63 @@ function linesOf(parts, pen) {
 }
 
 function nodeLines(node, pen) {
-  if (node.role === 'list') return listLines(node, pen);
-  if (node.role === 'row') return [rowLine(node, pen)];
-  const head = headOf(node, pen);
+  if (node.role === 'listitem') return itemLines(node, pen);
+  if (node.role === 'row') return rowLines(node, pen);
   const body = linesOf(node.parts, pen);
-  if (node.role === 'listitem' || node.role === 'cell') return body;
-  if (body.length === 1 && !node.name) return [body[0].startsWith('"') ? `${head} ${body[0]}` : `${head}: ${body[0]}`];
+  if (node.role === 'cell') return body;
+  const head = headOf(node, pen);
+  const oneLine = body.length === 1 && !node.name && node.role !== 'list';
+  if (oneLine && unquoted(body[0]) === '""') return [`${head} ${body[0]}`];
+  if (oneLine && !node.ref) return [`${head}: ${body[0]}`];
   return [head, ...body.map((line) => ` ${line}`)];
 }
 
-/** Items are lines; where one has more lines, each starts with a dash. */
-function listLines(node, pen) {
-  const items = node.parts.filter((part) => part !== BREAK).map((part) => linesOf([part], pen));
-  const dashed = items.some((item) => item.length > 1);
-  const written = ([first, ...more]) => (dashed ? [` - ${first}`, ...more.map((line) => `   ${line}`)] : [` ${first}`]);
-  return [headOf(node, pen), ...items.filter((item) => item.length).flatMap(written)];
+/** What is in an item stands below its first line. A list in an item needs no line of its own. */
+function itemLines(item, pen) {
+  const [start, ...more] = item.parts.filter((part) => part !== BREAK);
+  const nested = more.length > 0 && start.role !== 'list' && more.every(({ role, name }) => role === 'list' && !name);
+  const parts = nested ? [start, BREAK, ...more.flatMap((list) => list.parts)] : item.parts;
+  const [first, ...below] = linesOf(parts, pen);
+  return first ? [first, ...below.map((line) => ` ${line}`)] : [];
 }
 
-/** `"Ann" | "42" | button "Delete" e7`; a row of headers starts with `head`. */
-function rowLine(node, pen) {
-  const cells = node.parts.filter((part) => part.role && /cell|header/.test(part.role));
-  const line = cells.map((cell) => linesOf(cell.parts, pen).join(' ').replace(/ {2,}/g, ' ') || '""').join(' | ');
-  const head = cells.length && cells.every((cell) => cell.role === 'columnheader') ? 'head ' : '';
-  const states = [node.ref && `${pen.prefix}${node.ref} clickable`, ...statesOf(node.element, node.role, pen.focused)].filter(Boolean);
-  return head + line + (states.length ? ` (${states.join(' ')})` : '');
+/** `"Ann" | "42" | button "Delete" e7`, headers after `head`; cells below each other where a table is there for layout. */
+function rowLines(row, pen) {
+  const cells = row.parts.filter(({ role }) => ['cell', 'columnheader', 'rowheader'].includes(role));
+  const contents = cells.map((cell) => linesOf(cell.parts, pen));
+  const states = [
+    row.ref && `${pen.prefix}${row.ref} clickable`,
+    ...statesOf(row.element, row.role, pen.focused),
+  ].filter(Boolean);
+  const head = states.length ? `row ${states.join(' ')}: ` : '';
+  if (contents.some((lines) => lines.length > MAX_CELL_LINES || lines.some((line) => line.startsWith(' ')))) {
+    return [head.trim() || 'row', ...contents.flat().map((line) => ` ${line}`)];
+  }
+  if (contents.every((lines) => !lines.length) && !head) return [];
+  const headers = cells.length && cells.every(({ role }) => role === 'columnheader') ? 'head ' : '';
+  return [headers + head + contents.map((lines) => lines.join(' ') || '""').join(' | ')];
 }
 
 function headOf({ role, element, name, ref }, { focused, prefix }) {
-  const title = role === 'heading' ? `h${attributeOf(element, 'aria-level') ?? /\d/.exec(tagOf(element))?.[0] ?? 2}` : SHORT_ROLE[role];
-  return [title ?? role, name && quoted(name), ref && prefix + ref, ...statesOf(element, role, focused), urlOf(element, role)].filter(Boolean).join(' ');
+  const title = role === 'heading' ? `h${levelOf(element)}` : (SHORT_ROLE[role] ?? role);
+  const words = [
+    title,
+    name && quoted(name),
+    ref && prefix + ref,
+    ...statesOf(element, role, focused),
+    urlOf(element, role),
+  ];
+  return words.filter(Boolean).join(' ');
 }
+
+const levelOf = (heading) =>
+  /^[1-9]$/.exec(attributeOf(heading, 'aria-level')) ?? /^h([1-6])$/.exec(tagOf(heading))?.[1] ?? 2;
 
 /** A text of the page, quoted. */
 function written(text) {
-  const clean = text.includes('\n') ? text.replace(/[^\S\n]*\n\s*\n?/g, '\n').trim() : squeezed(text);
-  return clean && quoted(clean.length > MAX_TEXT ? `${clean.slice(0, MAX_TEXT)}… +${clean.length - MAX_TEXT} characters` : clean);
+  const clean = text.includes('\n') ? text.replace(/^\s*\n|\s+$/g, '').replace(/[^\S\n]+\n/g, '\n') : squeezed(text);
+  return (
+    clean &&
+    quoted(clean.length > MAX_TEXT ? `${clean.slice(0, MAX_TEXT)}… +${clean.length - MAX_TEXT} characters` : clean)
+  );
 }

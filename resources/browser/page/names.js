@@ -4,6 +4,10 @@
  */
 
 const MAX_NAME = 160;
+/** So many elements, labels and raw characters are looked at for one name. */
+const MAX_NAME_ELEMENTS = 1_000;
+const MAX_LABELS = 10;
+const MAX_RAW = 1_000;
 
 const NAMED_BY_CONTENT = words(`link button option menuitem menuitemcheckbox menuitemradio tab treeitem summary tooltip
   checkbox radio switch`);
@@ -11,22 +15,27 @@ const NAMED_BY_CONTENT = words(`link button option menuitem menuitemcheckbox men
 const UNREAD = words(`script style noscript template head title meta link base source track param datalist colgroup
   input textarea select`);
 
-/** Text of an element as it is shown, at most `length` characters; what is typed into fields is not part of it. */
-function contentOf(element, { length = 2 * MAX_NAME, hidden = false } = {}) {
+/**
+ * Text of an element, at most about `length` characters; what is typed into fields is not part of it, and secrets are
+ * only on request. `hidden`: also what is not rendered, as labels may be; `groups`: also groups and menus in it.
+ */
+function contentOf(element, { length = 2 * MAX_NAME, hidden = false, secrets = false, groups = true } = {}) {
   let text = '';
+  let left = MAX_NAME_ELEMENTS;
   const read = (node, depth) => {
-    if (text.length > length || depth > 100) return;
-    if (kindOf(node) === TEXT) text += textOf(node).slice(0, length);
-    if (kindOf(node) !== ELEMENT || UNREAD.has(tagOf(node))) return;
-    if (node !== element && vaultNames.has(node)) return;
+    if (text.length > length || depth > 100 || left-- <= 0) return;
+    if (nodeTypeOf(node) === TEXT) text += textOf(node).slice(0, length);
+    if (nodeTypeOf(node) !== ELEMENT || UNREAD.has(tagOf(node))) return;
+    if (vaultNames.has(node) && !secrets) return;
+    if (!groups && /^(group|menu|tree)$/.test(attributeOf(node, 'role'))) return;
     const style = getComputedStyle(node);
     if (!hidden && (style.display === 'none' || attributeOf(node, 'aria-hidden') === 'true')) return;
     const block = !style.display.startsWith('inline') && style.display !== 'contents';
     const named = node !== element && (attributeOf(node, 'aria-label') ?? attributeOf(node, 'alt') ?? svgTitle(node));
     if (block || tagOf(node) === 'br') text += ' ';
-    if (named) text += ` ${named} `;
+    if (named) text += ` ${named.slice(0, length)} `;
     else if (hidden || style.visibility === 'visible') for (const child of childrenOf(node)) read(child, depth + 1);
-    else for (const child of childrenOf(node)) if (kindOf(child) === ELEMENT) read(child, depth + 1);
+    else for (const child of childrenOf(node)) if (nodeTypeOf(child) === ELEMENT) read(child, depth + 1);
     if (block) text += ' ';
   };
   read(element, 0);
@@ -35,17 +44,25 @@ function contentOf(element, { length = 2 * MAX_NAME, hidden = false } = {}) {
 
 /** The name of an element in its role, at most MAX_NAME characters; '' when it has none. */
 function nameOf(element, role) {
-  return cut(squeezed(fromAria(element) || fromMarkup(element) || fromContent(element, role) || fromHints(element)), MAX_NAME);
+  const name = fromAria(element) || fromMarkup(element) || fromContent(element, role) || fromHints(element);
+  return cut(squeezed(name.slice(0, MAX_RAW)), MAX_NAME);
 }
 
 function fromAria(element) {
-  const root = rootOf(element);
-  const scope = root === document ? Document.prototype : DocumentFragment.prototype;
-  const named = [...words(attributeOf(element, 'aria-labelledby') ?? '')]
-    .map((id) => root.nodeType !== ELEMENT && scope.getElementById.call(root, id))
-    .filter(Boolean)
-    .map((label) => attributeOf(label, 'aria-label') || contentOf(label, { hidden: true }));
+  const ids = attributeOf(element, 'aria-labelledby');
+  const labels = ids
+    ? [...words(ids)]
+        .slice(0, MAX_LABELS)
+        .map((id) => elementById(rootOf(element), id))
+        .filter(Boolean)
+    : [];
+  const named = labels.map((label) => attributeOf(label, 'aria-label') || contentOf(label, { hidden: true }));
   return named.join(' ') || attributeOf(element, 'aria-label')?.trim();
+}
+
+function elementById(root, id) {
+  const scope = root === document ? Document.prototype : DocumentFragment.prototype;
+  return root === document || root instanceof ShadowRoot ? scope.getElementById.call(root, id) : null;
 }
 
 function fromMarkup(element) {
@@ -69,7 +86,10 @@ function fromMarkup(element) {
   }
 }
 
-const fromLabels = (element) => [...(element instanceof HTMLFormElement ? [] : (element.labels ?? []))].map((label) => contentOf(label)).join(' ');
+function fromLabels(element) {
+  const labels = element instanceof HTMLFormElement ? [] : [...(element.labels ?? [])].slice(0, MAX_LABELS);
+  return labels.map((label) => contentOf(label)).join(' ');
+}
 
 function fromButton(element) {
   if (!(element instanceof HTMLInputElement) || isSecret(element)) return '';
@@ -78,15 +98,23 @@ function fromButton(element) {
   return element.value || { submit: 'Submit', reset: 'Reset' }[element.type];
 }
 
-const fromContent = (element, role) => (NAMED_BY_CONTENT.has(role) && !isSecret(element) ? contentOf(element) : '');
+const fromContent = (element, role) =>
+  NAMED_BY_CONTENT.has(role) && !isSecret(element)
+    ? contentOf(element, { groups: !/^(tree|menu)item/.test(role) })
+    : '';
 
-const fromHints = (element) => attributeOf(element, 'title') || attributeOf(element, 'placeholder') || attributeOf(element, 'aria-placeholder') || '';
+const fromHints = (element) =>
+  attributeOf(element, 'title') ||
+  attributeOf(element, 'placeholder') ||
+  attributeOf(element, 'aria-placeholder') ||
+  '';
 
 function childText(element, tag) {
-  const child = childrenOf(element).find((node) => kindOf(node) === ELEMENT && tagOf(node) === tag);
+  const child = childrenOf(element).find((node) => nodeTypeOf(node) === ELEMENT && tagOf(node) === tag);
   return child ? contentOf(child) : '';
 }
 
 function svgTitle(element) {
-  return tagOf(element) === 'svg' ? childrenOf(element).find((node) => kindOf(node) === ELEMENT && tagOf(node) === 'title')?.textContent : undefined;
+  if (tagOf(element) !== 'svg') return undefined;
+  return childrenOf(element).find((node) => nodeTypeOf(node) === ELEMENT && tagOf(node) === 'title')?.textContent;
 }

@@ -7,9 +7,15 @@
  * blocks. Elements without a role leave no trace but their content, so depth of markup is not depth of outline.
  */
 
+const MEDIA = words('canvas video audio');
+const SHOWN_EMPTY = words('canvas video audio cell columnheader rowheader');
 const BREAK = Symbol('between blocks');
 const MAX_DEPTH = 400;
-const NEVER_SHOWN = words('script style noscript template head title meta link base source track param datalist colgroup');
+/** CSS px; what is smaller on a side cannot be aimed at. */
+const MIN_SEEN = 4;
+const NEVER_SHOWN = words(
+  'script style noscript template head title meta link base source track param datalist colgroup',
+);
 
 /**
  * @param {Element} root whose content is shown
@@ -29,7 +35,8 @@ function partsOf(root, controlsOnly) {
       return;
     }
     const tag = tagOf(element);
-    if (NEVER_SHOWN.has(tag) || attributeOf(element, 'aria-hidden') === 'true' || hasAttribute(element, 'inert')) return;
+    if (NEVER_SHOWN.has(tag) || attributeOf(element, 'aria-hidden') === 'true' || hasAttribute(element, 'inert'))
+      return;
     const style = getComputedStyle(element);
     const display = style.display;
     if (display === 'none') return;
@@ -42,7 +49,9 @@ function partsOf(root, controlsOnly) {
 
   function show(element, into, place) {
     if (place.tag === 'label' && element.control && !place.control) return showLabel(element, into, place);
-    if (place.tag === 'legend' || place.tag === 'caption') return walkChildren(element, into, { ...place, reads: false });
+    if (place.tag === 'input' && hasStandIn(element)) return undefined;
+    if (place.tag === 'legend' || place.tag === 'caption')
+      return walkChildren(element, into, { ...place, reads: false });
     const role = place.style.visibility === 'visible' ? shownRole(element, place) : null;
     if (!role) return walkChildren(element, into, place);
     const node = { role, element, name: nameOf(element, role), ref: null, parts: [] };
@@ -61,17 +70,20 @@ function partsOf(root, controlsOnly) {
     }
     if (PARTS.has(role) || MEDIA.has(role) || (place.hand && !place.underHand)) node.ref = refs.of(element);
     walkChildren(element, node.parts, place);
-    if (node.name || MEDIA.has(role) || node.parts.some((part) => part !== BREAK)) into.push(node);
+    if (role === 'group' && !node.name) into.push(...node.parts);
+    else if (node.name || SHOWN_EMPTY.has(role) || node.parts.some((part) => part !== BREAK)) into.push(node);
     return undefined;
   }
 
   /** Inside of a control only other controls count. */
   function shownRole(element, place) {
     const role = roleOf(element);
+    if (vaultNames.has(element) && !CONTROLS.has(role)) return 'textbox';
     if (role && (CONTROLS.has(role) || role === 'iframe')) return role;
     if (place.control) return null;
     const operable = (place.hand && !place.underHand) || hasAttribute(element, 'onclick');
-    if (operable && !PARTS.has(role) && role !== 'row' && element !== pageBody() && element !== pageRoot()) return 'clickable';
+    if (operable && !PARTS.has(role) && role !== 'row' && element !== pageBody() && element !== pageRoot())
+      return 'clickable';
     return controlsOnly ? null : role;
   }
 
@@ -83,16 +95,16 @@ function partsOf(root, controlsOnly) {
     const inside = { reads: place.reads, control: place.control, hand: place.hand, depth: place.depth + 1 };
     const keepsLines = reads && style.whiteSpaceCollapse !== 'collapse';
     for (const child of childrenOf(element)) {
-      const kind = kindOf(child);
+      const kind = nodeTypeOf(child);
       if (kind === TEXT && reads) addText(into, textOf(child), keepsLines);
       else if (kind === ELEMENT && (!closed || tagOf(child) === 'summary')) walk(child, into, inside);
     }
   }
 
-  /** A label's text is its control's name. Where the control itself is not rendered, the label stands for it. */
+  /** A label's text is its control's name. Where the control itself cannot be seen, its first label stands for it. */
   function showLabel(label, into, place) {
     const { control } = label;
-    if (['checkbox', 'radio', 'file'].includes(control.type) && !isRendered(control, { visibilityProperty: true })) {
+    if (hasStandIn(control) && control.labels[0] === label) {
       const role = roleOf(control);
       into.push({ role, element: control, name: nameOf(control, role), ref: refs.of(label), parts: [] });
     }
@@ -123,11 +135,19 @@ function partsOf(root, controlsOnly) {
   return { parts, cuts: [...cuts] };
 }
 
-const MEDIA = words('canvas video audio');
+/** Boxes and switches in a style of their own: the input is hidden or a pixel, and its label is drawn as the control. */
+function hasStandIn(control) {
+  if (!['checkbox', 'radio', 'file'].includes(control.type) || !control.labels?.length) return false;
+  const { width, height } = boxOf(control);
+  const seen = isRendered(control, { visibilityProperty: true }) && Math.min(width, height) >= MIN_SEEN;
+  return !seen && isRendered(control.labels[0], { visibilityProperty: true });
+}
 
 /** Text joins the text before it. Blanks are squeezed, line ends too unless the page keeps them. */
 function addText(into, text, keepsLines) {
-  const clean = keepsLines ? text : text.replace(/\s+/g, ' ');
-  if (typeof into.at(-1) === 'string') into[into.length - 1] += clean;
+  const before = typeof into.at(-1) === 'string' ? into.at(-1) : null;
+  const even = keepsLines ? text : text.replace(/\s+/g, ' ');
+  const clean = before?.endsWith('\n') && !keepsLines ? even.trimStart() : even;
+  if (before !== null) into[into.length - 1] += clean;
   else if (clean.trim()) into.push(clean);
 }

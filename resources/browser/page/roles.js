@@ -4,6 +4,7 @@
  */
 
 const words = (text) => new Set(text.split(/\s+/).filter(Boolean));
+const each = (names, value) => Object.fromEntries([...words(names)].map((name) => [name, value]));
 
 /** Controls get a ref and are one line; their text is their name. */
 const CONTROLS = words(`link button textbox searchbox checkbox radio switch combobox listbox spinbutton slider option
@@ -16,6 +17,9 @@ const PARTS = words(`navigation main banner contentinfo complementary search for
 /** Other roles that are shown; a role of no list here is transparent, and its content is shown. */
 const STRUCTURE = words(`heading list listitem row cell columnheader rowheader group radiogroup article alert status log
   progressbar meter img canvas video audio tooltip`);
+
+/** Not ARIA's: a page cannot claim them. */
+const OURS = words('summary file clickable iframe canvas video audio');
 
 const BY_TAG = {
   a: (element) => (hasAttribute(element, 'href') || hasAttribute(element, 'xlink:href') ? 'link' : null),
@@ -30,7 +34,7 @@ const BY_TAG = {
   footer: (element) => (closest(element, 'article,aside,main,nav,section') ? null : 'contentinfo'),
   form: 'form',
   frame: 'iframe',
-  h1: 'heading', h2: 'heading', h3: 'heading', h4: 'heading', h5: 'heading', h6: 'heading',
+  ...each('h1 h2 h3 h4 h5 h6', 'heading'),
   header: (element) => (closest(element, 'article,aside,main,nav,section') ? null : 'banner'),
   iframe: 'iframe',
   img: 'img',
@@ -46,9 +50,10 @@ const BY_TAG = {
   output: 'status',
   progress: 'progressbar',
   search: 'search',
-  section: (element) => (hasAttribute(element, 'aria-label') || hasAttribute(element, 'aria-labelledby') ? 'region' : null),
+  section: (element) =>
+    hasAttribute(element, 'aria-label') || hasAttribute(element, 'aria-labelledby') ? 'region' : null,
   select: (element) => (element.multiple || element.size > 1 ? 'listbox' : 'combobox'),
-  summary: (element) => (tagOf(parentOf(element) ?? element) === 'details' ? 'summary' : null),
+  summary: (element) => (parentOf(element) instanceof HTMLDetailsElement ? 'summary' : null),
   svg: 'img',
   table: 'table',
   td: 'cell',
@@ -60,18 +65,24 @@ const BY_TAG = {
 };
 
 const BY_TYPE = {
-  button: 'button', image: 'button', reset: 'button', submit: 'button', color: 'button',
-  checkbox: 'checkbox', radio: 'radio', range: 'slider', number: 'spinbutton', search: 'searchbox', file: 'file',
+  ...each('button image reset submit color', 'button'),
+  checkbox: 'checkbox',
+  radio: 'radio',
+  range: 'slider',
+  number: 'spinbutton',
+  search: 'searchbox',
+  file: 'file',
 };
 
-const SAME = { gridcell: 'cell', directory: 'list', image: 'img', figure: null, searchbox: 'searchbox', graphics: 'img' };
+const SAME = { gridcell: 'cell', directory: 'list', image: 'img' };
 
 /** The role of an element, or null when only its content matters. */
 function roleOf(element) {
-  for (const given of words(attributeOf(element, 'role') ?? '')) {
-    if (given === 'none' || given === 'presentation') return null;
-    const role = given in SAME ? SAME[given] : given;
-    if (CONTROLS.has(role) || PARTS.has(role) || STRUCTURE.has(role)) return role;
+  const given = attributeOf(element, 'role');
+  for (const token of given ? words(given) : []) {
+    if (token === 'none' || token === 'presentation') return null;
+    const role = Object.hasOwn(SAME, token) ? SAME[token] : token;
+    if (!OURS.has(role) && (CONTROLS.has(role) || PARTS.has(role) || STRUCTURE.has(role))) return role;
   }
   const tag = tagOf(element);
   const found = Object.hasOwn(BY_TAG, tag) ? BY_TAG[tag] : null;

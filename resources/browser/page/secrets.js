@@ -23,7 +23,7 @@ function isSecret(element) {
 
 /** Whether anything is in it, in the field itself or in its `value` attribute. */
 function isFilled(element) {
-  if (!isTextControl(element)) return squeezed(contentOf(element)) !== '';
+  if (!isTextControl(element)) return contentOf(element, { hidden: true, secrets: true }) !== '';
   return element.value !== '' || Boolean(attributeOf(element, 'value')) || element.defaultValue !== '';
 }
 
@@ -36,10 +36,11 @@ function secretMark(element) {
 /** Every field that holds a secret now. Hidden ones too: a value does not go away because its field does. */
 function holding() {
   const found = [];
-  for (const element of everyElement()) {
+  const budget = { left: MAX_SEARCHED };
+  for (const element of everyElement(budget)) {
     if ((isTextControl(element) || vaultNames.has(element)) && isSecret(element) && isFilled(element)) {
       found.push({ ref: refs.of(element), name: vaultNames.get(element) ?? null });
     }
   }
-  return found;
+  return { holding: found, complete: budget.left >= 0 };
 }

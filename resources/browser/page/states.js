@@ -17,28 +17,39 @@ const ARIA_WORDS = {
   'aria-invalid': { true: 'invalid', spelling: 'invalid', grammar: 'invalid' },
   'aria-busy': { true: 'busy' },
   'aria-modal': { true: 'modal' },
+  'aria-current': {
+    true: 'current',
+    page: 'current',
+    step: 'current',
+    location: 'current',
+    date: 'current',
+    time: 'current',
+  },
 };
 
-const NATIVE_WORDS = [
-  [':checked:is(input)', 'checked'],
-  [':indeterminate:is(input[type=checkbox])', 'mixed'],
-  [':disabled', 'disabled'],
-  [':required', 'required'],
-  [':is(input,textarea)[readonly]', 'readonly'],
-  [':user-invalid', 'invalid'],
-  [':modal', 'modal'],
-];
+const NATIVE_WORDS = {
+  'input:checked': 'checked',
+  'option:checked': 'selected',
+  'input[type=checkbox]:indeterminate': 'mixed',
+  ':disabled': 'disabled',
+  ':required': 'required',
+  ':is(input,textarea)[readonly]': 'readonly',
+  ':user-invalid': 'invalid',
+  'dialog:modal': 'modal',
+};
+
+const STATEFUL = words('input textarea select option optgroup button fieldset dialog');
 
 function statesOf(element, role, focused) {
   const states = new Set();
-  for (const [selector, word] of NATIVE_WORDS) if (matches(element, selector)) states.add(word);
-  for (const [attribute, known] of Object.entries(ARIA_WORDS)) {
-    const word = known[attributeOf(element, attribute)];
+  if (STATEFUL.has(tagOf(element))) {
+    for (const [selector, word] of Object.entries(NATIVE_WORDS)) if (matches(element, selector)) states.add(word);
+  }
+  for (const attribute of attributesOf(element)) {
+    const word = Object.hasOwn(ARIA_WORDS, attribute) && ARIA_WORDS[attribute][attributeOf(element, attribute)];
     if (word) states.add(word);
   }
   if (role === 'summary') states.add(hasAttribute(parentOf(element), 'open') ? 'expanded' : 'collapsed');
-  if (element instanceof HTMLOptionElement && element.selected) states.add('selected');
-  if (hasAttribute(element, 'aria-current') && attributeOf(element, 'aria-current') !== 'false') states.add('current');
   if (element === focused) states.add('focused');
   const value = valueOf(element, role);
   if (value) states.add(value);
@@ -53,11 +64,13 @@ function valueOf(element, role) {
   }
   if (isTextControl(element)) return typed(element) ? shown('value', element.value) : '';
   if (role === 'textbox' || role === 'searchbox' || role === 'combobox') return shown('value', contentOf(element));
-  if (element instanceof HTMLProgressElement || element instanceof HTMLMeterElement) return shown('value', String(element.value));
+  if (element instanceof HTMLProgressElement || element instanceof HTMLMeterElement)
+    return shown('value', String(element.value));
   return shown('value', attributeOf(element, 'aria-valuetext') ?? attributeOf(element, 'aria-valuenow') ?? '');
 }
 
-const typed = (element) => !['button', 'submit', 'reset', 'image', 'checkbox', 'radio', 'hidden'].includes(element.type);
+const typed = (element) =>
+  !['button', 'submit', 'reset', 'image', 'checkbox', 'radio', 'hidden'].includes(element.type);
 const shown = (label, value) => (value ? `${label}=${quoted(cut(value, MAX_VALUE))}` : '');
 
 function selectValue(element) {
@@ -68,18 +81,20 @@ function selectValue(element) {
   return `value=${labels(chosen).join(' ') || '""'} of ${labels(options).join(' ')}${more}`;
 }
 
-/** Where a link leads: short, from the site's root when it stays on the site. */
+/** Where a link or a frame leads: short, from the site's root when it stays on the site. */
 function urlOf(element, role) {
-  if (role === 'iframe') return shortUrl(element.src);
-  if (role !== 'link') return '';
-  const given = attributeOf(element, 'href') ?? attributeOf(element, 'xlink:href');
-  return given === null || given.startsWith('javascript:') ? '' : given.startsWith('#') ? cut(given, MAX_URL) : shortUrl(given);
+  if (role !== 'link' && role !== 'iframe') return '';
+  const given = attributeOf(element, role === 'link' ? 'href' : 'src') ?? attributeOf(element, 'xlink:href');
+  if (!given || /^\s*javascript:/i.test(given)) return '';
+  const resolved =
+    element instanceof SVGElement
+      ? (URL.parse(given, pageBase(document))?.href ?? '')
+      : (element.href ?? element.src ?? given);
+  const here = location.href.split('#')[0];
+  if (resolved.startsWith(`${here}#`)) return shortened(resolved.slice(here.length));
+  const local = resolved.startsWith(`${location.origin}/`);
+  return shortened(local ? resolved.slice(location.origin.length) : resolved);
 }
 
-function shortUrl(given) {
-  const url = given && URL.parse(given, document.baseURI);
-  if (!url) return '';
-  const local = url.origin === location.origin && url.origin !== 'null';
-  const text = local ? url.pathname + url.search + url.hash : url.href;
-  return cut(text, MAX_URL);
-}
+/** Blanks and quotes, which only what is not a URL has, would end the place of the URL in its line. */
+const shortened = (url) => cut(url.slice(0, 2 * MAX_URL).replace(/[\s"]/g, encodeURIComponent), MAX_URL);

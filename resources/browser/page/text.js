@@ -7,19 +7,38 @@ function textLines(parts) {
   const lines = [];
   let line = '';
   const end = () => {
-    if (line.trim()) lines.push(line.trim());
+    lines.push(
+      ...line
+        .split('\n')
+        .map((text) => text.trimEnd())
+        .filter(Boolean),
+    );
     line = '';
   };
   for (const part of parts) {
     if (part === BREAK) end();
-    else if (typeof part === 'string') line += part;
-    else if (part.role === 'row') lines.push(part.parts.filter((cell) => cell.parts).map((cell) => textLines(cell.parts).join(' ')).join('\t'));
-    else if (CONTROLS.has(part.role) || part.role === 'img') line += NAMED_BY_CONTENT.has(part.role) || part.role === 'clickable' ? ` ${part.name} ` : '';
+    else if (typeof part === 'string') line += line ? part : part.replace(/^[^\S\n]+(?=\S)/, '');
+    else if (CONTROLS.has(part.role) || part.role === 'img')
+      line += `${line && !line.endsWith(' ') ? ' ' : ''}${shownText(part)}`;
     else {
       end();
-      lines.push(...textLines(part.parts));
+      lines.push(...(part.role === 'row' ? rowText(part) : textLines(part.parts)));
     }
   }
   end();
-  return lines.map((text) => text.replace(/[^\S\n\t]+/g, ' '));
+  return lines;
+}
+
+/** What a control says of itself: its content or its label, never its value. */
+function shownText({ role, element, name }) {
+  if (isSecret(element) || element.labels?.length) return name;
+  const content = role === 'clickable' || (NAMED_BY_CONTENT.has(role) && !isTextControl(element));
+  return content ? contentOf(element, { length: MAX_TEXT }) : '';
+}
+
+function rowText(row) {
+  const cells = row.parts.filter((part) => part.parts).map((cell) => textLines(cell.parts));
+  return cells.some((lines) => lines.length > MAX_CELL_LINES)
+    ? cells.flat()
+    : [cells.map((lines) => lines.join(' ')).join('\t')];
 }
