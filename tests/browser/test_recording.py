@@ -58,12 +58,12 @@ async def content(room: Room, artifact_id: str) -> bytes:
 async def ref_of(room: Room, words: str) -> str:
     seen = await room.call("browser.snapshot")
     line = next(one for one in seen.snapshot.splitlines() if words in one)
-    return next(word for word in line.split() if word[0] == "e" and word[1:].isdigit())
+    return str(next(word for word in line.split() if word[0] == "e" and word[1:].isdigit()))
 
 
 def events_of(room: Room, run_id: str, kind: str) -> list[dict[str, Any]]:
     lines = room.use(RunStore).events(run_id, after=0, limit=200)
-    return [dict(line.body) for line in lines if line.type == kind]
+    return [json.loads(json.dumps(line.body)) for line in lines if line.type == kind]
 
 
 async def test_a_recording_is_a_trace_and_a_film_with_the_run_that_ends_it(room: Room) -> None:

@@ -14,6 +14,7 @@ from mcp_spaces.browser.steps.page_methods import METHODS
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.errors import Conflict, InvalidInput, WrongState
 from mcp_spaces.runs.artifacts import ArtifactStore
+from mcp_spaces.runs.model import EventView
 from mcp_spaces.runs.store import RunStore
 from tests.browser.room import Room, open_room
 
@@ -54,7 +55,7 @@ async def room(opened: Room) -> AsyncIterator[Room]:
     await opened.call("browser.delete")
 
 
-async def run(room: Room, *steps: dict[str, Any], mode: str = "fail-fast", caller: Caller | None = None) -> Any:
+async def run(room: Room, *steps: Any, mode: str = "fail-fast", caller: Caller | None = None) -> Any:
     return await room.call("browser.execute", steps=list(steps), mode=mode, caller=caller)
 
 
@@ -65,6 +66,11 @@ def step(call: str, *args: Any, ref: str | None = None, bind: str | None = None,
 
 def at(room: Room, name: str = "", bind: str = "p") -> list[dict[str, Any]]:
     return [step("context.newPage", bind=bind, ref="context"), step("page.goto", room.url + name, ref=bind)]
+
+
+def body(line: EventView) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(json.dumps(line.body))
+    return told
 
 
 def results(answer: Any) -> list[Any]:
@@ -244,7 +250,7 @@ async def test_each_step_is_decided_on_its_own_and_recorded(room: Room) -> None:
     notes = [
         line for line in room.use(RunStore).events(outcome.run_id, after=0, limit=200) if line.type == "browserStep"
     ]
-    assert [dict(line.body)["step"] for line in notes] == [1, 2, 3, 4]
+    assert [body(line)["step"] for line in notes] == [1, 2, 3, 4]
 
 
 async def test_a_step_that_asks_pauses_the_call_and_goes_on_exactly_once(room: Room) -> None:
@@ -372,7 +378,7 @@ async def test_what_the_runtime_was_filled_with_is_redacted_from_results_events_
     outcome = await room.outcome("browser.execute", steps=[*at(room, "long"), step("page.content", ref="p")])
     assert "word word word" not in json.dumps(outcome.output.model_dump(mode="json"))
     events = room.use(RunStore).events(outcome.run_id, after=0, limit=200)
-    assert all("word word word" not in json.dumps(dict(line.body)) for line in events)
+    assert all("word word word" not in json.dumps(body(line)) for line in events)
     artifact = room.use(ArtifactStore).get(outcome.output.model_dump()["events"][-1]["artifact"])
     assert artifact is not None
     with room.use(ArtifactStore).open(artifact) as reader:

@@ -189,7 +189,7 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
     """For every operation that agents may be permitted: an input that has to work in a prepared world."""
     space, runtime = {"space": at.space}, {"space": at.space, "runtime": at.runtime}
     stored = {**space, "namespace": at.namespace, "path": "inputs/sales.csv"}
-    job = {**space, "job": at.job}
+    job, browser = {**space, "job": at.job}, {**space, "runtime": "browser"}
     return {
         "context.get": space,
         "space.create": {"name": "another"},
@@ -219,6 +219,15 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "job.write": {**job, "text": "yes\n"},
         "job.wait": {**job, "timeout_s": 0.05},
         "job.stop": job,
+        "browser.execute": {**browser, "steps": [{"call": "browser.newContext"}]},
+        "browser.methods": {"on": "page"},
+        "browser.look_step": {**browser, "call": "browser.newContext"},
+        "browser.act_step": {**browser, "call": "page.hover", "args": ["body"]},
+        "browser.script_step": {**browser, "call": "page.evaluate", "args": ["1 + 1"]},
+        "browser.record_start": browser,
+        "browser.record_stop": browser,
+        "browser.connect": browser,
+        "browser.disconnect": browser,
         "storage.upload": {**stored, "path": "new/file.txt", "content": "new"},
         "storage.read": stored,
         "storage.browse": {**space, "namespace": at.namespace, "prefix": "inputs"},

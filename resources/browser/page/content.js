@@ -23,13 +23,19 @@ function pageContent({ max_characters = MAX_HTML }) {
   return { html: html.slice(0, max_characters), characters: html.length };
 }
 
+function shownAttribute({ attribute }, element) {
+  const value = attributeOf(element, attribute);
+  const hides = value && attribute.toLowerCase() === 'value' && isSecret(element);
+  return { value: hides ? secretMark(element) : masked(value) };
+}
+
 const escaped = (text) => text.replace(/&/g, '&amp;').replace(/\u00a0/g, '&nbsp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
 
 /** A text without the values of fields that hold a secret, wherever they are repeated in it. */
 function masked(text) {
   if (text === null) return null;
   const values = new Set();
-  for (const element of everyElement()) {
+  for (const element of everyElement({ left: MAX_SEARCHED })) {
     if (!isTextControl(element) || !isSecret(element)) continue;
     for (const value of [element.value, attributeOf(element, 'value') ?? '', element.defaultValue]) {
       if (value.length < MIN_SECRET) continue;

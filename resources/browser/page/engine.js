@@ -124,7 +124,7 @@ const COMMANDS = {
   mark_secret: markSecret,
   holds: holding,
   content: pageContent,
-  attribute: ({ attribute }, root) => ({ value: masked(attributeOf(root, attribute)) }),
+  attribute: shownAttribute,
   value: (_, root) => (isSecret(root) ? { secret: true } : { secret: false, value: masked(root.value ?? null) }),
   boxes: ({ refs: given }) => boxesOf(given),
   overlay: drawRefs,
