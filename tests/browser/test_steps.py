@@ -341,6 +341,12 @@ async def test_handles_are_counted(room: Room) -> None:
     assert (await run(room, step("page.locator", "li", ref="p", bind="one"))).status == "completed"
 
 
+async def test_results_that_no_step_binds_end_with_the_call_whatever_came_of_it(room: Room) -> None:
+    failed = await run(room, *at(room), step("page.locator", "li", ref="p"), step("locator.nth", "x"), mode="continue")
+    assert failed.events[-1].error.code == "invalid_input"
+    assert set(room.live(room.runtime).handles.bound) == {"p"}
+
+
 async def test_l03_l04_what_a_field_hides_is_in_no_result(room: Room) -> None:
     answer = await run(
         room,

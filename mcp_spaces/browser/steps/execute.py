@@ -152,15 +152,16 @@ async def execute(context: Context, given: ExecuteInput) -> ExecuteOutput:
     paused = live.handles.paused
     stands = paused.claim(fingerprint, run_id=context.run_id)
     running = _Running(context, live, planned, given.mode, stands)
+    waits = False
     try:
         answer = await running.run()
-    except BaseException:
-        paused.end(fingerprint)
-        raise
-    if answer.status == "awaiting_approval":
-        paused.keep(fingerprint, running.stands)
-    else:
-        paused.end(fingerprint)
+        waits = answer.status == "awaiting_approval"
+    finally:
+        if waits:
+            paused.keep(fingerprint, stands)
+        else:
+            paused.end(fingerprint)
+            running.drop_made()
     return answer
 
 
@@ -178,26 +179,22 @@ class _Running:
         total = len(self.planned)
         if self.stands.position == 0:
             self.live.handles.taken_downloads.update(one.guid for one in self.live.downloads.all())
-        try:
-            while self.stands.position < total:
-                number = self.stands.position + 1
-                one = self.planned[self.stands.position]
-                try:
-                    event = await self._one(number, one)
-                except ApprovalNeeded as error:
-                    return self._told("awaiting_approval", self._waiting(number, one, error))
-                except SpacesError as error:
-                    event = StepEvent(step=number, call=one.call, ok=False, error=_problem(error))
-                self.stands.events.append(event.model_dump(mode="json"))
-                self.stands.position = number
-                self._note(event)
-                await self.context.progress(number, total, f"{number}. {one.call}")
-                if not event.ok and self.mode == "fail-fast":
-                    return self._told("failed")
-            return self._told("completed")
-        finally:
-            if self.stands.position >= total:
-                self._drop_made()
+        while self.stands.position < total:
+            number = self.stands.position + 1
+            one = self.planned[self.stands.position]
+            try:
+                event = await self._one(number, one)
+            except ApprovalNeeded as error:
+                return self._told("awaiting_approval", self._waiting(number, one, error))
+            except SpacesError as error:
+                event = StepEvent(step=number, call=one.call, ok=False, error=_problem(error))
+            self.stands.events.append(event.model_dump(mode="json"))
+            self.stands.position = number
+            self._note(event)
+            await self.context.progress(number, total, f"{number}. {one.call}")
+            if not event.ok and self.mode == "fail-fast":
+                return self._told("failed")
+        return self._told("completed")
 
     async def _one(self, number: int, one: Planned) -> StepEvent:
         if one.problem is not None or one.step is None or one.method is None:
@@ -211,7 +208,7 @@ class _Running:
             ref = handles.only(method.on, self.stands.made)
         bind = step.bind
         if bind is None and method.returns in (Kind.LOCATOR, Kind.FRAME, Kind.DOWNLOAD):
-            bind = f"{UNNAMED}{number}"
+            bind = f"{UNNAMED}{self.stands.label}-{number}"
         output = await self.context.call(
             CHILDREN[method.use].id,
             {
@@ -284,7 +281,7 @@ class _Running:
             told["result"] = shown[:NOTED_CHARACTERS]
         self.context.note("browserStep", told)
 
-    def _drop_made(self) -> None:
+    def drop_made(self) -> None:
         """Results that nobody named are for the steps of this call."""
         for name in self.stands.made:
             if name.startswith(UNNAMED):

@@ -7,14 +7,16 @@ from typing import Any
 
 from mcp_spaces.errors import Conflict
 
+LABEL_CHARACTERS = 12
 PAUSED_MAX = 20
 """Of one runtime; the oldest is given up for a new one."""
 
 
 @dataclass(slots=True)
 class Paused:
-    """`position` steps are done, and `events` are theirs; `made`: handles that they made."""
+    """`position` steps are done, and `events` are theirs; `made`: handles that they made. `label` is this call's own."""
 
+    label: str = ""
     position: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
@@ -30,7 +32,7 @@ class PausedSteps:
         """Where the same call stands, or a beginning. Raises Conflict while another call is under way with it."""
         stands = self._by_fingerprint.get(fingerprint)
         if stands is None:
-            return Paused(claimed_by=run_id)
+            return Paused(label=run_id[-LABEL_CHARACTERS:], claimed_by=run_id)
         if stands.claimed_by is not None:
             raise Conflict("Another call goes on with these steps.", hint=f"Wait: run_wait run={stands.claimed_by}")
         stands.claimed_by = run_id

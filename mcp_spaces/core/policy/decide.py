@@ -114,6 +114,12 @@ _NEEDS = {
 }
 
 
+_INSTEAD = {
+    BrowserLevel.READ: "Look with browser_navigate, browser_snapshot and browser_screenshot.",
+    BrowserLevel.INTERACT: "Act with browser_click, browser_fill or browser_execute.",
+}
+
+
 def _browser(browser: Browser, use: BrowserUse) -> Decision:
     levels = list(BrowserLevel)
     if levels.index(browser.level) < levels.index(_NEEDS[use]):
@@ -122,9 +128,7 @@ def _browser(browser: Browser, use: BrowserUse) -> Decision:
             f"This policy's browsers may {browser.level}, and this call would {use}."
             if browser.level is not BrowserLevel.NONE
             else "This policy has no browsers.",
-            "Look with browser_navigate, browser_snapshot and browser_screenshot."
-            if browser.level is BrowserLevel.READ
-            else "Do it without a browser.",
+            _INSTEAD.get(browser.level, "Do it without a browser."),
         )
     if use in (BrowserUse.EVALUATE, BrowserUse.CONNECT):
         return decision_for(
