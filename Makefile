@@ -19,7 +19,7 @@ image: ## the images of sandboxes and browsers
 
 demo: ## set up, then show an agent at work in a sandbox
 	@scripts/setup demo
-	@$(bin)/python examples/demo.py
+	@$(bin)/python -m examples.demo
 
 test: setup ## set up, then run every test (ARGS="-k words" for some)
 	@$(bin)/python -m pytest $(ARGS)

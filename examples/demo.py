@@ -1,4 +1,5 @@
-"""The main job on real input: an agent finds its space and works in a sandbox, through a real MCP client over stdio.
+"""The main job on real input: an agent finds its space, works in a sandbox, uses a token that it never sees, and signs
+in to the web application that it built; through a real MCP client over stdio.
 
     make demo
 
@@ -9,35 +10,26 @@ touches yours; it is removed at the end.
 from __future__ import annotations
 
 import csv
-import http.server
 import io
 import json
 import os
 import random
-import secrets
 import shutil
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import anyio
 from mcp import Client, StdioServerParameters
-from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from mcp_spaces.network.authority import Authority
+from examples.agent import PROGRAM, Agent, Operator, WentWrong, chapter, console, expect
+from examples.services import Orders, services
+from examples.web_chapter import build_and_sign_in, permit_to_sign_in
 
 ROWS = 5_000
-PROGRAM = Path(sys.executable).with_name("mcp-spaces")
-console = Console(highlight=False, width=110)
 
 
 def sales() -> str:
@@ -100,93 +92,6 @@ try:
 except urllib.error.HTTPError as error:
     print(error.read().decode(), end="")
 """
-
-
-class Orders(http.server.BaseHTTPRequestHandler):
-    """A service that wants a token, and is careless enough to say it again."""
-
-    token = "tok_" + secrets.token_urlsafe(24)
-
-    def do_GET(self) -> None:
-        sent = self.headers.get("Authorization", "")
-        is_known = sent == f"Bearer {self.token}"
-        body = json.dumps({"orders": 42 if is_known else None, "you_sent": sent}).encode() + b"\n"
-        self.send_response(200 if is_known else 401)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
-@contextmanager
-def service(folder: Path) -> Iterator[dict[str, str]]:
-    """An HTTPS server on this machine, under an authority of its own; what the daemon has to know of it."""
-    now = datetime.now(UTC)
-    authority = Authority.new("the demo's service", now)
-    (folder / "authority.pem").write_bytes(authority.certificate)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Orders)
-    server.socket = authority.context("orders.test", now).wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield {
-            "MCP_SPACES_NETWORK_PRIVATE_HOSTS": f"orders.test:443=127.0.0.1:{server.server_address[1]}",
-            "MCP_SPACES_NETWORK_AUTHORITIES": str(folder / "authority.pem"),
-        }
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-class Operator:
-    """A person at a terminal."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-
-    async def run(self, *arguments: str, given: str = "") -> str:
-        console.print(f"[bold]$ mcp-spaces {escape(' '.join(arguments))}[/]", soft_wrap=True)
-        ran = await anyio.run_process(
-            [str(PROGRAM), *arguments], input=given.encode(), env=dict(self._environment), check=False
-        )
-        expect(ran.returncode == 0, f"{arguments[0]} failed: {ran.stderr.decode()}")
-        return ran.stdout.decode()
-
-
-class Agent:
-    """An MCP client that says what it does."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    async def call(self, tool: str, /, **arguments: Any) -> Mapping[str, Any]:
-        """One tool call; its answer, or the refusal, as the agent sees it."""
-        started = time.perf_counter()
-        result = await self._client.call_tool(tool, arguments)
-        elapsed_ms = (time.perf_counter() - started) * 1000
-        text = "".join(getattr(part, "text", "") for part in result.content)
-        mark = "[red]✗[/]" if result.is_error else "[green]✓[/]"
-        console.print(f"{mark} [cyan]{elapsed_ms:7.1f} ms[/] [bold]{tool}[/] [dim]{escape(_short(arguments))}[/]")
-        if result.is_error:
-            return {"refused": text, **((result.meta or {}).get("mcp-spaces/error", {}))}
-        answer: Mapping[str, Any] = json.loads(text)
-        return answer
-
-    async def refused(self, why: str, tool: str, /, **arguments: Any) -> None:
-        """A call that has to be refused; the demo fails when it is not."""
-        console.print(f"\n[dim]{why}[/]")
-        answer = await self.call(tool, **arguments)
-        expect("refused" in answer, f"{tool} was not refused: {answer}")
-        console.print(f"  [red]{answer['code']}[/]: {escape(answer['refused'])}")
-
-    async def shell(self, command: str, *, space: str = "demo") -> Mapping[str, Any]:
-        answer = await self.call("sandbox_shell", space=space, command=command)
-        for stream in ("stdout", "stderr"):
-            for line in str(answer.get(stream) or "").splitlines()[-8:]:
-                console.print(f"  │ {line}", markup=False)
-        console.print(f"  exit code {answer.get('exit_code')}")
-        return answer
 
 
 async def work(client: Client) -> None:
@@ -260,7 +165,7 @@ async def work(client: Client) -> None:
     for run in reversed(runs["runs"]):
         table.add_row(run["id"][:12] + "…", run["operation"], run["state"], f"{run.get('duration_ms') or 0:.1f}")
     console.print(table)
-    await agent.call("space_delete", space="demo", force=True)
+    await agent.call("operation_call", operation="space.delete", input={"space": "demo", "force": True})
 
 
 MOUNTS = {"vault": {"allow": ["prod"]}, "network": {"mode": "allowlist", "allow": ["orders.test:443"]}}
@@ -297,26 +202,7 @@ async def use_the_token(client: Client) -> None:
         what = body.get("words") or f"{body.get('path', '')} {body.get('fingerprint', '')}".strip()
         console.print(f"  [dim]{line['type']:<16}[/] {body.get('host', '')} {escape(what)}")
         expect(Orders.token not in json.dumps(line), "an event holds the token")
-    await agent.call("space_delete", space="orders", force=True)
-
-
-class WentWrong(Exception):
-    """The demo did not show what it should."""
-
-
-def expect(fact: bool, otherwise: str, /) -> None:
-    if not fact:
-        raise WentWrong(otherwise)
-
-
-def chapter(title: str) -> None:
-    console.print()
-    console.rule(f"[bold]{title}", align="left")
-
-
-def _short(arguments: Mapping[str, Any]) -> str:
-    text = json.dumps({key: value for key, value in arguments.items() if key != "space"}, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:59] + "…"
+    await agent.call("operation_call", operation="space.delete", input={"space": "orders", "force": True})
 
 
 async def main() -> None:
@@ -325,7 +211,7 @@ async def main() -> None:
     environment = {**os.environ, "MCP_SPACES_STATE_DIR": str(state)}
     console.print(f"The server is started as an agent would start it: [bold]{PROGRAM} stdio[/]")
     try:
-        with service(folder) as known:
+        with services(folder) as known:
             environment |= known
             server = StdioServerParameters(command=str(PROGRAM), args=["stdio"], env=environment)
             async with Client(server) as client:
@@ -333,6 +219,9 @@ async def main() -> None:
             await grant(Operator(environment))
             async with Client(server) as client:
                 await use_the_token(client)
+            await permit_to_sign_in(Operator(environment))
+            async with Client(server) as client:
+                await build_and_sign_in(client)
         verified = await anyio.run_process([str(PROGRAM), "audit", "verify"], env=environment, check=False)
         console.print(f"\n[bold]mcp-spaces audit verify[/]\n{verified.stdout.decode()}", markup=True)
         expect(verified.returncode == 0, "the audit log does not verify")

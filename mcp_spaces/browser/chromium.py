@@ -44,7 +44,7 @@ ARGUMENTS = (
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
     "--disable-field-trial-config",
-    "--disable-features=AcceptCHFrame,AutofillServerCommunication,CertificateTransparencyComponentUpdater,DialMediaRouteProvider,"
+    "--disable-features=AcceptCHFrame,AutofillServerCommunication,BackForwardCache,CertificateTransparencyComponentUpdater,DialMediaRouteProvider,"
     "GlobalMediaControls,HttpsUpgrades,MediaRouter,NetworkPrediction,OptimizationHints,PasswordManagerOnboarding,Translate",
     # What a person would be asked to save is asked of nobody (threat B14).
     "--password-store=basic",

@@ -13,11 +13,13 @@ from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.reading import located, parsed, read
+from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.operation import AnyOperation, Operation
-from mcp_spaces.errors import InvalidInput, WrongState
+from mcp_spaces.core.redaction import MINIMUM_LENGTH
+from mcp_spaces.errors import Denied, InvalidInput, WrongState
 
 TEXT_CHARACTERS = 100_000
 FIELDS_MAX = 50
@@ -130,6 +132,7 @@ async def _is_ready(opened: OpenPage, ref: str) -> bool:
 
 async def fill(context: Context, given: FillInput) -> ActionOutput:
     """Raises WrongState naming the field, with those before it filled in."""
+    refuse_secrets(context, *(one for one in given.fields.values() if isinstance(one, str)))
 
     async def perform(opened: OpenPage) -> None:
         for ref, value in given.fields.items():
@@ -157,6 +160,8 @@ async def _fill(opened: OpenPage, ref: str, value: str | bool, *, timeout_ms: fl
 
 
 async def press(context: Context, given: PressInput) -> ActionOutput:
+    refuse_secrets(context, given.keys)
+
     async def perform(opened: OpenPage) -> None:
         if given.ref is not None:
             await located(opened, given.ref).focus(timeout=TIMEOUT_S * 1000)
@@ -229,6 +234,7 @@ async def wait_for(context: Context, given: WaitInput) -> ActionOutput:
 
 async def dialog(context: Context, given: DialogInput) -> ActionOutput:
     """Answer the open dialog. Raises WrongState when there is none."""
+    refuse_secrets(context, given.text or "")
     async with turn(context) as live:
         opened = await live.page(given.page)
         present = opened.dialog
@@ -246,6 +252,7 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
 
 async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
     """Raises WrongState with the script's own error."""
+    refuse_secrets(context, given.script)
     async with turn(context) as live:
         opened = await live.usable(given.page)
         refuse_inside(live)
@@ -255,6 +262,19 @@ async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
             else:
                 result = await opened.page.evaluate(given.script)
         return EvaluateOutput(result=result)
+
+
+def refuse_secrets(context: Context, *texts: str) -> None:
+    """What browser_login filled in here is never typed again: a page may have asked for it (threat B19).
+    Raises Denied."""
+    live = context.use(BrowserService).started(context.runtime.id)
+    used = [one for one in live.secrets if len(one) >= MINIMUM_LENGTH]
+    if any(one in text for one in used for text in texts):
+        raise Denied(
+            "That text holds a secret that was filled in here.",
+            hint="Secrets are filled in by browser_login alone, where they are bound to.",
+            rule="browser.secret",
+        )
 
 
 def refuse_inside(live: LiveBrowser) -> None:

@@ -18,7 +18,7 @@ from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.journal import Journal
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime
-from mcp_spaces.errors import WrongState
+from mcp_spaces.errors import NotFound, RuntimeUnavailable, WrongState
 
 TTL_S = 300.0
 TTL_MAX_S = 3600.0
@@ -82,7 +82,11 @@ async def connect(context: Context, given: ConnectInput) -> ConnectOutput:
 
 async def disconnect(context: Context, _given: DisconnectInput) -> DisconnectOutput:
     """Nobody is connected any more when this returns. Idempotent."""
-    live = context.use(BrowserService).started(context.runtime.id)
+    try:
+        live = context.use(BrowserService).started(context.runtime.id)
+    except (NotFound, RuntimeUnavailable, WrongState):
+        # A lease ends with its browser.
+        return DisconnectOutput(ended=False)
     if live.lease is None:
         return DisconnectOutput(ended=False)
     await live.lease.end(f"{context.caller.name} took it back")
@@ -126,6 +130,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         handler=disconnect,
         listed=False,
         idempotent=True,
+        on_stopped_runtime=True,
         example={"space": "default"},
     ),
 )

@@ -59,6 +59,7 @@ class LiveBrowser:
         """The run whose action is under way: what it makes the browser fetch is its doing."""
         self._turn = asyncio.Lock()
         self._count = 0
+        self._downloads_before = 0
 
     async def begin(self) -> None:
         with translated("open the first page"):
@@ -165,6 +166,9 @@ class LiveBrowser:
         if waited.cancelled_caught:
             raise Busy("The operation before this one is still under way.", hint="Try again.")
         try:
+            if self.secret_inside:
+                # A login that broke off: the browser is being closed (threats L01 to L06).
+                raise WrongState("A secret is in a page of this browser.", hint="Launch it again: browser_launch.")
             for value, name in self.secrets.items():
                 redactor.learn(value, name=name)
             self.current_run, self.opened = run_id, []
@@ -177,3 +181,19 @@ class LiveBrowser:
         """Values that were filled in, with their names."""
         self.tainted = True
         self.secrets.update(secrets)
+
+    def begin_secret(self) -> None:
+        """From here on nothing is looked at or recorded, and no page is opened."""
+        self.secret_inside = True
+        self._downloads_before = len(self.downloads.all())
+        for opened in self.pages.values():
+            opened.secret_inside = True
+
+    async def end_secret(self) -> None:
+        """No page holds it any more. What was downloaded meanwhile is not kept: it may be the secret."""
+        for one in self.downloads.all()[self._downloads_before :]:
+            self.downloads.forget(one)
+            await self.live.remove_file(one.guid)
+        for opened in self.pages.values():
+            opened.secret_inside = False
+        self.secret_inside = False

@@ -76,6 +76,10 @@ class OpenPage:
     began: int = 0
     """Requests so far."""
     navigations: int = 0
+    landed_by: str = "GET"
+    """The method of the newest request for the page itself."""
+    redirected_by: str | None = None
+    """The URL of the server that redirected it there; None where the page's scripts or a person went there."""
     _session: CDPSession | None = None
 
     def listen(self) -> None:
@@ -107,8 +111,13 @@ class OpenPage:
 
     def _on_request(self, request: Request) -> None:
         self.began += 1
-        exchange = Exchange(request.method, without_query(request.url), request.resource_type, time.time())
+        url = origin_alone(request.url) if self.secret_inside else without_query(request.url)
+        exchange = Exchange(request.method, url, request.resource_type, time.time())
         self.network.append(exchange)
+        if request.is_navigation_request() and _of(request) is self.page.main_frame:
+            self.landed_by = request.method
+            sent_by = request.redirected_from
+            self.redirected_by = None if sent_by is None else sent_by.url
         self.pending[request] = exchange
         self.stirred.set()
 
@@ -174,6 +183,11 @@ class OpenPage:
         return True
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether a request is under way whose answer may still change the page."""
+        return self._holding
+
+    @property
     def _holding(self) -> bool:
         """Whether a request is under way that an agent would wait for: not an image, not an endless stream."""
         return any(one.kind in ("document", "script", "stylesheet", "xhr", "fetch") for one in self.pending.values())
@@ -208,3 +222,9 @@ def without_query(url: str) -> str:
     if parts.scheme in ("data", "blob", "javascript"):
         return f"{parts.scheme}:…"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:500]
+
+
+def origin_alone(url: str) -> str:
+    """For a request of a page that a secret is in: its path may be the secret (threat L06)."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/…"[:300] if parts.netloc else f"{parts.scheme}:…"

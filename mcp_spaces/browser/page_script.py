@@ -38,6 +38,7 @@ _PARTS = (
     "text",
     "facts",
     "fields",
+    "filling",
     "boxes",
     "content",
     "engine",

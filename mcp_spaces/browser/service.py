@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import anyio
 
+from mcp_spaces.browser.fill_limits import FillLimits
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import BrowserOptions, Isolation
 from mcp_spaces.browser.port import BrowserDriver, ContextSpec
@@ -52,7 +53,8 @@ class BrowserService:
         self.runtimes = runtimes
         self.driver = driver
         self._spaces = spaces
-        self._gateway = gateway
+        self.gateway = gateway
+        self.fills = FillLimits(clock)
         self._clock = clock
         self._announce = announce
         self._live: dict[str, LiveBrowser] = {}
@@ -132,11 +134,11 @@ class BrowserService:
         if options.profile is not None:
             self.check_free(runtime.space_id, options.profile)
             storage = await self.store.profile(runtime.space_id, options.profile)
-        who, limits = RuntimeRef(runtime.id, runtime.space_id, runtime.alias), runtime.ceiling.limits
+        who, limits = RuntimeRef(runtime.id, runtime.space_id, runtime.alias, greases=True), runtime.ceiling.limits
         spec = ContextSpec(
             runtime_id=runtime.id,
             space_id=runtime.space_id,
-            accept=lambda connection: self._gateway.accept(who, connection),
+            accept=lambda connection: self.gateway.accept(who, connection),
             limits=SandboxLimits(limits.cpu_cores, limits.memory_bytes, limits.disk_bytes, limits.pids),
             own_process=options.isolation is Isolation.PROCESS,
             viewport=options.viewport,
@@ -208,6 +210,10 @@ class BrowserService:
         """Idempotent. A profile belongs to the space, and stays."""
         await _shielded(self._delete(runtime_id))
 
+    async def fail(self, runtime_id: str, *, reason: str) -> None:
+        """Close it with all it holds; what it remembers is not kept. Idempotent."""
+        await _shielded(self._fail(runtime_id, reason))
+
     async def stop_all(self, space_id: str, *, reason: str) -> None:
         await _all([self.stop(one.id, reason=reason) for one in self._rows(space_id)])
 
@@ -244,6 +250,15 @@ class BrowserService:
         self._announce(runtime.space_id)
         return stopped
 
+    async def _fail(self, runtime_id: str, reason: str) -> None:
+        async with self._lock(runtime_id):
+            runtime = self.runtimes.get(runtime_id)
+            if runtime is None or runtime_id not in self._live:
+                return
+            await self._drop(runtime_id)
+            await self._set_state(runtime, RuntimeState.FAILED, reason)
+        self._announce(runtime.space_id)
+
     async def _delete(self, runtime_id: str) -> None:
         runtime = await self._stop(runtime_id, "it is being deleted")
         if runtime is not None:
@@ -256,7 +271,7 @@ class BrowserService:
         watcher = self._watchers.pop(runtime_id, None)
         if watcher is not None:
             watcher.cancel()
-        self._gateway.detach(runtime_id)
+        self.gateway.detach(runtime_id)
         if live is not None:
             live.recording.discard()
             await live.live.close()
@@ -267,7 +282,7 @@ class BrowserService:
             return
         del self._live[runtime.id]
         self._watchers.pop(runtime.id, None)
-        self._gateway.detach(runtime.id)
+        self.gateway.detach(runtime.id)
         log.warning("browser %s ended by itself: %s", runtime.id, reason)
         live.recording.discard()
         for opened in live.pages.values():

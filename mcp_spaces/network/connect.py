@@ -61,7 +61,7 @@ async def tunnel(
 
             return await exchange(flow, client, request, lambda asked: ways.way(flow, asked, again))
         if begins is not None:
-            await check_name(client, begins, target, private)
+            await check_name(client, begins, target, private, greased=flow.runtime.greases)
             client.put_back(begins)
             await relay(flow, client, Buffered(upstream))
         return None
@@ -103,18 +103,20 @@ async def _first_words(client: Buffered) -> RequestHead | bytes | None:
         content += more
 
 
-async def check_name(client: Buffered, hello: bytes, target: Target, private: PrivateHosts) -> None:
+async def check_name(
+    client: Buffered, hello: bytes, target: Target, private: PrivateHosts, *, greased: bool = False
+) -> None:
     """The client is told in its own words. Raises Refused."""
     try:
-        _check_name(hello, target, private)
+        _check_name(hello, target, private, greased=greased)
     except Refused:
         await client.connection.send(ALERT)
         raise
 
 
-def _check_name(hello: bytes, target: Target, private: PrivateHosts) -> None:
+def _check_name(hello: bytes, target: Target, private: PrivateHosts, *, greased: bool) -> None:
     try:
-        name = tls_hello.server_name(hello)
+        name = tls_hello.server_name(hello, greased=greased)
     except tls_hello.NotTls as problem:
         raise Refused(Reason.NO_TLS, f"that is no TLS: {problem}", rule="network.tunnel") from None
     except tls_hello.HiddenName as problem:

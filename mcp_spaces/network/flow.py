@@ -22,6 +22,7 @@ class Flow:
         self.answered = False
         """The client was told something: what goes wrong now can only be shown by breaking off."""
         self.withdrawn = False
+        self.ended = anyio.Event()
         self.life = anyio.CancelScope(deadline=anyio.current_time() + idle_s)
         self._idle_s = idle_s
         self._touched = anyio.current_time()

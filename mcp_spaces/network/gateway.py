@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import anyio
 from anyio.abc import TaskStatus
@@ -24,6 +25,7 @@ from mcp_spaces.network.connect import read_tunnel, tunnel
 from mcp_spaces.network.flow import Buffered, Flow
 from mcp_spaces.network.http_proxy import exchange, read_request
 from mcp_spaces.network.model import PrivateHosts, Reason, Refused, RuntimeRef, Target
+from mcp_spaces.network.narrowing import Narrow, Narrowings
 from mcp_spaces.network.port import Accesses, Dialer, Neighbours, NetworkLog, Resolver
 from mcp_spaces.network.refusing import answer, finish, first_cause
 from mcp_spaces.network.rules import decide, is_sandbox, sandbox_alias, shown
@@ -34,6 +36,8 @@ from mcp_spaces.sandbox.port import PROXY_PORT, Connection, Sandbox
 log = logging.getLogger(__name__)
 
 HEAD_S = 10.0
+CLOSING_S = 10.0
+"""How long the connections that are cut off by narrowing may take to be gone."""
 HERE = "localhost,127.0.0.1,::1"
 PROXIED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 FAILURES = frozenset({Reason.UNREACHABLE, Reason.UNKNOWN_HOST, Reason.TOO_SLOW, Reason.NOT_RECORDED})
@@ -71,6 +75,7 @@ class Gateway:
         self._termination = termination
         self._flows: dict[str, set[Flow]] = {}
         self._tasks: dict[asyncio.Task[None], str] = {}
+        self._narrowings = Narrowings()
 
     # Runtimes
 
@@ -139,6 +144,21 @@ class Gateway:
                 except Refused:
                     flow.withdraw()
 
+    @asynccontextmanager
+    async def narrowed(self, runtime_id: str, permits: Callable[[Target], bool]) -> AsyncIterator[Narrow]:
+        with self._narrowings.entered(runtime_id, permits) as narrow:
+            others = [
+                flow for flow in self._flows.get(runtime_id, ()) if flow.target is not None and not permits(flow.target)
+            ]
+            for flow in others:
+                flow.withdraw()
+            with anyio.move_on_after(CLOSING_S):
+                for flow in others:
+                    await flow.ended.wait()
+            if not all(flow.ended.is_set() for flow in others):
+                raise RuntimeUnavailable("A connection to another host does not close.", hint="Try again.")
+            yield narrow
+
     # Connections
 
     def accept(self, runtime: RuntimeRef, connection: Connection) -> None:
@@ -171,6 +191,7 @@ class Gateway:
             await self._serve_flow(flow, Buffered(connection))
         finally:
             spending.close()
+            flow.ended.set()
             flows.discard(flow)
             if not flows and self._flows.get(runtime.id) is flows:
                 del self._flows[runtime.id]
@@ -241,6 +262,7 @@ class Gateway:
         """Decide and record. From the decision on, a change of the rules ends the flow."""
         try:
             rule = decide(self._accesses.access(flow.runtime), target, self._private)
+            self._narrowings.check(flow.runtime, target)
         except Refused as refused:
             refused.target = target
             raise

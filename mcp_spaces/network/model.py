@@ -38,6 +38,7 @@ class Reason(StrEnum):
     TOO_SLOW = "too_slow"
     NO_SUCH_SANDBOX = "no_such_sandbox"
     WITHDRAWN = "withdrawn"
+    NARROWED = "narrowed"
     NOT_RECORDED = "not_recorded"
     MISPLACED = "misplaced_reference"
     NOT_THERE = "no_such_secret"
@@ -116,6 +117,9 @@ class RuntimeRef:
     id: str
     space_id: str
     alias: str
+    greases: bool = False
+    """Its one client is Chromium, which puts an empty ECH extension into every hello and cannot be told not to.
+    Without DNS it never has a key for a real one, and no page can make it use one."""
 
 
 @dataclass(frozen=True, slots=True)

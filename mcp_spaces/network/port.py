@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from mcp_spaces.network.model import Access, RuntimeRef, SecretAccess
+from mcp_spaces.network.model import Access, RuntimeRef, SecretAccess, Target
 from mcp_spaces.sandbox.port import Connection, Sandbox
 
 
@@ -41,6 +42,11 @@ class Neighbours(Protocol):
         """A server inside a sandbox of the space. Raises NotFound, WrongState or RuntimeUnavailable."""
 
 
+class Narrowed(Protocol):
+    refused: set[str]
+    """`host:port` of what was asked for in vain."""
+
+
 class RuntimeGateway(Protocol):
     """How a runtime gets its way out, and loses it."""
 
@@ -50,6 +56,10 @@ class RuntimeGateway(Protocol):
 
     def accept(self, runtime: RuntimeRef, connection: Connection) -> None:
         """Serve a connection of a runtime's proxy: to its end, in the background."""
+
+    def narrowed(self, runtime_id: str, permits: Callable[[Target], bool]) -> AbstractAsyncContextManager[Narrowed]:
+        """Within it the runtime reaches only what `permits` too, at most what it may reach anyway. Connections to
+        anything else are closed when it begins. Not to be nested. Raises RuntimeUnavailable: one did not close."""
 
     def detach(self, runtime_id: str) -> None:
         """Every connection is closed. Idempotent."""

@@ -30,8 +30,9 @@ def is_whole(content: bytes) -> bool:
     return _hello(content) is not None
 
 
-def server_name(content: bytes) -> str:
-    """The SNI of a whole hello, in lower case. Raises NotTls, HiddenName or NoName."""
+def server_name(content: bytes, *, greased: bool = False) -> str:
+    """The SNI of a whole hello, in lower case. `greased`: an ECH extension is only there for show, as its sender
+    has no keys. Raises NotTls, HiddenName or NoName."""
     hello = _hello(content)
     if hello is None:
         raise NotTls("it is cut off")
@@ -40,7 +41,8 @@ def server_name(content: bytes) -> str:
         if kind in found:
             raise NotTls("an extension comes twice")
         found[kind] = body
-    if any(kind in found for kind in (ENCRYPTED_CLIENT_HELLO, *OLD_ENCRYPTED_NAMES)):
+    hiding = OLD_ENCRYPTED_NAMES if greased else (ENCRYPTED_CLIENT_HELLO, *OLD_ENCRYPTED_NAMES)
+    if any(kind in found for kind in hiding):
         raise HiddenName("the server's name is encrypted")
     if SERVER_NAME not in found:
         raise NoName("no server is named")

@@ -29,10 +29,16 @@ VaultPath = Annotated[str, StringConstraints(pattern=rf"^{PATH}$", max_length=51
 _HOST = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _PORT = r"(?::[1-9][0-9]{0,4})?"
 _LOOPBACK = r"(?:localhost|127\.0\.0\.1|\[::1\])"
+_SANDBOX = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.sandbox\.internal"
 Origin = Annotated[
-    str, StringConstraints(pattern=rf"^(?:https://{_HOST}{_PORT}|http://{_LOOPBACK}{_PORT})$", max_length=300)
+    str,
+    StringConstraints(
+        pattern=rf"^(?:https://{_HOST}{_PORT}|http://(?:{_LOOPBACK}|{_SANDBOX}){_PORT})$", max_length=300
+    ),
 ]
-"""`https://host` or `https://host:port`, exactly; plain http only to this machine."""
+"""`https://host` or `https://host:port`, exactly; plain http only to what never leaves this machine: loopback, and
+`http://ALIAS.sandbox.internal`, a sandbox of the space that uses the secret. Code in that sandbox sees what is typed
+into its pages."""
 OriginPattern = Annotated[
     str, StringConstraints(pattern=rf"^https://\*\.(?:[a-z0-9-]{{1,63}}\.)+[a-z0-9-]{{2,63}}{_PORT}$", max_length=300)
 ]

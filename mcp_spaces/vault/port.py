@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.scope import VaultGrant
-from mcp_spaces.vault.model import Bindings, Entry, Opened, RawSecret
+from mcp_spaces.vault.model import Bindings, Code, Entry, Opened, RawSecret
 
 
 class Secrets(Protocol):
@@ -41,6 +41,14 @@ class Secrets(Protocol):
 
         Raises also Denied for a seed and for a value that is too short to be redacted, WrongState where there is no
         such field.
+        """
+
+    async def code(self, path: str, *, scope: VaultGrant, run_id: str, origin: str | None = None) -> Code:
+        """A one-time code that was not given out before: it may take until the seed's next time step, 30 s mostly.
+
+        `origin` is where it is filled in, one of the entry's own (threat B16); None: the caller is shown it.
+
+        Raises NotFound, Denied (another origin), WrongState (no seed, or a clock that went backwards) or Busy.
         """
 
 

@@ -125,12 +125,8 @@ class Vault:
             raise Denied("A one-time seed is shown to nobody.", hint="Ask for a code.", rule="vault.seed")
         if purpose is SecretUse.RAW_READ:
             check_raw_reads(scope)
-        elif origin is None or not entry.bindings.permits(origin):
-            raise Denied(
-                f"{path} is not bound to this origin.",
-                hint="A person can bind it: mcp-spaces vault update PATH --origins https://host",
-                rule="vault.origins",
-            )
+        else:
+            check_origin(entry, origin)
         async with self._lock:
             opened = await self._needed()
             entry = _current(opened, entry)
@@ -159,12 +155,14 @@ class Vault:
             )
         return RawSecret(path, name, opened.entry.version, opened.fingerprints[name], value)
 
-    async def code(self, path: str, *, scope: VaultGrant, run_id: str) -> Code:
+    async def code(self, path: str, *, scope: VaultGrant, run_id: str, origin: str | None = None) -> Code:
         """A one-time code that was not given out before; waits for the next step where it has to (threat V18).
 
-        Raises NotFound, WrongState (no seed, or a clock that went backwards) or Busy (too many wait already).
+        Raises NotFound, Denied, WrongState (no seed, or a clock that went backwards) or Busy (too many wait already).
         """
         entry = await self.find(path, scope=scope)
+        if origin is not None:
+            check_origin(entry, origin)
         if SEED not in entry.fields:
             raise WrongState(f"{path} has no one-time seed.", hint="A person can add one: mcp-spaces vault update")
         while True:
@@ -450,6 +448,16 @@ def no_such_secret() -> NotFound:
     return NotFound(
         "No such secret here.", hint="vault_list shows what may be used; vault_request_entry asks a person for one."
     )
+
+
+def check_origin(entry: Entry, origin: str | None) -> None:
+    """Raises Denied for an origin that the entry is not bound to, and for none."""
+    if origin is None or not entry.bindings.permits(origin):
+        raise Denied(
+            f"{entry.path} is not bound to this origin.",
+            hint="A person can bind it: mcp-spaces vault update PATH --origins https://host",
+            rule="vault.origins",
+        )
 
 
 def check_raw_reads(scope: VaultGrant) -> None:

@@ -134,6 +134,7 @@ async def test_stopping_the_browser_ends_its_lease(room: Room) -> None:
         await room.call("browser.stop")
         with anyio.fail_after(PATIENCE_S):
             await client.wait_closed()
+    assert not (await room.call("browser.disconnect")).ended
     await room.call("browser.launch", alias="browser")
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
+from mcp_spaces.browser.steps.arguments import parsed
 from mcp_spaces.browser.steps.handles import HANDLES_MAX
-from mcp_spaces.browser.steps.page_methods import METHODS
+from mcp_spaces.browser.steps.page_methods import BY_ID, METHODS
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.errors import Conflict, InvalidInput, WrongState
 from mcp_spaces.runs.artifacts import ArtifactStore
@@ -389,6 +390,36 @@ async def test_what_the_runtime_was_filled_with_is_redacted_from_results_events_
     assert artifact is not None
     with room.use(ArtifactStore).open(artifact) as reader:
         assert b"word word word" not in await reader.read(0, artifact.size_bytes)
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "read"),
+    [
+        ("page.goto", ["http://app.test/"], {"url": "http://app.test/", "waitUntil": "load"}),
+        ("page.goto", {"url": "http://app.test/"}, {"url": "http://app.test/", "waitUntil": "load"}),
+        (
+            "page.goto",
+            ["http://app.test/", {"waitUntil": "commit"}],
+            {"url": "http://app.test/", "waitUntil": "commit"},
+        ),
+        ("page.waitForLoadState", [], {"state": "load"}),
+        ("page.waitForLoadState", [{"state": "networkidle"}], {"state": "networkidle"}),
+        ("page.fill", ["#n", "Ann"], {"selector": "#n", "value": "Ann"}),
+        ("page.evaluate", ["x => x", {"name": "Ann"}], {"expression": "x => x", "arg": {"name": "Ann"}}),
+        ("page.setViewportSize", [{"width": 400, "height": 300}], {"size": {"width": 400, "height": 300}}),
+        ("locator.filter", [{"hasText": "one"}], {"hasText": "one", "hasNotText": None, "visible": None}),
+    ],
+    ids=str,
+)
+def test_arguments_are_read_in_order_by_name_and_with_options(call: str, given: Any, read: dict[str, Any]) -> None:
+    assert parsed(BY_ID[call], given).model_dump() == read
+
+
+def test_nothing_is_declared_twice_and_every_method_says_what_it_is_for() -> None:
+    assert len({one.id for one in METHODS}) == len(METHODS)
+    for one in METHODS:
+        assert one.summary.endswith(".") and len(one.summary) <= 100
+        assert set(one.arguments.POSITIONAL) <= set(one.arguments.model_fields)
 
 
 async def test_every_declared_method_is_published_with_its_schema(room: Room) -> None:

@@ -30,7 +30,7 @@ from mcp_spaces.network.termination import Termination
 from mcp_spaces.network.tls import Trust
 from mcp_spaces.network.ways import Ways
 from mcp_spaces.sandbox.port import Connection
-from mcp_spaces.vault.model import Bindings, Entry, Opened, RawSecret
+from mcp_spaces.vault.model import Bindings, Code, Entry, Opened, RawSecret
 from tests.vault.rig import Rig
 
 PATIENCE_S = 20
@@ -143,6 +143,9 @@ class NoVault:
     async def open(
         self, path: str, *, scope: VaultGrant, purpose: SecretUse, run_id: str, origin: str | None = None
     ) -> Opened:
+        raise NotFound("No such secret here.", hint="")
+
+    async def code(self, path: str, *, scope: VaultGrant, run_id: str, origin: str | None = None) -> Code:
         raise NotFound("No such secret here.", hint="")
 
     async def read_raw(self, path: str, field: str | None, *, scope: VaultGrant, run_id: str) -> RawSecret:

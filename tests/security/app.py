@@ -23,6 +23,8 @@ import anyio
 
 from mcp_spaces import places
 from mcp_spaces.app import App, open_app
+from mcp_spaces.browser.port import BrowserDriver
+from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.context import S
@@ -33,6 +35,7 @@ from mcp_spaces.sandbox.port import SandboxDriver
 from mcp_spaces.server.unix import make_private
 from mcp_spaces.settings import Settings
 from mcp_spaces.state.database import Database, Row
+from tests.browser import paged
 from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +106,12 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    folder: Path, *, driver: SandboxDriver | None = None, clock: Clock | None = None, **settings: Any
+    folder: Path,
+    *,
+    driver: SandboxDriver | None = None,
+    browsers: BrowserDriver | None = None,
+    clock: Clock | None = None,
+    **settings: Any,
 ) -> AsyncIterator[World]:
     """Opening a folder again is a restart of the daemon."""
     known = Settings(
@@ -111,7 +119,12 @@ async def open_world(
     )
     make_private(known.state_dir)
     chosen = driver or FakeDriver(folder / "workspaces")
-    async with open_app(known, make_driver=lambda _settings, _instance: chosen, clock=clock) as app:
+    async with open_app(
+        known,
+        make_driver=lambda _settings, _instance: chosen,
+        make_browser_driver=lambda _settings, _instance: browsers or paged.PagedDriver(),
+        clock=clock,
+    ) as app:
         yield World(app, chosen, folder)
 
 
@@ -155,6 +168,7 @@ class Prepared:
     job: str
     artifact: str
     namespace: str = "own"
+    browser: str = f"rt_{'b' * 26}"
     entry: str = f"ent_{ABSENT}"
     """A secret that was asked for; nobody's unless the test asks."""
 
@@ -166,9 +180,16 @@ NOWHERE = Prepared(
 
 
 async def prepared(
-    world: World, name: str, *, preset: str = "standard", running: bool = True, runtime: bool = True, **request: Any
+    world: World,
+    name: str,
+    *,
+    preset: str = "standard",
+    running: bool = True,
+    runtime: bool = True,
+    browser: bool = False,
+    **request: Any,
 ) -> Prepared:
-    """Made under the standard policy, then put under `preset` by the operator."""
+    """Made under the standard policy, then put under `preset` by the operator. `browser`: one is open as well."""
     space = await world.space(name, **request)
     uploaded = await world.outcome("storage.upload", space=space, path="inputs/sales.csv", content="a,b\n1,2\n")
     exported = await world.call("run.export", run=uploaded.run_id)
@@ -178,18 +199,41 @@ async def prepared(
         for path in ("src/main.py", "src/old.py"):
             await world.call("sandbox.write_file", space=space, path=path, content="print(1)\n")
         job = (await world.call("sandbox.shell", space=space, command="sleep 1000", background=True)).job
+    browsing = NOWHERE.browser
+    if browser:
+        browsing = (await world.call("browser.launch", space=space, profile="work")).id
+        await world.call("browser.navigate", space=space, url=paged.ADDRESS)
+        await world.use(BrowserService).store.keep_profile(space, "old", {"cookies": [], "origins": []})
     if preset != "standard":
         await world.govern("space.update", space=space, patch={"policy": {"preset": preset}})
     if not running:
         await world.call("space.down", space=space)
-    return Prepared(space, name, sandbox, uploaded.run_id, job, exported.artifact.id)
+    return Prepared(space, name, sandbox, uploaded.run_id, job, exported.artifact.id, browser=browsing)
+
+
+async def prepare_for(world: World, at: Prepared, operation_id: str) -> None:
+    """What an operation in a prepared browser needs besides, done by the operator."""
+    opened = {"space": at.space, "runtime": at.browser}
+    if operation_id == "browser.dialog":
+        await world.govern("browser.click", **opened, ref=paged.ASK)
+    elif operation_id == "browser.download":
+        await world.govern("browser.navigate", **opened, url=paged.ADDRESS + "report.csv")
+    elif operation_id in ("browser.back", "browser.forward"):
+        await world.govern("browser.navigate", **opened, url=paged.ADDRESS + "second")
+        if operation_id == "browser.forward":
+            await world.govern("browser.back", **opened)
 
 
 def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
     """For every operation that agents may be permitted: an input that has to work in a prepared world."""
     space, runtime = {"space": at.space}, {"space": at.space, "runtime": at.runtime}
     stored = {**space, "namespace": at.namespace, "path": "inputs/sales.csv"}
+<<<<<<< HEAD
     job, browser = {**space, "job": at.job}, {**space, "runtime": "browser"}
+=======
+    job = {**space, "job": at.job}
+    browser = {"space": at.space, "runtime": at.browser}
+>>>>>>> main
     return {
         "context.get": space,
         "space.create": {"name": "another"},
@@ -219,6 +263,7 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "job.write": {**job, "text": "yes\n"},
         "job.wait": {**job, "timeout_s": 0.05},
         "job.stop": job,
+<<<<<<< HEAD
         "browser.execute": {**browser, "steps": [{"call": "browser.newContext"}]},
         "browser.methods": {"on": "page"},
         "browser.look_step": {**browser, "call": "browser.newContext"},
@@ -228,6 +273,41 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "browser.record_stop": browser,
         "browser.connect": browser,
         "browser.disconnect": browser,
+=======
+        "browser.launch": {**space, "alias": "third"},
+        "browser.list": space,
+        "browser.get": browser,
+        "browser.stop": browser,
+        "browser.delete": browser,
+        "browser.forget": {**space, "profile": "old"},
+        "browser.navigate": {**browser, "url": paged.ADDRESS},
+        "browser.back": browser,
+        "browser.forward": browser,
+        "browser.reload": browser,
+        "browser.pages": browser,
+        "browser.open": {**browser, "url": paged.ADDRESS},
+        "browser.activate": {**browser, "page": "p1"},
+        "browser.close": {**browser, "page": "p1"},
+        "browser.snapshot": browser,
+        "browser.text": browser,
+        "browser.screenshot": browser,
+        "browser.pdf": {**browser, "to": "page.pdf"},
+        "browser.console": browser,
+        "browser.network": browser,
+        "browser.click": {**browser, "ref": paged.PRESS},
+        "browser.fill": {**browser, "fields": {paged.NAME: "Ann"}},
+        "browser.press": {**browser, "keys": "Tab"},
+        "browser.select": {**browser, "ref": paged.COLOUR, "options": ["blue"]},
+        "browser.hover": {**browser, "ref": paged.PRESS},
+        "browser.drag": {**browser, "ref": paged.PRESS, "to": paged.NAME},
+        "browser.scroll": browser,
+        "browser.dialog": {**browser, "accept": True},
+        "browser.wait_for": {**browser, "text": "Everything"},
+        "browser.evaluate": {**browser, "script": "1 + 1"},
+        "browser.upload": {**browser, "ref": paged.FILE, "paths": ["inputs/sales.csv"]},
+        "browser.download": {**browser, "id": "d1", "to": "report.csv"},
+        "browser.downloads": browser,
+>>>>>>> main
         "storage.upload": {**stored, "path": "new/file.txt", "content": "new"},
         "storage.read": stored,
         "storage.browse": {**space, "namespace": at.namespace, "prefix": "inputs"},

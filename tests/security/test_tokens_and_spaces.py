@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -53,6 +53,7 @@ from tests.security.app import (
     line_to,
     nursery,
     open_world,
+    prepare_for,
     prepared,
     refusal,
     short_folder,
@@ -62,6 +63,8 @@ from tests.security.app import (
 pytestmark = pytest.mark.anyio
 
 FOR_AGENTS = [operation for operation in CATALOGUE if operation.audience is Audience.EVERYONE]
+IN_BROWSERS = [operation for operation in FOR_AGENTS if operation.noun == "browser"]
+ELSEWHERE = [operation for operation in FOR_AGENTS if operation.noun != "browser"]
 FOR_OPERATORS = [operation for operation in CATALOGUE if operation.audience is Audience.OPERATOR]
 MINE = {"labels": {"whose": "mine"}}
 
@@ -755,6 +758,11 @@ async def test_t14_every_listed_operation_succeeds_and_every_unlisted_one_is_ref
     await _as_the_context_says(world, world.agent, preset=preset, **STATES[state])
 
 
+@pytest.mark.parametrize("preset", ["restrictive", "standard", "permissive", "asking"])
+async def test_t14_what_the_context_says_of_an_open_browser_is_true(world: World, preset: str) -> None:
+    await _as_the_context_says(world, world.agent, preset=preset, operations=IN_BROWSERS)
+
+
 @pytest.mark.parametrize(
     "bounds",
     [{"operations": ["context.get", "storage.*", "run.*"]}, {"operations": ["*"], "bound": True}, {"operations": ["sandbox.*", "context.get"], "bound": True}],
@@ -797,8 +805,10 @@ async def _as_the_context_says(
     bounds: dict[str, Any] | None = None,
     running: bool = True,
     runtime: bool = True,
+    operations: Sequence[AnyOperation] = tuple(ELSEWHERE),
 ) -> None:
     number = 0
+    browser = operations[0].noun == "browser"
 
     async def fresh() -> tuple[Prepared, Caller]:
         nonlocal number
@@ -809,9 +819,10 @@ async def _as_the_context_says(
             preset="standard" if preset == "asking" else preset,
             running=running,
             runtime=runtime,
+            browser=browser,
         )
         if preset == "asking":
-            asks = {"effects": {"writes": "ask", "executes": "ask", "deletes": "deny"}}
+            asks = {"effects": {"writes": "ask", "executes": "ask", "deletes": "deny", "interacts": "ask"}}
             await world.govern("space.update", space=at.space, patch={"policy": {"overrides": asks}})
         if bounds is None:
             return at, caller or world.agent
@@ -819,9 +830,12 @@ async def _as_the_context_says(
         return at, await world.key(operations=bounds["operations"], spaces=spaces)
 
     at, who = await fresh()
-    for operation in FOR_AGENTS:
+    for operation in operations:
         if operation.id == "context.get":
             continue
+        if browser:
+            # Refused where nothing may be clicked: then the operation is as well.
+            await refusal(prepare_for(world, at, operation.id))
         context = await world.call("context.get", caller=who, space=at.space)
         listed = {one.id: one for one in context.operations}
         refused = {one for group in context.refused or () for one in group.ids}

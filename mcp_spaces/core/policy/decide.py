@@ -61,6 +61,9 @@ def _judge(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -
             shell, commands = decide_shell(policy, command)
             reads = (decide(policy, operation_id=RAW_READ_OPERATION, effect=Effect.READS, facts=one) for one in secrets)
             content = strictest(shell, *reads)
+        case SecretFacts(_, SecretUse.BROWSER_FILL):
+            # Signing in acts in a browser, whatever else it does.
+            content = strictest(_secret(policy.secrets, facts), _browser(policy.browser, BrowserUse.INTERACT))
         case SecretFacts():
             content = _secret(policy.secrets, facts)
         case BrowserFacts():
