@@ -228,12 +228,8 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
     """For every operation that agents may be permitted: an input that has to work in a prepared world."""
     space, runtime = {"space": at.space}, {"space": at.space, "runtime": at.runtime}
     stored = {**space, "namespace": at.namespace, "path": "inputs/sales.csv"}
-<<<<<<< HEAD
-    job, browser = {**space, "job": at.job}, {**space, "runtime": "browser"}
-=======
     job = {**space, "job": at.job}
     browser = {"space": at.space, "runtime": at.browser}
->>>>>>> main
     return {
         "context.get": space,
         "space.create": {"name": "another"},
@@ -263,7 +259,6 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "job.write": {**job, "text": "yes\n"},
         "job.wait": {**job, "timeout_s": 0.05},
         "job.stop": job,
-<<<<<<< HEAD
         "browser.execute": {**browser, "steps": [{"call": "browser.newContext"}]},
         "browser.methods": {"on": "page"},
         "browser.look_step": {**browser, "call": "browser.newContext"},
@@ -273,7 +268,6 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "browser.record_stop": browser,
         "browser.connect": browser,
         "browser.disconnect": browser,
-=======
         "browser.launch": {**space, "alias": "third"},
         "browser.list": space,
         "browser.get": browser,
@@ -307,7 +301,6 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "browser.upload": {**browser, "ref": paged.FILE, "paths": ["inputs/sales.csv"]},
         "browser.download": {**browser, "id": "d1", "to": "report.csv"},
         "browser.downloads": browser,
->>>>>>> main
         "storage.upload": {**stored, "path": "new/file.txt", "content": "new"},
         "storage.read": stored,
         "storage.browse": {**space, "namespace": at.namespace, "prefix": "inputs"},
