@@ -218,6 +218,8 @@ async def prepare_for(world: World, at: Prepared, operation_id: str) -> None:
         await world.govern("browser.click", **opened, ref=paged.ASK)
     elif operation_id == "browser.download":
         await world.govern("browser.navigate", **opened, url=paged.ADDRESS + "report.csv")
+    elif operation_id == "browser.record_stop":
+        await world.govern("browser.record_start", **opened)
     elif operation_id in ("browser.back", "browser.forward"):
         await world.govern("browser.navigate", **opened, url=paged.ADDRESS + "second")
         if operation_id == "browser.forward":
