@@ -42,6 +42,7 @@ from mcp_spaces.network.ways import Ways
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.audit import Audit
 from mcp_spaces.runs.backups import Backups
+from mcp_spaces.runs.port import Artifacts
 from mcp_spaces.runs.store import RunStore
 from mcp_spaces.runs.waiting import RunWaiters
 from mcp_spaces.sandbox.batch_store import PausedBatches
@@ -253,6 +254,7 @@ async def open_app(
 
         services.provide(Approvals, approvals)
         services.provide(ArtifactStore, artifacts)
+        services.provide(Artifacts, artifacts)
         services.provide(Audit, audit)
         services.provide(BrowserService, browsers)
         services.provide(
@@ -265,6 +267,7 @@ async def open_app(
         services.provide(FileStore, files)
         services.provide(Gateway, gateway)
         services.provide(Identity, identity)
+        services.provide(Journal, journal)
         services.provide(Lifecycle, lifecycle)
         services.provide(Links, links)
         services.provide(LiveSandboxes, sandboxes)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,11 +115,16 @@ class Host:
 class ContainedContext:
     """Implements `LiveContext`."""
 
-    def __init__(self, host: Host, context: BrowserContext, *, runtime_id: str, port: int) -> None:
+    def __init__(
+        self, host: Host, context: BrowserContext, *, runtime_id: str, port: int, options: Mapping[str, Any]
+    ) -> None:
+        """`options`: what `context` was made from."""
         self.host = host
         self.downloads_folder = f"{WORKSPACE}/downloads/{runtime_id}"
         self._context = context
         self._port = port
+        self._options = {name: value for name, value in options.items() if name != "storage_state"}
+        self._further: list[BrowserContext] = []
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         context.on("close", safely(lambda _: self._end("its context was closed")))
         host.gone.add_done_callback(lambda gone: self._end(gone.result()))
@@ -131,6 +136,12 @@ class ContainedContext:
     @property
     def browser(self) -> Browser:
         return self.host.browser
+
+    async def another(self) -> BrowserContext:
+        context = await self.host.browser.new_context(**self._options)
+        self._further.append(context)
+        context.on("close", safely(lambda _: self._further.remove(context)))
+        return context
 
     def _end(self, reason: str) -> None:
         if not self._over.done():
@@ -163,7 +174,8 @@ class ContainedContext:
             return
         try:
             async with asyncio.timeout(10):
-                await self._context.close()
+                for context in (*self._further, self._context):
+                    await context.close()
                 await self.host.sandbox.withdraw_proxy(self._port)
                 await self.host.sandbox.delete_file(self.downloads_folder, recursive=True)
         except (Error, SpacesError, TimeoutError) as error:
@@ -214,8 +226,9 @@ class ContainerDriver:
 
         port = await host.sandbox.offer_proxy(spec.accept, port=0)
         try:
-            context = await host.browser.new_context(**context_options(spec, proxy=f"http://127.0.0.1:{port}"))
-            live = ContainedContext(host, context, runtime_id=spec.runtime_id, port=port)
+            options = context_options(spec, proxy=f"http://127.0.0.1:{port}")
+            context = await host.browser.new_context(**options)
+            live = ContainedContext(host, context, runtime_id=spec.runtime_id, port=port, options=options)
         except Error as error:
             with suppress(SpacesError):
                 await host.sandbox.withdraw_proxy(port)

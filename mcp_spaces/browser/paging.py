@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mcp_spaces.browser.acting import outcome, turn
+from mcp_spaces.browser.acting import note_action, outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, PageId, PageView, address, page_view
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.page import OpenPage
@@ -134,6 +134,7 @@ async def _move(
             # A link to a file: nothing was navigated, and that is no failure.
             status = None
         settled = await opened.settle(navigations=navigations)
+        await note_action(context, live, opened, what=what)
         found = await outcome(live, opened, before=before, settled=settled, downloads=downloads, whole=True)
         return NavigateOutput(**{**found.model_dump(), "url": address(opened.page.url), "status": status})
 

@@ -273,6 +273,7 @@ class BrowserService:
             watcher.cancel()
         self.gateway.detach(runtime_id)
         if live is not None:
+            live.recording.discard()
             await live.live.close()
 
     async def _watch(self, runtime: Runtime, live: LiveBrowser) -> None:
@@ -283,6 +284,7 @@ class BrowserService:
         self._watchers.pop(runtime.id, None)
         self.gateway.detach(runtime.id)
         log.warning("browser %s ended by itself: %s", runtime.id, reason)
+        live.recording.discard()
         for opened in live.pages.values():
             opened.crashed = True
             opened.stirred.set()
