@@ -43,8 +43,10 @@ class DevToolsPipe:
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._server: Server | None = None
+        self._path: Path | None = None
         self._ended = False
         self.broken = asyncio.Event()
+        self.why = "the connection to the browser broke"
         self.guest: Guest | None = None
 
     async def serve(self, folder: Path) -> str:
@@ -55,6 +57,7 @@ class DevToolsPipe:
             if connection.request is not None and secrets.compare_digest(connection.request.path, f"/{token}"):
                 await self._relay(connection)
 
+        self._path = path
         self._server = await unix_serve(
             client, str(path), compression=None, max_size=MESSAGE_BYTES_MAX, ping_interval=None, logger=log
         )
@@ -71,6 +74,8 @@ class DevToolsPipe:
             self._partial.append(rest)
             self._partial_bytes += len(rest)
         if self._partial_bytes > MESSAGE_BYTES_MAX or self._waiting_bytes > WAITING_BYTES_MAX:
+            self.why = "the browser sent more than is taken"
+            self._waiting.clear()
             self.end()
 
     def end(self) -> None:
@@ -86,6 +91,8 @@ class DevToolsPipe:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     def _take(self, message: bytes) -> None:
         if self.guest is not None and self.guest.takes(message):
@@ -103,6 +110,10 @@ class DevToolsPipe:
             pass
         finally:
             down.cancel()
+            if not self._ended:
+                # Playwright's driver died: nobody drives this browser any more.
+                self.why = "the connection to Playwright broke"
+                self.end()
 
     async def _down(self, connection: ServerConnection) -> None:
         try:
