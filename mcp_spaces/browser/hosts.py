@@ -95,7 +95,7 @@ class Hosts(ABC):
         if host is not None and not host.gone.done():
             self._stay(host)
             return host
-        host = self._warm.popleft() if self._warm else await self._start()
+        host = self._take_warm() or await self._start()
         host.own_process = own_process
         self._hosts[owner] = host
         self._refill()
@@ -149,6 +149,13 @@ class Hosts(ABC):
             log.warning("a browser could not be freed: %s", error)
 
     # The pool
+
+    def _take_warm(self) -> Host | None:
+        while self._warm:
+            host = self._warm.popleft()
+            if not host.gone.done():
+                return host
+        return None
 
     async def warm(self) -> None:
         if len(self._warm) < self._pool_size:

@@ -148,8 +148,10 @@ class LocalHost(Host):
         self.end(ours or f"the browser crashed: it exited with {code}")
 
     async def _watch_memory(self, pid: int) -> None:
-        while await run_sync(memory_of, pid) <= self._memory_bytes:
+        used = 0
+        while used <= self._memory_bytes:
             await asyncio.sleep(LOOK_S)
+            used = await run_sync(memory_of, pid)
         self.end("the browser crashed: it ran out of memory")
 
     # Ways out
