@@ -6,11 +6,8 @@ user in the machine's network: what holds then is that every context's proxy tak
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from anyio.to_thread import run_sync
@@ -18,12 +15,10 @@ from anyio.to_thread import run_sync
 from mcp_spaces.browser import chromium
 from mcp_spaces.browser.doors import Connect
 from mcp_spaces.browser.hosts import LINGER_S, Hosts
-from mcp_spaces.browser.local_host import LocalHost, Walls, fresh_folder, remove_folder
+from mcp_spaces.browser.local_host import LocalHost, Walls, end_processes, fresh_folder, remove_folder
 from mcp_spaces.browser.playwright import PlaywrightDriver
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.port import SandboxLimits, Wall
-
-log = logging.getLogger(__name__)
 
 UID = 61_777
 """No account's: of the range that systemd hands out for the time that a service runs."""
@@ -94,10 +89,7 @@ class LocalDriver(Hosts):
     def _reap(self, held: set[str]) -> list[str]:
         left = [one for one in self._profiles.glob("*") if one.name not in held]
         if left:
-            for pid in _processes_with([str(one) for one in left]):
-                log.info("a browser of a daemon that died still ran: process %d", pid)
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            end_processes([str(one) for one in left])
         for folder in left:
             remove_folder(folder)
         return [one.name for one in left]
@@ -133,17 +125,3 @@ class LocalDriver(Hosts):
                 "use the container driver",
             ),
         ]
-
-
-def _processes_with(words: Sequence[str]) -> list[int]:
-    """Processes, but for this one, with one of these among their arguments."""
-    found = []
-    wanted = [os.fsencode(word) for word in words]
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        with suppress(OSError):
-            line = (entry / "cmdline").read_bytes()
-            if any(word in line for word in wanted):
-                found.append(int(entry.name))
-    return found

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 PIECE_BYTES = 64 << 10
 LISTEN_S = 5.0
 END_S = 5.0
+CODE_S = 1.0
 LOOK_S = 1.0
 """How often the memory of a browser is looked at. Between two looks it may go over its limit."""
 OURS = "mcp-spaces: "
@@ -64,6 +66,7 @@ class LocalHost(Host):
         self._connect = connect
         self._doors: dict[int, Door] = {}
         self._process: asyncio.subprocess.Process | None = None
+        self._exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._control: socket.socket | None = None
         self._listening = asyncio.Lock()
         self._partial = b""
@@ -98,6 +101,7 @@ class LocalHost(Host):
             except OSError as error:
                 raise RuntimeUnavailable(f"No process can be started: {error.strerror}.", hint="Try again.") from error
         self._process = process
+        self._exited = _exit_of(process.pid)
         if process.stdout is not None and process.stderr is not None:
             self._watch(self._watch_output(process.stdout, self.pipe.feed))
             self._watch(self._watch_output(process.stderr, self._said))
@@ -143,7 +147,8 @@ class LocalHost(Host):
             take(chunk)
 
     async def _watch_process(self, process: asyncio.subprocess.Process) -> None:
-        code = await process.wait()
+        await asyncio.wait({self._exited})
+        code = await _code_of(process)
         ours = next((one.removeprefix(OURS) for one in self._words if one.startswith(OURS)), None)
         self.end(ours or f"the browser crashed: it exited with {code}")
 
@@ -203,15 +208,39 @@ class LocalHost(Host):
 
     async def _end_process(self, process: asyncio.subprocess.Process) -> None:
         """The jail ends Chromium once its control socket is closed, and then itself."""
-        try:
-            async with asyncio.timeout(END_S):
-                await process.wait()
-        except TimeoutError:
+        await asyncio.wait({self._exited}, timeout=END_S)
+        if not self._exited.done():
             with suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            await asyncio.wait({self._exited})
+        if not self._walls.jailed:
+            # A jail that was killed has ended nobody.
+            await run_sync(end_processes, [str(self.folder)])
+        await _code_of(process)
         if process.stdin is not None:
             process.stdin.close()
+
+
+def _exit_of(pid: int) -> asyncio.Future[None]:
+    """Ends when the process does: `Process.wait` also waits for whoever holds its pipes."""
+    loop = asyncio.get_running_loop()
+    descriptor = os.pidfd_open(pid)
+    exited: asyncio.Future[None] = loop.create_future()
+
+    def on_exit() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        exited.set_result(None)
+
+    loop.add_reader(descriptor, on_exit)
+    return exited
+
+
+async def _code_of(process: asyncio.subprocess.Process) -> str:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CODE_S):
+            return str(await process.wait())
+    return "a signal"
 
 
 def fresh_folder(parent: Path) -> Path:
@@ -242,3 +271,16 @@ def memory_of(pid: int) -> int:
             if line.startswith(("RssAnon:", "RssShmem:")):
                 total += int(line.split()[1]) << 10
     return total
+
+
+def end_processes(words: Sequence[str]) -> None:
+    """Kill those that have one of these among their arguments, but for this one."""
+    wanted = [os.fsencode(word) for word in words]
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with suppress(OSError):
+            line = (entry / "cmdline").read_bytes()
+            if any(word in line for word in wanted):
+                log.info("a browser that nobody drives any more is ended: process %s", entry.name)
+                os.kill(int(entry.name), signal.SIGKILL)

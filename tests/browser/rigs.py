@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import secrets
@@ -15,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 from playwright.async_api import Page
@@ -87,11 +87,12 @@ def local(
 
 @asynccontextmanager
 async def open_driver(driver: BrowserDriver) -> AsyncIterator[BrowserDriver]:
-    try:
-        yield driver
-    finally:
-        with anyio.CancelScope(shield=True):
-            await driver.aclose()
+    with unheard("Connection closed while reading from the driver"):
+        try:
+            yield driver
+        finally:
+            with anyio.CancelScope(shield=True):
+                await driver.aclose()
 
 
 @dataclass
@@ -231,13 +232,17 @@ def names_in(path: str) -> list[str]:
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
-    """What Playwright tells nobody but the loop when its driver dies is no failure of the test."""
+def unheard(words: str) -> Iterator[None]:
+    """What Playwright tells nobody but the loop, whenever it likes, is no failure of a test."""
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
-    loop.set_exception_handler(lambda _loop, _context: None)
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if words not in str(context.get("exception")):
+            (before or asyncio.AbstractEventLoop.default_exception_handler)(loop, context)
+
+    loop.set_exception_handler(handle)
     try:
         yield
-        gc.collect()
     finally:
         loop.set_exception_handler(before)
