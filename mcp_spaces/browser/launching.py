@@ -155,7 +155,7 @@ async def forget(context: Context, given: ForgetInput) -> ForgetOutput:
     browsers = context.use(BrowserService)
     if given.profile not in browsers.store.profiles(context.space.id):
         raise NotFound(f"No profile {given.profile} here.", hint="browser_list names the profiles.")
-    browsers.check_free(context.space.id, given.profile)
+    browsers.profiles.check_free(context.space.id, given.profile)
     await browsers.store.forget_profile(context.space.id, given.profile)
     return ForgetOutput(forgotten=given.profile)
 
