@@ -118,8 +118,8 @@ class ContainerDriver(Hosts):
         sandbox = await self._sandboxes.launch(SandboxSpec(sandbox_id, self._image, self._limits))
         return ContainedHost(self._sandboxes, sandbox, sandbox_id=sandbox_id, chromium=self._chromium)
 
-    async def reap(self) -> Sequence[str]:
-        held = [host.sandbox_id for host in (*self._hosts.values(), *self._warm) if isinstance(host, ContainedHost)]
+    async def _reap(self) -> Sequence[str]:
+        held = [host.sandbox_id for host in self._held if isinstance(host, ContainedHost)]
         return await self._sandboxes.reap(keep=held)
 
     async def walls(self) -> Sequence[Wall]:

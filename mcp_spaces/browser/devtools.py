@@ -26,6 +26,7 @@ MESSAGE_BYTES_MAX = 256 << 20
 """One message from a browser: a page of 100 MP as PNG in base64 is below it."""
 WAITING_BYTES_MAX = 512 << 20
 """What may wait for Playwright to read it. A browser that sends more is cut off."""
+SOCKET_SUFFIX = ".sock"
 GUEST_IDS = 1 << 30
 """The second client's messages are numbered from here; Playwright counts from 1."""
 
@@ -43,7 +44,7 @@ class DevToolsPipe:
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._server: Server | None = None
-        self._path: Path | None = None
+        self.path: Path | None = None
         self._ended = False
         self.broken = asyncio.Event()
         self.why = "the connection to the browser broke"
@@ -51,13 +52,13 @@ class DevToolsPipe:
 
     async def serve(self, folder: Path) -> str:
         """Listen in `folder`, which nobody else can enter. Returns the endpoint for Playwright."""
-        path, token = folder / f"{secrets.token_hex(6)}.sock", secrets.token_urlsafe(32)
+        path, token = folder / f"{secrets.token_hex(6)}{SOCKET_SUFFIX}", secrets.token_urlsafe(32)
 
         async def client(connection: ServerConnection) -> None:
             if connection.request is not None and secrets.compare_digest(connection.request.path, f"/{token}"):
                 await self._relay(connection)
 
-        self._path = path
+        self.path = path
         self._server = await unix_serve(
             client, str(path), compression=None, max_size=MESSAGE_BYTES_MAX, ping_interval=None, logger=log
         )
@@ -91,8 +92,8 @@ class DevToolsPipe:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
     def _take(self, message: bytes) -> None:
         if self.guest is not None and self.guest.takes(message):

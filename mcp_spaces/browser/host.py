@@ -145,10 +145,13 @@ class Host(ABC):
         from playwright.async_api import Error
 
         way = await self.offer(spec.accept)
+        making = asyncio.ensure_future(self.browser.new_context(**context_options(spec, way)))
         try:
             async with asyncio.timeout(CONTEXT_S):
-                context = await self.browser.new_context(**context_options(spec, way))
+                context = await asyncio.shield(making)
         except BaseException as error:
+            # One that comes up for nobody goes at once.
+            making.add_done_callback(_unwanted)
             with suppress(SpacesError):
                 await asyncio.shield(self.withdraw(way))
             if not isinstance(error, Error | TimeoutError):
@@ -224,6 +227,12 @@ class HostedContext:
         finally:
             self.host.contexts.discard(self)
             self.on_left()
+
+
+def _unwanted(made: asyncio.Future[BrowserContext]) -> None:
+    if not made.cancelled() and made.exception() is None:
+        closing = asyncio.ensure_future(made.result().close())
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def context_options(spec: ContextSpec, way: WayOut) -> dict[str, Any]:

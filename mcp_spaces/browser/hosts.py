@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from mcp_spaces.browser.devtools import SOCKET_SUFFIX
 from mcp_spaces.browser.events import safely
 from mcp_spaces.browser.host import Host, HostedContext
 from mcp_spaces.browser.playwright import PlaywrightDriver
@@ -50,7 +51,8 @@ class Hosts(ABC):
         """Get ready for one Chromium; it is started by `Host.start`. Raises RuntimeUnavailable."""
 
     @abstractmethod
-    async def reap(self) -> Sequence[str]: ...
+    async def _reap(self) -> Sequence[str]:
+        """What is left of a daemon that died, but for its sockets."""
 
     @abstractmethod
     async def walls(self) -> Sequence[Wall]: ...
@@ -180,11 +182,22 @@ class Hosts(ABC):
 
     # The end
 
+    @property
+    def _held(self) -> list[Host]:
+        return [*self._hosts.values(), *self._warm]
+
+    async def reap(self) -> Sequence[str]:
+        ours = {host.pipe.path for host in self._held}
+        for path in self._folder.glob(f"*{SOCKET_SUFFIX}"):
+            if path not in ours:
+                path.unlink(missing_ok=True)
+        return await self._reap()
+
     async def aclose(self) -> None:
         self._closed = True
         if self._warming is not None:
             await asyncio.wait({self._warming})
-        for host in [*self._hosts.values(), *self._warm]:
+        for host in self._held:
             host.end("the daemon stopped", wanted=True)
         # One turn of the loop: then every end has become a task that frees.
         await asyncio.sleep(0)

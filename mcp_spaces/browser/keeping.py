@@ -16,7 +16,7 @@ from mcp_spaces.errors import Conflict
 
 log = logging.getLogger(__name__)
 
-READ_S = 10.0
+READ_S = 5.0
 """How long reading all that a browser remembers may take; a page that hangs keeps it from being read."""
 COOKIES_S = 2.0
 LATER_S = 1.0

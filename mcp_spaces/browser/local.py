@@ -81,12 +81,12 @@ class LocalDriver(Hosts):
     def _mend(self) -> str:
         return f"{INSTALL_HEADED if self._headed else INSTALL}    # or: {PLAYWRIGHTS}"
 
-    async def reap(self) -> Sequence[str]:
-        """Of daemons before this one: processes first, then folders."""
-        held = {host.folder.name for host in (*self._hosts.values(), *self._warm) if isinstance(host, LocalHost)}
-        return await run_sync(self._reap, held)
+    async def _reap(self) -> Sequence[str]:
+        """Processes first, then folders."""
+        held = {host.folder.name for host in self._held if isinstance(host, LocalHost)}
+        return await run_sync(self._sweep, held)
 
-    def _reap(self, held: set[str]) -> list[str]:
+    def _sweep(self, held: set[str]) -> list[str]:
         left = [one for one in self._profiles.glob("*") if one.name not in held]
         if left:
             end_processes([str(one) for one in left])

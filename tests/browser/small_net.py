@@ -44,6 +44,11 @@ class SmallNet:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    @property
+    def port(self) -> int:
+        """Where the pages are served on this machine."""
+        return self._ports[0]
+
     def hosts(self) -> set[str]:
         """Names or addresses that something was asked of."""
         return {line.split()[1].removeprefix("http://").partition("/")[0].rpartition(":")[0]
@@ -114,6 +119,14 @@ class SmallNet:
                 )
                 await writer.drain()
                 await reader.read()
+            elif path == "/endless":
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/x-thing\r\nContent-Length: 2000000000\r\n"
+                    b"Content-Disposition: attachment; filename=endless\r\n\r\n"
+                )
+                while not writer.is_closing():
+                    writer.write(bytes(1 << 20))
+                    await writer.drain()
             else:
                 body, extra = self.pages.get(path, "<p>nothing here</p>").encode(), b""
                 if path.startswith("/download"):
