@@ -12,7 +12,7 @@ from mcp_spaces.browser.host import Host, WayOut
 from mcp_spaces.browser.hosts import LINGER_S, Hosts
 from mcp_spaces.browser.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import Accept
-from mcp_spaces.errors import NotFound, SpacesError
+from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.port import (
     WORKSPACE,
     Command,
@@ -115,7 +115,12 @@ class ContainerDriver(Hosts):
 
     async def _make(self) -> ContainedHost:
         sandbox_id = f"browser-{secrets.token_hex(6)}"
-        sandbox = await self._sandboxes.launch(SandboxSpec(sandbox_id, self._image, self._limits))
+        try:
+            sandbox = await self._sandboxes.launch(SandboxSpec(sandbox_id, self._image, self._limits))
+        except RuntimeUnavailable as error:
+            raise RuntimeUnavailable(
+                f"No browser starts from {self._image}: {error.message}", hint=error.hint
+            ) from error
         return ContainedHost(self._sandboxes, sandbox, sandbox_id=sandbox_id, chromium=self._chromium)
 
     async def _reap(self) -> Sequence[str]:

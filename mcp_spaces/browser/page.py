@@ -21,6 +21,8 @@ WORDS_MAX = 1_000
 """Characters of one console message."""
 SETTLE_S = 0.5
 """How long an action waits at most for what it set off."""
+HANGS_S = 2.0
+"""A page that does not answer for so long is given up when it is to go elsewhere."""
 DIALOG_S = 60.0
 """A dialog that nobody answers is dismissed after so long."""
 DIALOGS_MAX = 20
@@ -148,6 +150,19 @@ class OpenPage:
         if self.dialog is dialog:
             self.dialog = None
             _later(dialog.dismiss())
+
+    async def hangs(self) -> bool:
+        """Whether its scripts leave it no time to answer. A dialog is no hanging."""
+        if self.dialog is not None:
+            return False
+        try:
+            async with asyncio.timeout(HANGS_S):
+                await self.page.evaluate("1")
+        except TimeoutError:
+            return self.dialog is None
+        except Exception:  # noqa: BLE001 - Playwright's Error for a page under way to elsewhere: it does something
+            return False
+        return False
 
     # Coming to rest
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from mcp_spaces.browser.acting import outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, PageId, PageView, address, page_view
 from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -84,7 +85,7 @@ async def navigate(context: Context, given: NavigateInput) -> NavigateOutput:
         response = await opened.page.goto(given.url, wait_until="domcontentloaded", timeout=given.timeout_s * 1000)
         return None if response is None else response.status
 
-    return await _move(context, given, go, what=f"go to {address(given.url)}", new_page=given.new_page)
+    return await _move(context, given, go, what=f"go to {address(given.url)}", new_page=given.new_page, leading=_any)
 
 
 async def back(context: Context, given: HistoryInput) -> NavigateOutput:
@@ -111,6 +112,20 @@ async def reload(context: Context, given: HistoryInput) -> NavigateOutput:
     return await _move(context, given, go, what="reload")
 
 
+async def _sound(live: LiveBrowser, page_id: str | None) -> OpenPage:
+    """Raises RuntimeUnavailable: what crashed has no history to go through."""
+    opened = await live.page(page_id)
+    if opened.crashed:
+        raise RuntimeUnavailable(f"Page {opened.id} has crashed.", hint="browser_navigate loads it anew.")
+    return opened
+
+
+async def _any(live: LiveBrowser, page_id: str | None) -> OpenPage:
+    """The page, or a fresh one in its place where it crashed or hangs."""
+    opened = await live.page(page_id)
+    return await live.anew(opened) if opened.crashed or await opened.hangs() else opened
+
+
 async def _move(
     context: Context,
     given: InPage,
@@ -118,11 +133,11 @@ async def _move(
     *,
     what: str,
     new_page: bool = False,
+    leading: Callable[[LiveBrowser, str | None], Awaitable[OpenPage]] = _sound,
 ) -> NavigateOutput:
     async with turn(context) as live:
-        opened = await live.open_page() if new_page else await live.page(given.page)
+        opened = await live.open_page() if new_page else await leading(live, given.page)
         before, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
-        opened.crashed = False
         opened.dialogs = 0
         try:
             with translated(what):

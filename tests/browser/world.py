@@ -66,7 +66,7 @@ async def browsing(
     folder: Path, net: SmallNet, *, driver: str = "local", clock: Clock | None = None, **settings: Any
 ) -> AsyncIterator[Browsing]:
     """Opening a folder again is a restart of the daemon."""
-    known = {
+    known: dict[str, Any] = {
         "browser_driver": driver,
         "browser_pool_size": 0,
         "browser_memory_bytes": 1 << 30,
