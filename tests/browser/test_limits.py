@@ -66,7 +66,9 @@ async def test_d14_a_page_that_asks_without_end_holds_nobody(at: Browsing) -> No
 
 
 async def test_d14_a_picture_of_a_huge_page_is_bounded(at: Browsing) -> None:
-    at.net.pages["/huge"] = "<div style='width:20000px;height:2000000px;background:linear-gradient(red,blue)'>huge</div>"
+    at.net.pages["/huge"] = (
+        "<div style='width:20000px;height:2000000px;background:linear-gradient(red,blue)'>huge</div>"
+    )
     runtime = await at.launch("takes", alias="huge", url=SITE + "huge")
     try:
         shown = await at.call("screenshot", space="takes", runtime=runtime, full_page=True)
