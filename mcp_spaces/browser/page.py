@@ -152,14 +152,12 @@ class OpenPage:
             _later(dialog.dismiss())
 
     async def hangs(self) -> bool:
-        """Whether its scripts leave it no time to answer. A dialog is no hanging."""
-        if self.dialog is not None:
-            return False
+        """Whether its scripts leave it no time to answer, or it asks something right now."""
         try:
             async with asyncio.timeout(HANGS_S):
                 await self.page.evaluate("1")
         except TimeoutError:
-            return self.dialog is None
+            return True
         except Exception:  # noqa: BLE001 - Playwright's Error for a page under way to elsewhere: it does something
             return False
         return False

@@ -17,7 +17,7 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime
-from mcp_spaces.errors import NotFound, RuntimeUnavailable
+from mcp_spaces.errors import NotFound, RuntimeUnavailable, WrongState
 
 NAVIGATION_S = 30.0
 URL_CHARACTERS = 8_000
@@ -121,9 +121,10 @@ async def _sound(live: LiveBrowser, page_id: str | None) -> OpenPage:
 
 
 async def _any(live: LiveBrowser, page_id: str | None) -> OpenPage:
-    """The page, or a fresh one in its place where it crashed or hangs."""
+    """The page, or a fresh one in its place where it crashed, hangs, or waits for the answer to a dialog."""
     opened = await live.page(page_id)
-    return await live.anew(opened) if opened.crashed or await opened.hangs() else opened
+    stuck = opened.crashed or opened.dialog is not None or await opened.hangs()
+    return await live.anew(opened) if stuck else opened
 
 
 async def _move(
@@ -142,11 +143,11 @@ async def _move(
         try:
             with translated(what):
                 status = await go(opened)
-        except RuntimeUnavailable:
+        except (RuntimeUnavailable, WrongState):
+            # A link to a file is told as either, once the download has begun.
             begun = live.downloads.all()[downloads:]
             if not begun:
                 raise
-            # A link to a file: nothing was navigated, and that is no failure.
             status = None
         settled = await opened.settle(navigations=navigations)
         found = await outcome(live, opened, before=before, settled=settled, downloads=downloads, whole=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import anyio
 import psutil
@@ -14,7 +14,7 @@ import pytest
 
 from mcp_spaces.browser.container import ContainedHost
 from mcp_spaces.browser.model import PAGES_MAX
-from mcp_spaces.errors import SpacesError, WrongState
+from mcp_spaces.errors import QuotaExceeded, WrongState
 from tests.browser.rigs import below, eventually, host_of, short_folder
 from tests.browser.small_net import Canaries, small_net
 from tests.browser.world import SITE, Browsing, browsing
@@ -38,17 +38,21 @@ async def at(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             small_net(tmp_path_factory.mktemp("net")) as net,
             browsing(folder, net, driver=request.param) as at,
         ):
-            await at.space("takes")
+            await at.space("takes", policy={"preset": "permissive"})
             yield at
 
 
 async def test_d14_a_page_that_opens_windows_without_end_gets_few(at: Browsing) -> None:
     at.net.pages["/bomb"] = "<button onclick='for (let i = 0; i < 60; i++) open(`/w${i}`)'>go</button>"
     runtime = await at.launch("takes", alias="tabs", url=SITE + "bomb")
-    await at.call("click", space="takes", runtime=runtime, ref="e1")
+    shown = await at.call("snapshot", space="takes", runtime=runtime, interactive_only=True)
+    print(shown.snapshot)
+    await at.call("click", space="takes", runtime=runtime, ref=re.findall(r"e[0-9]+", shown.snapshot)[0])
     live = at.browsers.started(runtime)
+    print(live.live.context.pages, live.pages)
+    await eventually(lambda: len(live.pages) > 1, seconds=5)
     await eventually(lambda: len(live.live.context.pages) <= PAGES_MAX)
-    assert 1 < len(live.pages) <= PAGES_MAX
+    assert len(live.pages) <= PAGES_MAX
     await at.call("snapshot", space="takes", runtime=runtime)
     await at.call("delete", space="takes", runtime=runtime)
 
@@ -70,11 +74,8 @@ async def test_d14_a_picture_of_a_huge_page_is_bounded(at: Browsing) -> None:
         "<div style='width:20000px;height:2000000px;background:linear-gradient(red,blue)'>huge</div>"
     )
     runtime = await at.launch("takes", alias="huge", url=SITE + "huge")
-    try:
-        shown = await at.call("screenshot", space="takes", runtime=runtime, full_page=True)
-        assert shown.width * shown.height <= 4_100_000
-    except SpacesError as error:
-        assert error.hint
+    failure = await at.refused("screenshot", space="takes", runtime=runtime, full_page=True)
+    assert isinstance(failure, QuotaExceeded) and "pixels" in failure.message
     await at.call("delete", space="takes", runtime=runtime)
 
 
@@ -114,7 +115,7 @@ async def test_n22_a_page_reaches_nothing_but_what_its_space_may(at: Browsing) -
     canaries = Canaries()
     runtime = await at.launch("takes", alias="looks", url=SITE)
     tried = [f"http://{host}:{canaries.tcp_port}/" for host in ("127.0.0.1", canaries.address, "[::1]", "localhost")]
-    script = "async () => (await Promise.allSettled(%s.map(url => fetch(url, {mode: 'no-cors'})))).length" % tried
+    script = f"async () => (await Promise.allSettled({tried}.map(url => fetch(url, {{mode: 'no-cors'}})))).length"
     answer = await at.call("evaluate", space="takes", runtime=runtime, script=script)
     assert answer.result == len(tried)
     for url in (*tried, "http://169.254.169.254/latest/", "http://two.test/"):
@@ -127,7 +128,8 @@ async def test_n22_a_page_reaches_nothing_but_what_its_space_may(at: Browsing) -
 
 async def test_many_browsers_of_a_space_fit_into_one(at: Browsing) -> None:
     space = await at.space(f"many-{at.browsers.driver.name}")
-    launches = [at.launch(space, alias=f"b{number}", url=SITE) for number in range(BROWSERS)]
+    little = {"limits": {"cpu_cores": 0.05, "memory_bytes": 32 * MIB, "disk_bytes": 8 * MIB, "pids": 8}}
+    launches = [at.launch(space, alias=f"b{number}", url=SITE, scope=little) for number in range(BROWSERS)]
     with anyio.fail_after(90):
         runtimes = await asyncio.gather(*launches)
     for runtime in runtimes[:: BROWSERS - 1]:
@@ -158,8 +160,4 @@ async def test_open_and_close_a_hundred_times_leaves_nothing(at: Browsing) -> No
         await cycle(number)
     after = counted()
     assert after[0] <= before[0] + 3 and after[1] <= before[1] + 2
-    assert not _downloads(at)
-
-
-def _downloads(at: Browsing) -> list[Path]:
-    return list(at.world.folder.glob("state/browsers/local/*/downloads/*"))
+    assert list(at.world.folder.glob("state/browsers/local/*/downloads/*")) == []
