@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
@@ -20,6 +21,8 @@ from mcp_spaces.core.place import InRuntime
 from mcp_spaces.errors import NotFound, RuntimeUnavailable, WrongState
 
 NAVIGATION_S = 30.0
+BEGINS_S = 0.5
+"""How long a navigation that failed may yet turn out to be a download."""
 URL_CHARACTERS = 8_000
 SCHEMES = ("http://", "https://")
 
@@ -127,6 +130,15 @@ async def _any(live: LiveBrowser, page_id: str | None) -> OpenPage:
     return await live.anew(opened) if stuck else opened
 
 
+async def _downloads(live: LiveBrowser, *, more_than: int) -> bool:
+    """Whether one has begun: Chromium says so a moment after it broke the navigation off."""
+    for _ in range(10):
+        if len(live.downloads.all()) > more_than:
+            return True
+        await asyncio.sleep(BEGINS_S / 10)
+    return False
+
+
 async def _move(
     context: Context,
     given: InPage,
@@ -143,10 +155,10 @@ async def _move(
         try:
             with translated(what):
                 status = await go(opened)
-        except (RuntimeUnavailable, WrongState):
+        except (RuntimeUnavailable, WrongState) as error:
             # A link to a file is told as either, once the download has begun.
-            begun = live.downloads.all()[downloads:]
-            if not begun:
+            broken_off = "broken off" in error.message or "Download" in error.message
+            if not broken_off or not await _downloads(live, more_than=downloads):
                 raise
             status = None
         settled = await opened.settle(navigations=navigations)
