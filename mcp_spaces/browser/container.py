@@ -128,9 +128,11 @@ class ContainerDriver(Hosts):
         return await self._sandboxes.reap(keep=held)
 
     async def walls(self) -> Sequence[Wall]:
-        return [
-            Wall(f"browser {wall.name}", wall.holds, wall.found, wall.mend) for wall in await self._sandboxes.walls()
-        ]
+        found = []
+        for wall in await self._sandboxes.walls():
+            words = f"{self._image} is missing" if wall.name == "image" and not wall.holds else wall.found
+            found.append(Wall(f"browser {wall.name}", wall.holds, words, wall.mend))
+        return found
 
     async def aclose(self) -> None:
         await super().aclose()

@@ -22,7 +22,7 @@ from tests.browser.world import SITE, Browsing, browsing
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.geteuid() != 0, reason="browsers in jails take root")]
 
 BROWSERS = 20
-CYCLES = 100
+CYCLES = int(os.environ.get("MCP_SPACES_TEST_CYCLES", "100"))
 MIB = 1 << 20
 
 
@@ -139,8 +139,9 @@ async def test_many_browsers_of_a_space_fit_into_one(at: Browsing) -> None:
     await at.world.govern("space.delete", space=space, force=True)
 
 
-async def test_open_and_close_a_hundred_times_leaves_nothing(at: Browsing) -> None:
-    """1,000 times is a row of `make bench`."""
+@pytest.mark.timeout(600)
+async def test_browsers_that_come_and_go_leave_nothing(at: Browsing) -> None:
+    """MCP_SPACES_TEST_CYCLES=1000 looks longer."""
     process = psutil.Process()
 
     def counted() -> tuple[int, int]:
