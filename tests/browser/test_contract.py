@@ -13,7 +13,7 @@ import pytest
 
 from mcp_spaces.browser.host import HostedContext
 from mcp_spaces.browser.port import BrowserDriver
-from tests.browser.contract import Contract, Jails, Walls
+from tests.browser.contract import Contexts, Contract, Ends, Jails, Walls, WaysOut
 from tests.browser.rigs import PATIENCE_S, Opener, contained, local, open_driver, short_folder
 from tests.browser.small_net import Canaries, SmallNet, small_net
 
@@ -107,22 +107,12 @@ class TestJailed(Contract, Walls, Jails):
         }
 
 
-class TestWithoutRoot(Contract, Walls):
+class TestWithoutRoot(Contexts, WaysOut, Ends, Walls):
     """Chromium in this machine's own network: what leads it to the gateway are its settings and a password."""
 
     @pytest.fixture(scope="class")
     async def driver(self, folder: Path, whole_net: SmallNet) -> AsyncIterator[BrowserDriver]:
         async with open_driver(local(folder, trusted=whole_net.trusted, jailed=False)) as driver:
-            yield driver
-
-    @pytest.fixture
-    async def fresh(self, folder: Path) -> AsyncIterator[BrowserDriver]:
-        async with open_driver(local(folder, jailed=False)) as driver:
-            yield driver
-
-    @pytest.fixture
-    async def warm(self, folder: Path) -> AsyncIterator[BrowserDriver]:
-        async with open_driver(local(folder, pool_size=1, linger_s=0, jailed=False)) as driver:
             yield driver
 
     async def test_n22_nobody_else_goes_through_a_contexts_proxy(self, opener: Opener, net: SmallNet) -> None:
