@@ -30,9 +30,11 @@ Act = Callable[[OpenPage], Awaitable[object]]
 @asynccontextmanager
 async def turn(context: Context) -> AsyncIterator[LiveBrowser]:
     """The runtime of this call, for this call alone. Raises what `LiveBrowser.turn` and `started` do."""
-    live = context.use(BrowserService).started(context.runtime.id)
+    browsers = context.use(BrowserService)
+    live = browsers.started(context.runtime.id)
     async with live.turn(context.redactor, run_id=context.run_id):
         yield live
+    browsers.stirred(context.runtime.id)
 
 
 async def act(context: Context, given: InPage, perform: Act, *, what: str) -> ActionOutput:

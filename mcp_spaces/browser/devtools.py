@@ -28,6 +28,7 @@ MESSAGE_BYTES_MAX = 256 << 20
 """One message from a browser: a page of 100 MP as PNG in base64 is below it."""
 WAITING_BYTES_MAX = 512 << 20
 """What may wait for Playwright to read it. A browser that sends more is cut off."""
+SOCKET_SUFFIX = ".sock"
 GUEST_IDS = 1 << 30
 """The second client's messages are numbered from here; Playwright counts from 1."""
 GUEST_ASKS_MAX = 10_000
@@ -51,20 +52,23 @@ class DevToolsPipe:
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._server: Server | None = None
+        self.path: Path | None = None
         self._ended = False
         self.broken = asyncio.Event()
+        self.why = "the connection to the browser broke"
         self.guest: Guest | None = None
         self._guest_ids = itertools.count(GUEST_IDS)
         self._guest_sessions: set[str] = set()
 
     async def serve(self, folder: Path) -> str:
         """Listen in `folder`, which nobody else can enter. Returns the endpoint for Playwright."""
-        path, token = folder / f"{secrets.token_hex(6)}.sock", secrets.token_urlsafe(32)
+        path, token = folder / f"{secrets.token_hex(6)}{SOCKET_SUFFIX}", secrets.token_urlsafe(32)
 
         async def client(connection: ServerConnection) -> None:
             if connection.request is not None and secrets.compare_digest(connection.request.path, f"/{token}"):
                 await self._relay(connection)
 
+        self.path = path
         self._server = await unix_serve(
             client, str(path), compression=None, max_size=MESSAGE_BYTES_MAX, ping_interval=None, logger=log
         )
@@ -81,6 +85,8 @@ class DevToolsPipe:
             self._partial.append(rest)
             self._partial_bytes += len(rest)
         if self._partial_bytes > MESSAGE_BYTES_MAX or self._waiting_bytes > WAITING_BYTES_MAX:
+            self.why = "the browser sent more than is taken"
+            self._waiting.clear()
             self.end()
 
     def end(self) -> None:
@@ -96,6 +102,8 @@ class DevToolsPipe:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
     def _take(self, message: bytes) -> None:
         if self._guest_sessions and self._is_guests(message):
@@ -127,6 +135,10 @@ class DevToolsPipe:
             pass
         finally:
             down.cancel()
+            if not self._ended:
+                # Playwright's driver died: nobody drives this browser any more.
+                self.why = "the connection to Playwright broke"
+                self.end()
 
     async def _down(self, connection: ServerConnection) -> None:
         try:

@@ -199,9 +199,9 @@ async def _keep_recording(context: Context, browsers: BrowserService) -> None:
 async def forget(context: Context, given: ForgetInput) -> ForgetOutput:
     """Raises NotFound, Conflict (in use)."""
     browsers = context.use(BrowserService)
+    browsers.profiles.check_free(context.space.id, given.profile)
     if given.profile not in browsers.store.profiles(context.space.id):
         raise NotFound(f"No profile {given.profile} here.", hint="browser_list names the profiles.")
-    browsers.check_free(context.space.id, given.profile)
     await browsers.store.forget_profile(context.space.id, given.profile)
     return ForgetOutput(forgotten=given.profile)
 

@@ -114,13 +114,14 @@ class LiveBrowser:
         self.opened.append(opened.id)
         if not self.active:
             self.active = opened.id
-        page.on("close", safely(lambda _: self._drop(opened.id)))
+        page.on("close", safely(lambda _: self._drop(opened)))
         page.on("download", safely(self.downloads.expect))
 
-    def _drop(self, page_id: str) -> None:
-        self.pages.pop(page_id, None)
-        if self.active == page_id:
-            self.active = next(reversed(self.pages), "")
+    def _drop(self, opened: OpenPage) -> None:
+        if self.pages.get(opened.id) is opened:
+            del self.pages[opened.id]
+            if self.active == opened.id:
+                self.active = next(reversed(self.pages), "")
 
     async def open_page(self, context: BrowserContext | None = None) -> OpenPage:
         """In the runtime's own context, or a further one. Raises QuotaExceeded."""
@@ -134,6 +135,19 @@ class LiveBrowser:
             raise RuntimeUnavailable("The page closed at once.", hint="Try again.")
         self.active = opened.id
         return opened
+
+    async def anew(self, opened: OpenPage) -> OpenPage:
+        """A blank page in the place of one that crashed or hangs, under its id: neither can be led anywhere."""
+        del self.pages[opened.id]
+        closing = asyncio.ensure_future(opened.page.close())
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        fresh = await self.open_page()
+        del self.pages[fresh.id]
+        if fresh.id in self.opened:
+            self.opened.remove(fresh.id)
+        self.active = fresh.id = opened.id
+        self.pages[fresh.id] = fresh
+        return fresh
 
     async def page(self, page_id: str | None) -> OpenPage:
         """The page that an operation is about. Raises NotFound, RuntimeUnavailable (crashed)."""

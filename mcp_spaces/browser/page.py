@@ -22,6 +22,8 @@ WORDS_MAX = 1_000
 SETTLE_S = 0.5
 """How long an action waits at most for what it set off."""
 ONE_FRAME = "new Promise(done => requestAnimationFrame(() => done()))"
+HANGS_S = 2.0
+"""A page that does not answer for so long is given up when it is to go elsewhere."""
 DIALOG_S = 60.0
 """A dialog that nobody answers is dismissed after so long."""
 DIALOGS_MAX = 20
@@ -170,6 +172,17 @@ class OpenPage:
         if self.dialog is dialog:
             self.dialog = None
             _later(dialog.dismiss())
+
+    async def hangs(self) -> bool:
+        """Whether its scripts leave it no time to answer, or it asks something right now."""
+        try:
+            async with asyncio.timeout(HANGS_S):
+                await self.page.evaluate("1")
+        except TimeoutError:
+            return True
+        except Exception:  # noqa: BLE001 - Playwright's Error for a page under way to elsewhere: it does something
+            return False
+        return False
 
     # Coming to rest
 

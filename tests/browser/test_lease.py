@@ -14,7 +14,7 @@ from playwright.async_api import Error, async_playwright
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake
 
-from mcp_spaces.browser.container import ContainedContext
+from mcp_spaces.browser.host import HostedContext
 from mcp_spaces.browser.lease_rules import Answered, screened
 from mcp_spaces.errors import ApprovalNeeded, Denied, WrongState
 from mcp_spaces.runs.store import RunStore
@@ -178,7 +178,7 @@ async def test_b21_the_token_is_for_one_client_once_and_from_this_machine_only(r
 
 async def test_b21_chromium_listens_nowhere_and_in_its_container_only_the_proxy_does(room: Room) -> None:
     live = room.live(room.runtime).live
-    assert isinstance(live, ContainedContext)
+    assert isinstance(live, HostedContext)
     heard: list[bytes] = []
 
     def take(stream: Stream, chunk: bytes) -> None:
