@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -29,7 +30,7 @@ from mcp_spaces.identity.store import Identity
 from mcp_spaces.network.access import LiveAccesses
 from mcp_spaces.network.authorities import Authorities
 from mcp_spaces.network.budgets import Budget, Budgets, midnight
-from mcp_spaces.network.dialing import SystemDialer, SystemResolver
+from mcp_spaces.network.dialing import SystemDialer, SystemResolver, Upstream
 from mcp_spaces.network.gateway import Gateway
 from mcp_spaces.network.injection import Injection
 from mcp_spaces.network.model import PrivateHosts, RuntimeRef
@@ -42,6 +43,7 @@ from mcp_spaces.network.ways import Ways
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.audit import Audit
 from mcp_spaces.runs.backups import Backups
+from mcp_spaces.runs.port import Artifacts
 from mcp_spaces.runs.store import RunStore
 from mcp_spaces.runs.waiting import RunWaiters
 from mcp_spaces.sandbox.batch_store import PausedBatches
@@ -65,6 +67,11 @@ from mcp_spaces.vault.entry_requests import EntryRequests
 from mcp_spaces.vault.master_key import MasterKeys, Source, taken_from
 from mcp_spaces.vault.port import Boxes, Secrets
 from mcp_spaces.vault.service import Vault
+
+if TYPE_CHECKING:
+    from mcp_spaces.browser.container import ContainerDriver
+    from mcp_spaces.browser.local import LocalDriver
+    from mcp_spaces.browser.playwright import PlaywrightDriver
 
 log = logging.getLogger(__name__)
 
@@ -253,6 +260,7 @@ async def open_app(
 
         services.provide(Approvals, approvals)
         services.provide(ArtifactStore, artifacts)
+        services.provide(Artifacts, artifacts)
         services.provide(Audit, audit)
         services.provide(BrowserService, browsers)
         services.provide(
@@ -265,6 +273,7 @@ async def open_app(
         services.provide(FileStore, files)
         services.provide(Gateway, gateway)
         services.provide(Identity, identity)
+        services.provide(Journal, journal)
         services.provide(Lifecycle, lifecycle)
         services.provide(Links, links)
         services.provide(LiveSandboxes, sandboxes)
@@ -321,14 +330,28 @@ def docker_driver(settings: Settings, instance: str) -> SandboxDriver:
 
 
 def browser_driver(settings: Settings, instance: str) -> BrowserDriver:
-    """Containers of its own instance: what the sandboxes' driver reaps is none of these, and the other way round."""
-    from mcp_spaces.browser.container import ContainerDriver
+    """As `browser_driver` says. Whoever wants to see a browser gets this machine's: a container has no screen."""
+    from mcp_spaces.browser.choice import ChosenDriver
     from mcp_spaces.browser.playwright import PlaywrightDriver
-    from mcp_spaces.sandbox.docker import DockerDriver
 
     folder = settings.state_dir / "browsers"
     folder.mkdir(mode=0o700, exist_ok=True)
-    log = logging.getLogger("mcp_spaces.browser")
+    playwright = PlaywrightDriver()
+    if settings.browser_driver == "container":
+        return contained_browsers(settings, instance, playwright, folder)
+    local = local_browsers(settings, playwright, folder)
+    if settings.browser_driver == "local" or settings.browser_headed:
+        return local
+    return ChosenDriver(contained_browsers(settings, instance, playwright, folder), local)
+
+
+def contained_browsers(
+    settings: Settings, instance: str, playwright: PlaywrightDriver, folder: Path
+) -> ContainerDriver:
+    """Containers of its own instance: what the sandboxes' driver reaps is none of these, and the other way round."""
+    from mcp_spaces.browser.container import ContainerDriver
+    from mcp_spaces.sandbox.docker import DockerDriver
+
     containers = DockerDriver(
         instance_id=f"{instance}-browsers",
         state_dir=folder,
@@ -336,17 +359,36 @@ def browser_driver(settings: Settings, instance: str) -> BrowserDriver:
         pool_size=0,
         docker_url=settings.docker_host,
         seccomp="browser/seccomp.json",
-        log=log,
+        log=logging.getLogger("mcp_spaces.browser"),
     )
     return ContainerDriver(
         sandboxes=containers,
-        playwright=PlaywrightDriver(),
+        playwright=playwright,
         image=settings.browser_image,
         folder=folder,
-        limits=SandboxLimits(cpu_cores=2, memory_bytes=settings.browser_memory_bytes, disk_bytes=2 << 30, pids=1024),
+        limits=browser_limits(settings),
         pool_size=settings.browser_pool_size,
         trusted=settings.browser_trusted_keys,
     )
+
+
+def local_browsers(settings: Settings, playwright: PlaywrightDriver, folder: Path) -> LocalDriver:
+    from mcp_spaces.browser.local import LocalDriver
+
+    return LocalDriver(
+        playwright=playwright,
+        folder=folder,
+        connect=Upstream,
+        limits=browser_limits(settings),
+        executable=settings.browser_executable,
+        headed=settings.browser_headed,
+        pool_size=settings.browser_pool_size,
+        trusted=settings.browser_trusted_keys,
+    )
+
+
+def browser_limits(settings: Settings) -> SandboxLimits:
+    return SandboxLimits(cpu_cores=2, memory_bytes=settings.browser_memory_bytes, disk_bytes=2 << 30, pids=1024)
 
 
 async def instance_id(database: Database) -> str:

@@ -76,7 +76,10 @@ class Settings(BaseModel):
     sandbox_pool_size: int = Field(default=1, ge=0, le=8)
     """Warm sandboxes kept ready for each image and size that is in use; 0: none."""
     browser_driver: Literal["auto", "container", "local"] = "auto"
-    """Where browsers run. `auto`: in containers where the engine answers, else with this machine's own Chromium."""
+    """Where browsers run. `auto`: in containers where the engine answers and has the image, else with this machine's
+    own Chromium (`local`)."""
+    browser_headed: bool = False
+    """Show browsers on this machine's screen; they are this machine's own Chromium then."""
     browser_image: str = Field(default=f"mcp-spaces-browser:{__version__}", min_length=1)
     """What browsers run in; `make image` builds the default one."""
     browser_pool_size: int = Field(default=1, ge=0, le=4)

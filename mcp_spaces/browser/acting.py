@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from mcp_spaces.browser.answers import ActionOutput, InPage, address, dialog_of
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.reading import outline
+from mcp_spaces.browser.page import OpenPage, without_query
+from mcp_spaces.browser.reading import outline, parsed, read
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
 from mcp_spaces.errors import SpacesError, WrongState
@@ -18,15 +19,22 @@ from mcp_spaces.errors import SpacesError, WrongState
 CHANGES_CHARACTERS = 4_000
 """Of the snapshot that an action answers with; browser_snapshot has the rest."""
 
+DESCRIBED_MAX = 5
+DESCRIBED_S = 0.2
+NAME_CHARACTERS = 100
+"""Of an element's name in the timeline."""
+
 Act = Callable[[OpenPage], Awaitable[object]]
 
 
 @asynccontextmanager
 async def turn(context: Context) -> AsyncIterator[LiveBrowser]:
     """The runtime of this call, for this call alone. Raises what `LiveBrowser.turn` and `started` do."""
-    live = context.use(BrowserService).started(context.runtime.id)
+    browsers = context.use(BrowserService)
+    live = browsers.started(context.runtime.id)
     async with live.turn(context.redactor, run_id=context.run_id):
         yield live
+    browsers.stirred(context.runtime.id)
 
 
 async def act(context: Context, given: InPage, perform: Act, *, what: str) -> ActionOutput:
@@ -34,9 +42,44 @@ async def act(context: Context, given: InPage, perform: Act, *, what: str) -> Ac
     async with turn(context) as live:
         opened = await live.usable(given.page)
         url, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
-        await _perform(opened, perform, what=what)
-        settled = await opened.settle(navigations=navigations)
+        # Asked before the act and heard after it, so that it costs no time.
+        asked = asyncio.ensure_future(described(opened, getattr(given, "ref", None), *getattr(given, "fields", ())))
+        try:
+            await until_dialog(opened, perform, what=what)
+            settled = await opened.settle(navigations=navigations)
+            await asyncio.wait({asked}, timeout=DESCRIBED_S)
+            element = asked.result() if asked.done() else ""
+        finally:
+            asked.cancel()
+        await note_action(context, live, opened, what=what, element=element)
         return await outcome(live, opened, before=url, settled=settled, downloads=downloads)
+
+
+async def described(opened: OpenPage, *refs: str | None) -> str:
+    """What refs name, in words: `button "Save"`. Of what is gone nothing."""
+    found = [await _described(opened, ref) for ref in refs[:DESCRIBED_MAX] if ref is not None]
+    return ", ".join(one for one in found if one)
+
+
+async def _described(opened: OpenPage, ref: str) -> str:
+    number, inner = parsed(ref)
+    seen = opened.seen.get(number)
+    if seen is None:
+        return ""
+    try:
+        found = await read(seen.frame, "describe", ref=inner)
+    except SpacesError:
+        return ""
+    if not found.get("here") or found.get("document") != seen.document:
+        return ""
+    return f"{found.get('role', '')} {json.dumps(str(found.get('name', ''))[:NAME_CHARACTERS], ensure_ascii=False)}"
+
+
+async def note_action(context: Context, live: LiveBrowser, opened: OpenPage, *, what: str, element: str = "") -> None:
+    """One line of the timeline: what was done, to what, where, and while recording how it looked then."""
+    thumbnail = await live.recording.acted(context, opened)
+    told = {"did": what, "element": element, "page": opened.id, "url": without_query(opened.page.url)}
+    context.note("browserAction", {**told, **({"thumbnail": thumbnail} if thumbnail else {})})
 
 
 async def outcome(
@@ -70,12 +113,12 @@ async def outcome(
     )
 
 
-async def _perform(opened: OpenPage, perform: Act, *, what: str) -> None:
-    """To its end, or until a dialog stands in its way: then it ends when the dialog is answered."""
+async def until_dialog(opened: OpenPage, perform: Act, *, what: str) -> object:
+    """To its end, or until a dialog stands in its way: then it ends when the dialog is answered. Its result."""
 
-    async def performed() -> None:
+    async def performed() -> object:
         with translated(what):
-            await perform(opened)
+            return await perform(opened)
 
     task = asyncio.ensure_future(performed())
     try:
@@ -88,6 +131,6 @@ async def _perform(opened: OpenPage, perform: Act, *, what: str) -> None:
         task.cancel()
         raise
     if task.done():
-        task.result()
-    else:
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task.result()
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return None

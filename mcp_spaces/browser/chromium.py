@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +15,6 @@ NOWHERE = "http://127.0.0.1:9"
 
 ARGUMENTS = (
     "--remote-debugging-pipe",
-    "--headless",
     "--no-first-run",
     "--no-default-browser-check",
     f"--proxy-server={NOWHERE}",
@@ -57,16 +57,32 @@ ARGUMENTS = (
 )
 
 
-def arguments(*, profile: str, trusted: Iterable[str] = ()) -> list[str]:
+def arguments(*, profile: str, trusted: Iterable[str] = (), headed: bool = False) -> list[str]:
     """`profile` is a folder of this browser alone. `trusted`: base64 sha256 of public keys whose certificates pass."""
     keys = ",".join(trusted)
     return [
         *ARGUMENTS,
+        *(() if headed else ("--headless",)),
         f"--user-data-dir={profile}",
         *([f"--ignore-certificate-errors-spki-list={keys}"] if keys else []),
     ]
 
 
-def find(names: Iterable[str] = CANDIDATES) -> Path | None:
-    """The host's own Chromium."""
-    return next((Path(found) for name in names if (found := shutil.which(name))), None)
+def find(*, headed: bool = False) -> Path | None:
+    """This machine's Chromium: the system's, else the one that Playwright has put into its own folder."""
+    names = CANDIDATES[1:] if headed else CANDIDATES
+    system = next((Path(found) for name in names if (found := shutil.which(name))), None)
+    return system or _playwrights(headed=headed)
+
+
+def _playwrights(*, headed: bool) -> Path | None:
+    folder = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or Path.home() / ".cache/ms-playwright")
+    patterns: tuple[str, ...] = ("chromium-*/chrome-linux*/chrome",)
+    if not headed:
+        patterns = (
+            "chromium_headless_shell-*/chrome-*/chrome-headless-shell",
+            "chromium_headless_shell-*/chrome-linux/headless_shell",
+            *patterns,
+        )
+    # The newest: their names end in a number that grows.
+    return next((found for pattern in patterns for found in sorted(folder.glob(pattern), reverse=True)), None)

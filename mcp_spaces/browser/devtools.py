@@ -7,11 +7,13 @@ A second client may join (a lease): it talks to a session of its own, and its me
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,15 @@ MESSAGE_BYTES_MAX = 256 << 20
 """One message from a browser: a page of 100 MP as PNG in base64 is below it."""
 WAITING_BYTES_MAX = 512 << 20
 """What may wait for Playwright to read it. A browser that sends more is cut off."""
+SOCKET_SUFFIX = ".sock"
 GUEST_IDS = 1 << 30
 """The second client's messages are numbered from here; Playwright counts from 1."""
+GUEST_ASKS_MAX = 10_000
+"""Orders of the second client that may wait for their answers."""
+GUEST_WAITING_BYTES_MAX = 64 << 20
+"""What may wait for the second client to read it. One that reads too slowly is sent away."""
+
+ATTACH_S = 10
 
 Send = Callable[[bytes], Awaitable[None]]
 
@@ -45,18 +54,23 @@ class DevToolsPipe:
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._server: Server | None = None
+        self.path: Path | None = None
         self._ended = False
         self.broken = asyncio.Event()
+        self.why = "the connection to the browser broke"
         self.guest: Guest | None = None
+        self._guest_ids = itertools.count(GUEST_IDS)
+        self._guest_sessions: set[str] = set()
 
     async def serve(self, folder: Path) -> str:
         """Listen in `folder`, which nobody else can enter. Returns the endpoint for Playwright."""
-        path, token = folder / f"{secrets.token_hex(6)}.sock", secrets.token_urlsafe(32)
+        path, token = folder / f"{secrets.token_hex(6)}{SOCKET_SUFFIX}", secrets.token_urlsafe(32)
 
         async def client(connection: ServerConnection) -> None:
             if connection.request is not None and secrets.compare_digest(connection.request.path, f"/{token}"):
                 await self._relay(connection)
 
+        self.path = path
         self._server = await unix_serve(
             client, str(path), compression=None, max_size=MESSAGE_BYTES_MAX, ping_interval=None, logger=log
         )
@@ -73,6 +87,8 @@ class DevToolsPipe:
             self._partial.append(rest)
             self._partial_bytes += len(rest)
         if self._partial_bytes > MESSAGE_BYTES_MAX or self._waiting_bytes > WAITING_BYTES_MAX:
+            self.why = "the browser sent more than is taken"
+            self._waiting.clear()
             self.end()
 
     def end(self) -> None:
@@ -88,13 +104,29 @@ class DevToolsPipe:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
     def _take(self, message: bytes) -> None:
-        if self.guest is not None and self.guest.takes(message):
+        if self._guest_sessions and self._is_guests(message):
             return
         self._waiting.append(message)
         self._waiting_bytes += len(message)
         self._arrived.set()
+
+    def _is_guests(self, message: bytes) -> bool:
+        """Whether it is for the second client, or for one that has left: Playwright's driver ends at what it did not
+        ask for, and every runtime with it."""
+        try:
+            told = json.loads(message)
+        except ValueError:
+            return False
+        number = told.get("id")
+        if not (isinstance(number, int) and number >= GUEST_IDS) and told.get("sessionId") not in self._guest_sessions:
+            return False
+        if self.guest is not None:
+            self.guest.take(told)
+        return True
 
     async def _relay(self, connection: ServerConnection) -> None:
         down = asyncio.create_task(self._down(connection))
@@ -105,6 +137,10 @@ class DevToolsPipe:
             pass
         finally:
             down.cancel()
+            if not self._ended:
+                # Playwright's driver died: nobody drives this browser any more.
+                self.why = "the connection to Playwright broke"
+                self.end()
 
     async def _down(self, connection: ServerConnection) -> None:
         try:
@@ -128,9 +164,11 @@ class DevToolsPipe:
             raise RuntimeUnavailable("The browser is gone.", hint="Launch it again.")
         if self.guest is not None:
             await self.guest.aclose()
-        self.guest = Guest(self._send, self._leave)
-        await self.guest.begin()
-        return self.guest
+        # From now on messages are looked at, which costs time: the empty name is no session's.
+        self._guest_sessions.add("")
+        self.guest = guest = Guest(self._send, self._leave, ids=self._guest_ids, sessions=self._guest_sessions)
+        await guest.begin()
+        return guest
 
     def _leave(self, guest: Guest) -> None:
         if self.guest is guest:
@@ -140,78 +178,99 @@ class DevToolsPipe:
 class Guest:
     """Implements `Debugging`: a browser-level session beside Playwright's."""
 
-    def __init__(self, send: Send, leave: Callable[[Guest], None]) -> None:
+    def __init__(self, send: Send, leave: Callable[[Guest], None], *, ids: Iterator[int], sessions: set[str]) -> None:
+        """`ids` are never used twice. `sessions`: of all such clients so far; its own are added."""
         self._send = send
         self._leave = leave
-        self._next = GUEST_IDS
+        self._ids = ids
+        self._sessions = sessions
         self._asked: dict[int, int | None] = {}
         self._attached: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._session = ""
         self._below: set[str] = set()
         self._received: asyncio.Queue[str | None] = asyncio.Queue(10_000)
+        self._waiting_bytes = 0
         self._ended = False
+        self._detached = False
 
     async def begin(self) -> None:
         await self._order({"method": "Target.attachToBrowserTarget"}, reply_to=None)
-        async with asyncio.timeout(10):
-            self._session = await self._attached
+        try:
+            async with asyncio.timeout(ATTACH_S):
+                self._session = await self._attached
+        except TimeoutError:
+            self._leave(self)
+            raise RuntimeUnavailable("The browser does not answer.", hint="Try again.") from None
+        self._sessions.add(self._session)
 
     async def send(self, message: str) -> None:
-        """Raises ValueError for what is no message of the protocol."""
-        order = json.loads(message)
+        """Raises ValueError for what is no message of the protocol, RuntimeUnavailable."""
+        try:
+            order = json.loads(message)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
         if (
             not isinstance(order, dict)
-            or not isinstance(order.get("id"), int)
+            or type(order.get("id")) is not int
             or not isinstance(order.get("method"), str)
+            or not isinstance(order.get("params", {}), dict)
         ):
             raise ValueError("not a message of the DevTools protocol")
         session = order.get("sessionId", self._session)
-        if session != self._session and session not in self._below:
+        if not isinstance(session, str) or (session != self._session and session not in self._below):
             raise ValueError("not a session of this client")
-        await self._order({**order, "sessionId": session}, reply_to=order["id"])
+        if len(self._asked) >= GUEST_ASKS_MAX:
+            raise ValueError("too many orders wait for an answer")
+        wanted = {"method": order["method"], "params": order.get("params", {}), "sessionId": session}
+        await self._order(wanted, reply_to=order["id"])
 
     async def receive(self) -> str:
         message = await self._received.get()
         if message is None:
             raise RuntimeUnavailable("The browser is gone.", hint="Launch it again.")
+        self._waiting_bytes -= len(message)
         return message
 
     async def aclose(self) -> None:
-        if not self._ended:
-            self.end()
+        self.end()
+        if not self._detached:
+            self._detached = True
             order = {"method": "Target.detachFromTarget", "params": {"sessionId": self._session}}
-            await self._order(order, reply_to=None)
+            with suppress(RuntimeUnavailable):
+                await self._order(order, reply_to=None)
         self._leave(self)
 
     def end(self) -> None:
+        if self._ended:
+            return
         self._ended = True
         if self._received.full():
             self._received.get_nowait()
         self._received.put_nowait(None)
 
     async def _order(self, order: dict[str, Any], *, reply_to: int | None) -> None:
-        self._next += 1
-        self._asked[self._next] = reply_to
-        await self._send(json.dumps({**order, "id": self._next}).encode() + b"\0")
+        number = next(self._ids)
+        text = json.dumps({**order, "id": number}, allow_nan=False)
+        self._asked[number] = reply_to
+        await self._send(text.encode() + b"\0")
 
-    def takes(self, message: bytes) -> bool:
-        """Whether it is for this client, and not for Playwright."""
-        try:
-            told = json.loads(message)
-        except ValueError:
-            return False
+    def take(self, told: dict[str, Any]) -> None:
+        """What came for this client, or for one before it."""
         number, session = told.get("id"), told.get("sessionId")
-        if isinstance(number, int) and number in self._asked:
-            self._reply(self._asked.pop(number), told)
-            return True
-        if session is None or (session != self._session and session not in self._below):
-            return False
+        if isinstance(number, int):
+            if number in self._asked:
+                self._reply(self._asked.pop(number), told)
+            return
+        if session != self._session and session not in self._below:
+            return
         if told.get("method") == "Target.attachedToTarget":
             self._below.add(told["params"]["sessionId"])
+            self._sessions.add(told["params"]["sessionId"])
+        elif told.get("method") == "Target.detachedFromTarget":
+            self._below.discard(told["params"].get("sessionId", ""))
         if session == self._session:
             del told["sessionId"]
         self._give(told)
-        return True
 
     def _reply(self, reply_to: int | None, told: dict[str, Any]) -> None:
         if reply_to is not None:
@@ -219,13 +278,17 @@ class Guest:
             if told.get("sessionId") == self._session:
                 del told["sessionId"]
             self._give(told)
-        elif not self._attached.done():
-            self._attached.set_result(str(told.get("result", {}).get("sessionId", "")))
+        elif not self._attached.done() and "sessionId" in told.get("result", {}):
+            self._attached.set_result(str(told["result"]["sessionId"]))
 
     def _give(self, told: dict[str, Any]) -> None:
-        if self._received.full():
+        if self._ended:
+            return
+        message = json.dumps(told)
+        self._waiting_bytes += len(message)
+        if self._received.full() or self._waiting_bytes > GUEST_WAITING_BYTES_MAX:
             # A client that does not read is sent away, and the browser goes on.
             self.end()
             self._leave(self)
             return
-        self._received.put_nowait(json.dumps(told))
+        self._received.put_nowait(message)

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from mcp_spaces.browser.acting import act, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, OnElement
+from mcp_spaces.browser.downloads import Download
+from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.reading import located
 from mcp_spaces.core.context import Context
@@ -97,23 +99,45 @@ async def download(context: Context, given: DownloadInput) -> FileView:
         found = live.downloads.get(given.id)
         if found is None:
             raise NotFound(f"No download {given.id}.", hint="browser_downloads lists them.")
-        with anyio.move_on_after(given.timeout_s):
-            await found.done.wait()
-        if not found.done.is_set():
-            raise TimedOut(f"{found.received_bytes:,} bytes came so far.", hint="Wait for the rest: repeat the call.")
-        if found.state != "completed":
-            raise WrongState("The download was broken off.", hint="Begin it again; one has at most 512 MiB.")
-        view = await context.use(SpaceFiles).keep(
+        return await keep_download(
             context,
-            live.live.read_file(found.guid),
-            namespace=given.namespace,
+            live,
+            found,
             path=given.to,
-            source=f"run:{context.run_id}",
+            namespace=given.namespace,
             overwrite=given.overwrite,
+            timeout_s=given.timeout_s,
         )
-        await live.live.remove_file(found.guid)
-        live.downloads.forget(found)
-        return view
+
+
+async def keep_download(
+    context: Context,
+    live: LiveBrowser,
+    found: Download,
+    *,
+    path: str,
+    namespace: str,
+    overwrite: bool,
+    timeout_s: float,
+) -> FileView:
+    """Raises TimedOut, WrongState (it failed), and what `SpaceFiles.keep` does."""
+    with anyio.move_on_after(timeout_s):
+        await found.done.wait()
+    if not found.done.is_set():
+        raise TimedOut(f"{found.received_bytes:,} bytes came so far.", hint="Wait for the rest: repeat the call.")
+    if found.state != "completed":
+        raise WrongState("The download was broken off.", hint="Begin it again; one has at most 512 MiB.")
+    view = await context.use(SpaceFiles).keep(
+        context,
+        live.live.read_file(found.guid),
+        namespace=namespace,
+        path=path,
+        source=f"run:{context.run_id}",
+        overwrite=overwrite,
+    )
+    await live.live.remove_file(found.guid)
+    live.downloads.forget(found)
+    return view
 
 
 async def downloads(context: Context, _given: DownloadsInput) -> DownloadsOutput:

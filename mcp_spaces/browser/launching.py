@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 from pydantic import Field
 
 from mcp_spaces.browser.answers import Answer, PageView, page_view
@@ -16,6 +17,7 @@ from mcp_spaces.browser.model import (
     Timezone,
     Viewport,
 )
+from mcp_spaces.browser.record_operations import stopped
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -26,7 +28,7 @@ from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime, InSpace
 from mcp_spaces.core.scope import Scope, narrow
 from mcp_spaces.core.scope_request import ScopeRequest, within
-from mcp_spaces.errors import Conflict, ExceedsCeiling, NotFound
+from mcp_spaces.errors import Conflict, ExceedsCeiling, NotFound, SpacesError
 from mcp_spaces.spaces.model import Alias, Runtime, RuntimeKind, RuntimeState
 
 MIB = 1 << 20
@@ -35,6 +37,8 @@ DEFAULT_LIMITS = Limits(cpu_cores=0.5, memory_bytes=512 * MIB, disk_bytes=256 * 
 """What one browser runtime counts for in its space, when nothing else is asked."""
 SIZES = ("cpu_cores", "memory_bytes", "disk_bytes", "pids")
 ALIAS_ATTEMPTS = 5
+RECORDING_S = 20.0
+"""How long a stop waits for the files of a recording."""
 
 
 class BrowserView(Answer):
@@ -123,6 +127,12 @@ async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
         runtime, live = await _again(context, browsers, found, given)
     else:
         runtime, live = await _new(context, browsers, given)
+    if live.options.record:
+        try:
+            await live.recording.start(context)
+        except BaseException:
+            await browsers.stop(runtime.id, reason="its recording did not start")
+            raise
     await context.progress(2, 2, f"browser {runtime.alias} is active")
     return LaunchOutput(
         **_view(browsers, runtime).model_dump(),
@@ -155,7 +165,9 @@ async def get(context: Context, _given: BrowserInput) -> GetOutput:
 
 
 async def stop(context: Context, _given: BrowserInput) -> BrowserView:
+    """What was being recorded is kept with this run."""
     browsers = context.use(BrowserService)
+    await _keep_recording(context, browsers)
     runtime = await browsers.stop(context.runtime.id, reason=f"{context.caller.name} stopped it")
     if runtime is None:
         raise _absent()
@@ -163,16 +175,33 @@ async def stop(context: Context, _given: BrowserInput) -> BrowserView:
 
 
 async def delete(context: Context, _given: BrowserInput) -> DeleteOutput:
+    """What was being recorded is kept with this run."""
+    await _keep_recording(context, context.use(BrowserService))
     await context.use(BrowserService).delete(context.runtime.id)
     return DeleteOutput(deleted=context.runtime.alias)
+
+
+async def _keep_recording(context: Context, browsers: BrowserService) -> None:
+    """A browser that hangs or is gone is stopped all the same, without it."""
+    runtime = browsers.runtimes.get(context.runtime.id)
+    if runtime is None or runtime.state is not RuntimeState.ACTIVE:
+        return
+    live = browsers.started(runtime.id)
+    if live.recording.active:
+        try:
+            with anyio.fail_after(RECORDING_S):
+                await stopped(context, live)
+        except (SpacesError, TimeoutError) as error:
+            context.note("recording", {"lost": type(error).__name__})
+            live.recording.discard()
 
 
 async def forget(context: Context, given: ForgetInput) -> ForgetOutput:
     """Raises NotFound, Conflict (in use)."""
     browsers = context.use(BrowserService)
+    browsers.profiles.check_free(context.space.id, given.profile)
     if given.profile not in browsers.store.profiles(context.space.id):
         raise NotFound(f"No profile {given.profile} here.", hint="browser_list names the profiles.")
-    browsers.check_free(context.space.id, given.profile)
     await browsers.store.forget_profile(context.space.id, given.profile)
     return ForgetOutput(forgotten=given.profile)
 

@@ -14,14 +14,19 @@ from mcp_spaces.browser.events import safely
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.model import PAGES_MAX, BrowserOptions
 from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.recording import Recording
+from mcp_spaces.browser.steps.handles import Handles
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.errors import Busy, NotFound, QuotaExceeded, RuntimeUnavailable, WrongState
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import BrowserContext, Page
 
+    from mcp_spaces.browser.lease import Lease
     from mcp_spaces.browser.port import LiveContext
 
+CONTEXTS_MAX = 4
+"""Further contexts of one runtime, beside its own."""
 TURN_S = 60.0
 """How long an operation waits for the one before it."""
 
@@ -45,6 +50,11 @@ class LiveBrowser:
         self.secret_inside = False
         """A secret is in a page now: nothing is looked at, and nothing else is opened."""
         self.leased_until: float | None = None
+        self.lease: Lease | None = None
+        self.further: list[BrowserContext] = []
+        """Contexts that steps opened beside the runtime's own."""
+        self.handles = Handles(self)
+        self.recording = Recording(self)
         self.current_run = ""
         """The run whose action is under way: what it makes the browser fetch is its doing."""
         self._turn = asyncio.Lock()
@@ -52,24 +62,46 @@ class LiveBrowser:
         self._downloads_before = 0
 
     async def begin(self) -> None:
-        context = self.live.context
-        context.on("page", safely(self._adopt))
         with translated("open the first page"):
-            page = await context.new_page()
-            self._adopt(page)
-            session = await context.new_cdp_session(page)
-            await self.downloads.begin(session)
-            await session.detach()
-            if self.options.block_resources:
-                kinds = frozenset(self.options.block_resources)
-                await context.route(
-                    "**/*",
-                    lambda route: route.abort() if route.request.resource_type in kinds else route.fallback(),
-                )
+            await self._furnish(self.live.context)
+
+    async def _furnish(self, context: BrowserContext) -> None:
+        """A new context's first page, and what every page of it has to have."""
+        context.on("page", safely(self._adopt))
+        page = await context.new_page()
+        self._adopt(page)
+        session = await context.new_cdp_session(page)
+        await self.downloads.begin(session)
+        await session.detach()
+        if self.options.block_resources:
+            kinds = frozenset(self.options.block_resources)
+            await context.route(
+                "**/*",
+                lambda route: route.abort() if route.request.resource_type in kinds else route.fallback(),
+            )
+
+    async def open_context(self) -> BrowserContext:
+        """A further one with the runtime's own way out and nothing of its profile; it has a blank page.
+
+        Raises QuotaExceeded.
+        """
+        if len(self.further) >= CONTEXTS_MAX or len(self.pages) >= PAGES_MAX:
+            raise QuotaExceeded(
+                f"A browser has at most {CONTEXTS_MAX} further contexts and {PAGES_MAX} pages.",
+                hint="Close one: context.close, browser_close.",
+            )
+        with translated("open a context"):
+            context = await self.live.another()
+            self.further.append(context)
+            context.on("close", safely(lambda _: self.further.remove(context)))
+            await self._furnish(context)
+        return context
 
     def _adopt(self, page: Page) -> None:
         if any(one.page is page for one in self.pages.values()):
             return
+        for one in self.pages.values():
+            one.on_opened()
         if self.secret_inside or len(self.pages) >= PAGES_MAX:
             # A page that opens windows while a secret is in one, or without end (threats B11, D14).
             task = asyncio.ensure_future(page.close())
@@ -82,25 +114,40 @@ class LiveBrowser:
         self.opened.append(opened.id)
         if not self.active:
             self.active = opened.id
-        page.on("close", safely(lambda _: self._drop(opened.id)))
+        page.on("close", safely(lambda _: self._drop(opened)))
+        page.on("download", safely(self.downloads.expect))
 
-    def _drop(self, page_id: str) -> None:
-        self.pages.pop(page_id, None)
-        if self.active == page_id:
-            self.active = next(reversed(self.pages), "")
+    def _drop(self, opened: OpenPage) -> None:
+        if self.pages.get(opened.id) is opened:
+            del self.pages[opened.id]
+            if self.active == opened.id:
+                self.active = next(reversed(self.pages), "")
 
-    async def open_page(self) -> OpenPage:
-        """Raises QuotaExceeded."""
+    async def open_page(self, context: BrowserContext | None = None) -> OpenPage:
+        """In the runtime's own context, or a further one. Raises QuotaExceeded."""
         if len(self.pages) >= PAGES_MAX:
             raise QuotaExceeded(f"A browser has at most {PAGES_MAX} pages.", hint="Close one: browser_close.")
         with translated("open a page"):
-            page = await self.live.context.new_page()
+            page = await (context or self.live.context).new_page()
         self._adopt(page)
         opened = next((one for one in self.pages.values() if one.page is page), None)
         if opened is None:
             raise RuntimeUnavailable("The page closed at once.", hint="Try again.")
         self.active = opened.id
         return opened
+
+    async def anew(self, opened: OpenPage) -> OpenPage:
+        """A blank page in the place of one that crashed or hangs, under its id: neither can be led anywhere."""
+        del self.pages[opened.id]
+        closing = asyncio.ensure_future(opened.page.close())
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        fresh = await self.open_page()
+        del self.pages[fresh.id]
+        if fresh.id in self.opened:
+            self.opened.remove(fresh.id)
+        self.active = fresh.id = opened.id
+        self.pages[fresh.id] = fresh
+        return fresh
 
     async def page(self, page_id: str | None) -> OpenPage:
         """The page that an operation is about. Raises NotFound, RuntimeUnavailable (crashed)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mcp_spaces.browser import files, handling, launching, looking, paging, signing_in
+from mcp_spaces.browser import files, handling, launching, leasing, looking, paging, record_operations, signing_in
+from mcp_spaces.browser.steps import execute
 from mcp_spaces.core.operation import AnyOperation
 
 OPERATIONS: tuple[AnyOperation, ...] = (
@@ -11,5 +12,8 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     *looking.OPERATIONS,
     *handling.OPERATIONS,
     *files.OPERATIONS,
+    *execute.OPERATIONS,
+    *record_operations.OPERATIONS,
+    *leasing.OPERATIONS,
     *signing_in.OPERATIONS,
 )

@@ -40,6 +40,7 @@ _PARTS = (
     "fields",
     "filling",
     "boxes",
+    "content",
     "engine",
 )
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mcp_spaces.browser.acting import outcome, turn
+from mcp_spaces.browser.acting import note_action, outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, PageId, PageView, address, page_view
 from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime
-from mcp_spaces.errors import NotFound, RuntimeUnavailable
+from mcp_spaces.errors import NotFound, RuntimeUnavailable, WrongState
 
 NAVIGATION_S = 30.0
+BEGINS_S = 0.5
+"""How long a navigation that failed may yet turn out to be a download."""
 URL_CHARACTERS = 8_000
 SCHEMES = ("http://", "https://")
 
@@ -84,7 +88,7 @@ async def navigate(context: Context, given: NavigateInput) -> NavigateOutput:
         response = await opened.page.goto(given.url, wait_until="domcontentloaded", timeout=given.timeout_s * 1000)
         return None if response is None else response.status
 
-    return await _move(context, given, go, what=f"go to {address(given.url)}", new_page=given.new_page)
+    return await _move(context, given, go, what=f"go to {address(given.url)}", new_page=given.new_page, leading=_any)
 
 
 async def back(context: Context, given: HistoryInput) -> NavigateOutput:
@@ -111,6 +115,30 @@ async def reload(context: Context, given: HistoryInput) -> NavigateOutput:
     return await _move(context, given, go, what="reload")
 
 
+async def _sound(live: LiveBrowser, page_id: str | None) -> OpenPage:
+    """Raises RuntimeUnavailable: what crashed has no history to go through."""
+    opened = await live.page(page_id)
+    if opened.crashed:
+        raise RuntimeUnavailable(f"Page {opened.id} has crashed.", hint="browser_navigate loads it anew.")
+    return opened
+
+
+async def _any(live: LiveBrowser, page_id: str | None) -> OpenPage:
+    """The page, or a fresh one in its place where it crashed, hangs, or waits for the answer to a dialog."""
+    opened = await live.page(page_id)
+    stuck = opened.crashed or opened.dialog is not None or await opened.hangs()
+    return await live.anew(opened) if stuck else opened
+
+
+async def _downloads(live: LiveBrowser, *, more_than: int) -> bool:
+    """Whether one has begun: Chromium says so a moment after it broke the navigation off."""
+    for _ in range(10):
+        if len(live.downloads.all()) > more_than:
+            return True
+        await asyncio.sleep(BEGINS_S / 10)
+    return False
+
+
 async def _move(
     context: Context,
     given: InPage,
@@ -118,22 +146,23 @@ async def _move(
     *,
     what: str,
     new_page: bool = False,
+    leading: Callable[[LiveBrowser, str | None], Awaitable[OpenPage]] = _sound,
 ) -> NavigateOutput:
     async with turn(context) as live:
-        opened = await live.open_page() if new_page else await live.page(given.page)
+        opened = await live.open_page() if new_page else await leading(live, given.page)
         before, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
-        opened.crashed = False
         opened.dialogs = 0
         try:
             with translated(what):
                 status = await go(opened)
-        except RuntimeUnavailable:
-            begun = live.downloads.all()[downloads:]
-            if not begun:
+        except (RuntimeUnavailable, WrongState) as error:
+            # A link to a file is told as either, once the download has begun.
+            broken_off = "broken off" in error.message or "Download" in error.message
+            if not broken_off or not await _downloads(live, more_than=downloads):
                 raise
-            # A link to a file: nothing was navigated, and that is no failure.
             status = None
         settled = await opened.settle(navigations=navigations)
+        await note_action(context, live, opened, what=what)
         found = await outcome(live, opened, before=before, settled=settled, downloads=downloads, whole=True)
         return NavigateOutput(**{**found.model_dump(), "url": address(opened.page.url), "status": status})
 

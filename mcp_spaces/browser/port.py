@@ -49,6 +49,9 @@ class LiveContext(Protocol):
     @property
     def browser(self) -> Browser: ...
 
+    async def another(self) -> BrowserContext:
+        """A further context of the same runtime: the same way out, nothing of its storage. It goes with this one."""
+
     @property
     def downloads_folder(self) -> str:
         """Where this context's downloads go, as its Chromium names it."""

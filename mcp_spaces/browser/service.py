@@ -11,9 +11,10 @@ from typing import TypeVar
 import anyio
 
 from mcp_spaces.browser.fill_limits import FillLimits
+from mcp_spaces.browser.keeping import Profiles
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import BrowserOptions, Isolation
-from mcp_spaces.browser.port import BrowserDriver, ContextSpec
+from mcp_spaces.browser.port import BrowserDriver, ContextSpec, StorageState
 from mcp_spaces.browser.store import BrowserStore
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.scope import covers
@@ -30,8 +31,8 @@ T = TypeVar("T")
 
 HOLDING = (RuntimeState.STARTING, RuntimeState.ACTIVE, RuntimeState.STOPPING)
 RESTARTED = "the daemon restarted"
-PROFILE_S = 10.0
-"""How long reading what a browser remembers may take; a page that hangs does not keep it from being stopped."""
+BEGIN_S = 30.0
+"""How long a browser may take for its first page."""
 
 
 class BrowserService:
@@ -57,6 +58,7 @@ class BrowserService:
         self.fills = FillLimits(clock)
         self._clock = clock
         self._announce = announce
+        self.profiles = Profiles(store, alias_of=self._alias_of)
         self._live: dict[str, LiveBrowser] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -132,8 +134,16 @@ class BrowserService:
     async def _start(self, runtime: Runtime, options: BrowserOptions, run_id: str) -> tuple[Runtime, LiveBrowser]:
         storage = None
         if options.profile is not None:
-            self.check_free(runtime.space_id, options.profile)
-            storage = await self.store.profile(runtime.space_id, options.profile)
+            storage = await self.profiles.claim(runtime.space_id, options.profile, runtime_id=runtime.id)
+        try:
+            return await self._begin(runtime, options, run_id, storage)
+        except BaseException:
+            await _shielded(self._drop(runtime.id))
+            raise
+
+    async def _begin(
+        self, runtime: Runtime, options: BrowserOptions, run_id: str, storage: StorageState | None
+    ) -> tuple[Runtime, LiveBrowser]:
         who, limits = RuntimeRef(runtime.id, runtime.space_id, runtime.alias, greases=True), runtime.ceiling.limits
         spec = ContextSpec(
             runtime_id=runtime.id,
@@ -147,27 +157,22 @@ class BrowserService:
             storage=storage,
         )
         live = LiveBrowser(await self.driver.open(spec), options, run_id=run_id)
-        # From here on the profile is this runtime's.
         self._live[runtime.id] = live
         try:
-            await live.begin()
-            self._watchers[runtime.id] = asyncio.create_task(self._watch(runtime, live))
-            active = await self._activate(runtime)
-        except BaseException:
-            await _shielded(self._drop(runtime.id))
-            raise
+            async with asyncio.timeout(BEGIN_S):
+                await live.begin()
+        except TimeoutError:
+            raise RuntimeUnavailable("The browser opened no page in time.", hint="Try again.") from None
+        self._watchers[runtime.id] = asyncio.create_task(self._watch(runtime, live))
+        active = await self._activate(runtime)
+        if self._live.get(runtime.id) is not live:
+            raise RuntimeUnavailable(f"The browser ended: {await live.live.closed()}.", hint="Try again.")
         self._announce(runtime.space_id)
         return active, live
 
-    def check_free(self, space_id: str, profile: str) -> None:
-        """Raises Conflict: two browsers never share a profile at a time."""
-        for other in self._rows(space_id):
-            live = self._live.get(other.id)
-            if live is not None and live.options.profile == profile:
-                raise Conflict(
-                    f"Profile {profile} is in use by browser {other.alias}.",
-                    hint="Stop that one first, or launch without a profile.",
-                )
+    def _alias_of(self, runtime_id: str) -> str:
+        runtime = self.runtimes.get(runtime_id)
+        return "" if runtime is None else runtime.alias
 
     async def _activate(self, runtime: Runtime) -> Runtime:
         """In one transaction with a last look at the space: it may have been stopped or narrowed meanwhile (T09)."""
@@ -185,14 +190,17 @@ class BrowserService:
 
     # Profiles
 
+    def stirred(self, runtime_id: str) -> None:
+        """An operation was done there: what it changed of a profile is kept within two seconds."""
+        live = self._live.get(runtime_id)
+        if live is not None:
+            self.profiles.stirred(runtime_id, live)
+
     async def keep_profile(self, runtime_id: str) -> None:
         """What the browser remembers now is on the disk when this returns. Nothing happens without a profile."""
-        live, runtime = self._live.get(runtime_id), self.runtimes.get(runtime_id)
-        if live is None or runtime is None or live.options.profile is None:
-            return
-        async with asyncio.timeout(PROFILE_S):
-            state = await live.live.context.storage_state(indexed_db=True)
-        await self.store.keep_profile(runtime.space_id, live.options.profile, dict(state))
+        live = self._live.get(runtime_id)
+        if live is not None:
+            await self.profiles.keep(runtime_id, live)
 
     async def _try_to_keep(self, runtime_id: str) -> None:
         try:
@@ -273,7 +281,9 @@ class BrowserService:
             watcher.cancel()
         self.gateway.detach(runtime_id)
         if live is not None:
+            live.recording.discard()
             await live.live.close()
+        self.profiles.release(runtime_id)
 
     async def _watch(self, runtime: Runtime, live: LiveBrowser) -> None:
         reason = await live.live.closed()
@@ -282,7 +292,9 @@ class BrowserService:
         del self._live[runtime.id]
         self._watchers.pop(runtime.id, None)
         self.gateway.detach(runtime.id)
+        self.profiles.release(runtime.id)
         log.warning("browser %s ended by itself: %s", runtime.id, reason)
+        live.recording.discard()
         for opened in live.pages.values():
             opened.crashed = True
             opened.stirred.set()

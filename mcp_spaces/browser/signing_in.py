@@ -75,10 +75,13 @@ async def login(context: Context, given: LoginInput) -> LoginOutput:
     """Raises NotFound (secret, page), Denied (origin), WrongState, QuotaExceeded (too many tries), RuntimeUnavailable."""
     browsers = context.use(BrowserService)
     async with turn(context) as live:
-        if live.options.record:
+        if live.recording.active:
             raise WrongState(
-                "This browser records, and a recording would hold the secret.", hint="Launch one without record."
+                "This browser records, and a recording would hold the secret.",
+                hint="End it: browser_record_stop. Or launch one without record.",
             )
+        # Whatever was left of one: from here on there is none.
+        await live.recording.discard_before_secret()
         opened = await live.usable(given.page)
         entry = await context.use(Secrets).find(given.secret, scope=context.scope.vault)
         if entry.kind is not SecretKind.LOGIN:

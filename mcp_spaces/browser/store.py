@@ -10,8 +10,8 @@ from mcp_spaces.browser.model import BrowserOptions
 from mcp_spaces.browser.port import StorageState
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import QuotaExceeded, WrongState
-from mcp_spaces.state.database import Database
-from mcp_spaces.vault.port import Boxes
+from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.vault.port import Again, Boxes
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class BrowserStore:
         self._database = database
         self._boxes = boxes
         self._clock = clock
+        boxes.on_rotation.append(_reseal)
 
     # Options
 
@@ -88,6 +89,22 @@ class BrowserStore:
         await self._database.write(
             lambda tx: tx.execute("DELETE FROM browser_profiles WHERE space_id = ? AND name = ?", (space_id, name))
         )
+
+
+def _reseal(tx: Transaction, again: Again) -> int:
+    count = 0
+    for row in tx.all("SELECT space_id, name, sealed FROM browser_profiles"):
+        try:
+            sealed = again(bytes(row["sealed"]), label=_label(row["space_id"], row["name"]))
+        except WrongState:
+            # It did not open before, and is begun anew when somebody uses it.
+            continue
+        tx.execute(
+            "UPDATE browser_profiles SET sealed = ? WHERE space_id = ? AND name = ?",
+            (sealed, row["space_id"], row["name"]),
+        )
+        count += 1
+    return count
 
 
 def _label(space_id: str, name: str) -> str:

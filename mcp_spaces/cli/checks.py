@@ -124,7 +124,12 @@ def configured(environment: Mapping[str, str]) -> list[Check]:
         settings = read_settings(environment)
     except SpacesError as error:
         return [Check(Wall("settings", False, error.message, error.hint))]
-    return [Check(Wall("settings", True, "every variable is known")), Check(vault_key(settings)), *sandboxes(settings)]
+    return [
+        Check(Wall("settings", True, "every variable is known")),
+        Check(vault_key(settings)),
+        *sandboxes(settings),
+        *browsers(settings),
+    ]
 
 
 def _version(connection: socket.socket) -> Check:
@@ -163,6 +168,31 @@ def vault_key(settings: Settings) -> Wall:
     if settings.vault_key_source == "keyring":
         return Wall(name, False, "no OS keyring can be used", "export MCP_SPACES_VAULT_KEY_SOURCE=file")
     return Wall(name, True, f"no OS keyring is used: a new vault's is kept in the file {file}, mode 0600")
+
+
+def browsers(settings: Settings) -> list[Check]:
+    """The chosen driver's own word. Whoever uses no browser needs none of it."""
+    import anyio
+
+    found: list[Wall] = []
+
+    async def look() -> None:
+        import logging
+        import tempfile
+
+        from mcp_spaces.app import browser_driver
+
+        logging.getLogger("mcp_spaces.browser").addHandler(logging.NullHandler())
+
+        with anyio.move_on_after(ENGINE_ANSWERS_S), tempfile.TemporaryDirectory() as folder:
+            driver = browser_driver(settings.model_copy(update={"state_dir": Path(folder)}), "doctor")
+            found.extend(await driver.walls())
+            await driver.aclose()
+            return
+        found.append(Wall("browser engine", False, f"no answer within {ENGINE_ANSWERS_S:g} s", ""))
+
+    anyio.run(look)
+    return [Check(wall, needed=False) for wall in found]
 
 
 def sandboxes(settings: Settings) -> list[Check]:

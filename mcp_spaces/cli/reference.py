@@ -17,6 +17,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from mcp_spaces import errors, settings
+from mcp_spaces.browser.steps.arguments import signature
+from mcp_spaces.browser.steps.model import Kind
+from mcp_spaces.browser.steps.page_methods import METHODS
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.cli.derived import NOUNS
 from mcp_spaces.cli.fields import arguments_of, command_line, schemas_of
@@ -43,7 +46,8 @@ LIMITS = {
 def pages() -> dict[str, str]:
     """Each file's name and text."""
     found = {f"{noun}.md": _noun_page(noun) for noun in NOUNS}
-    return {"README.md": _index(), **found, "errors.md": _errors(), "settings.md": _settings()}
+    rest = {"browser-steps.md": _steps(), "errors.md": _errors(), "settings.md": _settings()}
+    return {"README.md": _index(), **found, **rest}
 
 
 def write(folder: Path) -> None:
@@ -62,7 +66,7 @@ def _index() -> str:
         NOTE,
         "# Reference\n",
         "Every operation, as an MCP tool and as a command. Tools marked ○ are called through `operation_call`;"
-        " those marked ● are the operator's alone. [Errors](errors.md) · [Settings](settings.md)\n",
+        " those marked ● are the operator's alone. [Errors](errors.md) · [Settings](settings.md) · [Steps](browser-steps.md)\n",
     ]
     for noun, summary in NOUNS.items():
         lines += [f"## [{noun}]({noun}.md)\n", f"{summary}\n", "| operation | | |", "|---|---|---|"]
@@ -77,6 +81,20 @@ def _noun_page(noun: str) -> str:
     lines = [NOTE, f"# {noun}\n", f"{NOUNS[noun]} [All nouns](README.md)\n"]
     for one in _of(noun):
         lines += _operation(one)
+    return "\n".join(lines)
+
+
+def _steps() -> str:
+    lines = [
+        NOTE,
+        "# What steps may call\n",
+        "For [`browser.execute`](browser.md#browserexecute); how steps work is in [browser steps](../browser-steps.md).\n",
+    ]
+    for kind in Kind:
+        lines += [f"## {kind}\n", "| call | gives | judged as | |", "|---|---|---|---|"]
+        found = (one for one in METHODS if one.on is kind)
+        lines += [_row(f"`{signature(one)}`", str(one.returns), one.use.value, one.summary) for one in found]
+        lines.append("")
     return "\n".join(lines)
 
 

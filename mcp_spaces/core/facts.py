@@ -63,6 +63,8 @@ class BrowserUse(StrEnum):
     INTERACT = "interact"
     EVALUATE = "evaluate"
     """A script of the caller's own, in the page."""
+    CONNECT = "connect"
+    """A program of the caller's own, in control of the whole browser."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from pydantic import BaseModel
+
 from mcp_spaces.core.operation import AnyOperation
 
 _NOISE = frozenset({"title", "$defs", "uniqueItems"})
@@ -17,7 +19,12 @@ def input_schema(operation: AnyOperation) -> dict[str, Any]:
 
     A class's own docstring is for readers of the code, so it is left out; field docstrings stay.
     """
-    schema = operation.input.model_json_schema()
+    return schema_of(operation.input)
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The same of any model."""
+    schema = model.model_json_schema()
     compact: dict[str, Any] = _compact(schema, schema.get("$defs", {}))
     compact.pop("description", None)
     compact.setdefault("properties", {})

@@ -12,7 +12,7 @@ from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import WrongState
 from mcp_spaces.network.authority import Authority
 from mcp_spaces.state.database import Database, Transaction
-from mcp_spaces.vault.port import Boxes
+from mcp_spaces.vault.port import Again, Boxes
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ class Authorities:
         self._clock = clock
         self._known: dict[str, Authority] = {}
         self._lock = anyio.Lock()
+        boxes.on_rotation.append(_reseal)
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), UTC)
@@ -46,7 +47,7 @@ class Authorities:
             key = await self._boxes.unseal(bytes(row["sealed"]), label=_label(space_id, certificate))
             return Authority.read(certificate, key)
         except (WrongState, ValueError, TypeError):
-            # The vault's key was rotated since, or the row is not as we wrote it: nobody trusts a new one less.
+            # The row is not as we wrote it, or of another vault: nobody trusts a new one less.
             log.info("the authority of space %s cannot be opened: a new one is made", space_id)
             return None
 
@@ -63,6 +64,18 @@ class Authorities:
 
         await self._database.write(change)
         return made
+
+
+def _reseal(tx: Transaction, again: Again) -> int:
+    count = 0
+    for row in tx.all("SELECT space_id, certificate, sealed FROM space_authorities"):
+        try:
+            sealed = again(bytes(row["sealed"]), label=_label(row["space_id"], bytes(row["certificate"])))
+        except WrongState:
+            continue
+        tx.execute("UPDATE space_authorities SET sealed = ? WHERE space_id = ?", (sealed, row["space_id"]))
+        count += 1
+    return count
 
 
 def _label(space_id: str, certificate: bytes) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.scope import VaultGrant
+from mcp_spaces.state.database import Transaction
 from mcp_spaces.vault.model import Bindings, Code, Entry, Opened, RawSecret
 
 
@@ -52,8 +53,19 @@ class Secrets(Protocol):
         """
 
 
+class Again(Protocol):
+    """Seals a box anew, under the data key that a rotation brings."""
+
+    def __call__(self, box: bytes, *, label: str) -> bytes:
+        """Raises WrongState as `Boxes.unseal` does."""
+
+
 class Boxes(Protocol):
-    """Keys of other rooms, sealed as secrets are. A rotation of the vault's data key leaves them behind."""
+    """Keys of other rooms, sealed as secrets are. A rotation of the vault's data key asks the rooms in `on_rotation`
+    to seal theirs anew, in its own transaction; what a room leaves out opens no more."""
+
+    on_rotation: list[Callable[[Transaction, Again], int]]
+    """Each returns how many boxes it sealed anew."""
 
     async def seal(self, content: bytes, *, label: str) -> bytes:
         """`label` says what it is and whose; another one does not open it. Raises WrongState."""

@@ -34,6 +34,7 @@ from mcp_spaces.vault.model import (
     Upkeep,
     Use,
 )
+from mcp_spaces.vault.port import Again
 from mcp_spaces.vault.store import Index
 from mcp_spaces.vault.totp import Seed, parse_seed
 
@@ -86,6 +87,7 @@ class Vault:
         self._lock = anyio.Lock()
         self._open: _Open | None = None
         self._latest = 0.0
+        self.on_rotation: list[Callable[[Transaction, Again], int]] = []
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -259,9 +261,14 @@ class Vault:
             master = await run_sync(self._masters.load, opened.record)
             fresh = DataKey.new()
 
+            def again(box: bytes, *, label: str) -> bytes:
+                content = open_key(box, label=label, data_key=opened.data_key, vault_id=opened.vault_id)
+                return seal_key(content, label=label, data_key=fresh, vault_id=opened.vault_id)
+
             def change(tx: Transaction) -> tuple[Index, int]:
                 store.put_key(tx, fresh, master=master, vault_id=opened.vault_id, at=self._clock.now())
                 index, boxes = store.reseal(tx, opened.index, old=opened.data_key, new=fresh, vault_id=opened.vault_id)
+                boxes += sum(room(tx, again) for room in self.on_rotation)
                 tx.execute("DELETE FROM vault_keys WHERE id <> ?", (fresh.id,))
                 self._note(tx, run_id, index, action="rotate", boxes=boxes)
                 return index, boxes

@@ -62,6 +62,12 @@ class PagedContext:
     def browser(self) -> Browser:
         return self._browser
 
+    async def another(self) -> BrowserContext:
+        context = await self._browser.new_context()
+        await context.route("**/*", _answer)
+        self._context.on("close", lambda _: asyncio.ensure_future(context.close()))
+        return context
+
     async def read_file(self, name: str) -> AsyncIterator[bytes]:
         path = Path(self.downloads_folder) / name
         if not path.exists():

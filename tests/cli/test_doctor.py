@@ -53,3 +53,19 @@ async def test_a_setting_that_nobody_knows_is_a_finding(tmp_path: Path) -> None:
     ended = await run("doctor", state_dir=tmp_path, env={"MCP_SPACES_TYPO": "1"})
     assert ended.code == 1
     assert "MCP_SPACES_TYPO is not a setting" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "mend"),
+    [
+        ({"DRIVER": "container", "IMAGE": "none-such:1"}, "browser image", "make image"),
+        ({"DRIVER": "local", "EXECUTABLE": "/none/such"}, "browser program", "Set browser_executable to a Chromium."),
+    ],
+)
+async def test_what_browsers_lack_is_said_with_what_mends_it_and_is_no_fault(
+    tmp_path: Path, settings: dict[str, str], name: str, mend: str
+) -> None:
+    environment = {f"MCP_SPACES_BROWSER_{knob}": value for knob, value in settings.items()}
+    ended = await run("doctor", "--json", state_dir=tmp_path, env=environment)
+    (found,) = [one for one in ended.json()["checks"] if one["name"] == name]
+    assert (found["ok"], found["needed"], found["mend"]) == (False, False, mend)

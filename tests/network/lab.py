@@ -134,6 +134,9 @@ class Rules:
 class NoVault:
     """The port's Secrets, and its Boxes, where there is nothing."""
 
+    def __init__(self) -> None:
+        self.on_rotation: list[Any] = []
+
     async def find(self, path: str, *, scope: VaultGrant) -> Entry:
         raise NotFound("No such secret here.", hint="")
 

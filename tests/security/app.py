@@ -218,6 +218,8 @@ async def prepare_for(world: World, at: Prepared, operation_id: str) -> None:
         await world.govern("browser.click", **opened, ref=paged.ASK)
     elif operation_id == "browser.download":
         await world.govern("browser.navigate", **opened, url=paged.ADDRESS + "report.csv")
+    elif operation_id == "browser.record_stop":
+        await world.govern("browser.record_start", **opened)
     elif operation_id in ("browser.back", "browser.forward"):
         await world.govern("browser.navigate", **opened, url=paged.ADDRESS + "second")
         if operation_id == "browser.forward":
@@ -259,6 +261,15 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "job.write": {**job, "text": "yes\n"},
         "job.wait": {**job, "timeout_s": 0.05},
         "job.stop": job,
+        "browser.execute": {**browser, "steps": [{"call": "browser.newContext"}]},
+        "browser.methods": {"on": "page"},
+        "browser.look_step": {**browser, "call": "browser.newContext"},
+        "browser.act_step": {**browser, "call": "page.hover", "args": ["body"]},
+        "browser.script_step": {**browser, "call": "page.evaluate", "args": ["1 + 1"]},
+        "browser.record_start": browser,
+        "browser.record_stop": browser,
+        "browser.connect": browser,
+        "browser.disconnect": browser,
         "browser.launch": {**space, "alias": "third"},
         "browser.list": space,
         "browser.get": browser,

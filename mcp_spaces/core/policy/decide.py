@@ -113,6 +113,13 @@ _NEEDS = {
     BrowserUse.READ: BrowserLevel.READ,
     BrowserUse.INTERACT: BrowserLevel.INTERACT,
     BrowserUse.EVALUATE: BrowserLevel.INTERACT,
+    BrowserUse.CONNECT: BrowserLevel.ALL,
+}
+
+
+_INSTEAD = {
+    BrowserLevel.READ: "Look with browser_navigate, browser_snapshot and browser_screenshot.",
+    BrowserLevel.INTERACT: "Act with browser_click, browser_fill or browser_execute.",
 }
 
 
@@ -124,15 +131,15 @@ def _browser(browser: Browser, use: BrowserUse) -> Decision:
             f"This policy's browsers may {browser.level}, and this call would {use}."
             if browser.level is not BrowserLevel.NONE
             else "This policy has no browsers.",
-            "Look with browser_navigate, browser_snapshot and browser_screenshot."
-            if browser.level is BrowserLevel.READ
-            else "Do it without a browser.",
+            _INSTEAD.get(browser.level, "Do it without a browser."),
         )
-    if use is BrowserUse.EVALUATE:
+    if use in (BrowserUse.EVALUATE, BrowserUse.CONNECT):
         return decision_for(
             browser.evaluate,
             rule="browser.evaluate",
-            reason="A script of the caller's own would run in the page.",
+            reason="A script of the caller's own would run in the page."
+            if use is BrowserUse.EVALUATE
+            else "A program of the caller's own would control the browser.",
             suggestion="Use browser_snapshot to read and browser_click or browser_fill to act.",
         )
     return ALLOWED

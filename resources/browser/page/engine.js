@@ -123,11 +123,14 @@ const COMMANDS = {
   clickable,
   mark_secret: markSecret,
   holds: holding,
+  content: pageContent,
+  attribute: shownAttribute,
+  value: (_, root) => (isSecret(root) ? { secret: true } : { secret: false, value: masked(root.value ?? null) }),
   boxes: ({ refs: given }) => boxesOf(given),
   overlay: drawRefs,
 };
 
-function queryAll(_root, body) {
+function queryAll(root, body) {
   const [, ref, token] = /^(?:f\d+)?(e\d+)(?:@(\w+))?$/.exec(body) ?? [];
   if (ref) return [(!token || token === DOCUMENT) && refs.find(ref)].filter(Boolean);
   const [, name, encoded] = /^(\w+):([\w-]*)$/.exec(body) ?? [];
@@ -136,7 +139,7 @@ function queryAll(_root, body) {
   const answer = createElement('div');
   answer.textContent = JSON.stringify({
     document: DOCUMENT,
-    ...COMMANDS[name](JSON.parse(new TextDecoder().decode(bytes))),
+    ...COMMANDS[name](JSON.parse(new TextDecoder().decode(bytes)), root),
   });
   return [answer];
 }

@@ -1,0 +1,181 @@
+"""Whatever dies under an operation: a clear error, a true state, no hang, and the next launch works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcp_spaces.browser.port import LiveContext
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
+from mcp_spaces.spaces.lifecycle import Lifecycle
+from tests.browser.rigs import (
+    below,
+    chromium_of,
+    end_place,
+    eventually,
+    host_of,
+    is_playwrights,
+    short_folder,
+    unheard,
+)
+from tests.browser.small_net import SmallNet, small_net
+from tests.browser.world import SITE, Browsing, browsing
+
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.geteuid() != 0, reason="looking into jails takes root")]
+
+LOOKS = ("snapshot", "text", "screenshot", "pages", "console", "reload", "back", "downloads")
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", params=["local", "container"])
+async def at(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsing]:
+    with short_folder() as folder, unheard("Connection closed while reading from the driver"):
+        async with (
+            small_net(tmp_path_factory.mktemp("net")) as net,
+            browsing(folder, net, driver=request.param) as at,
+        ):
+            await at.space("ends")
+            yield at
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+async def net(tmp_path: Path) -> AsyncIterator[SmallNet]:
+    async with small_net(tmp_path) as net:
+        yield net
+
+
+def browser_is_killed(live: LiveContext) -> None:
+    os.kill(chromium_of(live)[0], signal.SIGKILL)
+
+
+def its_place_is_killed(live: LiveContext) -> None:
+    end_place(live)
+
+
+def playwright_is_killed(_live: LiveContext) -> None:
+    for pid in below(os.getpid()):
+        if is_playwrights(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("death", [browser_is_killed, its_place_is_killed, playwright_is_killed])
+async def test_a_browser_that_dies_says_so_in_every_answer_and_starts_again(
+    at: Browsing, death: Callable[[LiveContext], None]
+) -> None:
+    runtime = await at.launch("ends", alias=death.__name__.replace("_", "-")[:20], url=SITE)
+    alias = death.__name__.replace("_", "-")[:20]
+    death(at.live(runtime))
+    for verb in LOOKS:
+        failure = await at.refused(verb, space="ends", runtime=runtime)
+        assert isinstance(failure, RuntimeUnavailable | WrongState) and failure.hint
+    await eventually(lambda: at.state(runtime)[0] == "failed")
+    assert at.state(runtime)[1]
+    assert await at.launch("ends", alias=alias, url=SITE) == runtime
+    await at.call("snapshot", space="ends", runtime=runtime)
+    await at.call("delete", space="ends", runtime=runtime)
+
+
+async def test_a_page_that_crashes_says_so_until_it_is_loaded_anew(at: Browsing) -> None:
+    runtime = await at.launch("ends", alias="crashes", url=SITE)
+    live = at.browsers.started(runtime)
+    for pid in chromium_of(live.live, "renderer"):
+        os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: live.pages["p1"].crashed)
+    for verb in ("snapshot", "text", "screenshot"):
+        failure = await at.refused(verb, space="ends", runtime=runtime)
+        assert "crashed" in failure.message
+    await at.call("pages", space="ends", runtime=runtime)
+    assert (await at.call("navigate", space="ends", runtime=runtime, url=SITE)).page == "p1"
+    await at.call("snapshot", space="ends", runtime=runtime)
+    await at.call("delete", space="ends", runtime=runtime)
+
+
+async def test_a_page_that_never_answers_holds_nobody(at: Browsing) -> None:
+    at.net.pages["/busy"] = "<script>setTimeout(() => { for (;;); }, 100)</script>busy"
+    runtime = await at.launch("ends", alias="busy", url=SITE + "busy")
+    (opened,) = at.browsers.started(runtime).pages.values()
+    with anyio.fail_after(20):
+        while not await opened.hangs():
+            pass
+    assert isinstance(await at.refused("snapshot", space="ends", runtime=runtime), SpacesError)
+    assert (await at.call("navigate", space="ends", runtime=runtime, url=SITE)).page == "p1"
+    assert "nothing here" in (await at.call("snapshot", space="ends", runtime=runtime)).snapshot
+    await at.call("delete", space="ends", runtime=runtime)
+
+
+# The daemon around them
+
+
+async def test_spaces_take_their_browsers_along(at: Browsing) -> None:
+    world = at.world
+    space = await at.space("goes")
+    runtime = await at.launch(space, url=SITE, profile="work")
+    await world.govern("space.down", space=space)
+    assert at.state(runtime)[0] == "stopped"
+    assert isinstance(await at.refused("snapshot", space=space, runtime=runtime), SpacesError)
+    await world.govern("space.up", space=space)
+    assert await at.launch(space, alias="browser", url=SITE) == runtime
+    host = host_of(at.live(runtime))
+    await world.govern("space.delete", space=space, force=True)
+    assert at.browsers.runtimes.get(runtime) is None
+    assert not host.contexts
+    assert world.count("SELECT count(*) FROM browser_profiles WHERE space_id = ?", space) == 0
+    assert world.count("SELECT count(*) FROM browsers WHERE runtime_id = ?", runtime) == 0
+
+
+async def test_a_space_that_idles_stops_its_browsers(folder: Path, net: SmallNet) -> None:
+    ahead = [0.0]
+    clock = Clock(now=lambda: time.time() + ahead[0])
+    async with browsing(folder, net, clock=clock) as at:
+        space = await at.space("idles", idle_timeout_s=600)
+        runtime = await at.launch(space, url=SITE)
+        ahead[0] = 700
+        at.world.use(Lifecycle)._wake.set()
+        await eventually(lambda: at.state(runtime)[0] == "stopped")
+        assert at.state(runtime)[1] == "nobody used the space"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"driver": "container", "docker_host": "unix:///nowhere/docker.sock"}, ("Docker", "doctor")),
+        ({"driver": "container", "browser_image": "no-such-image:1"}, ("no-such-image:1", "make image")),
+        ({"driver": "local", "browser_executable": "/nowhere/chromium"}, ("/nowhere/chromium", "browser_executable")),
+    ],
+)
+async def test_what_is_missing_is_named_with_what_mends_it(
+    folder: Path, net: SmallNet, settings: dict[str, str], words: tuple[str, ...]
+) -> None:
+    async with browsing(folder, net, **settings) as at:  # type: ignore[arg-type]
+        failure = await at.refused("launch", space=await at.space("lacks"))
+        said = f"{failure.message} {failure.hint}"
+        assert isinstance(failure, RuntimeUnavailable) and [word for word in words if word not in said] == []
+
+
+async def test_without_an_engine_browsers_are_this_machines_own(folder: Path, net: SmallNet) -> None:
+    async with browsing(folder, net, driver="auto", docker_host="unix:///nowhere/docker.sock") as at:
+        runtime = await at.launch(await at.space("falls"), url=SITE)
+        assert type(host_of(at.live(runtime))).__name__ == "LocalHost"
+
+
+async def test_with_an_engine_browsers_are_in_containers(folder: Path, net: SmallNet) -> None:
+    async with browsing(folder, net, driver="auto") as at:
+        runtime = await at.launch(await at.space("rises"), url=SITE)
+        assert type(host_of(at.live(runtime))).__name__ == "ContainedHost"

@@ -1,0 +1,165 @@
+"""Pages that take all they can get (threat D14), pages that look for another way out (N22), and many browsers at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import anyio
+import psutil
+import pytest
+
+from mcp_spaces.browser.container import ContainedHost
+from mcp_spaces.browser.model import PAGES_MAX
+from mcp_spaces.errors import QuotaExceeded, TimedOut, WrongState
+from tests.browser.rigs import below, eventually, host_of, short_folder
+from tests.browser.small_net import Canaries, small_net
+from tests.browser.world import SITE, Browsing, browsing
+
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.geteuid() != 0, reason="browsers in jails take root")]
+
+BROWSERS = 20
+CYCLES = int(os.environ.get("MCP_SPACES_TEST_CYCLES", "100"))
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", params=["local", "container"])
+async def at(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsing]:
+    with short_folder() as folder:
+        async with (
+            small_net(tmp_path_factory.mktemp("net")) as net,
+            browsing(folder, net, driver=request.param) as at,
+        ):
+            await at.space("takes", policy={"preset": "permissive"})
+            yield at
+
+
+async def test_d14_a_page_that_opens_windows_without_end_gets_few(at: Browsing) -> None:
+    at.net.pages["/bomb"] = "<button onclick='for (let i = 0; i < 40; i++) window.open(`/w${i}`)'>go</button>"
+    runtime = await at.launch("takes", alias="tabs", url=SITE + "bomb")
+    shown = await at.call("snapshot", space="takes", runtime=runtime)
+    with suppress(TimedOut):
+        # It has a great deal to do.
+        await at.call("click", space="takes", runtime=runtime, ref=re.findall(r"e[0-9]+", shown.snapshot)[0])
+    live = at.browsers.started(runtime)
+    await eventually(lambda: len(live.pages) > 1, seconds=20)
+    await eventually(lambda: len(live.live.context.pages) <= PAGES_MAX)
+    assert len(live.pages) <= PAGES_MAX
+    await at.call("snapshot", space="takes", runtime=runtime)
+    await at.call("delete", space="takes", runtime=runtime)
+
+
+async def test_d14_a_page_that_asks_without_end_holds_nobody(at: Browsing) -> None:
+    at.net.pages["/asks"] = "<script>setTimeout(() => { for (;;) alert('again') }, 100)</script>asks"
+    runtime = await at.launch("takes", alias="asks", url=SITE + "asks")
+    live = at.browsers.started(runtime)
+    await eventually(lambda: live.pages["p1"].dialog is not None)
+    assert isinstance(await at.refused("snapshot", space="takes", runtime=runtime), WrongState)
+    await at.call("dialog", space="takes", runtime=runtime, accept=True)
+    assert (await at.call("navigate", space="takes", runtime=runtime, url=SITE)).page == "p1"
+    assert "nothing here" in (await at.call("snapshot", space="takes", runtime=runtime)).snapshot
+    await at.call("delete", space="takes", runtime=runtime)
+
+
+async def test_d14_a_picture_of_a_huge_page_is_bounded(at: Browsing) -> None:
+    at.net.pages["/huge"] = (
+        "<div style='width:20000px;height:2000000px;background:linear-gradient(red,blue)'>huge</div>"
+    )
+    runtime = await at.launch("takes", alias="huge", url=SITE + "huge")
+    failure = await at.refused("screenshot", space="takes", runtime=runtime, full_page=True)
+    assert isinstance(failure, QuotaExceeded) and "pixels" in failure.message
+    await at.call("delete", space="takes", runtime=runtime)
+
+
+async def test_d14_a_download_without_end_is_broken_off_with_its_browser(at: Browsing) -> None:
+    runtime = await at.launch("takes", alias="loads", url=SITE)
+    answer = await at.call("navigate", space="takes", runtime=runtime, url=SITE + "endless")
+    assert answer.downloads
+    live = at.browsers.started(runtime)
+    await eventually(lambda: live.downloads.all()[0].received_bytes > 8 * MIB)
+    await at.call("snapshot", space="takes", runtime=runtime)
+    with anyio.fail_after(20):
+        await at.call("delete", space="takes", runtime=runtime)
+
+
+async def test_d14_a_page_that_takes_all_memory_ends_itself_alone(at: Browsing) -> None:
+    at.net.pages["/eats"] = (
+        "<script>setTimeout(() => { const all = []; (function more() {"
+        " const one = new Uint8Array(64 << 20); one.fill(7); all.push(one); setTimeout(more, 5) })() }, 50)</script>eats"
+    )
+    space = await at.space(f"eats-{at.browsers.driver.name}")
+    runtime = await at.launch(space, url=SITE + "eats")
+    live = at.browsers.started(runtime)
+
+    def over() -> bool:
+        return at.state(runtime)[0] == "failed" or any(one.crashed for one in live.pages.values())
+
+    await eventually(over, seconds=60)
+    beside = await at.launch("takes", alias="beside", url=SITE)
+    await at.call("snapshot", space="takes", runtime=beside)
+    again = await at.launch(space, alias="again", url=SITE)
+    await at.call("snapshot", space=space, runtime=again)
+    await at.world.govern("space.delete", space=space, force=True)
+    await at.call("delete", space="takes", runtime=beside)
+
+
+async def test_n22_a_page_reaches_nothing_but_what_its_space_may(at: Browsing) -> None:
+    canaries = Canaries()
+    runtime = await at.launch("takes", alias="looks", url=SITE)
+    tried = [f"http://{host}:{canaries.tcp_port}/" for host in ("127.0.0.1", canaries.address, "[::1]", "localhost")]
+    script = f"async () => (await Promise.allSettled({tried}.map(url => fetch(url, {{mode: 'no-cors'}})))).length"
+    answer = await at.call("evaluate", space="takes", runtime=runtime, script=script)
+    assert answer.result == len(tried)
+    for url in (*tried, "http://169.254.169.254/latest/", "http://two.test/"):
+        answer = await at.call("navigate", space="takes", runtime=runtime, url=url)
+        assert answer.status == 403
+    assert canaries.look() == []
+    canaries.close()
+    await at.call("delete", space="takes", runtime=runtime)
+
+
+async def test_many_browsers_of_a_space_fit_into_one(at: Browsing) -> None:
+    space = await at.space(f"many-{at.browsers.driver.name}", limits={"runtimes": BROWSERS})
+    little = {"limits": {"cpu_cores": 0.05, "memory_bytes": 32 * MIB, "disk_bytes": 8 * MIB, "pids": 8}}
+    launches = [at.launch(space, alias=f"b{number}", url=SITE, scope=little) for number in range(BROWSERS)]
+    with anyio.fail_after(90):
+        runtimes = await asyncio.gather(*launches)
+    for runtime in runtimes[:: BROWSERS - 1]:
+        await at.call("snapshot", space=space, runtime=runtime)
+    host = host_of(at.live(runtimes[0]))
+    assert len(host.contexts) == BROWSERS
+    if isinstance(host, ContainedHost):
+        assert (await host.sandbox.usage()).memory_bytes < 1024 * MIB
+    await at.world.govern("space.delete", space=space, force=True)
+
+
+@pytest.mark.timeout(600)
+async def test_browsers_that_come_and_go_leave_nothing(at: Browsing) -> None:
+    """MCP_SPACES_TEST_CYCLES=1000 looks longer."""
+    process = psutil.Process()
+
+    def counted() -> tuple[int, int]:
+        gc.collect()
+        return process.num_fds(), len(below(os.getpid()))
+
+    async def cycle(number: int) -> None:
+        runtime = await at.launch("takes", alias="cycle", url=SITE if number % 10 == 0 else "")
+        await at.call("stop", space="takes", runtime=runtime)
+
+    for number in range(5):
+        await cycle(number)
+    before = counted()
+    for number in range(CYCLES if at.browsers.driver.name == "local" else CYCLES // 4):
+        await cycle(number)
+    after = counted()
+    assert after[0] <= before[0] + 3 and after[1] <= before[1] + 2
+    assert list(at.world.folder.glob("state/browsers/local/*/downloads/*")) == []
