@@ -14,7 +14,7 @@ GONE = (
     "Browser has been closed",
     "Connection closed",
 )
-_INTERCEPTS = re.compile(r"(<[^>]{1,200}>).{0,300}intercepts pointer events", re.DOTALL)
+_INTERCEPTS = re.compile(r"^[ -]*(<[^>\n]{1,200}>).*intercepts pointer events", re.MULTILINE)
 _NET = re.compile(r"net::(ERR_[A-Z_]+)")
 STATES = ("not visible", "not enabled", "not stable", "not editable", "outside of the viewport", "detached")
 

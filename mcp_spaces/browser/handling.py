@@ -12,7 +12,7 @@ from mcp_spaces.browser.answers import TIMEOUT_MAX_S, TIMEOUT_S, ActionOutput, A
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.reading import located, parsed, read
+from mcp_spaces.browser.reading import described, gone, located, read, within
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -125,9 +125,12 @@ async def click(context: Context, given: ClickInput) -> ActionOutput:
 
 
 async def _is_ready(opened: OpenPage, ref: str) -> bool:
-    number, inner = parsed(ref)
-    seen = opened.seen.get(number)
-    return seen is not None and bool((await read(seen.frame, "clickable", ref=inner)).get("ready"))
+    """Raises NotFound."""
+    seen, inner = within(opened, ref)
+    told = await read(seen.frame, "clickable", ref=inner)
+    if not told["here"]:
+        raise gone(ref)
+    return bool(told["ready"])
 
 
 async def fill(context: Context, given: FillInput) -> ActionOutput:
@@ -149,8 +152,7 @@ async def _fill(opened: OpenPage, ref: str, value: str | bool, *, timeout_ms: fl
     if isinstance(value, bool):
         await target.set_checked(value, timeout=timeout_ms)
         return
-    number, inner = parsed(ref)
-    found = await read(opened.seen[number].frame, "describe", ref=inner)
+    found = await described(opened, ref)
     if found.get("role") in ("combobox", "listbox") and await target.evaluate(
         "one => one instanceof HTMLSelectElement"
     ):

@@ -100,6 +100,8 @@ class LiveBrowser:
     def _adopt(self, page: Page) -> None:
         if any(one.page is page for one in self.pages.values()):
             return
+        for one in self.pages.values():
+            one.on_opened()
         if self.secret_inside or len(self.pages) >= PAGES_MAX:
             # A page that opens windows while a secret is in one, or without end (threats B11, D14).
             task = asyncio.ensure_future(page.close())

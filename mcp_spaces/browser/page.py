@@ -75,6 +75,8 @@ class OpenPage:
     """Set by whatever may end a wait: a dialog, a crash, the end of a request, a navigation."""
     began: int = 0
     """Requests so far."""
+    opening: int = 0
+    """Windows that it has opened and that are not among the pages yet."""
     navigations: int = 0
     landed_by: str = "GET"
     """The method of the newest request for the page itself."""
@@ -155,6 +157,15 @@ class OpenPage:
             asyncio.get_running_loop().call_later(DIALOG_S, self._give_up, dialog)
         self.stirred.set()
 
+    def _on_window(self, _: object) -> None:
+        self.opening += 1
+        self.stirred.set()
+
+    def on_opened(self) -> None:
+        """One of its windows is among the pages."""
+        self.opening = max(0, self.opening - 1)
+        self.stirred.set()
+
     def _give_up(self, dialog: Dialog) -> None:
         if self.dialog is dialog:
             self.dialog = None
@@ -189,8 +200,9 @@ class OpenPage:
 
     @property
     def _holding(self) -> bool:
-        """Whether a request is under way that an agent would wait for: not an image, not an endless stream."""
-        return any(one.kind in ("document", "script", "stylesheet", "xhr", "fetch") for one in self.pending.values())
+        """Whether something is under way that an agent would wait for: not an image, not an endless stream."""
+        loading = any(one.kind in ("document", "script", "stylesheet", "xhr", "fetch") for one in self.pending.values())
+        return loading or self.opening > 0
 
     @property
     def _stopped(self) -> bool:
@@ -199,6 +211,8 @@ class OpenPage:
     async def _frame(self) -> None:
         if self._session is None:
             self._session = await self.page.context.new_cdp_session(self.page)
+            self._session.on("Page.windowOpen", safely(self._on_window))
+            await self._session.send("Page.enable")
         # Not `page.evaluate`: that injects Playwright's own script into every new document first.
         await self._session.send("Runtime.evaluate", {"expression": ONE_FRAME, "awaitPromise": True})
 

@@ -127,13 +127,28 @@ def parsed(ref: str) -> tuple[int, str]:
     return int(found[1] or 0), found[2]
 
 
-def located(opened: OpenPage, ref: str) -> Locator:
-    """The element that a snapshot of this very document named. Raises NotFound, InvalidInput."""
+def within(opened: OpenPage, ref: str) -> tuple[SeenFrame, str]:
+    """The frame that a ref belongs to, and the ref inside. Raises NotFound, InvalidInput."""
     number, inner = parsed(ref)
     seen = opened.seen.get(number)
     if seen is None or seen.frame.is_detached():
         raise gone(ref)
+    return seen, inner
+
+
+def located(opened: OpenPage, ref: str) -> Locator:
+    """The element that a snapshot of this very document named. Raises NotFound, InvalidInput."""
+    seen, inner = within(opened, ref)
     return seen.frame.locator(element(inner, document=seen.document))
+
+
+async def described(opened: OpenPage, ref: str) -> dict[str, Any]:
+    """What the element is: role, name, secret, url. Raises NotFound when it is there no more."""
+    seen, inner = within(opened, ref)
+    told = await read(seen.frame, "describe", ref=inner)
+    if not told.get("here"):
+        raise gone(ref)
+    return told
 
 
 def gone(ref: str) -> NotFound:

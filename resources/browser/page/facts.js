@@ -73,15 +73,15 @@ function checkField({ ref, expected = {} }) {
   return { ...facts, changed: Object.keys(expected).filter((name) => expected[name] !== facts[name]) };
 }
 
-/** Whether a click at the middle of this element would reach it now, without waiting for anything. */
+/** Whether it is still here, and a click at its middle would reach it now, without waiting for anything. */
 function clickable({ ref }) {
   const element = refs.find(ref);
-  if (!element) return { ready: false };
+  if (!element) return { here: false, ready: false };
   const box = boxOf(element);
   const middle = elementAt(box.x + box.width / 2, box.y + box.height / 2);
-  const reached = middle !== null && (middle === element || contains(element, middle) || isInShadowOf(middle, element));
+  const reached = isWithin(middle, element);
   const ready = reached && inViewport(box) && isRendered(element, { visibilityProperty: true }) && !isDisabled(element) && !isMoving(element);
-  return { ready };
+  return { here: true, ready };
 }
 
 const isDisabled = (element) => matches(element, ':disabled') || attributeOf(element, 'aria-disabled') === 'true';

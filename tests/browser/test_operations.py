@@ -1,0 +1,333 @@
+"""The operations of a browser, called as agents call them: a real Chromium in its container, behind the real gateway."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import pytest
+
+from mcp_spaces.app import App, open_app
+from mcp_spaces.errors import (
+    ApprovalNeeded,
+    Conflict,
+    Denied,
+    InvalidInput,
+    NotFound,
+    QuotaExceeded,
+    RuntimeUnavailable,
+    SpacesError,
+    TimedOut,
+    WrongState,
+)
+from mcp_spaces.server.unix import make_private
+from mcp_spaces.settings import Settings
+from tests.browser.chromium import Site, serving
+from tests.security.app import short_folder
+
+pytestmark = pytest.mark.anyio
+
+PATIENCE_S = 60
+HOST = "http://page.test"
+SHOP = """<!doctype html><title>Shop</title><h1>Shop</h1>
+<form action="/thanks"><label>Name <input name=name></label>
+<label>Colour <select name=colour><option>red<option>blue</select></label>
+<label><input type=checkbox name=gift> As a gift</label>
+<button>Order</button></form>
+<button onclick="document.querySelector('#said').textContent = 'Pressed ' + ++window.n">Press</button><p id=said></p>
+<button onclick="this.textContent = confirm('Really?') ? 'Yes' : 'No'">Ask</button>
+<button onclick="fetch('/late').then(r => r.text()).then(t => document.querySelector('#said').textContent = t)">Fetch</button>
+<a href="/thanks" target=_blank>Elsewhere</a> <a href="/file.csv" download="../../x.csv">Report</a>
+<label>File <input type=file onchange="document.querySelector('#said').textContent = this.files[0].name + this.files[0].size"></label>
+<script>window.n = 0; console.warn('careful')</script>"""
+
+
+@dataclass
+class Tab:
+    """One browser of the world's app, for one test."""
+
+    app: App
+    site: Site
+    alias: str
+
+    async def call(self, operation: str, **arguments: Any) -> Any:
+        with anyio.fail_after(PATIENCE_S):
+            given = {"space": "work", "runtime": self.alias, **arguments}
+            return (await self.app.pipeline.call(self.app.local_agent(), f"browser.{operation}", given)).output
+
+    async def refused(self, operation: str, kind: type[SpacesError], **arguments: Any) -> SpacesError:
+        with pytest.raises(kind) as caught:
+            await self.call(operation, **arguments)
+        assert caught.value.hint
+        return caught.value
+
+    async def shop(self) -> dict[str, str]:
+        """The shop's page; refs by name."""
+        self.site.made["shop"] = SHOP
+        opened = await self.call("navigate", url=f"{HOST}/shop")
+        return dict(re.findall(r'"([^"]+)" (e\d+)', opened.changes))
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def world() -> AsyncIterator[tuple[App, Site]]:
+    with short_folder() as folder, serving() as site:
+        site.made.update({"thanks": "<title>Thanks</title><h1>Thank you</h1>", "late": "it came"})
+        port = site.origin.rpartition(":")[2]
+        settings = Settings(
+            state_dir=folder / "state",
+            vault_key_source="file",
+            browser_pool_size=0,
+            network_private_hosts=(f"page.test:80=127.0.0.1:{port}",),
+        )
+        make_private(settings.state_dir)
+        async with open_app(settings) as app:
+            network = {"mode": "allowlist", "allow": ["page.test"]}
+            operator = app.operator()
+            agent = (await app.pipeline.call(operator, "principal.list", {})).output.model_dump()["principals"][0]
+            grant = {"principal": agent["id"], "scope": {"network": network, "limits": {"runtimes": 8}}}
+            await app.pipeline.call(operator, "principal.grant", grant)
+            wanted = {"name": "work", "mounts": {"network": network}, "limits": {"runtimes": 8}}
+            await app.pipeline.call(app.local_agent(), "space.create", wanted)
+            yield app, site
+
+
+@pytest.fixture
+async def tab(world: tuple[App, Site]) -> AsyncIterator[Tab]:
+    app, site = world
+    tab = Tab(app, site, "tab")
+    with anyio.fail_after(PATIENCE_S):
+        await app.pipeline.call(app.local_agent(), "browser.launch", {"space": "work", "alias": "tab"})
+    yield tab
+    with anyio.fail_after(PATIENCE_S):
+        await app.pipeline.call(app.local_agent(), "browser.delete", {"space": "work", "runtime": "tab"})
+
+
+# ------------------------------------------------------------------------------------------------------- going
+
+
+async def test_a_page_is_answered_with_its_outline(tab: Tab) -> None:
+    tab.site.made["shop"] = SHOP
+    opened = await tab.call("navigate", url=f"{HOST}/shop")
+    assert (opened.status, opened.title, opened.settled) == (200, "Shop", True)
+    assert 'button "Order" e' in opened.changes and 'textbox "Name" e' in opened.changes
+
+
+async def test_a_host_outside_of_the_mount_answers_with_the_rule(tab: Tab) -> None:
+    opened = await tab.call("navigate", url="http://elsewhere.test/")
+    assert opened.status == 403 and "network.allow" in opened.changes
+    error = await tab.refused("navigate", RuntimeUnavailable, url="https://elsewhere.test/")
+    assert "gateway" in error.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file:///etc/passwd", "chrome://version", "javascript:alert(1)", "data:text/html,x", "view-source:http://page.test/",
+     "blob:http://page.test/1", "ftp://page.test/", "http://ann:secret@page.test/", "http://page.test\\@evil.test/", "page.test"],
+)  # fmt: skip
+async def test_b10_only_web_addresses_are_gone_to(tab: Tab, url: str) -> None:
+    await tab.refused("navigate", InvalidInput, url=url)
+
+
+async def test_history_and_pages(tab: Tab) -> None:
+    await tab.shop()
+    await tab.call("navigate", url=f"{HOST}/thanks")
+    assert (await tab.call("back")).url == f"{HOST}/shop"
+    assert (await tab.call("forward")).url == f"{HOST}/thanks"
+    assert (await tab.call("reload")).status == 200
+    opened = await tab.call("open", url=f"{HOST}/shop")
+    assert [one.page for one in (await tab.call("pages")).pages] == ["p1", opened.page]
+    await tab.call("activate", page="p1")
+    assert (await tab.call("snapshot")).title == "Thanks"
+    assert (await tab.call("close", page="p1")).active == opened.page
+    await tab.refused("snapshot", NotFound, page="p1")
+
+
+# ------------------------------------------------------------------------------------------------------ acting
+
+
+async def test_a_form_is_filled_and_sent(tab: Tab) -> None:
+    refs = await tab.shop()
+    filled = await tab.call("fill", fields={refs["Name"]: "Ann", refs["Colour"]: "blue", refs["As a gift"]: True})
+    assert 'value="Ann"' in filled.changes and "checked" in filled.changes and 'value="blue"' in filled.changes
+    sent = await tab.call("click", ref=refs["Order"])
+    assert sent.url == f"{HOST}/thanks?name=Ann&colour=blue&gift=on" and 'h1 "Thank you"' in sent.changes
+
+
+async def test_a_click_answers_with_what_changed_and_nothing_else(tab: Tab) -> None:
+    refs = await tab.shop()
+    await tab.call("click", ref=refs["Press"])
+    again = await tab.call("click", ref=refs["Press"])
+    assert "Pressed 2" in again.changes and "Order" not in again.changes and again.url is None
+
+
+async def test_what_an_action_fetches_is_waited_for(tab: Tab) -> None:
+    refs = await tab.shop()
+    done = await tab.call("click", ref=refs["Fetch"])
+    assert done.settled and "it came" in done.changes
+
+
+async def test_a_ref_of_a_page_before_names_nothing(tab: Tab) -> None:
+    refs = await tab.shop()
+    await tab.call("navigate", url=f"{HOST}/thanks")
+    error = await tab.refused("click", NotFound, ref=refs["Press"])
+    assert "snapshot" in error.hint
+    await tab.refused("click", InvalidInput, ref="button")
+
+
+async def test_what_covers_an_element_is_named(tab: Tab) -> None:
+    tab.site.made["covered"] = (
+        "<button>Below</button><div id=cover style='position:fixed;inset:0;background:#fff8'>Cookies?</div>"
+    )
+    opened = await tab.call("navigate", url=f"{HOST}/covered")
+    (ref,) = re.findall(r'"Below" (e\d+)', opened.changes)
+    error = await tab.refused("click", WrongState, ref=ref, timeout_s=0.5)
+    assert "cover" in error.message and "in the way" in error.message
+
+
+async def test_an_element_that_comes_to_rest_is_waited_for(tab: Tab) -> None:
+    tab.site.made["moving"] = (
+        "<style>@keyframes m { from { margin-left: 0 } to { margin-left: 400px } } button { animation: m .3s }</style>"
+        "<button onclick=\"this.textContent = 'hit'\">Moving</button>"
+    )
+    opened = await tab.call("navigate", url=f"{HOST}/moving")
+    (ref,) = re.findall(r'"Moving" (e\d+)', opened.changes)
+    assert '"hit"' in (await tab.call("click", ref=ref)).changes
+
+
+async def test_a_dialog_is_told_and_answered(tab: Tab) -> None:
+    refs = await tab.shop()
+    asked = await tab.call("click", ref=refs["Ask"])
+    assert (asked.dialog.kind, asked.dialog.message) == ("confirm", "Really?")
+    await tab.refused("snapshot", WrongState)
+    assert 'button "Yes"' in (await tab.call("dialog", accept=True)).changes
+    await tab.refused("dialog", WrongState, accept=True)
+
+
+async def test_a_window_that_opens_is_named(tab: Tab) -> None:
+    refs = await tab.shop()
+    assert (await tab.call("click", ref=refs["Elsewhere"])).opened == ["p2"]
+
+
+async def test_keys_hover_scroll_and_select(tab: Tab) -> None:
+    refs = await tab.shop()
+    await tab.call("press", ref=refs["Name"], keys="Bob")
+    assert 'value="Bob"' in (await tab.call("snapshot")).snapshot
+    assert "blue" in (await tab.call("select", ref=refs["Colour"], options=["blue"])).changes
+    await tab.call("hover", ref=refs["Press"])
+    await tab.call("scroll", by=200)
+    await tab.call("drag", ref=refs["Press"], to=refs["Name"])
+
+
+async def test_waiting_for_a_text_ends_with_it_or_says_that_it_did_not_come(tab: Tab) -> None:
+    tab.site.made["slow"] = (
+        "<p>Wait</p><script>setTimeout(() => document.body.innerHTML = '<p>Ready</p>', 300)</script>"
+    )
+    await tab.call("navigate", url=f"{HOST}/slow")
+    assert "Ready" in (await tab.call("wait_for", text="Ready")).changes
+    await tab.call("wait_for", gone="Wait")
+    await tab.refused("wait_for", TimedOut, text="Never", timeout_s=0.2)
+    await tab.refused("wait_for", InvalidInput, text="a", url="b")
+
+
+# ----------------------------------------------------------------------------------------------------- looking
+
+
+async def test_a_snapshot_in_diff_mode_says_only_what_changed(tab: Tab) -> None:
+    refs = await tab.shop()
+    assert (await tab.call("snapshot", mode="diff")).mode == "same"
+    await tab.call("fill", fields={refs["Name"]: "Ann"})
+    assert (await tab.call("snapshot", mode="diff")).mode == "same", "the action has told it already"
+    part = await tab.call("snapshot", ref=refs["Name"])
+    assert "Order" not in part.snapshot and "Ann" in part.snapshot
+    await tab.refused("snapshot", NotFound, ref="e999")
+
+
+async def test_a_picture_is_shown_kept_and_in_no_record(tab: Tab) -> None:
+    await tab.shop()
+    shot = await tab.call("screenshot", to="shot.jpg", show_refs=True)
+    text, picture = shot.blocks()
+    assert picture["mimeType"] == "image/jpeg" and "picture" not in str(text["text"])
+    assert shot.kept.path == "shot.jpg" and shot.kept.content_type == "image/jpeg"
+    await tab.refused("screenshot", Conflict, to="shot.jpg")
+    tab.site.made["tall"] = "<div style='height: 90000px'>tall</div>"
+    await tab.call("navigate", url=f"{HOST}/tall")
+    await tab.refused("screenshot", QuotaExceeded, full_page=True)
+
+
+async def test_text_console_network_and_pdf(tab: Tab) -> None:
+    await tab.shop()
+    assert "As a gift" in (await tab.call("text")).text
+    assert (await tab.call("console")).lines == ("warning: careful",)
+    (line, *_) = (await tab.call("network")).requests
+    assert line.startswith(f"GET {HOST}/shop 200 document")
+    assert (await tab.call("pdf", to="page.pdf")).size_bytes > 1_000
+
+
+# ------------------------------------------------------------------------------------------------------- files
+
+
+async def test_a_file_goes_from_storage_to_a_page(tab: Tab) -> None:
+    refs = await tab.shop()
+    given = {"space": "work", "path": "in/data.csv", "content": "a,b\n", "overwrite": True}
+    await tab.app.pipeline.call(tab.app.local_agent(), "storage.upload", given)
+    assert "data.csv4" in (await tab.call("upload", ref=refs["File"], paths=["in/data.csv"])).changes
+    await tab.refused("upload", NotFound, ref=refs["File"], paths=["in/none.csv"])
+
+
+async def test_b15_a_download_is_kept_under_a_name_of_the_callers_whatever_the_page_calls_it(tab: Tab) -> None:
+    refs = await tab.shop()
+    tab.site.made["file.csv"] = "one,two\n"
+    begun = await tab.call("click", ref=refs["Report"])
+    if begun.downloads is None:
+        begun = await tab.call("downloads")
+        begun_id = begun.downloads[0].id
+    else:
+        begun_id = begun.downloads[0].partition(" ")[0]
+    kept = await tab.call("download", id=begun_id, to="out/report.csv", overwrite=True)
+    assert (kept.path, kept.size_bytes) == ("out/report.csv", 8)
+    await tab.refused("download", NotFound, id=begun_id, to="out/again.csv")
+
+
+# ------------------------------------------------------------------------------------------------------ policy
+
+
+async def test_a_policy_that_only_reads_lets_nothing_be_clicked(tab: Tab) -> None:
+    refs = await tab.shop()
+    operator = tab.app.operator()
+    patch = {"space": "work", "patch": {"policy": {"preset": "restrictive"}}}
+    await tab.app.pipeline.call(operator, "space.update", patch)
+    try:
+        assert "Press" in (await tab.call("snapshot")).snapshot
+        error = await tab.refused("click", Denied, ref=refs["Press"])
+        assert isinstance(error, Denied) and error.rule in ("browser.level", "effects.interacts")
+    finally:
+        patch["patch"] = {"policy": {"preset": "standard"}}
+        await tab.app.pipeline.call(operator, "space.update", patch)
+
+
+async def test_a_script_of_the_callers_own_asks_first(tab: Tab) -> None:
+    await tab.shop()
+    error = await tab.refused("evaluate", ApprovalNeeded, script="document.title")
+    await tab.app.pipeline.call(tab.app.operator(), "approval.grant", {"approval": error.details()["approval_id"]})
+    assert (await tab.call("evaluate", script="document.title")).result == "Shop"
+
+
+@pytest.mark.parametrize("operation", ["fill", "press", "evaluate"])
+async def test_b19_a_reference_to_a_secret_is_never_typed(tab: Tab, operation: str) -> None:
+    refs = await tab.shop()
+    text = "{{vault:prod/crm}}"
+    given: dict[str, dict[str, Any]] = {
+        "fill": {"fields": {refs["Name"]: text}},
+        "press": {"keys": text},
+        "evaluate": {"script": f"'{text}'"},
+    }
+    error = await tab.refused(operation, InvalidInput, **given[operation])
+    assert "browser_login" in error.message
