@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from mcp_spaces.browser.acting import act, outcome, turn
+from mcp_spaces.browser.acting import act, note_action, outcome, turn
 from mcp_spaces.browser.answers import TIMEOUT_MAX_S, TIMEOUT_S, ActionOutput, Answer, InPage, OnElement, Ref
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
@@ -249,6 +249,7 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
         with translated("answer the dialog"):
             await (present.accept(given.text or "") if given.accept else present.dismiss())
         settled = await opened.settle(navigations=navigations)
+        await note_action(context, live, opened, what="accept the dialog" if given.accept else "dismiss the dialog")
         return await outcome(live, opened, before=before, settled=settled, downloads=downloads)
 
 
@@ -263,6 +264,7 @@ async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
                 result = await located(opened, given.ref).evaluate(given.script, timeout=TIMEOUT_S * 1000)
             else:
                 result = await opened.page.evaluate(given.script)
+        await note_action(context, live, opened, what="run a script")
         return EvaluateOutput(result=result)
 
 

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 CONNECT_S = 20.0
 REVEALING = ("DEBUG", "DEBUG_FILE", "PWDEBUG", "PW_DEBUG", "SELENIUM_REMOTE_URL", "NODE_OPTIONS", "NODE_DEBUG")
 """With these the driver would write what it sends to a browser, secrets included, or let others look (threat L10)."""
+WEAKENING = ("PLAYWRIGHT_DISABLE_FORCED_CHROMIUM_PROXIED_LOOPBACK",)
+"""With this a context's pages would reach loopback past its proxy (threat N22)."""
 
 
 class PlaywrightDriver:
@@ -51,7 +53,7 @@ class PlaywrightDriver:
         # 90 ms, and only who uses a browser pays for it.
         from playwright.async_api import Error, async_playwright
 
-        for name in REVEALING:
+        for name in (*REVEALING, *WEAKENING):
             os.environ.pop(name, None)
         try:
             playwright = await async_playwright().start()

@@ -14,6 +14,7 @@ from playwright.async_api import Error, async_playwright
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake
 
+from mcp_spaces.browser.container import ContainedHost
 from mcp_spaces.browser.host import HostedContext
 from mcp_spaces.browser.lease_rules import Answered, screened
 from mcp_spaces.errors import ApprovalNeeded, Denied, WrongState
@@ -178,7 +179,8 @@ async def test_b21_the_token_is_for_one_client_once_and_from_this_machine_only(r
 
 async def test_b21_chromium_listens_nowhere_and_in_its_container_only_the_proxy_does(room: Room) -> None:
     live = room.live(room.runtime).live
-    assert isinstance(live, HostedContext)
+    assert isinstance(live, HostedContext) and isinstance(live.host, ContainedHost)
+    sandbox = live.host.sandbox
     heard: list[bytes] = []
 
     def take(stream: Stream, chunk: bytes) -> None:
@@ -188,14 +190,14 @@ async def test_b21_chromium_listens_nowhere_and_in_its_container_only_the_proxy_
     async def listening() -> set[int]:
         heard.clear()
         command = Command(("/bin/sh", "-c", "cat /proc/net/tcp /proc/net/tcp6"))
-        process = await live.host.sandbox.start(command, output=take)
+        process = await sandbox.start(command, output=take)
         with anyio.fail_after(PATIENCE_S):
             await process.wait()
         rows = [line.split() for line in b"".join(heard).decode().splitlines()]
         return {int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 3 and row[3] == "0A"}
 
     before = await listening()
-    assert before == {live._port}, "the runtime's own proxy, and nothing else"
+    assert before == {live._way.port}, "the runtime's own proxy, and nothing else"
     async with connect(await leased(room)):
         assert await listening() == before
     await until_free(room)

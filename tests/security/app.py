@@ -109,20 +109,24 @@ async def open_world(
     folder: Path,
     *,
     driver: SandboxDriver | None = None,
-    browsers: BrowserDriver | None = None,
     clock: Clock | None = None,
     **settings: Any,
 ) -> AsyncIterator[World]:
-    """Opening a folder again is a restart of the daemon."""
+    """Opening a folder again is a restart of the daemon. Browsers have a page for a network, unless `browser_driver`
+    names a real driver."""
     known = Settings(
         **{"state_dir": folder / "state", "sandbox_image": FAKE_IMAGE, "vault_key_source": "file", **settings}
     )
     make_private(known.state_dir)
     chosen = driver or FakeDriver(folder / "workspaces")
+
+    def paged_browsers(_settings: Settings, _instance: str) -> BrowserDriver:
+        return paged.PagedDriver()
+
     async with open_app(
         known,
         make_driver=lambda _settings, _instance: chosen,
-        make_browser_driver=lambda _settings, _instance: browsers or paged.PagedDriver(),
+        make_browser_driver=None if "browser_driver" in settings else paged_browsers,
         clock=clock,
     ) as app:
         yield World(app, chosen, folder)
@@ -303,6 +307,8 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "browser.upload": {**browser, "ref": paged.FILE, "paths": ["inputs/sales.csv"]},
         "browser.download": {**browser, "id": "d1", "to": "report.csv"},
         "browser.downloads": browser,
+        "browser.login": {**browser, "secret": "prod/crm"},
+        "browser.logout": browser,
         "storage.upload": {**stored, "path": "new/file.txt", "content": "new"},
         "storage.read": stored,
         "storage.browse": {**space, "namespace": at.namespace, "prefix": "inputs"},

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError, WithJsonSchema
+from pydantic import Field, JsonValue, WithJsonSchema
 
 from mcp_spaces.browser.acting import turn
 from mcp_spaces.browser.answers import Answer
-from mcp_spaces.browser.handling import no_reference, refuse_inside
+from mcp_spaces.browser.handling import refuse_inside
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.steps.arguments import parsed, signature
 from mcp_spaces.browser.steps.model import Kind, Method, Step
-from mcp_spaces.browser.steps.page_methods import METHODS
 from mcp_spaces.browser.steps.paused import Paused
-from mcp_spaces.browser.steps.step import CHILDREN, StepOutput, method_of
+from mcp_spaces.browser.steps.planning import Planned, plan
+from mcp_spaces.browser.steps.published import METHODS_OPERATION
+from mcp_spaces.browser.steps.step import CHILDREN, StepOutput
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts
-from mcp_spaces.core.json_schema import schema_of
 from mcp_spaces.core.operation import AnyOperation, Operation
-from mcp_spaces.core.place import Everywhere, InRuntime
+from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import explain
 from mcp_spaces.errors import ApprovalNeeded, InvalidInput, SpacesError
 
@@ -99,41 +98,6 @@ class ExecuteOutput(Answer):
     events: tuple[StepEvent, ...]
     waiting: Waiting | None = None
     """Repeat the same call after the approval: it goes on from here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A step that is understood, or why not."""
-
-    call: str
-    step: Step | None
-    method: Method | None
-    problem: InvalidInput | None = None
-
-
-def plan(raw: Sequence[object]) -> list[Planned]:
-    """Never raises: what is wrong with one step concerns that one."""
-    return [_planned(one) for one in raw]
-
-
-def _planned(one: object) -> Planned:
-    call = str(one.get("call", ""))[:60] if isinstance(one, Mapping) else ""
-    try:
-        step = Step.model_validate(one)
-        no_reference(json.dumps(one, ensure_ascii=False))
-        method = method_of(step.call)
-        parsed(method, step.args)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        problem = InvalidInput(f"{where[:60]}: {first['msg']}", hint="A step is {call, ref, args, bind, options}.")
-    except ValueError as error:
-        problem = InvalidInput(str(error), hint="browser_login signs in with a secret of the vault.")
-    except SpacesError as error:
-        problem = InvalidInput(error.message, hint=error.hint)
-    else:
-        return Planned(call, step, method)
-    return Planned(call, None, None, problem)
 
 
 async def execute(context: Context, given: ExecuteInput) -> ExecuteOutput:
@@ -321,49 +285,6 @@ def _fingerprint(context: Context, given: ExecuteInput) -> str:
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
 
-# What can be called
-
-
-class MethodsInput(Everywhere):
-    on: Kind | None = None
-    """Only those of one kind of handle."""
-    call: str | None = Field(default=None, max_length=64)
-    """Only this one, with the schema of its arguments."""
-
-
-class MethodView(Answer):
-    call: str
-    signature: str
-    use: str
-    """What policy judges it by: read, interact, evaluate."""
-    returns: str
-    summary: str
-    arguments: Mapping[str, JsonValue] | None = None
-
-
-class MethodsOutput(Answer):
-    methods: tuple[MethodView, ...]
-
-
-async def methods(_context: Context, given: MethodsInput) -> MethodsOutput:
-    """Raises NotFound."""
-    chosen = [method_of(given.call)] if given.call is not None else METHODS
-    return MethodsOutput(
-        methods=tuple(
-            MethodView(
-                call=one.id,
-                signature=signature(one),
-                use=one.use.value,
-                returns=str(one.returns),
-                summary=one.summary,
-                arguments=schema_of(one.arguments) if given.call is not None else None,
-            )
-            for one in chosen
-            if given.on is None or one.on is given.on
-        )
-    )
-
-
 OPERATIONS: tuple[AnyOperation, ...] = (
     Operation(
         id="browser.execute",
@@ -383,16 +304,6 @@ OPERATIONS: tuple[AnyOperation, ...] = (
             ],
         },
     ),
-    Operation(
-        id="browser.methods",
-        summary="What steps may call, with arguments.",
-        input=MethodsInput,
-        output=MethodsOutput,
-        effect=Effect.OBSERVES,
-        handler=methods,
-        listed=False,
-        idempotent=True,
-        example={"on": "page"},
-    ),
+    METHODS_OPERATION,
     *CHILDREN.values(),
 )
