@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,30 @@ _PIECES = [
         "sh -c ",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    "script", ["{\U000ff891", "W{\U000c14cc\U00090c5a", "{\U0003ef85", "echo {é..ü} '日本' \U0001f600{1}"]
+)
+def test_characters_beyond_the_grammars_tables_crash_nothing(script: str) -> None:
+    """Each of the first three once ended the process: the scanner reads outside of an array."""
+    code = f"from mcp_spaces.core.policy.shell.analysis import analyse\ntry:\n analyse({script!a})\nexcept Exception as e:\n print(type(e).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_words_beyond_ascii_are_read_as_they_stand() -> None:
+    script = parse("echo 'héllo' wörld 日本 > ünder.txt && sudo grün")
+    assert [[word.text for word in command.words] for command in script.commands] == [
+        ["echo", "héllo", "wörld", "日本"],
+        ["sudo", "grün"],
+    ]
+
+
+@pytest.mark.parametrize("script", ["é=1 sudo", "cat <<é\nx\né\n", "cat <<..\né\nsudo\n..\n"])
+def test_what_full_stops_would_change_is_refused_or_seen(script: str) -> None:
+    with contextlib.suppress(Unparsable):
+        assert parse(script).commands[0].name == "é=1"
 
 
 @given(st.text(max_size=200) | st.lists(st.sampled_from(_PIECES), max_size=20).map("".join))

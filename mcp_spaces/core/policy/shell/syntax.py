@@ -69,6 +69,10 @@ class Script:
 # Everything that hides text from a reader, or that bash and the grammar take differently: controls other than
 # tab and newline (a shell takes \r as part of the word), line separators, and marks that turn the writing direction.
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# The grammar's scanner looks characters up in C's tables of 256 classes: above, it reads what lies behind them, and
+# often crashes. It is given full stops instead, as many as there are bytes: part of a word for it as for bash, and of no
+# name, number, keyword, operator or here-document's end.
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]+")
 # A line continuation counts as a blank only beside one: elsewhere bash joins what stands around it. The grammar
 # drops a lone `-` before a here-document.
 _BLANK = re.compile(rb"(?:[ \t\n]+|(?<=[ \t\n;|&()])\\\n|\\\n(?=[ \t]))*(?:(?<=[ \t])-[ \t]*(?=<<))?")
@@ -131,7 +135,8 @@ def parse(source: str, *, strict_sh: bool = False) -> Script:
     text = source.encode()
     if len(text) > MAX_SCRIPT_BYTES:
         raise Unparsable("it is longer than 64 KiB")
-    root = _parser().parse(text).root_node
+    plain = _BEYOND_ASCII.sub(lambda found: "." * len(found.group().encode()), source)
+    root = _parser().parse(plain.encode()).root_node
     if root.has_error:
         raise Unparsable("it is not valid shell syntax, or not of a kind that is understood here")
     return _Reading(text, strict_sh=strict_sh).script(root)
