@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -360,9 +362,9 @@ class PeerClient(RawClient):
 def _peer() -> PeerClient:
     if not PEER.exists():
         raise SystemExit("the peer is missing: scripts/setup node")
-    import os
-
-    command = [str(NODE), str(PEER), "--headless", "--isolated", "--no-sandbox", "--executable-path", SHELL]
+    folder = tempfile.mkdtemp(prefix="mcp-spaces-bench-peer-")
+    options = ["--headless", "--isolated", "--no-sandbox", "--executable-path", SHELL, "--output-dir", folder]
+    command = [str(NODE), str(PEER), *options]
     client = PeerClient.spawn(command, dict(os.environ))
     client.initialize()
     return client

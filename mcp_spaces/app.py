@@ -299,6 +299,7 @@ async def open_app(
         await blobs.reconcile(lambda tree: files.live(tree) | artifacts.live(tree))
         tasks = await open_things.enter_async_context(anyio.create_task_group())
         tasks.start_soon(lifecycle.reap_forever)
+        tasks.start_soon(browsers.warm)
         await tasks.start(gateway.watch, changes)
         open_things.callback(tasks.cancel_scope.cancel)
         yield App(settings, pipeline, changes, identity, links, entries, services)

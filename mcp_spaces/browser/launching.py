@@ -28,14 +28,13 @@ from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime, InSpace
 from mcp_spaces.core.scope import Scope, narrow
 from mcp_spaces.core.scope_request import ScopeRequest, within
-from mcp_spaces.errors import Conflict, ExceedsCeiling, NotFound, SpacesError
-from mcp_spaces.spaces.model import Alias, Runtime, RuntimeKind, RuntimeState
+from mcp_spaces.errors import Conflict, NotFound, SpacesError
+from mcp_spaces.spaces.model import Alias, Runtime, RuntimeKind, RuntimeState, free_alias, sized
 
 MIB = 1 << 20
 DEFAULT_ALIAS = "browser"
 DEFAULT_LIMITS = Limits(cpu_cores=0.5, memory_bytes=512 * MIB, disk_bytes=256 * MIB, pids=128)
 """What one browser runtime counts for in its space, when nothing else is asked."""
-SIZES = ("cpu_cores", "memory_bytes", "disk_bytes", "pids")
 ALIAS_ATTEMPTS = 5
 RECORDING_S = 20.0
 """How long a stop waits for the files of a recording."""
@@ -252,16 +251,8 @@ async def _again(
 
 
 def one_browser(ceiling: Scope) -> Scope:
-    """What a browser gets that asks for nothing. Raises ExceedsCeiling when the ceiling holds none at all."""
-    sizes = {name: min(getattr(DEFAULT_LIMITS, name), getattr(ceiling.limits, name)) for name in SIZES}
-    for name, size in sizes.items():
-        if not size:
-            raise ExceedsCeiling(
-                f"The space holds no {name} for a browser.",
-                hint="A person has to widen the space's limits.",
-                key=f"limits.{name}",
-            )
-    return ceiling.model_copy(update={"limits": ceiling.limits.model_copy(update=sizes)})
+    """What a browser gets that asks for nothing. Raises ExceedsCeiling."""
+    return sized(ceiling, DEFAULT_LIMITS, kind=RuntimeKind.BROWSER)
 
 
 def _options(before: BrowserOptions, given: LaunchInput) -> BrowserOptions:
@@ -278,12 +269,7 @@ def _named(browsers: BrowserService, space_id: str, alias: str | None) -> Runtim
 
 
 def _free_alias(browsers: BrowserService, space_id: str) -> str:
-    taken = {one.alias for one in browsers.runtimes.of_space(space_id)}
-    number, alias = 2, DEFAULT_ALIAS
-    while alias in taken:
-        alias = f"{DEFAULT_ALIAS}-{number}"
-        number += 1
-    return alias
+    return free_alias({one.alias for one in browsers.runtimes.of_space(space_id)}, DEFAULT_ALIAS)
 
 
 def _view(browsers: BrowserService, runtime: Runtime) -> BrowserView:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
-
-import anyio
 
 from mcp_spaces.browser.fill_limits import FillLimits
 from mcp_spaces.browser.keeping import Profiles
@@ -18,6 +15,7 @@ from mcp_spaces.browser.port import BrowserDriver, ContextSpec, StorageState
 from mcp_spaces.browser.store import BrowserStore
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.scope import covers
+from mcp_spaces.core.tasks import shielded, side_by_side
 from mcp_spaces.errors import Conflict, NotFound, RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network.model import RuntimeRef
 from mcp_spaces.network.port import RuntimeGateway
@@ -26,8 +24,6 @@ from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, SpaceSta
 from mcp_spaces.spaces.port import Runtimes, Spaces
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 HOLDING = (RuntimeState.STARTING, RuntimeState.ACTIVE, RuntimeState.STOPPING)
 RESTARTED = "the daemon restarted"
@@ -103,7 +99,7 @@ class BrowserService:
                 await self.store.set_options(runtime.id, options)
                 return await self._start(runtime, options, run_id)
             except BaseException:
-                await _shielded(self.runtimes.remove(runtime.id))
+                await shielded(self.runtimes.remove(runtime.id))
                 self._announce(runtime.space_id)
                 raise
 
@@ -127,7 +123,7 @@ class BrowserService:
                 return await self._start(runtime, options, run_id)
             except BaseException as error:
                 reason = error.message if isinstance(error, SpacesError) else "its start was cancelled"
-                await _shielded(self._set_state(runtime, RuntimeState.FAILED, reason))
+                await shielded(self._set_state(runtime, RuntimeState.FAILED, reason))
                 self._announce(runtime.space_id)
                 raise
 
@@ -138,7 +134,7 @@ class BrowserService:
         try:
             return await self._begin(runtime, options, run_id, storage)
         except BaseException:
-            await _shielded(self._drop(runtime.id))
+            await shielded(self._drop(runtime.id))
             raise
 
     async def _begin(
@@ -212,21 +208,21 @@ class BrowserService:
 
     async def stop(self, runtime_id: str, *, reason: str) -> Runtime | None:
         """Free it; its profile stays. Idempotent: answers with the row, or None when there is none."""
-        return await _shielded(self._stop(runtime_id, reason))
+        return await shielded(self._stop(runtime_id, reason))
 
     async def delete(self, runtime_id: str) -> None:
         """Idempotent. A profile belongs to the space, and stays."""
-        await _shielded(self._delete(runtime_id))
+        await shielded(self._delete(runtime_id))
 
     async def fail(self, runtime_id: str, *, reason: str) -> None:
         """Close it with all it holds; what it remembers is not kept. Idempotent."""
-        await _shielded(self._fail(runtime_id, reason))
+        await shielded(self._fail(runtime_id, reason))
 
     async def stop_all(self, space_id: str, *, reason: str) -> None:
-        await _all([self.stop(one.id, reason=reason) for one in self._rows(space_id)])
+        await side_by_side([self.stop(one.id, reason=reason) for one in self._rows(space_id)])
 
     async def delete_all(self, space_id: str) -> None:
-        await _all([self.delete(one.id) for one in self._rows(space_id)])
+        await side_by_side([self.delete(one.id) for one in self._rows(space_id)])
 
     async def reconcile(self) -> None:
         """At start: no browser of a former daemon is used again, its profiles are."""
@@ -241,9 +237,17 @@ class BrowserService:
             if removed:
                 log.info("reaped %d browsers that nobody owned", len(removed))
 
+    async def warm(self) -> None:
+        """Where browsers were used before, the next launch need not wait. Never raises."""
+        if self.runtimes.all(kind=RuntimeKind.BROWSER):
+            try:
+                await self.driver.warm()
+            except SpacesError as error:
+                log.info("no browser is kept warm: %s", error.message)
+
     async def aclose(self) -> None:
         with suppress(SpacesError):
-            await _all([self.stop(runtime_id, reason="the daemon stopped") for runtime_id in list(self._live)])
+            await side_by_side([self.stop(runtime_id, reason="the daemon stopped") for runtime_id in list(self._live)])
         await self.driver.aclose()
 
     async def _stop(self, runtime_id: str, reason: str) -> Runtime | None:
@@ -318,17 +322,3 @@ class BrowserService:
 
     def _lock(self, runtime_id: str) -> asyncio.Lock:
         return self._locks.setdefault(runtime_id, asyncio.Lock())
-
-
-async def _all(calls: list[Coroutine[object, object, object]]) -> None:
-    """Side by side; the first failure is raised once all have ended."""
-    for result in await asyncio.gather(*calls, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
-
-
-async def _shielded(work: Coroutine[object, object, T]) -> T:
-    """What has to end once it began, whoever goes away meanwhile."""
-    with anyio.CancelScope(shield=True):
-        return await work
-    raise AssertionError("a shielded scope is not left by a cancellation")

@@ -12,15 +12,14 @@ from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InRuntime, InSpace
 from mcp_spaces.core.scope import Scope, narrow
 from mcp_spaces.core.scope_request import ScopeRequest, within
-from mcp_spaces.errors import Conflict, ExceedsCeiling, NotFound, SpacesError
+from mcp_spaces.errors import Conflict, NotFound, SpacesError
 from mcp_spaces.sandbox.jobs import JobState
 from mcp_spaces.sandbox.service import Live, SandboxService
-from mcp_spaces.spaces.model import Alias, Runtime, RuntimeKind, RuntimeState
+from mcp_spaces.spaces.model import SIZES, Alias, Runtime, RuntimeKind, RuntimeState, free_alias, sized
 
 DEFAULT_ALIAS = "main"
 DEFAULT_LIMITS = Limits(cpu_cores=1, memory_bytes=GIB, disk_bytes=2 * GIB, pids=256)
 """Of one sandbox that asks for nothing else, as far as the space's own go."""
-SIZES = ("cpu_cores", "memory_bytes", "disk_bytes", "pids")
 ALIAS_ATTEMPTS = 5
 
 
@@ -147,16 +146,8 @@ async def delete(context: Context, _given: SandboxInput) -> DeleteOutput:
 
 
 def one_sandbox(ceiling: Scope) -> Scope:
-    """What a sandbox gets that asks for nothing. Raises ExceedsCeiling when the ceiling holds none at all."""
-    sizes = {name: min(getattr(DEFAULT_LIMITS, name), getattr(ceiling.limits, name)) for name in SIZES}
-    for name, size in sizes.items():
-        if not size:
-            raise ExceedsCeiling(
-                f"The space holds no {name} for a sandbox.",
-                hint="A person has to widen the space's limits.",
-                key=f"limits.{name}",
-            )
-    return ceiling.model_copy(update={"limits": ceiling.limits.model_copy(update=sizes)})
+    """What a sandbox gets that asks for nothing. Raises ExceedsCeiling."""
+    return sized(ceiling, DEFAULT_LIMITS, kind=RuntimeKind.SANDBOX)
 
 
 async def _new(context: Context, sandboxes: SandboxService, given: LaunchInput) -> tuple[Runtime, Live]:
@@ -212,13 +203,7 @@ def _named(sandboxes: SandboxService, space_id: str, alias: str | None) -> Runti
 
 
 def _free_alias(sandboxes: SandboxService, space_id: str) -> str:
-    taken = {one.alias for one in sandboxes.runtimes.of_space(space_id)}
-    number = 2
-    alias = DEFAULT_ALIAS
-    while alias in taken:
-        alias = f"{DEFAULT_ALIAS}-{number}"
-        number += 1
-    return alias
+    return free_alias({one.alias for one in sandboxes.runtimes.of_space(space_id)}, DEFAULT_ALIAS)
 
 
 def _row(sandboxes: SandboxService, runtime_id: str) -> Runtime:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import anyio
 
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import covers
+from mcp_spaces.core.tasks import shielded, side_by_side
 from mcp_spaces.errors import Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network.model import RuntimeRef
 from mcp_spaces.network.port import RuntimeGateway
@@ -26,8 +26,6 @@ from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, Space, S
 from mcp_spaces.spaces.port import Runtimes, Spaces
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 HOLDING = (RuntimeState.STARTING, RuntimeState.ACTIVE, RuntimeState.STOPPING)
 RESTARTED = "the daemon restarted"
@@ -143,7 +141,7 @@ class SandboxService:
             try:
                 return await self._start(runtime, run_id)
             except BaseException:
-                await _shielded(self._erase(runtime))
+                await shielded(self._erase(runtime))
                 raise
 
     async def start_again(
@@ -169,7 +167,7 @@ class SandboxService:
                 return await self._start(runtime, run_id)
             except BaseException as error:
                 reason = error.message if isinstance(error, SpacesError) else "its start was cancelled"
-                await _shielded(self._set_state(runtime, RuntimeState.FAILED, reason))
+                await shielded(self._set_state(runtime, RuntimeState.FAILED, reason))
                 raise
 
     async def _start(self, runtime: Runtime, run_id: str) -> tuple[Runtime, Live]:
@@ -193,7 +191,7 @@ class SandboxService:
             if self._live.get(runtime.id) is not live:
                 raise RuntimeUnavailable("The sandbox died as it started.", hint="Try again; see mcp-spaces doctor.")
         except BaseException:
-            await _shielded(self._drop(runtime.id, sandbox))
+            await shielded(self._drop(runtime.id, sandbox))
             raise
         self._announce(runtime.space_id)
         return active, live
@@ -218,17 +216,17 @@ class SandboxService:
 
     async def stop(self, runtime_id: str, *, reason: str) -> Runtime | None:
         """Free the container; the files stay. Idempotent: answers with the row, or None when there is none."""
-        return await _shielded(self._stop(runtime_id, reason))
+        return await shielded(self._stop(runtime_id, reason))
 
     async def delete(self, runtime_id: str) -> None:
         """The container, the files, the jobs and the row go. Idempotent."""
-        await _shielded(self._delete(runtime_id))
+        await shielded(self._delete(runtime_id))
 
     async def stop_all(self, space_id: str, *, reason: str) -> None:
-        await self._all([self.stop(one.id, reason=reason) for one in self._of(space_id)])
+        await side_by_side([self.stop(one.id, reason=reason) for one in self._of(space_id)])
 
     async def delete_all(self, space_id: str) -> None:
-        await self._all([self.delete(one.id) for one in self._of(space_id)])
+        await side_by_side([self.delete(one.id) for one in self._of(space_id)])
 
     async def reconcile(self) -> None:
         """At start: no sandbox of a former daemon is used again, its files are."""
@@ -244,7 +242,7 @@ class SandboxService:
     async def aclose(self) -> None:
         """Stop everything; the rows say so, as far as they can still be written."""
         with suppress(SpacesError):
-            await self._all([self.stop(runtime_id, reason="the daemon stopped") for runtime_id in list(self._live)])
+            await side_by_side([self.stop(runtime_id, reason="the daemon stopped") for runtime_id in list(self._live)])
         await self.jobs.aclose()
         await self._driver.aclose()
 
@@ -332,23 +330,9 @@ class SandboxService:
     def _lock(self, runtime_id: str) -> asyncio.Lock:
         return self._locks.setdefault(runtime_id, asyncio.Lock())
 
-    @staticmethod
-    async def _all(calls: list[Coroutine[object, object, object]]) -> None:
-        """Side by side; the first failure is raised once all have ended."""
-        for result in await asyncio.gather(*calls, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-
 
 def _still_holds(space: Space | None, runtime: Runtime) -> bool:
     return space is not None and space.state is SpaceState.RUNNING and covers(space.ceiling, runtime.ceiling)
-
-
-async def _shielded(work: Coroutine[object, object, T]) -> T:
-    """What has to end once it began, whoever goes away meanwhile."""
-    with anyio.CancelScope(shield=True):
-        return await work
-    raise AssertionError("a shielded scope is not left by a cancellation")
 
 
 async def _shell_of(sandbox: Sandbox) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from mcp_spaces.core.limits import GIB, Limits
 from mcp_spaces.core.scope import OWN_NAMESPACE, Scope, StorageGrant, StorageMode
 from mcp_spaces.core.scope_request import LimitsRequest, Mounts
+from mcp_spaces.errors import ExceedsCeiling
 
 SpaceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Alias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
@@ -111,3 +112,29 @@ class Runtime(BaseModel):
     ceiling: Scope
     created_at: float
     started_at: float | None = None
+
+
+SIZES = ("cpu_cores", "memory_bytes", "disk_bytes", "pids")
+"""The limits that each runtime takes a part of."""
+
+
+def free_alias(taken: Collection[str], first: str) -> str:
+    """`main`, `main-2`, `main-3` …"""
+    alias, number = first, 2
+    while alias in taken:
+        alias, number = f"{first}-{number}", number + 1
+    return alias
+
+
+def sized(ceiling: Scope, wanted: Limits, *, kind: RuntimeKind) -> Scope:
+    """What a runtime gets that asks for nothing: `wanted`, as far as the ceiling goes. Raises ExceedsCeiling when it
+    holds none at all."""
+    sizes = {name: min(getattr(wanted, name), getattr(ceiling.limits, name)) for name in SIZES}
+    for name, size in sizes.items():
+        if not size:
+            raise ExceedsCeiling(
+                f"The space holds no {name} for a {kind}.",
+                hint="A person has to widen the space's limits.",
+                key=f"limits.{name}",
+            )
+    return ceiling.model_copy(update={"limits": ceiling.limits.model_copy(update=sizes)})
