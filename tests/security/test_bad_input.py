@@ -171,7 +171,18 @@ async def test_unknown_ids_are_absent_and_the_hint_says_where_to_look(world: Wor
     assert error is not None and error.code in ("not_found", "conflict", "wrong_state", "invalid_input")
 
 
-@pytest.mark.parametrize("operation", [one for one in CATALOGUE if one.in_space], ids=lambda one: one.id)
+async def test_a_stopped_space_says_so_to_every_operation_on_its_browser(world: World) -> None:
+    at = await prepared(world, "work", browser=True, running=False)
+    for operation in (one for one in CATALOGUE if one.noun == "browser" and one.in_space and one.needs_running_space):
+        error = await refused(world, operation, usual(operation, at))
+        denied = operation.refused_by(world.agent.scope) is not None
+        assert error is not None and error.code == ("denied" if denied else "wrong_state"), operation.id
+        assert denied or f"space_up space={at.space}" in error.hint, operation.id
+
+
+@pytest.mark.parametrize(
+    "operation", [one for one in CATALOGUE if one.in_space and one.noun != "browser"], ids=lambda one: one.id
+)
 async def test_a_stopped_space_says_how_to_start_it(world: World, operation: AnyOperation) -> None:
     at = await prepared(world, "work", running=False)
     error = await refused(world, operation, usual(operation, at))
@@ -190,7 +201,8 @@ async def test_a_stopped_space_says_how_to_start_it(world: World, operation: Any
 
 @pytest.mark.parametrize(
     "operation",
-    [one for one in CATALOGUE if one.in_runtime and one.audience is Audience.EVERYONE],
+    # Browsers that die are in tests/browser/test_endings.py.
+    [one for one in CATALOGUE if one.in_runtime and one.audience is Audience.EVERYONE and one.noun != "browser"],
     ids=lambda one: one.id,
 )
 async def test_a_dead_container_says_so_and_its_files_are_kept(world: World, operation: AnyOperation) -> None:

@@ -27,7 +27,18 @@ from mcp_spaces.errors import ApprovalNeeded, SpacesError
 from mcp_spaces.server.authentication import Visitor, visited_by
 from mcp_spaces.server.endpoint import open_server
 from mcp_spaces.server.limits import Lane
-from tests.security.app import PATIENCE_S, Prepared, World, open_world, prepared, short_folder, valid_inputs
+from tests.browser import paged
+from tests.security.app import (
+    PATIENCE_S,
+    Prepared,
+    World,
+    open_world,
+    prepare_for,
+    prepared,
+    refusal,
+    short_folder,
+    valid_inputs,
+)
 
 ORIGIN = "https://crm.example.com"
 CANARIES = {
@@ -42,7 +53,8 @@ CANARIES = {
 REFERENCES = ("{{vault:prod/crm}}", "{{vault:prod/crm#password}}", "{{vault:prod/value}}", "{{vault:prod/key}}")
 RAW_READS = {"vault.get"}
 """What is there to show a value. Everything else must not."""
-NEEDS_A_TERMINAL = {"sandbox.connect"}
+NEEDS_MORE = {"sandbox.connect", "browser.connect"}
+"""A person's terminal, and a browser of its own process: their own tests search."""
 SPOKEN = 'printf \'%s\\n\' "$PW" "$VALUE"; base64 -w0 <<<"$TOKEN"; printf %s "$PW" | od -An -tx1 | tr -d \' \\n\''
 FLOOD = f"for i in $(seq 400); do {SPOKEN}; done"
 ENVIRONMENT = {"PW": "{{vault:prod/crm}}", "VALUE": "x{{vault:prod/value}}x", "TOKEN": "{{vault:prod/key#token}}"}
@@ -106,14 +118,39 @@ async def a_world_with_canaries(folder: Path) -> AsyncIterator[tuple[World, Prep
     mounts = {"vault": {"allow": ["prod", "imported"], "allow_raw_reads": True}}
     async with open_world(folder) as world:
         stored: tuple[tuple[str, str, dict[str, Any]], ...] = (
-            ("prod/crm", "login", {"username": "ann", "password": CANARIES["password"], "totp": CANARIES["seed"]}),
+            (
+                "prod/crm",
+                "login",
+                {
+                    "username": "ann",
+                    "password": CANARIES["password"],
+                    "totp": CANARIES["seed"],
+                    "origins": [paged.ADDRESS.rstrip("/")],
+                },
+            ),
             ("prod/value", "value", {"value": CANARIES["value"], "notes": CANARIES["notes"]}),
             ("prod/key", "api_key", {"token": CANARIES["token"], "origins": [ORIGIN]}),
         )
         for path, kind, fields in stored:
             await world.govern("vault.set", path=path, kind=kind, **fields)
         await world.govern("principal.grant", principal="local-agent", policy="permissive", scope=mounts)
-        yield world, await prepared(world, "work", preset="permissive", mounts=mounts)
+        yield world, await prepared(world, "work", preset="permissive", mounts=mounts, browser=True)
+
+
+async def begin_anew(world: World, at: Prepared, operation: AnyOperation) -> None:
+    """The page as it is at first, with what this operation needs; a browser that has ended stays so."""
+    if operation.noun != "browser":
+        return
+    browser = {"space": at.space, "runtime": at.browser}
+    if operation.verb == "record_start":
+        await refusal(world.govern("browser.record_stop", **browser))
+    if operation.verb.endswith("_step"):
+        # A step names no page where there is just one.
+        for one in (await world.govern("browser.pages", **browser)).pages:
+            if not one.active:
+                await world.govern("browser.close", **browser, page=one.page)
+    await refusal(world.govern("browser.navigate", **browser, url=paged.ADDRESS))
+    await refusal(prepare_for(world, at, operation.id))
 
 
 async def call(world: World, operation: AnyOperation, arguments: dict[str, Any], told: Told) -> None:
@@ -151,7 +188,9 @@ def usual(operation: AnyOperation, at: Prepared, folder: Path, ids: dict[str, st
 
 def last_things_last(operation: AnyOperation) -> tuple[bool, bool, bool]:
     ends = operation.effect in (Effect.DELETES, Effect.ENDS) or operation.id in ("vault.rekey", "space.update")
-    return ends, operation.noun in ("space", "vault"), operation.id in ("sandbox.stop", "sandbox.delete")
+    # No recording begins in a browser that a secret was in.
+    ends = ends or operation.id in ("browser.login", "browser.logout")
+    return ends, operation.noun in ("space", "vault"), operation.verb in ("stop", "delete") and operation.in_runtime
 
 
 def tempting(example: Any, text: str) -> Any:
@@ -277,8 +316,10 @@ async def test_l09_l11_l12_l16_l17_l21_v09_v12_no_operation_lets_a_canary_out(ca
                 if operation.id != "vault.totp" and not last_things_last(operation)[0]:
                     for text in REFERENCES:
                         await call(world, operation, tempting(example, text), told)
+                await begin_anew(world, at, operation)
                 await call(world, operation, example, worked)
-            assert worked.refused <= NEEDS_A_TERMINAL, [one for one in worked.texts if one[0] in worked.refused]
+            refused = worked.refused - NEEDS_MORE
+            assert not refused, "\n".join(": ".join(one)[:500] for one in worked.texts if one[0] in refused)
             assert {operation for operation, _ in worked.texts} == {operation.id for operation in CATALOGUE}
             tables = {table for table, text in in_tables(world) if canaries_in(text, redactor)}
             running = {name for name, content in files_below(folder) if canaries_in(content, redactor)}
