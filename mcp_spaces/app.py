@@ -48,7 +48,7 @@ from mcp_spaces.runs.store import RunStore
 from mcp_spaces.runs.waiting import RunWaiters
 from mcp_spaces.sandbox.batch_store import PausedBatches
 from mcp_spaces.sandbox.jobs import Jobs
-from mcp_spaces.sandbox.port import LiveSandboxes, SandboxDriver, SandboxLimits
+from mcp_spaces.sandbox.port import LiveSandboxes, SandboxDriver, SandboxLimits, Tenant
 from mcp_spaces.sandbox.service import Images, SandboxService
 from mcp_spaces.settings import Settings
 from mcp_spaces.spaces.lifecycle import Lifecycle
@@ -359,7 +359,7 @@ def contained_browsers(
         image=settings.browser_image,
         pool_size=0,
         docker_url=settings.docker_host,
-        seccomp="browser/seccomp.json",
+        tenant=Tenant.BROWSER,
         log=logging.getLogger("mcp_spaces.browser"),
     )
     return ContainerDriver(

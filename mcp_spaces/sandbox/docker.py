@@ -17,7 +17,7 @@ from mcp_spaces.sandbox.engine import Engine, NoPython, Threads
 from mcp_spaces.sandbox.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.launcher import Launcher
 from mcp_spaces.sandbox.pool import Pool, Profile, Warm
-from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec, Wall
+from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec, Tenant, Wall
 from mcp_spaces.sandbox.workspace import DiskFiles, checked_id, loop_works
 
 THREADS = 16
@@ -40,12 +40,12 @@ class DockerDriver:
         pool_size: int = 1,
         docker_url: str | None = None,
         kernel_disk: bool = True,
-        seccomp: str = "sandbox/seccomp.json",
+        tenant: Tenant = Tenant.SANDBOX,
         log: logging.Logger,
     ) -> None:
         """`image` is what `walls` and `warm` look at; `launch` takes the spec's. `pool_size` of 0: no warm sandboxes.
         `kernel_disk` of False: plain volumes without a limit of size, also where the kernel could enforce one.
-        `seccomp`: the shipped profile for what runs inside.
+        `tenant`: what runs inside, and so which of the shipped seccomp profiles holds.
         """
         self.instance_id = checked_id(instance_id)
         self._image = image
@@ -62,7 +62,7 @@ class DockerDriver:
             kernel_disk=not self._loop_missing,
             thread=self._thread,
             log=log,
-            seccomp=seccomp,
+            tenant=tenant,
         )
         self._pool = Pool(size=0 if self._loop_missing else pool_size, make=self._make_warm, log=log)
         self._held: dict[str, AttachedSandbox | ExecSandbox] = {}

@@ -20,6 +20,7 @@ from mcp_spaces.sandbox.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.exec_process import connected
 from mcp_spaces.sandbox.exec_scripts import MAIN
 from mcp_spaces.sandbox.pool import Profile
+from mcp_spaces.sandbox.port import Tenant
 from mcp_spaces.sandbox.stream import AgentStream
 from mcp_spaces.sandbox.workspace import Attached, DiskFiles
 
@@ -41,7 +42,7 @@ class Prepared:
 
 class Launcher:
     """`kernel_disk`: workspaces are file systems of their own size; otherwise plain volumes without a limit.
-    `seccomp` names the shipped profile."""
+    `tenant` chooses among the shipped seccomp profiles."""
 
     def __init__(
         self,
@@ -52,9 +53,9 @@ class Launcher:
         kernel_disk: bool,
         thread: Threads,
         log: logging.Logger,
-        seccomp: str = "sandbox/seccomp.json",
+        tenant: Tenant = Tenant.SANDBOX,
     ) -> None:
-        self._seccomp_name = seccomp
+        self._tenant = tenant
         self._instance_id = instance_id
         self._engine = engine
         self._disks = disks
@@ -201,5 +202,5 @@ class Launcher:
 
     def _profile(self) -> str:
         if self._seccomp is None:
-            self._seccomp = resource(self._seccomp_name).read_text("utf-8")
+            self._seccomp = resource(f"{self._tenant}/seccomp.json").read_text("utf-8")
         return self._seccomp

@@ -33,6 +33,13 @@ TIMEOUT_EXIT_CODE = 124
 """What `timeout(1)` answers, and we too."""
 
 
+class Tenant(StrEnum):
+    """What lives in a container. Their seccomp profiles differ in what Chromium's own sandbox needs."""
+
+    SANDBOX = "sandbox"
+    BROWSER = "browser"
+
+
 class Stream(StrEnum):
     STDOUT = "stdout"
     STDERR = "stderr"

@@ -28,7 +28,7 @@ from mcp_spaces.browser.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import BrowserDriver, ContextSpec, LiveContext
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.sandbox.docker import DockerDriver
-from mcp_spaces.sandbox.port import SandboxLimits
+from mcp_spaces.sandbox.port import SandboxLimits, Tenant
 from tests.browser.small_net import SmallNet
 
 IMAGE = os.environ.get("MCP_SPACES_TEST_BROWSER_IMAGE", f"mcp-spaces-browser:{__version__}")
@@ -51,7 +51,7 @@ def contained(
         state_dir=folder,
         image=IMAGE,
         pool_size=0,
-        seccomp="browser/seccomp.json",
+        tenant=Tenant.BROWSER,
         log=logging.getLogger("tests.browser"),
     )
     return ContainerDriver(

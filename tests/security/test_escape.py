@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.resources import resource
 from mcp_spaces.sandbox.docker import DockerDriver
-from mcp_spaces.sandbox.port import Sandbox, SandboxSpec
+from mcp_spaces.sandbox.port import Sandbox, SandboxSpec, Tenant
 from tests.sandbox.rigs import IMAGE, LOG, SMALL, docker_driver, python, sandbox_of, shell
 
 pytestmark = pytest.mark.anyio
@@ -259,8 +260,26 @@ def test_e12_a_dangerous_container_cannot_be_asked_for() -> None:
     assert fields == {"runtime_id", "image", "limits", "cpu_cores", "memory_bytes", "disk_bytes", "pids"}
     assert set(inspect.signature(DockerDriver).parameters) == {
         "instance_id", "state_dir", "image", "pool_size", "docker_url",
-        "kernel_disk", "log",
+        "kernel_disk", "tenant", "log",
     }  # fmt: skip
+    assert {one.value for one in Tenant} == {"sandbox", "browser"}
+
+
+def test_e03_a_browsers_profile_allows_namespaces_for_chromium_and_nothing_else() -> None:
+    def rules(tenant: Tenant) -> list[str]:
+        profile = json.loads(resource(f"{tenant}/seccomp.json").read_text("utf-8"))
+        assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
+        return [json.dumps({**rule, "comment": ""}, sort_keys=True) for rule in profile["syscalls"]]
+
+    sandbox, browser = rules(Tenant.SANDBOX), rules(Tenant.BROWSER)
+    more = [json.loads(rule) for rule in browser if rule not in sandbox]
+    less = [json.loads(rule) for rule in sandbox if rule not in browser]
+    assert [rule["names"] for rule in more] == [["clone"], ["unshare"], ["chroot"]]
+    assert [rule["names"] for rule in less] == [["clone"]]
+    mounts_hosts_and_ipc = 0x20000 | 0x4000000 | 0x8000000 | 0x2000000
+    for rule in more[:2]:
+        (argument,) = rule["args"]
+        assert argument["value"] & mounts_hosts_and_ipc == mounts_hosts_and_ipc and not argument.get("valueTwo")
 
 
 class WeakenedEngine:
