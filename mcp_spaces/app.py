@@ -36,6 +36,7 @@ from mcp_spaces.network.injection import Injection
 from mcp_spaces.network.model import PrivateHosts, RuntimeRef
 from mcp_spaces.network.port import Resolver
 from mcp_spaces.network.ports import SpaceNeighbours
+from mcp_spaces.network.proxies import Proxies
 from mcp_spaces.network.records import RecordedLog, spent_since
 from mcp_spaces.network.termination import Termination
 from mcp_spaces.network.tls import Trust
@@ -202,6 +203,7 @@ async def open_app(
             resolver=resolver or SystemResolver(),
             dialer=SystemDialer(),
             private_hosts=private_hosts,
+            proxies=Proxies.parse(settings.network_proxies),
             budgets=Budgets(network_budget(settings), clock, spent=spent_since(database, midnight(clock))),
             clock=clock,
             ways=ways,

@@ -103,6 +103,9 @@ class Settings(BaseModel):
     network_authorities: Path | None = None
     """PEM certificates of your own authorities: servers among `network_private_hosts` may prove themselves by these,
     beside the system's, when secrets are put into requests to them."""
+    network_proxies: CommaSeparated = ()
+    """HTTP proxies that browsers may go on through, where a space's mount permits them by name: `us=host:port`, or
+    `us=user:password@host:port`, percent-encoded."""
     network_connections_max: int = Field(default=200, ge=1, le=10_000)
     """Connections of one space through the gateway at a time."""
     network_requests_per_day: int = Field(default=200_000, ge=0)

@@ -25,10 +25,11 @@ from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.limits import Limits
 from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.patterns import names_cover
 from mcp_spaces.core.place import InRuntime, InSpace
-from mcp_spaces.core.scope import Scope, narrow
+from mcp_spaces.core.scope import Name, Scope, narrow
 from mcp_spaces.core.scope_request import ScopeRequest, within
-from mcp_spaces.errors import Conflict, NotFound, SpacesError
+from mcp_spaces.errors import Conflict, ExceedsCeiling, NotFound, SpacesError
 from mcp_spaces.spaces.model import Alias, Runtime, RuntimeKind, RuntimeState, free_alias, sized
 
 MIB = 1 << 20
@@ -59,6 +60,8 @@ class LaunchOptions(Answer):
     locale: Locale | None = None
     timezone: Timezone | None = None
     block_hosts: tuple[HostPattern, ...] | None = Field(default=None, max_length=200)
+    proxy: Name | None = None
+    """One that the space mounts."""
     block_resources: tuple[ResourceType, ...] | None = Field(default=None, max_length=5)
     """image, media, font, stylesheet, script."""
     record: bool | None = None
@@ -210,6 +213,7 @@ async def _new(context: Context, browsers: BrowserService, given: LaunchInput) -
     wanted = inherited if given.scope is None else given.scope.over(inherited)
     ceiling = within(context.scope, wanted, whose="the space")
     options = _options(BrowserOptions(), given)
+    check_proxy(context, browsers, options)
     for attempt in range(ALIAS_ATTEMPTS):
         alias = given.alias or _free_alias(browsers, context.space.id)
         runtime = Runtime(
@@ -242,10 +246,12 @@ async def _again(
     inherited = narrow(context.scope, found.ceiling)
     wanted = inherited if given.scope is None else given.scope.over(inherited)
     ceiling = within(context.scope, wanted, whose="the space")
+    options = _options(browsers.store.options(found.id), given)
+    check_proxy(context, browsers, options)
     return await browsers.start_again(
         found.id,
         lambda row: row.model_copy(update={"ceiling": ceiling}),
-        _options(browsers.store.options(found.id), given),
+        options,
         run_id=context.run_id,
     )
 
@@ -253,6 +259,20 @@ async def _again(
 def one_browser(ceiling: Scope) -> Scope:
     """What a browser gets that asks for nothing. Raises ExceedsCeiling."""
     return sized(ceiling, DEFAULT_LIMITS, kind=RuntimeKind.BROWSER)
+
+
+def check_proxy(context: Context, browsers: BrowserService, options: BrowserOptions) -> None:
+    """Raises ExceedsCeiling, NotFound."""
+    if options.proxy is None:
+        return
+    if not names_cover(context.scope.proxy, options.proxy):
+        raise ExceedsCeiling(
+            f"The space does not mount the proxy {options.proxy}.",
+            hint="A person can mount it: mounts.proxy.",
+            key=f"proxy.{options.proxy}",
+        )
+    if options.proxy not in browsers.gateway.proxies:
+        raise NotFound(f"No proxy {options.proxy}.", hint="The operator names proxies in MCP_SPACES_NETWORK_PROXIES.")
 
 
 def _options(before: BrowserOptions, given: LaunchInput) -> BrowserOptions:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from mcp_spaces.core.scope import Name
+
 ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 _HOST = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
@@ -71,6 +73,8 @@ class BrowserOptions(BaseModel):
     """An IANA name, such as Europe/Berlin."""
     block_hosts: tuple[HostPattern, ...] = Field(default=(), max_length=200)
     """`host` or `*.host`: refused here although the space may reach them."""
+    proxy: Name | None = None
+    """One that the space mounts: connections go on through it."""
     block_resources: tuple[ResourceType, ...] = ()
     """Kinds of resources that are not loaded: image, media, font, stylesheet, script."""
     record: bool = False

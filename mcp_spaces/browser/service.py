@@ -140,7 +140,17 @@ class BrowserService:
     async def _begin(
         self, runtime: Runtime, options: BrowserOptions, run_id: str, storage: StorageState | None
     ) -> tuple[Runtime, LiveBrowser]:
-        who, limits = RuntimeRef(runtime.id, runtime.space_id, runtime.alias, greases=True), runtime.ceiling.limits
+        who, limits = (
+            RuntimeRef(
+                runtime.id,
+                runtime.space_id,
+                runtime.alias,
+                greases=True,
+                blocked=options.block_hosts,
+                proxy=options.proxy,
+            ),
+            runtime.ceiling.limits,
+        )
         spec = ContextSpec(
             runtime_id=runtime.id,
             space_id=runtime.space_id,

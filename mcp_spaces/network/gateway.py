@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -27,8 +27,9 @@ from mcp_spaces.network.http_proxy import exchange, read_request
 from mcp_spaces.network.model import PrivateHosts, Reason, Refused, RuntimeRef, Target
 from mcp_spaces.network.narrowing import Narrow, Narrowings
 from mcp_spaces.network.port import Accesses, Dialer, Neighbours, NetworkLog, Resolver
+from mcp_spaces.network.proxies import Proxies
 from mcp_spaces.network.refusing import answer, finish, first_cause
-from mcp_spaces.network.rules import decide, is_sandbox, sandbox_alias, shown
+from mcp_spaces.network.rules import check_blocked, decide, is_sandbox, sandbox_alias, shown
 from mcp_spaces.network.termination import Termination
 from mcp_spaces.network.ways import Ways
 from mcp_spaces.sandbox.port import PROXY_PORT, Connection, Sandbox
@@ -62,6 +63,7 @@ class Gateway:
         clock: Clock,
         ways: Ways,
         termination: Termination,
+        proxies: Proxies | None = None,
     ) -> None:
         self._accesses = accesses
         self._neighbours = neighbours
@@ -76,6 +78,7 @@ class Gateway:
         self._flows: dict[str, set[Flow]] = {}
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._narrowings = Narrowings()
+        self._proxies = proxies or Proxies({})
 
     # Runtimes
 
@@ -108,6 +111,11 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def proxies(self) -> Collection[str]:
+        """Names of those that the operator has."""
+        return self._proxies.by_name.keys()
 
     @property
     def open_connections(self) -> int:
@@ -262,6 +270,7 @@ class Gateway:
         """Decide and record. From the decision on, a change of the rules ends the flow."""
         try:
             rule = decide(self._accesses.access(flow.runtime), target, self._private)
+            check_blocked(flow.runtime, target)
             self._narrowings.check(flow.runtime, target)
         except Refused as refused:
             refused.target = target
@@ -276,7 +285,7 @@ class Gateway:
     async def _connect(self, runtime: RuntimeRef, target: Target) -> Connection:
         if is_sandbox(target.host):
             return await self._neighbour(runtime, target)
-        return await self._dial(target)
+        return await self._dial(target, runtime.proxy)
 
     async def _neighbour(self, runtime: RuntimeRef, target: Target) -> Connection:
         try:
@@ -286,21 +295,30 @@ class Gateway:
         except SpacesError as error:
             raise Refused(Reason.UNREACHABLE, error.message, status=502) from None
 
-    async def _dial(self, target: Target) -> Connection:
-        """Resolved once; every address is checked, and what was checked is dialled (threats N10, N11)."""
+    async def _dial(self, target: Target, proxy: str | None) -> Connection:
+        """Resolved once; every address is checked, and what was checked is dialled (threats N10, N11). What goes on
+        through a proxy is looked up by the proxy."""
         opened = self._private.of(target)
+        if proxy is not None and opened is None:
+            through = self._proxies.named(proxy)
+            found = list(await self._resolve(through.host))
+            return await through.go_on(await self._first(found, through.port, f"the proxy {proxy}"), target)
         if opened is not None:
             address, port = opened
             found = [address] if address else list(await self._resolve(target.host))
         else:
             port, found = target.port, list(await self._resolve(target.host))
             addresses.check(found, host=target.host)
+        return await self._first(found, port, shown(target))
+
+    async def _first(self, found: Sequence[str], port: int, what: str) -> Connection:
+        """The first address that answers. Raises Refused."""
         for address in found:
             try:
                 return await self._dialer.dial(address, port)
             except RuntimeUnavailable:
                 continue
-        raise Refused(Reason.UNREACHABLE, f"{shown(target)} does not answer", status=502)
+        raise Refused(Reason.UNREACHABLE, f"{what} does not answer", status=502)
 
     async def _resolve(self, host: str) -> list[str]:
         try:

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     NO_SUCH_SANDBOX = "no_such_sandbox"
     WITHDRAWN = "withdrawn"
     NARROWED = "narrowed"
+    BLOCKED = "blocked"
     NOT_RECORDED = "not_recorded"
     MISPLACED = "misplaced_reference"
     NOT_THERE = "no_such_secret"
@@ -120,6 +121,10 @@ class RuntimeRef:
     greases: bool = False
     """Its one client is Chromium, which puts an empty ECH extension into every hello and cannot be told not to.
     Without DNS it never has a key for a real one, and no page can make it use one."""
+    blocked: tuple[str, ...] = ()
+    """`host` or `*.host`: refused to this runtime, whatever else is permitted."""
+    proxy: str | None = None
+    """The name of the operator's proxy that its connections go on through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +144,8 @@ class PrivateHosts:
         found: dict[tuple[str, int], tuple[str, int]] = {}
         for entry in entries:
             name, given, address = entry.strip().lower().partition("=")
-            target = _host_and_port(name, entry)
-            found[target] = _host_and_port(address, entry) if given else (_address(target[0]), target[1])
+            target = host_and_port(name, entry)
+            found[target] = host_and_port(address, entry) if given else (_address(target[0]), target[1])
         return cls(found)
 
     def of(self, target: Target) -> tuple[str, int] | None:
@@ -156,7 +161,7 @@ def _address(host: str) -> str:
         return ""
 
 
-def _host_and_port(text: str, entry: str) -> tuple[str, int]:
+def host_and_port(text: str, entry: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:

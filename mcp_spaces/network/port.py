@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -53,6 +53,10 @@ class RuntimeGateway(Protocol):
     async def attach(self, runtime: RuntimeRef, sandbox: Sandbox) -> None:
         """Before anything runs there. A sandbox that can have no proxy stays without network, which is no error.
         Raises RuntimeUnavailable."""
+
+    @property
+    def proxies(self) -> Collection[str]:
+        """Names of those that the operator has."""
 
     def accept(self, runtime: RuntimeRef, connection: Connection) -> None:
         """Serve a connection of a runtime's proxy: to its end, in the background."""

@@ -6,7 +6,7 @@ import re
 
 from mcp_spaces.core.patterns import host_covers
 from mcp_spaces.core.scope import NetworkGrant, NetworkMode
-from mcp_spaces.network.model import SANDBOX_DOMAIN, Access, PrivateHosts, Reason, Refused, Target
+from mcp_spaces.network.model import SANDBOX_DOMAIN, Access, PrivateHosts, Reason, Refused, RuntimeRef, Target
 
 LONGEST_HOST = 253
 LONGEST_SHOWN = 100
@@ -87,3 +87,9 @@ def sandbox_alias(host: str) -> str:
 def shown(target: Target) -> str:
     name = str(target)
     return name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}..."
+
+
+def check_blocked(runtime: RuntimeRef, target: Target) -> None:
+    """Raises Refused for what the runtime was launched without."""
+    if any(host_covers(rule, target.host) for rule in runtime.blocked):
+        raise Refused(Reason.BLOCKED, f"{shown(target)} was blocked at the launch", rule="browser.block_hosts")

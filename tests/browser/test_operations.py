@@ -15,6 +15,7 @@ from mcp_spaces.errors import (
     ApprovalNeeded,
     Conflict,
     Denied,
+    ExceedsCeiling,
     InvalidInput,
     NotFound,
     QuotaExceeded,
@@ -294,6 +295,23 @@ async def test_b15_a_download_is_kept_under_a_name_of_the_callers_whatever_the_p
     kept = await tab.call("download", id=begun_id, to="out/report.csv", overwrite=True)
     assert (kept.path, kept.size_bytes) == ("out/report.csv", 8)
     await tab.refused("download", NotFound, id=begun_id, to="out/again.csv")
+
+
+# ------------------------------------------------------------------------------------------------------ launch
+
+
+async def test_a_launch_blocks_hosts_and_takes_no_proxy_that_the_space_does_not_mount(tab: Tab) -> None:
+    options = {"block_hosts": ["page.test"], "locale": "de-DE", "timezone": "Europe/Berlin"}
+    given = {"space": "work", "alias": "blocked", "options": options}
+    agent, pipeline = tab.app.local_agent(), tab.app.pipeline
+    await pipeline.call(agent, "browser.launch", given)
+    blocked = Tab(tab.app, tab.site, "blocked")
+    opened = await blocked.call("navigate", url=f"{HOST}/thanks")
+    assert opened.status == 403 and "browser.block_hosts" in opened.changes
+    await blocked.call("delete")
+    with pytest.raises(ExceedsCeiling) as refused:
+        await pipeline.call(agent, "browser.launch", {"space": "work", "options": {"proxy": "us"}})
+    assert "mount" in refused.value.hint
 
 
 # ------------------------------------------------------------------------------------------------------ policy

@@ -26,6 +26,7 @@ from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.gateway import Gateway
 from mcp_spaces.network.injection import Injection
 from mcp_spaces.network.model import NO_ACCESS, NO_SECRETS, Access, PrivateHosts, RuntimeRef, SecretAccess
+from mcp_spaces.network.proxies import Proxies
 from mcp_spaces.network.termination import Termination
 from mcp_spaces.network.tls import Trust
 from mcp_spaces.network.ways import Ways
@@ -244,6 +245,7 @@ async def laboratory(
     *,
     budget: Budget | None = None,
     private: Sequence[str] = (),
+    proxies: Sequence[str] = (),
     clock: Clock | None = None,
     rig: Rig | None = None,
     authorities: Path | None = None,
@@ -277,6 +279,7 @@ async def laboratory(
         resolver=names,
         dialer=internet,
         private_hosts=private_hosts,
+        proxies=Proxies.parse(proxies),
         budgets=budgets,
         clock=clock,
         ways=ways,
