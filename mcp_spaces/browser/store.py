@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import zlib
 
 from mcp_spaces.browser.model import BrowserOptions
 from mcp_spaces.browser.port import StorageState
@@ -16,7 +15,7 @@ from mcp_spaces.vault.port import Again, Boxes
 log = logging.getLogger(__name__)
 
 PROFILE_BYTES_MAX = 16 << 20
-"""Cookies and local storage of one profile, as compressed JSON."""
+"""Cookies, local storage and IndexedDB of one profile, as JSON."""
 PROFILES_MAX = 100
 """Of one space."""
 
@@ -62,12 +61,12 @@ class BrowserStore:
         except WrongState as error:
             log.warning("profile %s of %s does not open, and is begun anew: %s", name, space_id, error.message)
             return None
-        state: StorageState = json.loads(zlib.decompress(content))
+        state: StorageState = json.loads(content)
         return state
 
     async def keep_profile(self, space_id: str, name: str, state: StorageState) -> None:
         """Raises QuotaExceeded."""
-        content = zlib.compress(json.dumps(dict(state), separators=(",", ":")).encode(), 1)
+        content = json.dumps(dict(state), separators=(",", ":")).encode()
         names = self.profiles(space_id)
         if len(content) > PROFILE_BYTES_MAX or (name not in names and len(names) >= PROFILES_MAX):
             raise QuotaExceeded(

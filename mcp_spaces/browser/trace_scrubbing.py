@@ -8,18 +8,26 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from mcp_spaces.errors import QuotaExceeded
+
 HEADERS = frozenset({"cookie", "set-cookie", "authorization", "proxy-authorization", "www-authenticate"})
 HIDDEN = "[not recorded]"
+TRACE_BYTES_MAX = 512 << 20
+"""Of a trace unpacked: pages choose how much there is to record."""
 
 
 def scrub(source: Path, target: Path) -> None:
-    """Write the trace at `source` to `target`, which is made here with mode 0600. Blocking."""
+    """Write the trace at `source` to `target`, which is made here with mode 0600. Blocking. Raises QuotaExceeded."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with (
         os.fdopen(descriptor, "wb") as file,
         zipfile.ZipFile(source) as read,
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as written,
     ):
+        if sum(one.file_size for one in read.infolist()) > TRACE_BYTES_MAX:
+            raise QuotaExceeded(
+                f"The trace has more than {TRACE_BYTES_MAX >> 20} MiB.", hint="Record fewer steps at a time."
+            )
         posted: set[str] = set()
         texts: dict[str, str] = {}
         for name in read.namelist():

@@ -291,7 +291,8 @@ def test_s10_s11_nothing_on_the_host_ever_opens_an_archive() -> None:
                 names = {getattr(node, "module", None), *(alias.name for alias in node.names)}
                 assert "tarfile" not in names, source
                 if "zipfile" in names:
-                    assert source.name == "export.py", source
+                    # One only writes; the other reads what Playwright's driver wrote here, within a limit.
+                    assert source.name in ("export.py", "trace_scrubbing.py"), source
             if isinstance(node, ast.Attribute):
                 assert node.attr not in opening, f"{source}:{node.lineno}"
 

@@ -699,6 +699,11 @@ KNOWN_BY_OTHER_RULES = {
     "sandbox.launch: image",
     # Names of what the operator granted: test_t08_more_than_the_ceiling_is_refused_with_the_key_that_does_not_fit.
     "space.create: mounts",
+    # Where a browser goes, by the gateway and no other way: test_b10_only_web_addresses_are_gone_to, N22.
+    "browser.navigate: url", "browser.open: url", "browser.login: url", "browser.wait_for: url",
+    # Names: of what a space keeps sealed, of files in its storage, of handles in a program of steps.
+    "browser.launch: profile", "browser.forget: profile", "browser.upload: paths",
+    "browser.look_step: bind", "browser.act_step: bind", "browser.script_step: bind",
 }  # fmt: skip
 
 
@@ -711,7 +716,7 @@ def test_t12_no_argument_of_an_agent_is_a_place_on_the_host_or_in_the_network(op
     text = str(input_schema(operation))
     assert "'format': 'path'" not in text and "'format': 'uri'" not in text
     if inside:
-        rooms = ("sandbox", "storage", "vault")
+        rooms = ("sandbox", "storage", "vault", "browser")
         assert operation.noun in rooms, "only these rooms have paths, and none is the host's"
 
 
