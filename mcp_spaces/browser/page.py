@@ -187,17 +187,22 @@ class OpenPage:
 
     # Coming to rest
 
-    async def settle(self, *, navigations: int) -> bool:
+    async def settle(self, *, navigations: int, a_frame: bool = True) -> bool:
         """Until what an action set off is done: navigations since then have loaded, and for a frame no request is
-        under way. False when that did not happen within SETTLE_S; never a fixed sleep."""
+        under way. False when that did not happen within SETTLE_S; never a fixed sleep.
+
+        Without `a_frame` only what is under way is waited for: for callers whose next look takes longer than a frame.
+        """
         deadline = time.monotonic() + SETTLE_S
         try:
             async with asyncio.timeout(SETTLE_S):
+                session = await self._listening()
                 if self.navigations != navigations:
                     await self.page.wait_for_load_state("load", timeout=SETTLE_S * 1000)
                 while not self._stopped:
                     began = self.began
-                    await self._frame()
+                    if a_frame:
+                        await self._frame(session)
                     while self._holding and not self._stopped:
                         self.stirred.clear()
                         await self.stirred.wait()
@@ -222,13 +227,17 @@ class OpenPage:
     def _stopped(self) -> bool:
         return self.dialog is not None or self.crashed or self.page.is_closed()
 
-    async def _frame(self) -> None:
+    async def _listening(self) -> CDPSession:
+        """From the first time on, windows are told of as they are opened."""
         if self._session is None:
             self._session = await self.page.context.new_cdp_session(self.page)
             self._session.on("Page.windowOpen", safely(self._on_window))
             await self._session.send("Page.enable")
+        return self._session
+
+    async def _frame(self, session: CDPSession) -> None:
         # Not `page.evaluate`: that injects Playwright's own script into every new document first.
-        await self._session.send("Runtime.evaluate", {"expression": ONE_FRAME, "awaitPromise": True})
+        await session.send("Runtime.evaluate", {"expression": ONE_FRAME, "awaitPromise": True})
 
 
 def _of(request: Request) -> Frame | None:

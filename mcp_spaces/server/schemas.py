@@ -17,8 +17,8 @@ DEFAULT_CHARACTERS_MAX = 20
 SPELLED_OUT_MAX = 4
 """An object with more members than this is only named."""
 SHOWN = ("type", "enum", "const")
-EXPLAINED_ONCE = frozenset({"space", "runtime", "page"})
-"""Arguments of nearly every tool: the server's instructions say what they are."""
+EXPLAINED_ONCE = frozenset({"space", "runtime", "page", "namespace", "timeout_s"})
+"""Arguments of nearly every tool: the server's instructions, or their names, say what they are."""
 
 
 def tool_schema(operation: AnyOperation) -> dict[str, Any]:
