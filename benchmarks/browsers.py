@@ -68,6 +68,7 @@ class Ours:
         self.seen = ""
         self.answers: list[str] = []
         """All that a model has read."""
+        self.url = ""
 
     def call(self, tool: str, **arguments: Any) -> bytes:
         line = self.client.request_bytes("tools/call", {"name": tool, "arguments": {"space": "bench", **arguments}})
@@ -94,7 +95,7 @@ class Ours:
         return str(found[-1])
 
     def navigate(self, url: str) -> bytes:
-        self.seen = ""
+        self.seen, self.url = "", url
         return self.call("browser_navigate", url=url)
 
     def snapshot(self) -> bytes:
@@ -263,11 +264,14 @@ def _task(ours: Ours, theirs: Theirs, here: str, there: str) -> Iterator[Line]:
 
 
 def _memory(daemon: Daemon, ours: Ours, theirs: Theirs) -> Iterator[Line]:
-    """Of further runtimes with a page each, in the browser's container; and of the whole peer."""
-    before = _container_mb(daemon)
-    for number in range(RUNTIMES):
+    """Of further runtimes as they are launched, with a blank page each, in the browser's container; and of the whole peer."""
+    url, before = ours.url, 0.0
+    # The first one also pays for what the browser gathers once.
+    for number in range(RUNTIMES + 1):
         ours.call("browser_launch", alias=f"more-{number}")
-        ours.call("browser_navigate", runtime=f"more-{number}", url="about:blank")
+        if number == 0:
+            ours.call("browser_navigate", runtime="more-0", url=url)
+            before = _container_mb(daemon)
     after = _container_mb(daemon)
     yield Line(
         what="browser: memory of a further runtime",
@@ -289,7 +293,7 @@ def _memory(daemon: Daemon, ours: Ours, theirs: Theirs) -> Iterator[Line]:
         baseline=Series([whole]),
         against=AGAINST,
     )
-    for number in range(RUNTIMES):
+    for number in range(RUNTIMES + 1):
         ours.other("browser.delete", runtime=f"more-{number}")
 
 
