@@ -38,7 +38,7 @@ def lines() -> Iterator[Line]:
         ours=Series([_size(everything)]),
         targets=[Target(20_000)],
     )
-    yield Line(what="tools of the local agent", unit="tools", ours=Series([len(everything)]), targets=[Target(30)])
+    yield Line(what="tools of the local agent", unit="tools", ours=Series([len(everything)]), targets=[Target(40)])
     yield Line(
         what="context_get, compact, with one sandbox (characters / 4)",
         unit="tokens",
