@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import anyio
 from pydantic import Field
@@ -22,6 +23,9 @@ from mcp_spaces.core.scope import OWN_NAMESPACE
 from mcp_spaces.errors import NotFound, QuotaExceeded, TimedOut, WrongState
 from mcp_spaces.storage.model import FileView
 from mcp_spaces.storage.port import SpaceFiles
+
+if TYPE_CHECKING:
+    from playwright.async_api import FilePayload
 
 UPLOAD_BYTES_MAX = 50 << 20
 """Of all files of one upload together: Playwright carries them in one message."""
@@ -78,19 +82,24 @@ async def upload(context: Context, given: UploadInput) -> ActionOutput:
         raise QuotaExceeded(f"One upload has at most {UPLOAD_BYTES_MAX >> 20} MiB.", hint="Upload fewer files.")
 
     async def perform(opened: OpenPage) -> None:
-        await located(opened, given.ref).set_input_files(payloads, timeout=given.timeout_s * 1000)  # type: ignore[arg-type]
+        await located(opened, given.ref).set_input_files(payloads, timeout=given.timeout_s * 1000)
 
     return await act(context, given, perform, what=f"upload to {given.ref}")
 
 
-async def _payload(context: Context, namespace: str, path: str) -> dict[str, bytes]:
+async def _payload(context: Context, namespace: str, path: str) -> FilePayload:
+    from playwright.async_api import FilePayload
+
     file, reader = context.use(SpaceFiles).open(context, namespace=namespace, path=path)
     with reader:
         if file.size_bytes > UPLOAD_BYTES_MAX:
-            raise QuotaExceeded(f"{path} has {file.size_bytes:,} bytes; {UPLOAD_BYTES_MAX:,} can be uploaded.", hint="")
+            raise QuotaExceeded(
+                f"{path} has {file.size_bytes:,} bytes; {UPLOAD_BYTES_MAX:,} can be uploaded.",
+                hint="Upload a smaller file.",
+            )
         content = await reader.read(0, file.size_bytes)
     name, mime = path.rpartition("/")[2], file.content_type
-    return {"name": name, "mimeType": mime, "buffer": content}  # type: ignore[dict-item]
+    return FilePayload(name=name, mimeType=mime, buffer=content)
 
 
 async def download(context: Context, given: DownloadInput) -> FileView:

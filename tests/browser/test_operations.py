@@ -301,7 +301,7 @@ async def test_b15_a_download_is_kept_under_a_name_of_the_callers_whatever_the_p
 
 
 async def test_a_launch_blocks_hosts_and_takes_no_proxy_that_the_space_does_not_mount(tab: Tab) -> None:
-    options = {"block_hosts": ["page.test"], "locale": "de-DE", "timezone": "Europe/Berlin"}
+    options: dict[str, Any] = {"block_hosts": ["page.test"], "locale": "de-DE", "timezone": "Europe/Berlin"}
     given = {"space": "work", "alias": "blocked", "options": options}
     agent, pipeline = tab.app.local_agent(), tab.app.pipeline
     await pipeline.call(agent, "browser.launch", given)
@@ -312,6 +312,17 @@ async def test_a_launch_blocks_hosts_and_takes_no_proxy_that_the_space_does_not_
     with pytest.raises(ExceedsCeiling) as refused:
         await pipeline.call(agent, "browser.launch", {"space": "work", "options": {"proxy": "us"}})
     assert "mount" in refused.value.hint
+
+
+async def test_resources_that_a_launch_blocks_are_not_loaded(tab: Tab) -> None:
+    tab.site.made["pictured"] = "<p>Pictured</p><img src=/picture.png>"
+    given = {"space": "work", "alias": "plain", "options": {"block_resources": ["image"]}}
+    await tab.app.pipeline.call(tab.app.local_agent(), "browser.launch", given)
+    plain = Tab(tab.app, tab.site, "plain")
+    await plain.call("navigate", url=f"{HOST}/pictured")
+    (picture,) = [one for one in (await plain.call("network")).requests if "picture.png" in one]
+    assert "ERR_FAILED" in picture
+    await plain.call("delete")
 
 
 # ------------------------------------------------------------------------------------------------------ policy
