@@ -55,7 +55,7 @@ class AttachedSandbox:
     async def start(self, command: Command, *, output: OutputSink) -> RunningCommand:
         if self._environment is not None:
             command = replace(command, env={**self._environment(), **command.env})
-        running = RunningCommand(self._stream, output)
+        running = RunningCommand(self._stream, output, is_fed=command.is_fed)
         running.number = self._stream.open(running, run_fields(command))
         try:
             await asyncio.shield(running.started)
@@ -289,6 +289,7 @@ def run_fields(command: Command) -> list[bytes]:
         workspace_path(command.cwd),
         wire.whole(size.rows if size else 0),
         wire.whole(size.columns if size else 0),
+        wire.whole(int(command.is_fed)),
         wire.whole(len(argv)),
         *argv,
         *pairs,

@@ -118,6 +118,7 @@ class ExecSandbox:
             output=output,
             env=dict(command.env),
             terminal=command.terminal,
+            is_fed=command.is_fed,
         )
 
     async def _start(
@@ -127,6 +128,7 @@ class ExecSandbox:
         output: OutputSink,
         env: dict[str, str] | None = None,
         terminal: TerminalSize | None = None,
+        is_fed: bool = True,
     ) -> ExecProcess:
         if self._closed.done():
             raise gone(self._closed.result())
@@ -137,7 +139,7 @@ class ExecSandbox:
             lambda: self._engine.create_exec(
                 self._container_id,
                 argv,
-                stdin=True,
+                stdin=is_fed,
                 stdout=True,
                 stderr=True,
                 tty=terminal is not None,
@@ -168,6 +170,7 @@ class ExecSandbox:
 
         process = ExecProcess(
             streams,
+            is_fed=is_fed,
             terminal=terminal is not None,
             inspect=inspect,
             kill_all=kill_all,

@@ -103,6 +103,7 @@ class ExecProcess:
         self,
         streams: ExecStreams,
         *,
+        is_fed: bool,
         terminal: bool,
         inspect: Callable[[], Awaitable[dict[str, Any]]],
         kill_all: Callable[[], Awaitable[None]],
@@ -118,7 +119,7 @@ class ExecProcess:
         self._resize = resize
         self._out_of_memory = out_of_memory
         self._gone = gone
-        self._input_closed = False
+        self._input_closed = not is_fed
         self._began = asyncio.get_running_loop().time()
         self._exit = asyncio.ensure_future(self._watch())
         # It may be that nobody waits for it.

@@ -74,14 +74,19 @@ class TerminalSize:
 class Command:
     """A program to start. `cwd` is relative to the workspace; `env` is added to the sandbox's plain environment.
 
-    With `terminal`, stdin and output are one pseudo-terminal and everything comes as STDOUT. Arguments and environment
-    together may have 255 KiB.
+    With `terminal`, stdin and output are one pseudo-terminal and everything comes as STDOUT. Without `stdin` it reads
+    /dev/null, and nothing can be written. Arguments and environment together may have 255 KiB.
     """
 
     argv: Sequence[str]
     cwd: str = "."
     env: Mapping[str, str] = field(default_factory=dict)
     terminal: TerminalSize | None = None
+    stdin: bool = True
+
+    @property
+    def is_fed(self) -> bool:
+        return self.stdin or self.terminal is not None
 
 
 @dataclass(frozen=True, slots=True)

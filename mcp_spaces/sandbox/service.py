@@ -336,7 +336,9 @@ def _still_holds(space: Space | None, runtime: Runtime) -> bool:
 
 
 async def _shell_of(sandbox: Sandbox) -> str:
-    process = await sandbox.start(Command((SH, "-c", f"test -x {BASH}")), output=lambda _stream, _chunk: None)
+    process = await sandbox.start(
+        Command((SH, "-c", f"test -x {BASH}"), stdin=False), output=lambda _stream, _chunk: None
+    )
     with anyio.move_on_after(PROBE_S):
         ended = await process.wait()
         return BASH if ended.exit_code == 0 else SH

@@ -24,6 +24,7 @@ from mcp_spaces.core.policy.shell.dangers import PROGRAM_VARIABLES, changes_exec
 from mcp_spaces.errors import Denied, SpacesError
 from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.path_grammar import FolderPath, encodable
+from mcp_spaces.sandbox.plain import plain_words
 from mcp_spaces.sandbox.port import TIMEOUT_EXIT_CODE, Command, Exit, Process, Sandbox
 from mcp_spaces.sandbox.references import check_command, check_scope, resolve, wanted, well_formed
 from mcp_spaces.sandbox.service import BASH, SandboxService
@@ -128,7 +129,13 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
         judge_for_sh(context, given.command)
     await check_command(context, given.command)
     fed = await resolve(context, given)
-    command = Command((live.shell, "-c", "--", given.command), cwd=given.cwd, env=fed.env)
+    command = Command(
+        _argv(live.shell, given),
+        cwd=given.cwd,
+        env=fed.env,
+        # A job may be written to later.
+        stdin=bool(fed.stdin) or given.background,
+    )
     if given.background:
         return await _start_job(context, sandboxes, live.sandbox, command, text=given.command, stdin=fed.stdin)
     capture = sandboxes.capture(context.redactor)
@@ -143,6 +150,12 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
         return await _told(context, sandboxes, capture, ended)
     finally:
         capture.discard()
+
+
+def _argv(shell: str, given: ShellInput) -> tuple[str, ...]:
+    # A variable may change what bash makes of a word (BASH_ENV, exported functions).
+    plain = None if given.env else plain_words(given.command)
+    return plain or (shell, "-c", "--", given.command)
 
 
 def judge_for_sh(context: Context, command: str) -> None:
@@ -190,8 +203,6 @@ async def run_to_end(
     try:
         with anyio.CancelScope(deadline=began + timeout_s) as scope:
             capture.on_over_limit = scope.cancel
-            if feeding is None:
-                await _feed(process, None)
             ended = await process.wait()
     finally:
         if feeding is not None:
@@ -206,11 +217,10 @@ async def run_to_end(
     return Ended(ended.exit_code, ended.duration_ms, "oom" if ended.out_of_memory else None)
 
 
-async def _feed(process: Process, stdin: str | None) -> None:
+async def _feed(process: Process, stdin: str) -> None:
     # A command that ends or closes its stdin without reading all of it is no error.
     with suppress(SpacesError):
-        if stdin:
-            await process.write(stdin.encode())
+        await process.write(stdin.encode())
         await process.close_stdin()
 
 

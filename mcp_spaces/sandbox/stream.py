@@ -239,7 +239,7 @@ class CallChannel:
 class RunningCommand:
     """The port's Process, over a channel."""
 
-    def __init__(self, stream: AgentStream, output: OutputSink) -> None:
+    def __init__(self, stream: AgentStream, output: OutputSink, *, is_fed: bool) -> None:
         loop = asyncio.get_running_loop()
         self.started: asyncio.Future[None] = loop.create_future()
         self.number = 0
@@ -248,7 +248,7 @@ class RunningCommand:
         self._exit: asyncio.Future[Exit] = loop.create_future()
         self._gone: asyncio.Future[None] = loop.create_future()
         self._window = Window()
-        self._input_closed = False
+        self._input_closed = not is_fed
 
     def on_frame(self, kind: int, payload: bytes) -> bool:
         if kind == wire.STDOUT or kind == wire.STDERR:

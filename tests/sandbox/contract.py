@@ -18,7 +18,7 @@ from mcp_spaces.errors import (
     TimedOut,
     WrongState,
 )
-from mcp_spaces.sandbox.port import FileKind, Sandbox, SandboxDriver, SandboxSpec, TerminalSize
+from mcp_spaces.sandbox.port import Command, FileKind, Sandbox, SandboxDriver, SandboxSpec, TerminalSize
 from tests.sandbox.rigs import PATIENCE_S, SMALL, Output, run, sandbox_of, shell, start
 
 SEEN = "ps -eo args 2>/dev/null || cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
@@ -108,6 +108,17 @@ class Commands:
         with pytest.raises(WrongState):
             await process.write(b"more")
         await process.wait()
+
+    async def test_a_command_that_is_not_fed_finds_the_end_of_its_input(self, sandbox: Sandbox) -> None:
+        output = Output()
+        process = await sandbox.start(
+            Command(["sh", "-c", "cat; test -p /dev/stdin || echo none"], stdin=False), output=output
+        )
+        with anyio.fail_after(PATIENCE_S):
+            assert (await process.wait()).exit_code == 0
+        assert output.stdout == b"none\n"
+        with pytest.raises(WrongState):
+            await process.write(b"late")
 
     async def test_many_commands_run_at_a_time(self, sandbox: Sandbox) -> None:
         first, answers = Output(), []

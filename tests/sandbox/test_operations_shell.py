@@ -52,6 +52,20 @@ async def test_commands_are_read_as_bash_reads_them(room: Room) -> None:
     assert (await room.shell("words=(a b); echo ${#words[@]}")).stdout == "2\n"
 
 
+async def test_a_command_that_needs_no_shell_behaves_as_if_it_had_one(free_room: Room) -> None:
+    await free_room.shell(
+        "mkdir -p deep && printf 'words=(a b)\necho ${#words[@]} $1\n' > deep/plain && chmod +x deep/plain"
+    )
+    assert (await free_room.shell("printenv PWD", cwd="deep")).stdout.endswith("/deep\n")
+    # A script without a first line that names its interpreter is the shell's.
+    assert (await free_room.shell("./plain yes", cwd="deep")).stdout == "2 yes\n"
+    missing = await free_room.shell("no-such-program --at all")
+    assert (missing.exit_code, missing.stderr) == (127, "no-such-program: command not found\n")
+    refused = await free_room.shell("./deep")
+    assert (refused.exit_code, refused.stderr) == (126, "./deep: Permission denied\n")
+    assert (await free_room.shell("timeout -s KILL 0.01 sleep 60")).exit_code == 137
+
+
 async def test_a_timeout_kills_the_tree_keeps_the_output_and_the_next_command_works(room: Room) -> None:
     ran = await room.shell("echo before; (sleep 1000 & sleep 1000); echo after", timeout_s=0.3)
     assert (ran.exit_code, ran.stopped_by, ran.timed_out, ran.stdout) == (124, "timeout", True, "before\n")

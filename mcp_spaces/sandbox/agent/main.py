@@ -198,9 +198,10 @@ class Agent:
             self.others.add(call.pid)
 
     def _run(self, channel: int, fields: list[bytes]) -> None:
-        """Fields: cwd, rows, columns (0 without a terminal), number of arguments, arguments, `key=value` pairs."""
-        cwd, rows, columns, count = fields[0], wire.number(fields, 1), wire.number(fields, 2), wire.number(fields, 3)
-        argv, pairs = fields[4 : 4 + count], fields[4 + count :]
+        """Fields: cwd, rows, columns (0 without a terminal), whether it is fed (1 or 0), number of arguments, arguments,
+        `key=value` pairs."""
+        cwd, rows, columns, fed, count = fields[0], *[wire.number(fields, at) for at in range(1, 5)]
+        argv, pairs = fields[5 : 5 + count], fields[5 + count :]
         env = dict(self.env)
         if rows:
             env[b"TERM"] = b"xterm-256color"
@@ -215,7 +216,7 @@ class Agent:
             call.fail(error)
             return
         try:
-            streams = running.Streams((rows, columns) if rows else None)
+            streams = running.Streams((rows, columns) if rows else None, fed=bool(fed))
         except OSError as error:
             self.spares.append(worker)
             call.fail(error)

@@ -24,13 +24,18 @@ DRAIN_BYTES = 1 << 20
 """What is still taken of the output after the program ended: more than any pipe holds, so never cut short; bounded,
 since a descendant may go on writing for ever."""
 QUIET_PASSES = 25
+ALONE_S = 0.005
+"""How long the word that a program runs waits for its first output or its end, so that one message carries both."""
 END_OF_INPUT = b"\x04"
 
 
 class Streams:
-    """Our ends of a command's streams; with a terminal, one descriptor for all. Raises OSError when none is left."""
+    """Our ends of a command's streams, -1 where there is none; with a terminal, one descriptor for all.
 
-    def __init__(self, terminal: Optional[tuple[int, int]]) -> None:
+    Raises OSError when none is left.
+    """
+
+    def __init__(self, terminal: Optional[tuple[int, int]], *, fed: bool) -> None:
         fds: list[int] = []
         try:
             if terminal is not None:
@@ -40,13 +45,13 @@ class Streams:
                 self.stderr = -1
                 self.theirs = (fds[1], fds[1], fds[1])
             else:
-                for _ in range(3):
-                    fds += os.pipe()
+                # Not an empty pipe where nothing will come: tools like rg would search that instead of the folder.
+                fds += os.pipe() if fed else (os.open("/dev/null", os.O_RDONLY), -1)
+                fds += os.pipe() + os.pipe()
                 self.stdin, self.stdout, self.stderr = fds[1], fds[2], fds[4]
                 self.theirs = (fds[0], fds[3], fds[5])
         except BaseException:
-            for fd in fds:
-                os.close(fd)
+            self.close(fds)
             raise
         for fd in {self.stdin, self.stdout, self.stderr} - {-1}:
             os.set_blocking(fd, False)
@@ -90,7 +95,7 @@ class Running(Call):
         self.open_outputs: dict[int, int] = {}
         self.drained = 0
         self.pending: deque[bytes] = deque()
-        self.input_open = True
+        self.input_open = streams.stdin >= 0
         self.input_ends = False
         self.writing = False
         loop.watch(worker.socket.fileno(), self._on_told)
@@ -149,7 +154,7 @@ class Running(Call):
         for at in range(0, len(told), supervisor.TOLD_BYTES):
             word, first = told[at : at + 1], wire.number([told[at + 1 : at + 9]], 0)
             if word == b"S":
-                self._start()
+                self.loop.later(ALONE_S, self._start_alone)
             elif word == b"E":
                 self.exit = (first, wire.number([told[at + 9 : at + 17]], 0))
                 self.loop.run_slices(self._drain())
@@ -165,6 +170,10 @@ class Running(Call):
             self.started = True
             self.send(wire.STARTED)
 
+    def _start_alone(self) -> None:
+        if not self.reported:
+            self._start()
+
     def _let_go(self) -> None:
         """Listen to the supervisor no more."""
         if not self.left and not self.deaf:
@@ -179,6 +188,7 @@ class Running(Call):
     def _report(self) -> None:
         if self.reported:
             return
+        self._start()
         self.reported = True
         code, microseconds = self.exit or (128 + signal.SIGKILL, 0)
         hit = code != 0 and self.count_out_of_memory() > self.out_of_memory_before

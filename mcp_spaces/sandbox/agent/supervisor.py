@@ -29,6 +29,7 @@ F no such folder (errno), P no process left (errno)."""
 FDS = struct.Struct("4i")
 FDS_ONE = struct.Struct("i")
 MISSING = (errno.ENOENT, errno.ENOTDIR)
+SHELLS = (b"/bin/bash", b"/bin/sh")
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 RESET = [signal.SIGPIPE, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 if hasattr(signal, "SIGXFSZ"):
@@ -137,6 +138,8 @@ def _obey(root: bytes, socket: Any, streams: tuple[int, int, int], fields: list[
     for pair in fields[4 + count :]:
         key, _, value = pair.partition(b"=")
         env[key] = value
+    # As a shell would set it, for programs that are started without one.
+    env[b"PWD"] = root if cwd == b"." else root + b"/" + cwd
     if marker:
         env[b"MCP_SPACES_COMMAND"] = marker
     began = time.monotonic()
@@ -160,20 +163,28 @@ def _obey(root: bytes, socket: Any, streams: tuple[int, int, int], fields: list[
     os.chdir("/")
     for fd in set(streams):
         os.close(fd)
+    told = b""
     while True:
         try:
-            ended, how = os.waitpid(-1, 0)
+            # What ended is told before the wait for what it left behind, and with the end of that where there is nothing.
+            ended, how = os.waitpid(-1, os.WNOHANG if told else 0)
         except ChildProcessError:
             break
         if ended == pid:
             pid = -1
             code = os.WEXITSTATUS(how) if os.WIFEXITED(how) else 128 + os.WTERMSIG(how)
-            _tell(socket, b"E", code, int((time.monotonic() - began) * 1e6))
-    _tell(socket, b"X")
+            told = _words(b"E", code, int((time.monotonic() - began) * 1e6))
+        elif ended == 0:
+            socket.sendall(told)
+            told = b""
+    socket.sendall(told + _words(b"X"))
 
 
 def _explain(stderr: int, program: bytes, error: OSError) -> None:
-    words = b"not found" if error.errno in MISSING else os.strerror(error.errno or errno.EIO).encode()
+    if error.errno == errno.ENOENT and b"/" not in program:
+        words = b"command not found"
+    else:
+        words = os.strerror(error.errno or errno.EIO).encode()
     try:
         os.write(stderr, program + b": " + words + b"\n")
     except OSError:
@@ -202,7 +213,11 @@ def _order(socket: Any) -> tuple[tuple[int, int, int], list[bytes]]:
 
 
 def _tell(socket: Any, word: bytes, first: int = 0, second: int = 0) -> None:
-    socket.sendall(word + whole(first) + whole(second))
+    socket.sendall(_words(word, first, second))
+
+
+def _words(word: bytes, first: int = 0, second: int = 0) -> bytes:
+    return word + whole(first) + whole(second)
 
 
 def _start(argv: list[bytes], env: dict[bytes, bytes], streams: tuple[int, int, int], terminal: bool) -> int:
@@ -213,7 +228,8 @@ def _start(argv: list[bytes], env: dict[bytes, bytes], streams: tuple[int, int, 
         if error.errno != errno.ENOEXEC:
             raise
     # A script without `#!` is the shell's, as in every shell.
-    return _spawn(b"/bin/sh", [b"sh", path] + argv[1:], env, streams, terminal)
+    shell = next(one for one in SHELLS if os.access(one, os.X_OK))
+    return _spawn(shell, [shell, path] + argv[1:], env, streams, terminal)
 
 
 def _spawn(
