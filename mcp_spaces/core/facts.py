@@ -32,10 +32,15 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class ShellFacts:
-    """A command in shell syntax, and the secrets that it would be given as they are."""
+    """A command in shell syntax, where it would start, and what it would be given."""
 
     command: str
     secrets: tuple[SecretFacts, ...] = ()
+    """Those that it would get as they are."""
+    cwd: str = "."
+    """Seen from the workspace."""
+    variables: tuple[str, ...] = ()
+    """The names of those that are set for it."""
 
 
 class SecretUse(StrEnum):

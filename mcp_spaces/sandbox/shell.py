@@ -18,9 +18,7 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import ShellFacts
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InRuntime
-from mcp_spaces.core.policy import Answer, Deny, Policy, decide
-from mcp_spaces.core.policy.model import ShellMode
-from mcp_spaces.core.policy.shell.dangers import PROGRAM_VARIABLES, changes_execution
+from mcp_spaces.core.policy import Deny, decide
 from mcp_spaces.errors import Denied, SpacesError
 from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.path_grammar import FolderPath, encodable
@@ -121,8 +119,7 @@ class Ended:
 
 
 async def shell(context: Context, given: ShellInput) -> ShellOutput:
-    """Raises Denied (environment), WrongState, RuntimeUnavailable, QuotaExceeded (jobs)."""
-    check_environment(context.policy, given.env)
+    """Raises WrongState, RuntimeUnavailable, QuotaExceeded (jobs)."""
     sandboxes = context.use(SandboxService)
     live = sandboxes.started(context.runtime.id)
     if live.shell != BASH:
@@ -177,19 +174,6 @@ def allowed_seconds(context: Context, asked: float | None) -> float:
     call_s = context.scope.limits.call_seconds
     # The call itself ends at the scope's limit: the command ends before it, so that there is an answer to give.
     return min(asked or policy_s, policy_s, max(call_s - 1, call_s / 2))
-
-
-def check_environment(policy: Policy, variables: Mapping[str, str]) -> None:
-    """Policy judges the command: a variable that changes what it runs has to be written there. Raises Denied."""
-    if policy.shell.mode is ShellMode.ALL and policy.shell.execution_variables is Answer.ALLOW:
-        return
-    for name in variables:
-        if changes_execution(name, command="") or name in PROGRAM_VARIABLES:
-            raise Denied(
-                f"The variable {name} changes which code runs.",
-                hint="Leave it out, or call the program by its path.",
-                rule="shell.environment",
-            )
 
 
 async def run_to_end(
@@ -289,7 +273,7 @@ SHELL = Operation(
     input=ShellInput,
     output=ShellOutput,
     effect=Effect.EXECUTES,
-    facts=lambda given: ShellFacts(given.command, wanted(given)),
+    facts=lambda given: ShellFacts(given.command, wanted(given), given.cwd, tuple(given.env)),
     check_scope=check_scope,
     handler=shell,
     needs_running_space=True,

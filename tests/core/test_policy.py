@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from mcp_spaces.core.policy import (
     policy_excess,
     policy_from,
 )
+from mcp_spaces.core.policy.files import globs_meet
 from mcp_spaces.core.policy.verdict import Answer
 from mcp_spaces.errors import InvalidInput
 
@@ -96,6 +98,10 @@ command -v git
 GIT_EDITOR=true git rebase --continue
 git rebase -x 'make test' main
 git config user.name me
+git config -f setup.cfg user.name me
+git config set core.autocrlf input
+python3 -W ignore -m pytest -q
+python3 -Im pytest
 git config --get core.pager
 chmod 755 x
 chmod +x x
@@ -281,6 +287,11 @@ deny | shell.dynamic_command | ask | source <(echo ls)
     ("deny", "shell.hidden_command", "ask", "git --config-env=core.pager=X log"),
     ("deny", "shell.hidden_command", "ask", "git config alias.x '!ls'"),
     ("deny", "shell.hidden_command", "ask", "git config core.hooksPath x"),
+    ("deny", "shell.hidden_command", "ask", "git config alias.up push"),
+    ("deny", "shell.hidden_command", "ask", "git config core.pager 'log.x; ls'"),
+    ("deny", "shell.hidden_command", "ask", "git config --file user.name core.pager x"),
+    ("deny", "shell.hidden_command", "ask", "git config set --value log.x core.pager x"),
+    ("deny", "shell.execution_variables", "allow", "NODE_OPTIONS='--require ./x' node y.js"),
     ("deny", "shell.hidden_command", "ask", "git fetch --upload-pack=x origin"),
     ("deny", "shell.hidden_command", "ask", "git clone 'ext::sh -c ls' x"),
     ("deny", "shell.hidden_command", "ask", "git clone -c core.pager=x y"),
@@ -321,6 +332,13 @@ deny | shell.dynamic_command | ask | source <(echo ls)
     ("ask", "shell.publish", "ask", "twine upload dist/*"),
     ("ask", "shell.publish", "ask", "python -m twine upload dist/*"),
     ("ask", "shell.publish", "ask", "uvx twine upload dist/*"),
+    ("ask", "shell.publish", "ask", "python3 -mtwine upload dist/x"),
+    ("ask", "shell.publish", "ask", "python3 -Im twine upload dist/x"),
+    ("ask", "shell.publish", "ask", "python3 -X dev -W error -m twine upload dist/x"),
+    ("ask", "shell.publish", "ask", "uv tool run twine upload dist/x"),
+    ("ask", "shell.publish", "ask", "./gradlew :lib:publish"),
+    ("ask", "shell.publish", "ask", "./mvnw deploy"),
+    ("ask", "shell.git_push", "ask", "git rebase -ix 'git push' main"),
     ("ask", "shell.recursive_permissions", "ask", "chmod -R 755 ."),
     ("ask", "shell.recursive_permissions", "ask", "chown --recursive me ."),
     ("deny", "shell.setuid_bits", "allow", "chmod u+s x"),
@@ -332,6 +350,8 @@ deny | shell.dynamic_command | ask | source <(echo ls)
     ("deny", "files.blocked_paths", "allow", "cat < .env"),
     ("deny", "files.blocked_paths", "allow", "cat .e*"),
     ("deny", "files.blocked_paths", "allow", 'cat ".e"nv'),
+    ("deny", "files.blocked_paths", "allow", "cat prod.en?"),
+    ("deny", "files.blocked_paths", "deny", "cat server.k[a-f]y"),
     ("deny", "files.blocked_paths", "allow", "git show HEAD:.env"),
     ("deny", "files.blocked_paths", "allow", "uv run --env-file=.env python x.py"),
     ("deny", "files.blocked_paths", "allow", "echo x > .git/hooks/pre-commit"),
@@ -443,9 +463,10 @@ _FACTS = st.one_of(
     st.just(NoFacts()),
     st.builds(
         FileFacts,
-        st.sampled_from(["a.txt", "x/.env", "a.key", ".hidden"]),
+        st.sampled_from(["a.txt", "x/.env", "a.key", ".hidden", "dist"]),
         st.sampled_from(Access),
         st.none() | st.integers(0, 200),
+        st.booleans(),
     ),
     st.sampled_from(ALLOWED + [row[3] for row in JUDGED]).map(ShellFacts),
 )
@@ -635,3 +656,44 @@ def test_the_verdict_lists_the_commands_that_were_judged() -> None:
 )
 def test_no_command_holds_the_daemon_up(command: str) -> None:
     shell(command)
+
+
+_GLOBS = st.text(st.sampled_from("ab*?."), max_size=6)
+
+
+@given(_GLOBS, _GLOBS, st.lists(st.text(st.sampled_from("ab."), max_size=7), max_size=20))
+@settings(deadline=None)
+def test_two_patterns_meet_where_one_name_fits_both(one: str, other: str, names: list[str]) -> None:
+    if any(fnmatchcase(name, one) and fnmatchcase(name, other) for name in names):
+        assert globs_meet(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meets"),
+    [
+        ("prod.en?", "*.env", True),
+        ("*.p?", "*.pem", False),
+        ("a*", "b*", False),
+        ("", "*", True),
+        ("", "?", False),
+        ("*a", "b*", True),
+        ("x.[e]nv", "*.env", True),
+        ("ab", "a", False),
+    ],
+)
+def test_where_two_patterns_meet(one: str, other: str, meets: bool) -> None:
+    assert globs_meet(one, other) is meets and globs_meet(other, one) is meets
+
+
+@pytest.mark.parametrize(
+    ("facts", "rule"),
+    [
+        (ShellFacts("tee pre-commit", cwd=".git/hooks"), "files.blocked_paths"),
+        (ShellFacts("ls", variables=("NAME", "PATH")), "shell.environment"),
+        (ShellFacts("git log", variables=("GIT_PAGER",)), "shell.environment"),
+    ],
+)
+def test_where_a_command_starts_and_what_it_is_given_counts(facts: ShellFacts, rule: str) -> None:
+    found = explain(load_preset("standard"), operation_id="sandbox.shell", effect=Effect.EXECUTES, facts=facts)
+    assert (found.decision, found.rule) == (Answer.DENY, rule)
+    assert shell(facts.command).decision is Answer.ALLOW

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 
-from mcp_spaces.core.policy.model import BrowserLevel, FilesAccess, Policy, ShellMode
+from mcp_spaces.core.policy.model import BrowserLevel, FilesAccess, Policy, Shell, ShellMode
 from mcp_spaces.core.policy.verdict import Answer
 from mcp_spaces.core.scope import NetworkMode
 
 _ORDERS: tuple[type[StrEnum], ...] = (FilesAccess, ShellMode, NetworkMode, BrowserLevel)
 # More of these makes a policy wider; more of all other lists makes it narrower.
 _WIDENING_LISTS = frozenset({"shell.commands", "shell.build_folders"})
+_SHELL_ALONE = frozenset(f"shell.{key}" for key in Shell.model_fields) - {
+    "shell.mode",
+    "shell.recursive_delete",
+    "shell.build_folders",
+}
 _NARROWING_LISTS = frozenset({"shell.blocked", "files.blocked_paths"})
 
 
@@ -33,8 +38,8 @@ def _wider(outer: Policy, inner: Policy) -> Iterator[str]:
 
 
 def _is_wider(name: str, ours: object, theirs: object, *, outer: Policy, inner: Policy) -> bool:
-    # A shell that runs nothing is within any.
-    if name.startswith("shell.") and name != "shell.mode" and inner.shell.mode is ShellMode.NONE:
+    # A shell that runs nothing is within any; what file operations are judged by as well counts all the same.
+    if name in _SHELL_ALONE and inner.shell.mode is ShellMode.NONE:
         return False
     if isinstance(ours, Answer) and isinstance(theirs, Answer):
         return theirs.strictness < ours.strictness

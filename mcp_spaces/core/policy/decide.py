@@ -57,9 +57,11 @@ def _judge(policy: Policy, *, operation_id: str, effect: Effect, facts: Facts) -
     match facts:
         case FileFacts():
             content = strictest(decide_file(policy.files, facts), _recursive_delete(policy, facts))
-        case ShellFacts(command, secrets):
-            shell, commands = decide_shell(policy, command)
-            reads = (decide(policy, operation_id=RAW_READ_OPERATION, effect=Effect.READS, facts=one) for one in secrets)
+        case ShellFacts():
+            shell, commands = decide_shell(policy, facts)
+            reads = (
+                decide(policy, operation_id=RAW_READ_OPERATION, effect=Effect.READS, facts=one) for one in facts.secrets
+            )
             content = strictest(shell, *reads)
         case SecretFacts(_, SecretUse.BROWSER_FILL):
             # Signing in acts in a browser, whatever else it does.

@@ -52,6 +52,7 @@ def paths_in(argument: str) -> Iterator[str]:
 
 
 _MAX_GLOB_CHARS = 255
+_CLASS = re.compile(r"\[[!^]?\]?[^\]]*\]")
 
 
 @lru_cache(maxsize=64)
@@ -66,13 +67,35 @@ def _examples(patterns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def blocked_by_glob(glob: str, patterns: tuple[str, ...]) -> str | None:
-    """Does a shell pattern like `.e*` or `*.k?y` reach for a blocked name? `*` alone reaches for everything: no."""
+    """Does a shell pattern like `.e*` or `prod.k?y` reach for a blocked name? `*` alone reaches for everything: no.
+
+    One that ends in `*` (`test*`) may always match more than is meant: only the shortest blocked names are tried on it.
+    """
     last = glob.lower().rstrip("/").rpartition("/")[2]
     if not any(char.isalnum() for char in last):
         return None
     if len(last) > _MAX_GLOB_CHARS:
         return next(iter(patterns), None)
-    return next((pattern for pattern, example in _examples(patterns) if fnmatchcase(example, last)), None)
+    if last.endswith("*"):
+        return next((pattern for pattern, example in _examples(patterns) if fnmatchcase(example, last)), None)
+    return next((pattern for pattern in patterns if "/" not in pattern and globs_meet(last, pattern.lower())), None)
+
+
+def globs_meet(one: str, other: str) -> bool:
+    """Is there a name that both patterns match? A class in brackets counts as any character."""
+    ours, theirs = (_CLASS.sub("?", pattern) for pattern in (one, other))
+    # reached[j]: what came of `ours` so far and the first j characters of `theirs` have a name in common.
+    reached = [True] + [False] * len(theirs)
+    for at, char in enumerate(theirs):
+        reached[at + 1] = reached[at] and char == "*"
+    for our in ours:
+        before, reached = reached, [reached[0] and our == "*"] + [False] * len(theirs)
+        for at, their in enumerate(theirs):
+            if our == "*" or their == "*":
+                reached[at + 1] = before[at + 1] or reached[at] or before[at]
+            else:
+                reached[at + 1] = before[at] and (our == their or "?" in (our, their))
+    return reached[-1]
 
 
 def decide_file(files: Files, facts: FileFacts) -> Decision:

@@ -46,7 +46,7 @@ _EXECUTION_VARIABLES = re.compile(
     r"|LESSOPEN|LESSCLOSE|LD_\w+|DYLD_\w+|GCONV_PATH|MALLOC_\w+|BASH_FUNC_.*|GIT_SSH\w*|GIT_EXTERNAL_DIFF"
     r"|GIT_PROXY_COMMAND|GIT_EXEC_PATH|GIT_TEMPLATE_DIR|GIT_CONFIG\w*|GIT_ASKPASS|SSH_ASKPASS|SUDO_\w+"
     r"|RUSTC_WRAPPER|RUSTC_WORKSPACE_WRAPPER|PERL5OPT|PERL5DB|PYTHONSTARTUP|PYTHONINSPECT|JAVA_TOOL_OPTIONS"
-    r"|MAKEFLAGS|TAR_OPTIONS|RSYNC_RSH|RIPGREP_CONFIG_PATH|ZDOTDIR|INPUTRC)\Z"
+    r"|NODE_OPTIONS|RUBYOPT|_JAVA_OPTIONS|JDK_JAVA_OPTIONS|GOFLAGS|GNUMAKEFLAGS|MAKEFILES|MAKEFLAGS|TAR_OPTIONS|RSYNC_RSH|RIPGREP_CONFIG_PATH|ZDOTDIR|INPUTRC)\Z"
 )
 # Their value is a command line: it is judged as one.
 PROGRAM_VARIABLES = frozenset(
@@ -204,8 +204,8 @@ _PUBLISHERS: dict[str, tuple[str, ...]] = {
     "podman": ("push",),
     "helm": ("push",),
     "dotnet": ("push",),
-    "mvn": ("deploy", "release:perform"),
-    "gradle": ("publish", "publishPlugins"),
+    **dict.fromkeys(("mvn", "mvnw"), ("deploy", "release:perform")),
+    **dict.fromkeys(("gradle", "gradlew"), ("publish", "publishPlugins")),
     "gh": ("release",),
     "changeset": ("publish",),
     "jsr": ("publish",),
@@ -215,4 +215,5 @@ _PUBLISHERS: dict[str, tuple[str, ...]] = {
 def _publishes(name: str, texts: Sequence[str]) -> bool:
     verbs = _PUBLISHERS.get(name, ())
     before = list(texts[: texts.index("--")] if "--" in texts else texts)
-    return any(text in verbs for text in before)
+    # A task of a part of the build is named with its path: `:lib:publish`.
+    return any(text in verbs or text.startswith(":") and text.rpartition(":")[2] in verbs for text in before)

@@ -32,6 +32,7 @@ _READS_SETTINGS = (
     "list",
     "unset",
 )
+_VALUED_CONFIG = frozenset({"-f", "--file", "--blob", "-t", "--type", "--comment", "--default", "--value"})
 _PACK_OPTIONS = ("--upload-pack", "--receive-pack")
 _PACK_COMMANDS = frozenset(
     {"clone", "fetch", "pull", "ls-remote", "archive", "send-pack", "fetch-pack", "submodule", "remote"}
@@ -126,14 +127,12 @@ def _config(arguments: Sequence[Word], *, command: str) -> Iterator[Finding]:
     if any(text in {"-e", "--edit", "edit"} for text in texts[:2]):
         yield Finding(Danger.HIDDEN_COMMAND, command)
         return
-    operands = [word for word in operands_of(arguments) if word.text not in {"set", "add"}]
-    if len(operands) < 2:
-        return
-    if any(text in {"-f", "--file", "--type", "--comment"} for text in texts):
-        operands = [word for word in operands if "." in word.text] or operands
-    if not any(_harmless(word.text) for word in operands[:2]) or any(
-        _NOT_HARMLESS.match(word.text) for word in operands[:1]
-    ):
+    values = {place + 1 for place, text in enumerate(texts) if text in _VALUED_CONFIG}
+    operands = operands_of([word for place, word in enumerate(arguments) if place not in values])
+    if [word.text for word in operands[:1]] in (["set"], ["add"]):
+        operands = operands[1:]
+    # The key alone decides: a value may look like a harmless key.
+    if len(operands) > 1 and not (operands[0].fixed and "=" not in operands[0].text and _harmless(operands[0].text)):
         yield Finding(Danger.HIDDEN_COMMAND, command)
 
 
@@ -149,8 +148,10 @@ def _values(arguments: Sequence[Word], short: str, long: str) -> Iterator[Inner]
         following = arguments[place + 1] if place + 1 < len(arguments) else UNKNOWN
         if word.text == short or word.text == long:
             yield from _joined([following])
-        elif word.text.startswith(short):
-            yield from _joined([Word(word.text[2:], word.literal)])
+        elif re.match(rf"-[a-z]*{short[1:]}", word.text):
+            # Letters may stand together: `-ix COMMAND`.
+            value = word.text.partition(short[1:])[2]
+            yield from _joined([Word(value, word.literal) if value else following])
         elif long_option(word.text, long, least=4):
             value = word.text.partition("=")[2]
             yield from _joined([Word(value, word.literal) if value else following])

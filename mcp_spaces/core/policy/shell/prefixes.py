@@ -101,6 +101,7 @@ RUNNERS: dict[tuple[str, ...], Prefix] = {
         "--no-sync --frozen --locked --isolated --all-extras --no-project --dev --no-dev --active -q --quiet -v --offline"
         " --exact --all-groups --no-config --no-cache -n -m --module -s --script",
     ),
+    ("uv", "tool", "run"): prefix_of("--from --with --python -p", "-q --quiet --isolated --offline"),
     ("uvx",): prefix_of("--from --with --python -p", "-q --quiet --isolated --offline"),
     ("poetry", "run"): prefix_of(),
     ("pdm", "run"): prefix_of(),

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
+from mcp_spaces.core.facts import ShellFacts
 from mcp_spaces.core.policy.files import blocked_by_glob, blocking_pattern, paths_in
 from mcp_spaces.core.policy.model import Policy, Shell, ShellMode
 from mcp_spaces.core.policy.shell.analysis import Analysis, analyse
-from mcp_spaces.core.policy.shell.dangers import SYSTEM_FOLDERS, Danger, Finding, inside_folders
+from mcp_spaces.core.policy.shell.dangers import (
+    PROGRAM_VARIABLES,
+    SYSTEM_FOLDERS,
+    Danger,
+    Finding,
+    changes_execution,
+    inside_folders,
+)
 from mcp_spaces.core.policy.shell.syntax import Command, Unparsable
+from mcp_spaces.core.policy.shell.words import Word
 from mcp_spaces.core.policy.verdict import ALLOWED, Answer, Decision, Deny, decision_for, strictest
 
 # What the shell itself does in its own process. Not here, so refused unless listed: alias, enable, hash, bind,
@@ -50,20 +59,22 @@ _REASONS: dict[Danger, str] = {
 }
 
 
-def decide_shell(policy: Policy, command: str) -> tuple[Decision, tuple[str, ...]]:
+def decide_shell(policy: Policy, facts: ShellFacts) -> tuple[Decision, tuple[str, ...]]:
     """The verdict on a command line, and the commands that were judged for it."""
     if policy.shell.mode is ShellMode.NONE:
         return Deny("shell.mode", "This policy allows no commands.", "Use the file operations instead."), ()
     try:
-        found = analyse(command)
+        found = analyse(facts.command)
     except Unparsable as problem:
         return Deny(
             "shell.syntax",
             f"The command cannot be parsed: {problem}.",
             "Write it as plain bash, or put it into a script file in the workspace.",
         ), ()
+    if facts.cwd != ".":
+        found.folders.append(Word(facts.cwd))
     judged = tuple(str(part) for part in found.commands)
-    return strictest(ALLOWED, *_verdicts(policy, found)), judged
+    return strictest(ALLOWED, *_verdicts(policy, found), *_variables(policy.shell, facts.variables)), judged
 
 
 def _verdicts(policy: Policy, found: Analysis) -> Iterator[Decision]:
@@ -73,6 +84,19 @@ def _verdicts(policy: Policy, found: Analysis) -> Iterator[Decision]:
     for finding in found.findings:
         yield _dangerous(policy.shell, finding, wanders=wanders)
     yield from _paths(policy, found)
+
+
+def _variables(shell: Shell, names: Sequence[str]) -> Iterator[Decision]:
+    """Those that are set beside the command: one that changes what it runs has to be written in it, to be judged."""
+    if shell.mode is ShellMode.ALL and shell.execution_variables is Answer.ALLOW:
+        return
+    for name in names:
+        if changes_execution(name, command="") or name in PROGRAM_VARIABLES:
+            yield Deny(
+                "shell.environment",
+                f"The variable {name} changes which code runs.",
+                "Leave it out, or call the program by its path.",
+            )
 
 
 def _named(shell: Shell, command: Command, *, wanders: bool) -> Decision:

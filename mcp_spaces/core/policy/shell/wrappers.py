@@ -20,6 +20,7 @@ from mcp_spaces.core.policy.shell.prefixes import (
 )
 from mcp_spaces.core.policy.shell.words import UNKNOWN, Word
 
+_MODULE = re.compile(r"-[A-Za-ln-z]*m(.*)", re.DOTALL)
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "rbash"})
 
 # Options whose value is a command line.
@@ -97,9 +98,8 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
         yield RunsFile(operands[0].text) if operands and operands[0].fixed else Danger.DYNAMIC_COMMAND
     elif name in {"watch", "parallel"}:
         yield from _repeated(name, arguments)
-    elif name.startswith("python") and any(word.text == "-m" for word in arguments):
-        place = next(place for place, word in enumerate(arguments) if word.text == "-m")
-        yield RunsWords(tuple(arguments[place + 1 :]) or (UNKNOWN,), trusted_name=True)
+    elif name.startswith("python"):
+        yield from _module(arguments)
     elif name in {"alias", "enable", "hash", "bind", "complete", "compgen", "fc", "shopt"}:
         if not _harmless_setting(name, arguments):
             yield Danger.DYNAMIC_COMMAND
@@ -109,6 +109,19 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
         if runner[0] == name and tuple(word.text for word in arguments[: len(runner) - 1]) == runner[1:]:
             for found in after_prefix(arguments[len(runner) - 1 :], prefix):
                 yield RunsWords(found.words, trusted_name=True) if isinstance(found, RunsWords) else found
+
+
+def _module(arguments: Sequence[Word]) -> Iterator[Inner]:
+    """What `python -m MODULE` runs; letters may stand together (`-Im`), and so may the module (`-mMODULE`)."""
+    for place, word in enumerate(arguments):
+        value = place and arguments[place - 1].text in {"-W", "-X", "--check-hash-based-pycs"}
+        if word.fixed and not value and (not word.text.startswith("-") or word.text in {"-c", "-"}):
+            return
+        if clustered := _MODULE.match(word.text):
+            module = Word(clustered[1], word.literal)
+            rest = arguments[place + 1 :]
+            yield RunsWords((module, *rest) if clustered[1] else tuple(rest) or (UNKNOWN,), trusted_name=True)
+            return
 
 
 def _joined(words: Sequence[Word], *, strict_sh: bool = True) -> Inner:
