@@ -218,7 +218,7 @@ async def open_app(
             spaces=spaces,
             artifacts=artifacts,
             jobs=Jobs(events=journal, clock=clock),
-            batches=PausedBatches(database),
+            batches=PausedBatches(database, clock),
             images=Images(settings.sandbox_image, settings.sandbox_images),
             clock=clock,
             announce=announce,

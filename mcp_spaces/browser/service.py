@@ -14,6 +14,7 @@ from mcp_spaces.browser.model import BrowserOptions, Isolation
 from mcp_spaces.browser.port import BrowserDriver, ContextSpec, StorageState
 from mcp_spaces.browser.store import BrowserStore
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.limits import Limits
 from mcp_spaces.core.scope import covers
 from mcp_spaces.core.tasks import shielded, side_by_side
 from mcp_spaces.errors import Conflict, NotFound, RuntimeUnavailable, SpacesError, WrongState
@@ -22,6 +23,7 @@ from mcp_spaces.network.port import RuntimeGateway
 from mcp_spaces.sandbox.port import SandboxLimits
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, SpaceState
 from mcp_spaces.spaces.port import Runtimes, Spaces
+from mcp_spaces.spaces.quotas import is_beyond
 
 log = logging.getLogger(__name__)
 
@@ -230,6 +232,10 @@ class BrowserService:
 
     async def stop_all(self, space_id: str, *, reason: str) -> None:
         await side_by_side([self.stop(one.id, reason=reason) for one in self._rows(space_id)])
+
+    async def stop_beyond(self, space_id: str, limits: Limits, *, reason: str) -> None:
+        wide = [one for one in self._rows(space_id) if is_beyond(one, limits)]
+        await side_by_side([self.stop(one.id, reason=reason) for one in wide])
 
     async def delete_all(self, space_id: str) -> None:
         await side_by_side([self.delete(one.id) for one in self._rows(space_id)])

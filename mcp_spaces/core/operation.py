@@ -37,6 +37,10 @@ def anything(_: Any, __: Scope) -> None:
     """No input needs more of a scope than another."""
 
 
+def always(_: Any) -> bool:
+    return True
+
+
 def any_scope(_: Scope) -> str | None:
     return None
 
@@ -61,6 +65,8 @@ class Operation(Generic[I, O]):
     audience: Audience = Audience.EVERYONE
     listed: bool = True
     """A tool of its own in `tools/list`. The others are called through `operation_call`: the list stays small."""
+    settled: Callable[[O], bool] = always
+    """Whether this answer is the last word. One that is not is no answer to a repeat with its idempotency key."""
     idempotent: bool = False
     needs_running_space: bool = False
     on_stopped_runtime: bool = False

@@ -357,8 +357,13 @@ class Pipeline:
         if call.key is not None and call.key_is_ours:
             principal_id, key, stored = call.caller.principal_id, call.key, output.model_dump_json()
 
+            settled = call.operation.settled(output)
+
             def also(tx: Transaction) -> None:
-                Idempotency.keep(tx, principal_id, key, stored)
+                if settled:
+                    Idempotency.keep(tx, principal_id, key, stored)
+                else:
+                    Idempotency.release(tx, principal_id, key)
 
         try:
             with anyio.CancelScope(shield=True):

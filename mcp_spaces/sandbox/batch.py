@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, assert_never
 
 import anyio
+import anyio.lowlevel
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InRuntime
+from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import Conflict, SpacesError
 from mcp_spaces.sandbox.batch_events import (
     ApprovalRequiredEvent,
@@ -89,7 +91,8 @@ async def run_operations(context: Context, given: RunOperationsInput) -> RunOper
         operations=given.operations,
         mode=given.mode,
     )
-    claim = await batches.claim(fingerprint, run_id=context.run_id)
+    # Claimed is claimed, also when the caller goes away in this very moment: then it is settled as cancelled.
+    claim = await shielded(batches.claim(fingerprint, run_id=context.run_id))
     match claim:
         case NotPaused():
             stands = _Progress()
@@ -116,6 +119,7 @@ class _Batch:
     async def run(self) -> RunOperationsOutput:
         began = anyio.current_time()
         try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
             status = await self._go_on()
         except anyio.get_cancelled_exc_class():
             # Only a cancellation of this call may be turned into an answer: its scope is cancelled for good.
@@ -237,6 +241,7 @@ RUN_OPERATIONS = Operation(
     output=RunOperationsOutput,
     effect=Effect.COMPOSES,
     handler=run_operations,
+    settled=lambda answer: answer.status != "awaiting_approval",
     needs_running_space=True,
     example={
         "space": "default",

@@ -11,19 +11,23 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+from mcp_spaces.core.approvals import LIFETIME_S
+from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.journal import encode
 from mcp_spaces.sandbox.batch_events import Event
 from mcp_spaces.state.database import Database, Transaction
 
 
 class BatchRow(BaseModel):
-    """`position` counts operations that are done; `events` are theirs. `claimed_by`: the run that goes on with it."""
+    """`position` counts operations that are done; `events` are theirs. `claimed_by`: the run that goes on with it.
+    `expires_at`: with the question that it waits for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     position: int
     events: tuple[Event, ...]
     claimed_by: str | None = None
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,17 @@ def batch_fingerprint(*, principal_id: str, runtime_id: str, operations: object,
 
 
 class PausedBatches:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
+        self._clock = clock
 
     async def claim(self, fingerprint: str, *, run_id: str) -> Claim:
         """In one transaction, so that of two repeats one goes on."""
 
+        now = self._clock.now()
+
         def change(tx: Transaction) -> Claim:
+            tx.execute("DELETE FROM batches WHERE body ->> 'claimed_by' IS NULL AND body ->> 'expires_at' <= ?", (now,))
             found = tx.one("SELECT body FROM batches WHERE fingerprint = ?", (fingerprint,))
             if found is None:
                 return NotPaused()
@@ -86,7 +94,8 @@ class PausedBatches:
 
     async def pause(self, fingerprint: str, *, run_id: str, space_id: str, row: BatchRow) -> None:
         """Keep it for the next repeat."""
-        body = row.model_copy(update={"claimed_by": None}).model_dump_json()
+        expires_at = self._clock.now() + LIFETIME_S
+        body = row.model_copy(update={"claimed_by": None, "expires_at": expires_at}).model_dump_json()
         await self._database.write(
             lambda tx: tx.execute(
                 "INSERT INTO batches (id, fingerprint, space_id, body) VALUES (?, ?, ?, ?)"

@@ -6,7 +6,7 @@ The person's terminal comes with the task that calls, not with the arguments: no
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -17,7 +17,8 @@ from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Audience, Operation
 from mcp_spaces.core.place import InRuntime
-from mcp_spaces.errors import WrongState
+from mcp_spaces.errors import SpacesError, WrongState
+from mcp_spaces.sandbox.jobs import KILL_S
 from mcp_spaces.sandbox.port import Command, Exit, LiveSandboxes, Process, Stream, TerminalSize
 
 SHELL = ("/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash -l; else exec sh -l; fi")
@@ -85,7 +86,7 @@ async def connect(context: Context, wanted: ConnectInput) -> Disconnected:
             ended = await process.wait()
             tasks.cancel_scope.cancel()
     finally:
-        with anyio.CancelScope(shield=True):
+        with anyio.move_on_after(KILL_S, shield=True), suppress(SpacesError):
             # Also what the shell left behind: nobody would ever see it again.
             await process.kill()
     assert ended is not None  # noqa: S101 - the group ends otherwise only by raising

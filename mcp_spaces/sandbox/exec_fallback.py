@@ -13,6 +13,9 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import anyio.lowlevel
+
+from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
 from mcp_spaces.sandbox import exec_scripts as scripts
 from mcp_spaces.sandbox.agent.wire import MAX_PAYLOAD
@@ -133,7 +136,8 @@ class ExecSandbox:
         if self._closed.done():
             raise gone(self._closed.result())
         marker = secrets.token_hex(12)
-        environment = {"MCP_SPACES_COMMAND": marker, **({"TERM": "xterm-256color"} if terminal else {}), **(env or {})}
+        # The marker last: what it finds is what a kill reaches.
+        environment = {**({"TERM": "xterm-256color"} if terminal else {}), **(env or {}), "MCP_SPACES_COMMAND": marker}
         killed_before = await self._out_of_memory_kills() if env is not None else 0
         exec_id = await self._thread(
             lambda: self._engine.create_exec(
@@ -147,8 +151,13 @@ class ExecSandbox:
                 workdir=WORKSPACE,
             ),
         )
-        connection = await self._thread(lambda: self._engine.start_exec(exec_id, tty=terminal is not None))
-        streams = await connected(connection, output=output, terminal=terminal is not None)
+
+        async def begin() -> ExecStreams:
+            connection = await self._thread(lambda: self._engine.start_exec(exec_id, tty=terminal is not None))
+            return await connected(connection, output=output, terminal=terminal is not None)
+
+        # A caller who goes away meanwhile leaves a command that can be killed, and no half of one.
+        streams = await shielded(begin())
 
         async def inspect() -> dict[str, Any]:
             try:
@@ -180,6 +189,12 @@ class ExecSandbox:
             log=self._log,
         )
         self._running.add(process)
+        process.on_ended(lambda: self._running.discard(process))
+        try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            await shielded(process.kill())
+            raise
         return process
 
     async def _out_of_memory_kills(self) -> int:
@@ -214,8 +229,6 @@ class ExecSandbox:
             with_kill = asyncio.ensure_future(process.kill())
             with_kill.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise
-        finally:
-            self._running.discard(process)
         refusal = bytes(words).strip().rpartition(b"refused:")
         if ended.exit_code and refusal[1]:
             if refusal[2] == b"limit":

@@ -125,6 +125,9 @@ class ExecProcess:
         # It may be that nobody waits for it.
         self._exit.add_done_callback(lambda done: done.cancelled() or done.exception())
 
+    def on_ended(self, forget: Callable[[], object]) -> None:
+        self._exit.add_done_callback(lambda _: forget())
+
     async def _watch(self) -> Exit:
         while True:
             await asyncio.wait((self._streams.over, self._gone), timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)

@@ -165,6 +165,7 @@ class Jobs:
         self._clock = clock
         self._by_runtime: dict[str, dict[str, Job]] = {}
         self._watchers: set[asyncio.Task[None]] = set()
+        self._starting: Counter[str] = Counter()
 
     def find(self, space_id: str, job_id: str) -> Job:
         """Raises NotFound, for a job of another space in the same words as for none."""
@@ -183,7 +184,7 @@ class Jobs:
 
     def check_room(self, runtime_id: str) -> None:
         """Raises QuotaExceeded when as many jobs run there as may."""
-        if sum(job.running for job in self.of_runtime(runtime_id)) >= RUNNING_LIMIT:
+        if self._starting[runtime_id] + sum(job.running for job in self.of_runtime(runtime_id)) >= RUNNING_LIMIT:
             raise QuotaExceeded(
                 f"{RUNNING_LIMIT} jobs run in this sandbox already.", hint="Stop one, or wait for one: job_wait"
             )
@@ -213,7 +214,11 @@ class Jobs:
             if holder:
                 holder[0].tell()
 
-        process = await sandbox.start(command, output=output)
+        self._starting[runtime_id] += 1
+        try:
+            process = await sandbox.start(command, output=output)
+        finally:
+            self._starting[runtime_id] -= 1
         job = Job(
             id=new_id("job"),
             space_id=space_id,
@@ -240,6 +245,12 @@ class Jobs:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
         return job
+
+    def feed(self, job: Job, content: bytes) -> None:
+        """To its stdin, as fast as it reads; whoever started it need not wait for that."""
+        feeding = asyncio.create_task(_fed(job, content))
+        self._watchers.add(feeding)
+        feeding.add_done_callback(self._watchers.discard)
 
     def hold(self, job: Job, calls: ActiveCalls, caller: Caller) -> None:
         """A job outlives the call that began it, and not the permission that it began under: it stands among the
@@ -320,3 +331,9 @@ class Jobs:
         job.streams.clear()
         redactor, job.redactor = job.redactor, None
         return {} if redactor is None else dict(redactor.counts - job.counted)
+
+
+async def _fed(job: Job, content: bytes) -> None:
+    # A job that ends, or closes its stdin, without reading all of it is no error.
+    with suppress(SpacesError):
+        await job.process.write(content)

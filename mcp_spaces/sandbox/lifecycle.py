@@ -108,7 +108,7 @@ async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
     return LaunchOutput(
         **_view(runtime).model_dump(exclude={"limits"}),
         limits=_limits(runtime),
-        shell=live.shell.rpartition("/")[2],
+        shell=live.shell.path.rpartition("/")[2],
         started_in_ms=round((context.clock.monotonic() - began) * 1000, 1),
     )
 

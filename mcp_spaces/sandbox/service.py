@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.lowlevel
 
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.limits import Limits
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import covers
 from mcp_spaces.core.tasks import shielded, side_by_side
@@ -24,6 +26,7 @@ from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.port import Command, Sandbox, SandboxDriver, SandboxLimits, SandboxSpec
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, Space, SpaceState
 from mcp_spaces.spaces.port import Runtimes, Spaces
+from mcp_spaces.spaces.quotas import is_beyond
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,10 @@ HOLDING = (RuntimeState.STARTING, RuntimeState.ACTIVE, RuntimeState.STOPPING)
 RESTARTED = "the daemon restarted"
 BASH, SH = "/bin/bash", "/bin/sh"
 PROBE_S = 10.0
+USUAL_BASH, SET_UP_BASH = 10, 11
+WHICH_SHELL = (
+    f"test -x {BASH} || exit 1; env | grep -q -e ^BASH_ENV= -e ^BASH_FUNC_ && exit {SET_UP_BASH}; exit {USUAL_BASH}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +55,25 @@ class Images:
         raise InvalidInput("That image is not among the operator's.", hint=f"Images: {known}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """`may_be_left_out`: nothing in the image's environment changes what bash makes of a plain command."""
+
+    path: str
+    may_be_left_out: bool
+
+    @property
+    def is_bash(self) -> bool:
+        return self.path == BASH
+
+
 @dataclass(slots=True, eq=False)
 class Live:
     """A sandbox that runs. `shell` is bash where the image has it: policy reads commands as bash does; `run_id` is
     the run that started it."""
 
     sandbox: Sandbox
-    shell: str
+    shell: Shell
     run_id: str = ""
     watcher: asyncio.Task[None] | None = field(default=None)
 
@@ -136,7 +155,8 @@ class SandboxService:
     async def start_new(self, runtime: Runtime, *, space_version: int, run_id: str = "") -> tuple[Runtime, Live]:
         """Store a new runtime and start it. Whatever is raised, nothing of it is left."""
         async with self._lock(runtime.id):
-            await self.runtimes.add(runtime, space_version=space_version)
+            # Once it is stored it is started or erased, also when the caller goes away in this very moment.
+            await shielded(self.runtimes.add(runtime, space_version=space_version))
             self._announce(runtime.space_id)
             try:
                 return await self._start(runtime, run_id)
@@ -161,7 +181,7 @@ class SandboxService:
                     )
                 return change(runtime).model_copy(update={"state": RuntimeState.STARTING, "reason": ""})
 
-            runtime = await self.runtimes.reactivate(runtime_id, claim)
+            runtime = await shielded(self.runtimes.reactivate(runtime_id, claim))
             self._announce(runtime.space_id)
             try:
                 return await self._start(runtime, run_id)
@@ -171,6 +191,7 @@ class SandboxService:
                 raise
 
     async def _start(self, runtime: Runtime, run_id: str) -> tuple[Runtime, Live]:
+        await anyio.lowlevel.checkpoint_if_cancelled()
         if not self._reaped:
             await self._reap()
         limits = runtime.ceiling.limits
@@ -225,6 +246,10 @@ class SandboxService:
     async def stop_all(self, space_id: str, *, reason: str) -> None:
         await side_by_side([self.stop(one.id, reason=reason) for one in self._of(space_id)])
 
+    async def stop_beyond(self, space_id: str, limits: Limits, *, reason: str) -> None:
+        wide = [one for one in self._of(space_id) if is_beyond(one, limits)]
+        await side_by_side([self.stop(one.id, reason=reason) for one in wide])
+
     async def delete_all(self, space_id: str) -> None:
         await side_by_side([self.delete(one.id) for one in self._of(space_id)])
 
@@ -257,6 +282,8 @@ class SandboxService:
                 if live is not None:
                     await self._drop(runtime_id, live.sandbox)
             except SpacesError as error:
+                # What is left of it is looked for before the next start.
+                self._reaped = False
                 await self._set_state(runtime, RuntimeState.FAILED, f"it could not be stopped: {error.message}")
                 raise
             stopped = await self._set_state(runtime, RuntimeState.STOPPED, reason)
@@ -335,11 +362,12 @@ def _still_holds(space: Space | None, runtime: Runtime) -> bool:
     return space is not None and space.state is SpaceState.RUNNING and covers(space.ceiling, runtime.ceiling)
 
 
-async def _shell_of(sandbox: Sandbox) -> str:
-    process = await sandbox.start(
-        Command((SH, "-c", f"test -x {BASH}"), stdin=False), output=lambda _stream, _chunk: None
-    )
+async def _shell_of(sandbox: Sandbox) -> Shell:
     with anyio.move_on_after(PROBE_S):
+        process = await sandbox.start(
+            Command((SH, "-c", WHICH_SHELL), stdin=False), output=lambda _stream, _chunk: None
+        )
         ended = await process.wait()
-        return BASH if ended.exit_code == 0 else SH
+        is_bash = ended.exit_code in (USUAL_BASH, SET_UP_BASH)
+        return Shell(BASH if is_bash else SH, may_be_left_out=ended.exit_code == USUAL_BASH)
     raise RuntimeUnavailable("The sandbox's shell does not answer.", hint="Does the image have /bin/sh?")

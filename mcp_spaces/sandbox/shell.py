@@ -19,13 +19,13 @@ from mcp_spaces.core.facts import ShellFacts
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import Deny, decide
-from mcp_spaces.errors import Denied, SpacesError
+from mcp_spaces.errors import Denied, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.path_grammar import FolderPath, encodable
 from mcp_spaces.sandbox.plain import plain_words
 from mcp_spaces.sandbox.port import TIMEOUT_EXIT_CODE, Command, Exit, Process, Sandbox
 from mcp_spaces.sandbox.references import check_command, check_scope, resolve, wanted, well_formed
-from mcp_spaces.sandbox.service import BASH, SandboxService
+from mcp_spaces.sandbox.service import SandboxService, Shell
 
 COMMAND_BYTES = 64 << 10
 STDIN_BYTES = 1 << 20
@@ -122,7 +122,7 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
     """Raises WrongState, RuntimeUnavailable, QuotaExceeded (jobs)."""
     sandboxes = context.use(SandboxService)
     live = sandboxes.started(context.runtime.id)
-    if live.shell != BASH:
+    if not live.shell.is_bash:
         judge_for_sh(context, given.command)
     await check_command(context, given.command)
     fed = await resolve(context, given)
@@ -149,10 +149,10 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
         capture.discard()
 
 
-def _argv(shell: str, given: ShellInput) -> tuple[str, ...]:
+def _argv(shell: Shell, given: ShellInput) -> tuple[str, ...]:
     # A variable may change what bash makes of a word (BASH_ENV, exported functions).
-    plain = None if given.env else plain_words(given.command)
-    return plain or (shell, "-c", "--", given.command)
+    plain = plain_words(given.command) if shell.may_be_left_out and not given.env else None
+    return plain or (shell.path, "-c", "--", given.command)
 
 
 def judge_for_sh(context: Context, command: str) -> None:
@@ -181,7 +181,13 @@ async def run_to_end(
 ) -> Ended:
     """The command and its descendants are gone when this returns early, raises or is cancelled."""
     began = anyio.current_time()
-    process = await sandbox.start(command, output=capture)
+    process: Process | None = None
+    with anyio.move_on_after(timeout_s):
+        process = await sandbox.start(command, output=capture)
+    if process is None:
+        raise RuntimeUnavailable(
+            "The sandbox did not start the command in time.", hint="Stop and launch it again: it may be overloaded."
+        )
     feeding = asyncio.create_task(_feed(process, stdin)) if stdin else None
     ended: Exit | None = None
     try:
@@ -262,8 +268,7 @@ async def _start_job(
     )
     sandboxes.jobs.hold(job, context.pipeline.active, context.caller)
     if stdin:
-        with suppress(SpacesError):
-            await job.process.write(stdin.encode())
+        sandboxes.jobs.feed(job, stdin.encode())
     return ShellOutput(job=job.id)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import anyio
 
 from mcp_spaces.core.active import ActiveCall, ActiveCalls
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import SpacesError, WrongState
 from mcp_spaces.spaces.model import Space, SpaceState
 from mcp_spaces.spaces.port import RuntimeControl, Runtimes
@@ -57,13 +60,20 @@ class Lifecycle:
 
     async def down(self, space_id: str, *, reason: str) -> Space:
         """The state first, so that nothing starts while runtimes are being freed; then every call inside is ended."""
+        return await shielded(self._down(space_id, reason))
+
+    async def _down(self, space_id: str, reason: str) -> Space:
         space = await self._set_state(space_id, SpaceState.STOPPED)
-        with anyio.CancelScope(shield=True):
-            await self._active.end_where(lambda call: _is_inside(call, space_id), reason=reason)
-            for control in self._controls:
-                await control.stop_all(space_id, reason=reason)
+        await self._active.end_where(lambda call: _is_inside(call, space_id), reason=reason)
+        for control in self._controls:
+            await control.stop_all(space_id, reason=reason)
         self.changed(space)
         return space
+
+    async def stop_beyond(self, space: Space, *, reason: str) -> None:
+        """What runs is not made smaller: where it is larger than the space's limits are now, it ends."""
+        for control in self._controls:
+            await shielded(control.stop_beyond(space.id, space.ceiling.limits, reason=reason))
 
     async def delete(self, space_id: str, *, force: bool) -> None:
         """Everything that belongs to the space alone. A kill in the middle leaves a stopped space to delete again.
@@ -90,35 +100,37 @@ class Lifecycle:
         """Delete what expired and stop what idles, at the moment it is due."""
         while True:
             self._wake = anyio.Event()
-            try:
-                nap = await self._reap()
-            except SpacesError as error:
-                log.warning("the reaper will try again: %s", error.message)
-                nap = LONGEST_NAP_S
+            nap = await self._reap()
             with anyio.move_on_after(nap):
                 await self._wake.wait()
 
     async def _reap(self) -> float:
-        """Do what is due; returns the seconds until the next deadline."""
-        while (next_expiry := self._spaces.next_expiry()) is not None:
-            space_id, expires_at = next_expiry
-            if expires_at > self._clock.now():
+        """Do what is due; returns the seconds until the next deadline. What fails is tried again, and holds nothing
+        else up."""
+        now, deadlines = self._clock.now(), [self._clock.now() + LONGEST_NAP_S]
+        for space_id, expires_at in self._spaces.expiries(until=now + LONGEST_NAP_S):
+            if expires_at > now:
+                deadlines.append(expires_at)
                 break
             log.info("space %s has expired", space_id)
-            await self.delete(space_id, force=True)
-        deadlines = [] if next_expiry is None else [next_expiry[1]]
-        for space in self._spaces.all_running():
-            idle_at = self._idle_at(space)
-            if idle_at is not None and idle_at <= self._clock.now():
-                log.info("space %s idled", space.id)
-                await self.down(space.id, reason="nobody used the space")
-            elif idle_at is not None:
-                deadlines.append(idle_at)
-        storage_next = await self._storage.expire(self._clock.now())
-        if storage_next is not None:
-            deadlines.append(storage_next)
-        until = min(deadlines, default=self._clock.now() + LONGEST_NAP_S) - self._clock.now()
-        return min(max(until, 0.0), LONGEST_NAP_S)
+            await _tried(f"space {space_id} could not be deleted", self._expire(space_id))
+        for space_id in self._spaces.running_ids():
+            deadlines.append(await _tried(f"space {space_id} is not judged", self._idle(space_id)))
+        deadlines.append(await _tried("files do not expire", self._storage.expire(now)))
+        return min(max(min(deadlines) - self._clock.now(), 0.0), LONGEST_NAP_S)
+
+    async def _expire(self, space_id: str) -> None:
+        await self.delete(space_id, force=True)
+
+    async def _idle(self, space_id: str) -> float | None:
+        """Stop the space if it idled; else when it will have, None for never."""
+        space = self._spaces.get(space_id)
+        idle_at = None if space is None else self._idle_at(space)
+        if idle_at is None or idle_at > self._clock.now():
+            return idle_at
+        log.info("space %s idled", space_id)
+        await self.down(space_id, reason="nobody used the space")
+        return None
 
     def _idle_at(self, space: Space) -> float | None:
         """When the space will have idled, by its last call; None while it is used or has no such limit."""
@@ -128,7 +140,7 @@ class Lifecycle:
         busy = any(control.is_busy(space.id) for control in self._controls)
         if busy or self._active.any_in(space.id):
             return self._clock.now() + timeout
-        last = self._spaces.last_call_at(space.id) or space.created_at
+        last = self._spaces.last_used_at(space.id) or space.created_at
         return max(last, space.created_at) + timeout
 
     async def _set_state(self, space_id: str, state: SpaceState) -> Space:
@@ -136,6 +148,16 @@ class Lifecycle:
             return space if space.state is state else space.model_copy(update={"state": state})
 
         return await self._spaces.change(space_id, change)
+
+
+async def _tried(failing: str, work: Coroutine[Any, Any, float | None]) -> float:
+    """When `work` is to be done again. One bad space, or a file that cannot be removed, is no reason to keep all others."""
+    try:
+        next_at = await work
+    except Exception as error:
+        log.warning("%s, and is tried again: %s", failing, error, exc_info=not isinstance(error, SpacesError))
+        return math.inf
+    return math.inf if next_at is None else next_at
 
 
 def _is_inside(call: ActiveCall, space_id: str) -> bool:

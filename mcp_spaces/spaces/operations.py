@@ -24,6 +24,7 @@ from mcp_spaces.spaces.store import SpaceStore
 from mcp_spaces.spaces.views import SpaceRow, SpaceView, SpaceViews
 
 TTL_LIMIT_S = 31_536_000
+LOWERED = "the space's ceiling was lowered"
 """One year."""
 
 
@@ -151,8 +152,9 @@ async def update(context: Context, wanted: UpdateInput) -> SpaceView:
                 or not narrow(call.caller.scope, space.ceiling).permits_operation(call.run.operation)
             )
         ),
-        reason="the space's ceiling was lowered",
+        reason=LOWERED,
     )
+    await context.use(Lifecycle).stop_beyond(space, reason=LOWERED)
     return context.use(SpaceViews).whole(context.caller, space)
 
 

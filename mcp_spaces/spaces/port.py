@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mcp_spaces.core.caller import Caller
+from mcp_spaces.core.limits import Limits
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, Space
 
 
@@ -38,6 +39,9 @@ class RuntimeControl(Protocol):
 
     async def stop_all(self, space_id: str, *, reason: str) -> None:
         """Free every container or browser of the space; files and profiles stay. Idempotent."""
+
+    async def stop_beyond(self, space_id: str, limits: Limits, *, reason: str) -> None:
+        """Stop those that were made larger than a lowered limit permits."""
 
     async def delete_all(self, space_id: str) -> None:
         """Everything of the space goes for good. Idempotent."""

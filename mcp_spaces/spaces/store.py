@@ -16,6 +16,8 @@ from mcp_spaces.state.sealed import seal, unseal
 
 TABLE = "spaces"
 LIST_LIMIT = 1000
+NEWEST = 64
+"""Calls that are looked at for when a space was used: a call may end long after others that began later."""
 
 
 class SpaceStore:
@@ -137,22 +139,25 @@ class SpaceStore:
         """The row and what belongs to it; records and the audit chain stay."""
         await self._database.write(lambda tx: tx.execute("DELETE FROM spaces WHERE id = ?", (space_id,)))
 
-    def next_expiry(self) -> tuple[str, float] | None:
-        row = self._database.read_one(
-            "SELECT id, expires_at FROM spaces WHERE expires_at IS NOT NULL ORDER BY expires_at LIMIT 1"
+    def expiries(self, *, until: float) -> list[tuple[str, float]]:
+        """Ids and times of the spaces that expire by then, the first one first."""
+        rows = self._database.read(
+            "SELECT id, expires_at FROM spaces WHERE expires_at <= ? ORDER BY expires_at LIMIT ?", (until, LIST_LIMIT)
         )
-        return None if row is None else (row["id"], row["expires_at"])
+        return [(row["id"], row["expires_at"]) for row in rows]
 
-    def last_call_at(self, space_id: str) -> float | None:
+    def last_used_at(self, space_id: str) -> float | None:
+        """When the last of its newest calls ended, or a background job that one of them began."""
         row = self._database.read_one(
-            "SELECT coalesce(ended_at, started_at) AS at FROM runs WHERE space_id = ? ORDER BY seq DESC LIMIT 1",
-            (space_id,),
+            "WITH newest AS (SELECT id, coalesce(ended_at, started_at) AS at FROM runs WHERE space_id = ?"
+            " ORDER BY seq DESC LIMIT ?) SELECT max(at) AS at FROM (SELECT at FROM newest UNION ALL"
+            " SELECT events.at FROM newest JOIN events ON run_id = id WHERE type = 'job.ended')",
+            (space_id, NEWEST),
         )
         return None if row is None else row["at"]
 
-    def all_running(self) -> list[Space]:
-        rows = self._database.read("SELECT id, body, mac FROM spaces WHERE state = 'running' ORDER BY id")
-        return [unseal(self._database.sealer, TABLE, row, Space) for row in rows]
+    def running_ids(self) -> list[str]:
+        return [row["id"] for row in self._database.read("SELECT id FROM spaces WHERE state = 'running' ORDER BY id")]
 
     def _visibility(self, caller: Caller) -> tuple[str, tuple[object, ...]]:
         if caller.spaces is not None:

@@ -128,7 +128,7 @@ async def open_room(
         spaces=spaces,
         artifacts=artifacts,
         jobs=Jobs(events=journal, clock=clock),
-        batches=PausedBatches(database),
+        batches=PausedBatches(database, clock),
         images=Images(image),
         clock=clock,
         announce=lambda _space_id: None,

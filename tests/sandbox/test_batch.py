@@ -164,6 +164,26 @@ async def test_a_batch_pauses_for_a_person_and_goes_on_from_there_once(room: Roo
     assert room.database.read("SELECT 1 FROM batches") == []
 
 
+async def test_a_batch_that_waits_is_no_answer_to_a_repeat_with_its_key(room: Room) -> None:
+    async def batch() -> Any:
+        arguments = {"space": room.space.id, "operations": [NOTE, PUSH, AFTER]}
+        return (await room.pipeline.call(room.agent, "sandbox.run_operations", arguments, idempotency_key="k")).output
+
+    asked = await batch()
+    await room.decide(asked.events[-1].approvalId, grant=True)
+    done = await batch()
+    assert (asked.status, done.status) == ("awaiting_approval", "completed")
+    assert (await batch()).runId == done.runId, "an answer that is the last word is kept"
+    assert await note(room) == "ran\npushed\nafter\n"
+
+
+async def test_a_batch_waits_no_longer_than_its_question(room: Room) -> None:
+    await room.batch(NOTE, PUSH, AFTER)
+    await room.database.write(lambda tx: tx.execute("UPDATE batches SET body = json_set(body, '$.expires_at', 1)"))
+    await room.batch(NOTE, PUSH, AFTER)
+    assert await note(room) == "ran\nran\n", "it began anew"
+
+
 async def test_a_batch_that_waits_survives_a_restart(tmp_path: Path) -> None:
     async with open_room(tmp_path) as before:
         asked = await before.batch(NOTE, PUSH, AFTER)

@@ -181,6 +181,24 @@ async def test_t09_a_space_narrowed_while_a_sandbox_starts_gets_no_wider_sandbox
         assert (await room.call("sandbox.launch")).state == "active"
 
 
+async def test_a_launch_that_is_cancelled_as_it_is_stored_leaves_nothing(tmp_path: Path) -> None:
+    async with open_room(tmp_path, launch=False) as room:
+        add = room.runtimes.add
+
+        async def add_and_cancel(*arguments: Any, **named: Any) -> Any:
+            stored = await add(*arguments, **named)
+            room.pipeline.active.cancel_where(lambda _call: True, reason="the test wants it")
+            await anyio.lowlevel.checkpoint()
+            return stored
+
+        room.runtimes.add = add_and_cancel  # type: ignore[method-assign]
+        with pytest.raises(Cancelled):
+            await room.call("sandbox.launch", alias="main")
+        room.runtimes.add = add  # type: ignore[method-assign]
+        assert room.runtimes.of_space(room.space.id) == []
+        assert (await room.call("sandbox.launch", alias="main")).state == "active"
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_a_cancelled_launch_leaves_nothing(tmp_path: Path, moment: str) -> None:
     driver = SteeredDriver(tmp_path / "workspaces")

@@ -52,6 +52,12 @@ async def test_commands_are_read_as_bash_reads_them(room: Room) -> None:
     assert (await room.shell("words=(a b); echo ${#words[@]}")).stdout == "2\n"
 
 
+async def test_a_job_that_does_not_read_its_input_is_answered_at_once(room: Room) -> None:
+    with anyio.fail_after(20):
+        job = (await room.shell("sleep 1000", background=True, stdin="x" * (1 << 20))).job
+        await room.call("job.stop", job=job)
+
+
 async def test_a_command_that_needs_no_shell_behaves_as_if_it_had_one(free_room: Room) -> None:
     await free_room.shell(
         "mkdir -p deep && printf 'words=(a b)\necho ${#words[@]} $1\n' > deep/plain && chmod +x deep/plain"

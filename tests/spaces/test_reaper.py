@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.journal import Journal
 from mcp_spaces.spaces.lifecycle import Lifecycle
 from mcp_spaces.spaces.port import Spaces
+from mcp_spaces.spaces.store import SpaceStore
 from tests.security.app import World, eventually, open_world, prepared
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +117,32 @@ async def test_idling_counts_across_a_restart(tmp_path: Path) -> None:
     time.seconds += 61
     async with open_world(tmp_path, clock=time.clock) as again:
         await eventually(lambda: state(again, space) == "stopped", seconds=10)
+
+
+async def test_what_cannot_be_deleted_keeps_nobody_else(tmp_path: Path) -> None:
+    time = Time()
+    async with open_world(tmp_path, clock=time.clock) as world:
+        damaged = await world.space("damaged", ttl_s=60)
+        other = await world.space("other", ttl_s=61)
+        idle = await world.space("idle", idle_timeout_s=60)
+        await world.database.write(lambda tx: tx.execute("UPDATE spaces SET mac = x'00' WHERE id = ?", (damaged,)))
+        time.seconds += 62
+        wake(world, other)
+        await eventually(lambda: state(world, other) is None and state(world, idle) == "stopped", seconds=10)
+
+
+async def test_a_space_is_used_until_the_last_of_its_calls_ends(tmp_path: Path) -> None:
+    time = Time()
+    async with open_world(tmp_path, clock=time.clock) as world:
+        at = await prepared(world, "long", idle_timeout_s=60, runtime=False)
+        await world.call("storage.stat", space=at.space, path="inputs/sales.csv")
+        ended = time.seconds + 50
+        await world.database.write(
+            lambda tx: tx.execute("UPDATE runs SET ended_at = ? WHERE operation = 'storage.stat'", (ended,))
+        )
+        await world.call("space.get", space=at.space)
+        assert world.use(SpaceStore).last_used_at(at.space) == ended
+        (run,) = world.database.read("SELECT id FROM runs WHERE operation = 'space.get'")
+        time.seconds += 70
+        await world.use(Journal).emit(run["id"], "job.ended", {})
+        assert world.use(SpaceStore).last_used_at(at.space) == time.seconds

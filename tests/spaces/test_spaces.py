@@ -111,6 +111,16 @@ async def test_delete_asks_for_force_while_a_sandbox_runs_and_leaves_only_record
         await world.call("space.get", space=at.space)
 
 
+async def test_t09_a_sandbox_that_is_larger_than_a_lowered_limit_ends(world: World) -> None:
+    space = await world.space("work", limits={"memory_bytes": 1 << 30})
+    await world.launched(space, alias="large", scope={"limits": {**LITTLE, "memory_bytes": 512 << 20}})
+    await world.launched(space, alias="small", scope={"limits": LITTLE})
+    await world.call("space.update", space=space, patch={"limits": {"memory_bytes": 256 << 20}})
+    found = {one.alias: (one.state, one.reason) for one in (await world.call("sandbox.list", space=space)).sandboxes}
+    assert found["large"] == ("stopped", "the space's ceiling was lowered")
+    assert found["small"][0] == "active"
+
+
 async def test_a_sandbox_takes_its_share_of_the_spaces_limits_and_gives_it_back(world: World) -> None:
     space = await world.space("work", limits={"memory_bytes": 256 << 20, "runtimes": 2})
     await world.launched(space, alias="one", scope={"limits": LITTLE})

@@ -28,7 +28,6 @@ TOLD_BYTES = 17
 F no such folder (errno), P no process left (errno)."""
 FDS = struct.Struct("4i")
 FDS_ONE = struct.Struct("i")
-MISSING = (errno.ENOENT, errno.ENOTDIR)
 SHELLS = (b"/bin/bash", b"/bin/sh")
 DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 RESET = [signal.SIGPIPE, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
@@ -157,7 +156,7 @@ def _obey(root: bytes, socket: Any, streams: tuple[int, int, int], fields: list[
             else:
                 _explain(streams[2], argv[0], error)
                 _tell(socket, b"S", 0)
-                _tell(socket, b"E", 127 if error.errno in MISSING else 126, int((time.monotonic() - began) * 1e6))
+                _tell(socket, b"E", 127 if error.errno == errno.ENOENT else 126, int((time.monotonic() - began) * 1e6))
         else:
             _tell(socket, b"S", pid)
     os.chdir("/")
@@ -183,6 +182,9 @@ def _obey(root: bytes, socket: Any, streams: tuple[int, int, int], fields: list[
 def _explain(stderr: int, program: bytes, error: OSError) -> None:
     if error.errno == errno.ENOENT and b"/" not in program:
         words = b"command not found"
+    elif error.errno == errno.ENOENT and os.path.exists(program):
+        # What its first line names, maybe with a carriage return at the end.
+        words = b"cannot execute: required file not found"
     else:
         words = os.strerror(error.errno or errno.EIO).encode()
     try:

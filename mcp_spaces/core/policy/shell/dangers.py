@@ -191,7 +191,7 @@ _SED_EXECUTES = re.compile(
 )
 # A longer one is not searched: it counts as one that executes.
 _MAX_PROGRAM_CHARS = 4_096
-_AWK_EXECUTES = re.compile(r"system\s*\(|\|\s*[\"&]|\"\s*\||\|\s*getline|\|\s*[A-Za-z_]\w*\s*[;}]|@load")
+_AWK_EXECUTES = re.compile(r"system\s*\(|\|\s*[\"&]|\"\s*\||\|\s*getline|\|\s*[A-Za-z_]\w*\s*[;}]|\|\s*\(|@load")
 
 _PUBLISHERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
