@@ -93,6 +93,8 @@ async def test_an_idle_space_goes_down_and_keeps_its_files(tmp_path: Path) -> No
         time.seconds += 11
         wake(world, at.space)
         await eventually(lambda: state(world, at.space) == "stopped", seconds=10)
+        # Waits for what the reaper ends; a call of our own in that moment would end with it.
+        await world.call("space.down", space=at.space)
         assert (await world.call("storage.read", space=at.space, path="inputs/sales.csv")).content
 
 
