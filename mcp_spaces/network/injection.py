@@ -17,7 +17,7 @@ from mcp_spaces.errors import Denied, NotFound, QuotaExceeded, SpacesError, Wron
 from mcp_spaces.network.model import HTTP_PORT, HTTPS_PORT, Reason, Refused, RuntimeRef, SecretAccess, Target
 from mcp_spaces.network.port import Accesses, NetworkLog
 from mcp_spaces.network.references import Place
-from mcp_spaces.network.scrubbing import Scrubber
+from mcp_spaces.network.scrubbing import CREDENTIALS_MAX, Scrubber
 from mcp_spaces.vault.model import MAIN_FIELD, NOT_CONFIDENTIAL, Bindings, Entry, Reference
 from mcp_spaces.vault.port import Secrets
 
@@ -102,9 +102,13 @@ class Injection:
                     opened[one] = await self._open(runtime, one, judged, run_id, header=place.header, scrubber=scrubber)
         filled = {place.at: place.filled(opened) for place in judged.places}
         for place in judged.places:
-            if place.scheme:
-                # All of it, with the ends that depend on its neighbours.
-                scrubber.learn(filled[place.at].removeprefix(place.scheme), name=place.references[0].path)
+            path = place.references[0].path
+            if place.scheme and not scrubber.learn_credentials(filled[place.at].removeprefix(place.scheme), name=path):
+                raise Refused(
+                    Reason.UNFIT,
+                    f"{path} in Basic credentials that are too long, or of more than {CREDENTIALS_MAX} kinds here",
+                    rule="vault.credentials",
+                )
         return filled
 
     # ------------------------------------------------------------------------------------------------- within

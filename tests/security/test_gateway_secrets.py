@@ -23,7 +23,7 @@ from mcp_spaces.errors import InvalidInput, RuntimeUnavailable
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.model import Reason, Refused, SecretAccess, Target
 from mcp_spaces.network.references import BodyWatch
-from mcp_spaces.network.scrubbing import Scrubber
+from mcp_spaces.network.scrubbing import CREDENTIALS_BYTES_MAX, CREDENTIALS_MAX, Scrubber
 from mcp_spaces.network.tls import TlsConnection, Trust, server_context
 from mcp_spaces.vault.model import Bindings, Kind
 from mcp_spaces.vault.wanted import wanted_entry
@@ -473,6 +473,33 @@ async def test_l22_a_mount_that_is_taken_away_counts_at_once(scene: Scene) -> No
     assert len(scene.site.received) == 1
 
 
+async def test_l22_basic_credentials_are_learnt_so_often_and_no_more(scene: Scene) -> None:
+    """The name beside the secret is chosen inside: each is another text to search every answer for."""
+
+    async def ask_as(user: str) -> bytes:
+        return await scene.ask(f"Authorization: Basic {base64.b64encode(f'{user}:{REFERENCE}'.encode()).decode()}")
+
+    assert b"unfit_secret" in await ask_as("u" * CREDENTIALS_BYTES_MAX)
+    for number in range(CREDENTIALS_MAX):
+        assert status(await ask_as(f"user{number}")) == 200
+    assert b"unfit_secret" in await ask_as("another")
+    assert len(scene.site.received) == CREDENTIALS_MAX
+    # Those that are known go on, and without Basic nothing is chosen inside.
+    assert status(await ask_as("user0")) == 200
+    assert status(await scene.ask(f"Authorization: Bearer {REFERENCE}")) == 200
+
+
+def test_l22_a_secret_that_overlaps_another_is_masked_at_its_length_at_every_cut() -> None:
+    scrubber = Scrubber()
+    scrubber.learn("first-secret", name="a")
+    scrubber.learn("secret-second", name="b")
+    content = b"\x81\x13first-secret-second\x88\x00"
+    for cut in range(len(content)):
+        stream = scrubber.stream(same_length=True)
+        masked = stream.feed(content[:cut]) + stream.feed(content[cut:]) + stream.finish()
+        assert masked == b"\x81\x13" + b"*" * 19 + b"\x88\x00"
+
+
 @pytest.mark.parametrize("value", ["short", "two\r\nX-Injected: lines", "x" * 20_000])
 async def test_l22_a_value_that_fits_into_no_header_or_could_not_be_found_again_is_not_sent(
     scene: Scene, value: str
@@ -494,7 +521,7 @@ def test_l22_the_search_finds_every_form_at_every_cut_and_holds_back_no_more_tha
         for cut in range(len(content)):
             stream = scrubber.stream()
             assert (
-                stream.feed(content[:cut]) + stream.feed(content[cut:]) + stream.end()
+                stream.feed(content[:cut]) + stream.feed(content[cut:]) + stream.finish()
                 == b"before [redacted:prod/api] after"
             )
     stream = scrubber.stream()
