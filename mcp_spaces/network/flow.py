@@ -56,6 +56,11 @@ class Buffered:
     def put_back(self, content: bytes) -> None:
         self._held = content + self._held
 
+    async def begins(self) -> bool:
+        """Wait for the first bytes; False when the connection ends before."""
+        self.put_back(await self.some())
+        return bool(self._held)
+
     async def head(self) -> bytes | None:
         """The head of a message without the empty line at its end; None when the connection ends before its first
         byte. Raises Refused when it is too long, EOFError when it is cut off."""

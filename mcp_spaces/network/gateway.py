@@ -231,13 +231,15 @@ class Gateway:
     async def _pass(self, flow: Flow, client: Buffered) -> int | None:
         content = None
         with anyio.move_on_after(HEAD_S) as waited:
-            content = await client.head()
+            if await client.begins():
+                # Counted before it is read: what is no request leaves a record too.
+                flow.spending.request()
+                content = await client.head()
         if waited.cancelled_caught:
             raise Refused(Reason.TOO_SLOW, "the request did not arrive in time", status=408)
         return None if content is None else await self._request(flow, client, heads.request_head(content))
 
     async def _request(self, flow: Flow, client: Buffered, head: heads.RequestHead) -> int | None:
-        flow.spending.request()
         if head.method == "CONNECT":
             return await self._tunnel(flow, client, read_tunnel(head, private=self._private))
         request = read_request(head, private=self._private)

@@ -415,6 +415,24 @@ async def test_n15_what_is_over_the_budget_is_refused_and_recorded_once() -> Non
         assert lab.records.of("refused")[0]["rule"] == "network.budget.requests"
 
 
+@pytest.mark.parametrize("head", [b"X\r\n\r\n", b"GET " + b"a" * 70_000, b"GET http"])
+async def test_d13_n15_what_is_no_request_counts_as_one_and_cannot_fill_the_disk(head: bytes) -> None:
+    async with laboratory(LIST, budget=Budget(requests_per_day=3)) as lab:
+        for _ in range(10):
+            client = await lab.client()
+            await client.say(head)
+            await client.end.finish()
+            await client.hear()
+        assert b"over_budget" in await lab.ask(both(HOST))
+        assert len(lab.records.events) <= 3 + 1
+
+
+async def test_n15_a_connection_that_says_nothing_is_no_request() -> None:
+    async with laboratory(LIST, budget=Budget(requests_per_day=1)) as lab:
+        (await lab.client()).end.close()
+        assert (await lab.ask(both(HOST))).endswith(b"ok")
+
+
 async def test_n15_bytes_out_are_counted_and_cut_off() -> None:
     async with laboratory(LIST, budget=Budget(up_bytes_per_day=10_000)) as lab:
         answer = await lab.ask(post("Content-Length: 50000", body=bytes(50_000)))
