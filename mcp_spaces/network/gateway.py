@@ -37,6 +37,7 @@ from mcp_spaces.sandbox.port import PROXY_PORT, Connection, Sandbox
 log = logging.getLogger(__name__)
 
 HEAD_S = 10.0
+RECHECK_S = 1.0
 CLOSING_S = 10.0
 """How long the connections that are cut off by narrowing may take to be gone."""
 HERE = "localhost,127.0.0.1,::1"
@@ -133,13 +134,20 @@ class Gateway:
     # Changes of the rules
 
     async def watch(self, changes: Changes, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """For ever: each change of a space or principal is applied to the connections that are open."""
-        async with changes.subscribe() as announced:
+        """For ever: each change of a space or principal is applied to the connections that are open, and so is, every
+        RECHECK_S, what nobody announces: a secret that was changed or deleted, a yes that has expired."""
+        async with changes.subscribe() as announced, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._recheck_often)
             task_status.started()
             async for _ in announced:
-                self.recheck()
+                await self.recheck()
 
-    def recheck(self) -> None:
+    async def _recheck_often(self) -> None:
+        while True:
+            await anyio.sleep(RECHECK_S)
+            await self._recheck_secrets()
+
+    async def recheck(self) -> None:
         """Close every connection that would not be permitted now."""
         for flows in list(self._flows.values()):
             access = None
@@ -151,6 +159,12 @@ class Gateway:
                     decide(access, flow.target, self._private)
                 except Refused:
                     flow.withdraw()
+        await self._recheck_secrets()
+
+    async def _recheck_secrets(self) -> None:
+        for flow in [flow for flows in self._flows.values() for flow in flows]:
+            if flow.still_granted is not None and not await flow.still_granted():
+                flow.withdraw()
 
     @asynccontextmanager
     async def narrowed(self, runtime_id: str, permits: Callable[[Target], bool]) -> AsyncIterator[Narrow]:

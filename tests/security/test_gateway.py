@@ -267,7 +267,7 @@ async def test_n13_a_thousand_changes_under_load_never_let_a_wrong_one_through()
         async def change() -> None:
             for turn in range(1_000):
                 lab.rules.now = [allowing(HOST), NO_ACCESS, Access(because="policy")][turn % 3]
-                lab.gateway.recheck()
+                await lab.gateway.recheck()
                 await anyio.lowlevel.checkpoint()
             done.set()
 
@@ -298,7 +298,7 @@ async def test_n13_a_change_closes_what_is_open_and_no_longer_permitted() -> Non
         await client.say(both(HOST))
         await eventually(lambda: lab.internet.dialled)
         lab.rules.now = allowing("other.example.com")
-        lab.gateway.recheck()
+        await lab.gateway.recheck()
         with anyio.fail_after(2):
             assert b"withdrawn" in await client.hear()
 
@@ -313,7 +313,7 @@ async def test_n13_a_change_that_still_permits_leaves_connections_alone() -> Non
         lab.internet.servers[(PUBLIC, 443)] = echo
         tunnel = await lab.tunnel(f"{HOST}:443")
         lab.rules.now = allowing(HOST)
-        lab.gateway.recheck()
+        await lab.gateway.recheck()
         await tunnel.say(hello(HOST))
         assert await tunnel.hear(until=hello(HOST)) == hello(HOST)
 
