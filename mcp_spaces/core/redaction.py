@@ -25,14 +25,17 @@ class Redactor:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         """How often each name was put in the place of its secret: guessing shows (threat L21)."""
+        self._learnt: set[tuple[str, str]] = set()
         self._names: dict[bytes, str] = {}
         self._in_bytes: KnownForms | None = None
         self._in_text: KnownForms | None = None
 
     def learn(self, value: str, *, name: str) -> None:
         """From now on `value` and its encodings appear as `[redacted:name]`. Too short a value is not learnt."""
-        if len(value) < MINIMUM_LENGTH:
+        # To know more is to make the automaton anew.
+        if len(value) < MINIMUM_LENGTH or (value, name) in self._learnt:
             return
+        self._learnt.add((value, name))
         self._names.update(dict.fromkeys(forms(value), name))
         self._in_bytes = self._in_text = None
 

@@ -27,7 +27,7 @@ USED = "network.secret"
 
 
 class Learn(Protocol):
-    def __call__(self, run_id: str, value: str, *, name: str) -> None: ...
+    def __call__(self, runtime: RuntimeRef, value: str, *, name: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Judged:
 
 
 class Injection:
-    """Keeps for each runtime what its answers are searched for; `learn` is told it too, with the run that used it."""
+    """Keeps for each runtime what its answers are searched for; `learn` is told it too, for what runs there meanwhile."""
 
     def __init__(
         self, *, secrets: Secrets, accesses: Accesses, approvals: Approvals, records: NetworkLog, learn: Learn
@@ -231,7 +231,7 @@ class Injection:
                     rule="vault.length",
                 )
             scrubber.learn(value, name=one.path)
-            self._learn(run_id, value, name=one.path)
+            self._learn(runtime, value, name=one.path)
         body = {
             "host": judged.target.host,
             "port": judged.target.port,

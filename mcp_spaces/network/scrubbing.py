@@ -21,7 +21,6 @@ class Scrubber:
 
     def __init__(self) -> None:
         self._redactor = Redactor()
-        self._learnt: set[tuple[str, str]] = set()
         self._credentials: set[str] = set()
 
     @property
@@ -34,10 +33,7 @@ class Scrubber:
 
     def learn(self, value: str, *, name: str) -> None:
         """`value` and its encodings become `[redacted:name]`. Values of less than six characters are not learnt."""
-        # To know more is to search anew for all of it.
-        if (value, name) not in self._learnt:
-            self._learnt.add((value, name))
-            self._redactor.learn(value, name=name)
+        self._redactor.learn(value, name=name)
 
     def learn_credentials(self, encoded: str, *, name: str) -> bool:
         """Of Basic, in base64: with the ends that depend on what stands beside the secret. False, and nothing is

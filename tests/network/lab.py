@@ -266,7 +266,7 @@ async def laboratory(
             accesses=rules,
             approvals=Approvals(database, clock),
             records=records,
-            learn=lambda run_id, value, *, name: records.learnt.append((run_id, name)),
+            learn=lambda runtime, value, *, name: records.learnt.append((runtime.id, name)),
         ),
         accesses=rules,
         private=private_hosts,

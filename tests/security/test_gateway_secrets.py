@@ -172,7 +172,7 @@ async def test_l22_the_use_is_recorded_before_it_happens_and_never_the_value(sce
     row = scene.rig.database.read_one("SELECT run_id, body FROM audit WHERE kind = 'vault' ORDER BY seq DESC LIMIT 1")
     assert row is not None
     assert (row["run_id"], json.loads(row["body"])["purpose"]) == ("run_lab", "gateway_inject")
-    assert scene.lab.records.learnt == [("run_lab", "prod/api")]
+    assert scene.lab.records.learnt == [("rt_one", "prod/api")]
     assert no_secret_in(json.dumps(scene.lab.records.events).encode())
     # The same value has the same fingerprint, another one another.
     await scene.ask(f"Authorization: Bearer {REFERENCE}")
