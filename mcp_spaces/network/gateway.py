@@ -65,6 +65,7 @@ class Gateway:
         ways: Ways,
         termination: Termination,
         proxies: Proxies | None = None,
+        is_own: Callable[[str], bool] = addresses.is_own,
     ) -> None:
         self._accesses = accesses
         self._neighbours = neighbours
@@ -76,6 +77,8 @@ class Gateway:
         self._clock = clock
         self._ways = ways
         self._termination = termination
+        self._is_own = is_own
+        self._admitted: set[str] = set()
         self._flows: dict[str, set[Flow]] = {}
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._narrowings = Narrowings()
@@ -89,6 +92,7 @@ class Gateway:
         def environment() -> Mapping[str, str]:
             return self.environment(runtime, ports[0]) if ports else {}
 
+        self.admit(runtime)
         try:
             ports.append(
                 await sandbox.offer_proxy(
@@ -100,7 +104,11 @@ class Gateway:
             return
         await self._termination.prepare(runtime, sandbox)
 
+    def admit(self, runtime: RuntimeRef) -> None:
+        self._admitted.add(runtime.id)
+
     def detach(self, runtime_id: str) -> None:
+        self._admitted.discard(runtime_id)
         self._ways.injection.forget(runtime_id)
         self._termination.forget(runtime_id)
         for task, of in list(self._tasks.items()):
@@ -108,6 +116,7 @@ class Gateway:
                 task.cancel()
 
     async def aclose(self) -> None:
+        self._admitted.clear()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -184,6 +193,9 @@ class Gateway:
     # Connections
 
     def accept(self, runtime: RuntimeRef, connection: Connection) -> None:
+        if runtime.id not in self._admitted:
+            connection.close()
+            return
         task = asyncio.get_running_loop().create_task(self._serve(runtime, connection))
         self._tasks[task] = runtime.id
         task.add_done_callback(self._tasks.pop)
@@ -324,7 +336,7 @@ class Gateway:
             found = [address] if address else list(await self._resolve(target.host))
         else:
             port, found = target.port, list(await self._resolve(target.host))
-            addresses.check(found, host=target.host)
+            addresses.check(found, host=target.host, is_own=self._is_own)
         return await self._first(found, port, shown(target))
 
     async def _first(self, found: Sequence[str], port: int, what: str) -> Connection:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -249,8 +249,9 @@ async def laboratory(
     clock: Clock | None = None,
     rig: Rig | None = None,
     authorities: Path | None = None,
+    own: Collection[str] = (),
 ) -> AsyncIterator[Lab]:
-    """With a rig, its vault and database are the gateway's; otherwise there is none."""
+    """With a rig, its vault and database are the gateway's; otherwise there is none. `own`: this machine's addresses."""
     clock = clock or Clock()
     rules, names, internet, records = Rules(access), Names(), Internet(), Records()
     neighbours = Neighbourhood()
@@ -280,6 +281,7 @@ async def laboratory(
         dialer=internet,
         private_hosts=private_hosts,
         proxies=Proxies.parse(proxies),
+        is_own=lambda address: address in own,
         budgets=budgets,
         clock=clock,
         ways=ways,
@@ -287,6 +289,7 @@ async def laboratory(
             authorities=Authorities(database, vault, clock), accesses=rules, ways=ways, private=private_hosts
         ),
     )
+    gateway.admit(RUNTIME)
     lab = Lab(rules, names, internet, records, gateway, budgets)
     try:
         yield lab

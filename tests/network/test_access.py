@@ -166,6 +166,7 @@ async def test_n15_a_restart_goes_on_counting_the_day(tmp_path: Path) -> None:
         runtime = await launched(world)
         assert [b"not_listed" in await ask(world, runtime) for _ in range(2)] == [True, True]
     async with open_world(tmp_path, network_requests_per_day=3) as world:
-        await world.govern("sandbox.launch", space="net", alias=runtime.alias)
+        again = await world.govern("sandbox.launch", space="net", alias=runtime.alias)
+        runtime = RuntimeRef(again.id, runtime.space_id, runtime.alias)
         assert b"not_listed" in await ask(world, runtime)
         assert b"over_budget" in await ask(world, runtime)

@@ -21,6 +21,7 @@ ENTRY = "us=ann:p%40ss@proxy.example.net:3129"
 
 
 async def asked(lab: Lab, runtime: RuntimeRef, request: bytes = REQUEST) -> bytes:
+    lab.gateway.admit(runtime)
     client = await lab.client(runtime)
     with anyio.fail_after(PATIENCE_S):
         await client.say(request)

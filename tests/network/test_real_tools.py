@@ -267,6 +267,10 @@ async def test_n17_without_the_gateway_s_end_nothing_is_reachable(inside: Inside
     await eventually(lambda: not gateway.open_connections)
     ended = await inside.world.govern("job.wait", space="net", job=job)
     assert ended.state != "running"
+    refused = await inside.run("curl -sS http://site.test/hello.txt; curl -sS --noproxy '*' http://site.test/hello.txt")
+    assert "Empty reply" in refused.stderr or "reset" in refused.stderr, refused
+    assert "Could not resolve host" in refused.stderr
+    assert refused.stdout == ""
 
 
 async def test_a_server_in_one_sandbox_is_reached_from_another_of_the_space(inside: Inside) -> None:

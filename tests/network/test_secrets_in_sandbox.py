@@ -17,6 +17,7 @@ from typing import Any
 
 import anyio
 import pytest
+from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from mcp_spaces.core.redaction import encodings
 from tests.network.servers import (
@@ -348,7 +349,10 @@ async def test_l22_an_authority_is_a_space_s_own_sealed_and_off_unless_asked_for
         assert bundles[0] != bundles[1]
         sealed = [bytes(row["sealed"]) for row in inside.world.database.read("SELECT sealed FROM space_authorities")]
         assert len(sealed) == 2
-        assert not any(b"PRIVATE KEY" in one or one.startswith(b"0") for one in sealed)
+        for one in sealed:
+            assert b"PRIVATE KEY" not in one
+            with pytest.raises(ValueError, match="deserialize"):
+                load_der_private_key(one, password=None)
 
 
 # ------------------------------------------------------------------------------------------ nothing holds them

@@ -15,7 +15,7 @@ from mcp_spaces.network.addresses import is_own, is_public
 from mcp_spaces.network.budgets import Budget
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.model import NO_ACCESS, Access, Reason, RuntimeRef
-from tests.network.lab import OK, OPEN, PATIENCE_S, PUBLIC, allowing, hello, laboratory
+from tests.network.lab import OK, OPEN, PATIENCE_S, PUBLIC, RUNTIME, allowing, hello, laboratory
 from tests.security.app import eventually
 
 pytestmark = pytest.mark.anyio
@@ -228,6 +228,9 @@ async def test_n01_an_address_of_this_machine_is_refused_even_where_it_is_public
     """Reached from the host itself it would lead past the host's firewall."""
     assert is_own("127.0.0.1")
     assert not is_own(PUBLIC)
+    async with laboratory(LIST, own=[PUBLIC]) as lab:
+        assert b"X-Mcp-Spaces-Refused: private_address" in await lab.ask(both(HOST))
+        assert lab.internet.dialled == []
 
 
 async def test_n02_the_metadata_address_is_refused_by_name_and_in_open_mode() -> None:
@@ -325,6 +328,17 @@ async def test_silence_means_no_and_the_refusal_names_the_rule(because: str) -> 
         assert answer.startswith(b"HTTP/1.1 403 ")
         assert f"rule: {because}".encode() in answer
         assert lab.records.of("refused")[0]["rule"] == because
+
+
+async def test_n17_after_it_was_detached_nothing_of_a_runtime_is_served() -> None:
+    async with laboratory(OPEN) as lab:
+        assert (await lab.ask(both(HOST))).endswith(b"ok")
+        lab.gateway.detach(RUNTIME.id)
+        assert await lab.ask(both(HOST)) == b""
+        lab.gateway.admit(RUNTIME)
+        assert (await lab.ask(both(HOST))).endswith(b"ok")
+        await lab.gateway.aclose()
+        assert await lab.ask(both(HOST)) == b""
 
 
 # ------------------------------------------------------------------------------------------------- tunnels
@@ -446,7 +460,9 @@ async def test_n15_the_budget_is_a_space_s_and_begins_anew_each_day() -> None:
     async with laboratory(LIST, budget=Budget(requests_per_day=1), clock=clock) as lab:
         assert b"over_budget" not in await lab.ask(both(HOST))
         assert b"over_budget" in await lab.ask(both(HOST))
-        other = await lab.client(RuntimeRef("rt_two", "sp_two", "main"))
+        elsewhere = RuntimeRef("rt_two", "sp_two", "main")
+        lab.gateway.admit(elsewhere)
+        other = await lab.client(elsewhere)
         await other.say(both(HOST))
         assert b"over_budget" not in await other.hear()
         time[0] += 86_400
