@@ -313,7 +313,7 @@ class Gateway:
     async def _connect(self, runtime: RuntimeRef, target: Target) -> Connection:
         if is_sandbox(target.host):
             return await self._neighbour(runtime, target)
-        return await self._dial(target, runtime.proxy)
+        return await self._dial(target, runtime)
 
     async def _neighbour(self, runtime: RuntimeRef, target: Target) -> Connection:
         try:
@@ -323,19 +323,19 @@ class Gateway:
         except SpacesError as error:
             raise Refused(Reason.UNREACHABLE, error.message, status=502) from None
 
-    async def _dial(self, target: Target, proxy: str | None) -> Connection:
+    async def _dial(self, target: Target, runtime: RuntimeRef) -> Connection:
         """Resolved once; every address is checked, and what was checked is dialled (threats N10, N11). What goes on
         through a proxy is looked up by the proxy."""
         opened = self._private.of(target)
-        if proxy is not None and opened is None:
-            through = self._proxies.named(proxy)
-            found = list(await self._resolve(through.host))
-            return await through.go_on(await self._first(found, through.port, f"the proxy {proxy}"), target)
+        if runtime.proxy is not None and opened is None:
+            through = self._proxies.named(runtime.proxy)
+            found = await self._resolve(through.host, runtime)
+            return await through.go_on(await self._first(found, through.port, f"the proxy {runtime.proxy}"), target)
         if opened is not None:
             address, port = opened
-            found = [address] if address else list(await self._resolve(target.host))
+            found = [address] if address else await self._resolve(target.host, runtime)
         else:
-            port, found = target.port, list(await self._resolve(target.host))
+            port, found = target.port, await self._resolve(target.host, runtime)
             addresses.check(found, host=target.host, is_own=self._is_own)
         return await self._first(found, port, shown(target))
 
@@ -348,9 +348,9 @@ class Gateway:
                 continue
         raise Refused(Reason.UNREACHABLE, f"{what} does not answer", status=502)
 
-    async def _resolve(self, host: str) -> list[str]:
+    async def _resolve(self, host: str, runtime: RuntimeRef) -> list[str]:
         try:
-            return list(await self._resolver.addresses(host))
+            return list(await self._resolver.addresses(host, space_id=runtime.space_id))
         except TimedOut:
             raise Refused(Reason.TOO_SLOW, f"{host} could not be looked up in time", status=504) from None
 

@@ -11,8 +11,9 @@ from mcp_spaces.sandbox.port import Connection, Sandbox
 
 
 class Resolver(Protocol):
-    async def addresses(self, host: str) -> Sequence[str]:
-        """All of them, IPv4 and IPv6, in the order to be tried; empty when there is none. Raises TimedOut."""
+    async def addresses(self, host: str, *, space_id: str) -> Sequence[str]:
+        """All of them, IPv4 and IPv6, in the order to be tried; empty when there is none. One space's slow names hold
+        up no other's. Raises TimedOut."""
 
 
 class Dialer(Protocol):

@@ -58,7 +58,7 @@ class Names:
     def __setitem__(self, host: str, addresses: Sequence[str]) -> None:
         self.answers[host] = [list(addresses)]
 
-    async def addresses(self, host: str) -> Sequence[str]:
+    async def addresses(self, host: str, *, space_id: str) -> Sequence[str]:
         self.asked.append(host)
         left = self.answers.get(host, [[]])
         return left.pop(0) if len(left) > 1 else left[0]
