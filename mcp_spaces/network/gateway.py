@@ -132,8 +132,9 @@ class Gateway:
         return len(self._tasks)
 
     def environment(self, runtime: RuntimeRef, port: int) -> dict[str, str]:
-        """What a command's programs have to know; nothing where there is no network."""
-        if self._accesses.access(runtime).grant.mode is NetworkMode.NONE:
+        """What a command's programs have to know; nothing where nothing is reached."""
+        access = self._accesses.access(runtime)
+        if access.grant.mode is NetworkMode.NONE and not access.neighbours:
             return {}
         proxy = f"http://127.0.0.1:{port}"
         # Node reads the others only when this is set.

@@ -42,10 +42,10 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def allowing(*rules: str) -> Access:
-    return Access(NetworkGrant(mode=NetworkMode.ALLOWLIST, allow=rules))
+    return Access(NetworkGrant(mode=NetworkMode.ALLOWLIST, allow=rules), neighbours=True)
 
 
-OPEN = Access(NetworkGrant(mode=NetworkMode.OPEN))
+OPEN = Access(NetworkGrant(mode=NetworkMode.OPEN), neighbours=True)
 
 
 @dataclass

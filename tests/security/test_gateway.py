@@ -627,5 +627,9 @@ async def test_a_sandbox_of_the_same_space_is_reached_by_its_alias() -> None:
     async with laboratory(LIST) as lab:
         assert OK in (await lab.ask(both("web.sandbox.internal:8000"))).replace(b"Connection: close\r\n", b"")
         assert lab.names.asked == []
+        # Without a network too; silence is still a no.
+        lab.rules.now = Access(neighbours=True)
+        assert OK in (await lab.ask(both("web.sandbox.internal:8000"))).replace(b"Connection: close\r\n", b"")
+        assert b"no_network" in await lab.ask(both(HOST))
         lab.rules.now = NO_ACCESS
         assert b"no_network" in await lab.ask(both("web.sandbox.internal:8000"))
