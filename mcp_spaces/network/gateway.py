@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 from mcp_spaces.core.changes import Changes
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.scope import NetworkMode
-from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError, TimedOut, WrongState
+from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network import addresses
 from mcp_spaces.network import head as heads
 from mcp_spaces.network.budgets import Budgets, OverBudget
@@ -28,8 +28,9 @@ from mcp_spaces.network.model import PrivateHosts, Reason, Refused, RuntimeRef, 
 from mcp_spaces.network.narrowing import Narrow, Narrowings
 from mcp_spaces.network.port import Accesses, Dialer, Neighbours, NetworkLog, Resolver
 from mcp_spaces.network.proxies import Proxies
+from mcp_spaces.network.reaching import Reaching
 from mcp_spaces.network.refusing import answer, finish, first_cause
-from mcp_spaces.network.rules import check_blocked, decide, is_sandbox, sandbox_alias, shown
+from mcp_spaces.network.rules import check_blocked, decide
 from mcp_spaces.network.termination import Termination
 from mcp_spaces.network.ways import Ways
 from mcp_spaces.sandbox.port import PROXY_PORT, Connection, Sandbox
@@ -68,21 +69,25 @@ class Gateway:
         is_own: Callable[[str], bool] = addresses.is_own,
     ) -> None:
         self._accesses = accesses
-        self._neighbours = neighbours
         self._records = records
-        self._resolver = resolver
-        self._dialer = dialer
         self._private = private_hosts
         self._budgets = budgets
         self._clock = clock
         self._ways = ways
         self._termination = termination
-        self._is_own = is_own
+        self._proxies = proxies or Proxies({})
+        self._reaching = Reaching(
+            neighbours=neighbours,
+            resolver=resolver,
+            dialer=dialer,
+            private=private_hosts,
+            proxies=self._proxies,
+            is_own=is_own,
+        )
         self._admitted: set[str] = set()
         self._flows: dict[str, set[Flow]] = {}
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._narrowings = Narrowings()
-        self._proxies = proxies or Proxies({})
 
     # Runtimes
 
@@ -200,6 +205,8 @@ class Gateway:
         task = asyncio.get_running_loop().create_task(self._serve(runtime, connection))
         self._tasks[task] = runtime.id
         task.add_done_callback(self._tasks.pop)
+        # Also of one that was cancelled before it began.
+        task.add_done_callback(lambda _: connection.close())
 
     async def _serve(self, runtime: RuntimeRef, connection: Connection) -> None:
         try:
@@ -209,8 +216,6 @@ class Gateway:
         except Exception:
             # One connection may fail in a way nobody thought of; the others, and the daemon, go on.
             log.exception("a connection of %s failed", runtime.id)
-        finally:
-            connection.close()
 
     async def _count_and_serve(self, runtime: RuntimeRef, connection: Connection) -> None:
         try:
@@ -286,14 +291,14 @@ class Gateway:
 
         async def dial_permitted(to: Target) -> Connection:
             is_same = (to.host, to.port) == (target.host, target.port)
-            return await (self._connect(flow.runtime, to) if is_same else dial(to))
+            return await (self._reaching.connect(flow.runtime, to) if is_same else dial(to))
 
         return await self._termination.serve(flow, client, target, dial=dial_permitted)
 
     async def _reach(self, flow: Flow, target: Target, method: str) -> Connection:
         """Decide, record, then dial."""
         await self._permit(flow, target, method)
-        return await self._connect(flow.runtime, target)
+        return await self._reaching.connect(flow.runtime, target)
 
     async def _permit(self, flow: Flow, target: Target, method: str) -> None:
         """Decide and record. From the decision on, a change of the rules ends the flow."""
@@ -310,50 +315,6 @@ class Gateway:
             await self._records.write(flow.runtime, ALLOWED, body)
         except SpacesError as error:
             raise Refused(Reason.NOT_RECORDED, "nothing can be recorded, so nothing is done", status=503) from error
-
-    async def _connect(self, runtime: RuntimeRef, target: Target) -> Connection:
-        if is_sandbox(target.host):
-            return await self._neighbour(runtime, target)
-        return await self._dial(target, runtime)
-
-    async def _neighbour(self, runtime: RuntimeRef, target: Target) -> Connection:
-        try:
-            return await self._neighbours.dial(runtime.space_id, sandbox_alias(target.host), target.port)
-        except NotFound:
-            raise Refused(Reason.NO_SUCH_SANDBOX, "no such sandbox in this space", status=502) from None
-        except SpacesError as error:
-            raise Refused(Reason.UNREACHABLE, error.message, status=502) from None
-
-    async def _dial(self, target: Target, runtime: RuntimeRef) -> Connection:
-        """Resolved once; every address is checked, and what was checked is dialled (threats N10, N11). What goes on
-        through a proxy is looked up by the proxy."""
-        opened = self._private.of(target)
-        if runtime.proxy is not None and opened is None:
-            through = self._proxies.named(runtime.proxy)
-            found = await self._resolve(through.host, runtime)
-            return await through.go_on(await self._first(found, through.port, f"the proxy {runtime.proxy}"), target)
-        if opened is not None:
-            address, port = opened
-            found = [address] if address else await self._resolve(target.host, runtime)
-        else:
-            port, found = target.port, await self._resolve(target.host, runtime)
-            addresses.check(found, host=target.host, is_own=self._is_own)
-        return await self._first(found, port, shown(target))
-
-    async def _first(self, found: Sequence[str], port: int, what: str) -> Connection:
-        """The first address that answers. Raises Refused."""
-        for address in found:
-            try:
-                return await self._dialer.dial(address, port)
-            except RuntimeUnavailable:
-                continue
-        raise Refused(Reason.UNREACHABLE, f"{what} does not answer", status=502)
-
-    async def _resolve(self, host: str, runtime: RuntimeRef) -> list[str]:
-        try:
-            return list(await self._resolver.addresses(host, space_id=runtime.space_id))
-        except TimedOut:
-            raise Refused(Reason.TOO_SLOW, f"{host} could not be looked up in time", status=504) from None
 
     # Records
 

@@ -333,7 +333,9 @@ async def test_silence_means_no_and_the_refusal_names_the_rule(because: str) -> 
 async def test_n17_after_it_was_detached_nothing_of_a_runtime_is_served() -> None:
     async with laboratory(OPEN) as lab:
         assert (await lab.ask(both(HOST))).endswith(b"ok")
+        accepted = await lab.client()
         lab.gateway.detach(RUNTIME.id)
+        assert await accepted.hear() == b""
         assert await lab.ask(both(HOST)) == b""
         lab.gateway.admit(RUNTIME)
         assert (await lab.ask(both(HOST))).endswith(b"ok")
