@@ -1,4 +1,5 @@
-"""Bytes through a redactor that knows five secrets, beside the same bytes copied: what a log and base64 cost."""
+"""Bytes through a redactor that knows five secrets, beside the same bytes copied: what a log and base64 cost. And
+through the gateway's search of answers, when it knows as many credentials as it ever does."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from benchmarks.measure import Line, Series, Target
-from mcp_spaces.core.redaction import Redactor
+from mcp_spaces.core.redaction import RedactedStream, Redactor
+from mcp_spaces.network.scrubbing import CREDENTIALS_MAX, Scrubber
 
 SECRETS = 5
 CHUNK_BYTES = 64 << 10
@@ -21,16 +23,19 @@ LEAST_MB_S = 50
 def lines() -> Iterator[Line]:
     chance = random.Random(7)
     log = b"2026-11-21T08:00:00Z INFO compiled module foo.bar in 12 ms, see https://example.com/?q=a%20b\n"
-    for what, content in (
-        ("a log", log * (CHUNK_BYTES // len(log))),
-        ("base64", base64.b64encode(chance.randbytes(CHUNK_BYTES * 3 // 4))),
+    base = base64.b64encode(chance.randbytes(CHUNK_BYTES * 3 // 4))
+    five, all_of_them = f"{SECRETS} secrets", f"{SECRETS} secrets and {CREDENTIALS_MAX} Basic credentials"
+    for what, content, knowing in (
+        (f"redaction of a log, {five}", log * (CHUNK_BYTES // len(log)), _redacting),
+        (f"redaction of base64, {five}", base, _redacting),
+        (f"an answer at the gateway, base64, {all_of_them}", base, _scrubbing),
     ):
         ours, copied = [], []
         for _ in range(ROUNDS):
-            ours.append(_rate(_knowing(chance).stream().feed, content))
+            ours.append(_rate(knowing(chance).feed, content))
             copied.append(_rate(lambda chunk: bytes(bytearray(chunk)), content))
         yield Line(
-            what=f"redaction of {what}, {SECRETS} secrets",
+            what=what,
             unit="MB/s",
             ours=Series(ours),
             baseline=Series(copied),
@@ -39,12 +44,30 @@ def lines() -> Iterator[Line]:
         )
 
 
-def _knowing(chance: random.Random) -> Redactor:
+def _redacting(chance: random.Random) -> RedactedStream:
     redactor = Redactor()
+    for name, value in _secrets(chance):
+        redactor.learn(value, name=name)
+    return _warm(redactor.stream())
+
+
+def _scrubbing(chance: random.Random) -> RedactedStream:
+    scrubber = Scrubber()
+    for name, value in _secrets(chance):
+        scrubber.learn(value, name=name)
+        for number in range(CREDENTIALS_MAX):
+            scrubber.learn_credentials(base64.b64encode(f"user{number}:{value}".encode()).decode(), name=name)
+    return _warm(scrubber.stream())
+
+
+def _secrets(chance: random.Random) -> Iterator[tuple[str, str]]:
     for number in range(SECRETS):
-        redactor.learn(f"ghp_{chance.randbytes(18).hex()}/+é", name=f"prod/s{number}")
-    redactor.stream().feed(b"the automaton is built at the first bytes")
-    return redactor
+        yield f"prod/s{number}", f"ghp_{chance.randbytes(18).hex()}/+é"
+
+
+def _warm(stream: RedactedStream) -> RedactedStream:
+    stream.feed(b"the automaton is built at the first bytes")
+    return stream
 
 
 def _rate(passed: Callable[[bytes], bytes], chunk: bytes) -> float:

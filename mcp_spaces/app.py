@@ -170,8 +170,8 @@ async def open_app(
             alone = None if sandboxes.jobs.is_busy(runtime.id) else pipeline.active.only_run_in(runtime.id)
             return alone or sandboxes.launched_by(runtime.id)
 
-        def learn(run_id: str, value: str, *, name: str) -> None:
-            pipeline.active.learn(run_id, value, name=name)
+        def learn(runtime: RuntimeRef, value: str, *, name: str) -> None:
+            pipeline.active.learn(runtime.id, value, name=name)
 
         instance = await instance_id(database)
         preferred = None if settings.vault_key_source == "auto" else Source(settings.vault_key_source)

@@ -153,6 +153,7 @@ class BrowserService:
             ),
             runtime.ceiling.limits,
         )
+        self.gateway.admit(who)
         spec = ContextSpec(
             runtime_id=runtime.id,
             space_id=runtime.space_id,

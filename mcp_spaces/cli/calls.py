@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mcp_spaces.cli import exits, show
-from mcp_spaces.cli.wire import Answer, NoDaemon, Refusal, Request, Server
+from mcp_spaces.cli.wire import Answer, NoDaemon, OnProgress, Refusal, Request, Server
 from mcp_spaces.server.text import as_prose
 
 if TYPE_CHECKING:
@@ -50,11 +50,18 @@ def server(chosen: Target) -> Server:
     return RemoteDaemon(chosen.server, key=_key(chosen.key_file))
 
 
-def call(context: typer.Context, operation_id: str, arguments: Mapping[str, Any], *, as_json: bool = False) -> Answer:
-    """The answer of one operation. Errors are shown, and end the command."""
+def call(
+    context: typer.Context,
+    operation_id: str,
+    arguments: Mapping[str, Any],
+    *,
+    as_json: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Answer:
+    """The answer of one operation. Errors are shown, and end the command. Without `on_progress` there is a bar."""
     with failures(as_json=as_json), Meanwhile() as meanwhile:
         request = Request(operation_id.replace(".", "_", 1), arguments)
-        return server(target(context)).call(request, meanwhile.tell)
+        return server(target(context)).call(request, on_progress or meanwhile.tell)
 
 
 @contextmanager

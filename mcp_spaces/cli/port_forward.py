@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from mcp_spaces.cli import calls
+from mcp_spaces.server.text import as_prose
 
-TURN_S = 300
-"""One call: a space bounds how long a call may last, so the command makes one after the other."""
+TURN_S = 86_400
+"""One call, the longest that there is: where one ends and the next begins, open connections break."""
 
 
 def port_forward(
@@ -20,8 +21,12 @@ def port_forward(
     local: Annotated[int | None, typer.Argument(min=1, max=65_535, help="On this side; the same unless given.")] = None,
 ) -> None:
     """Open a sandbox's port on 127.0.0.1 of the daemon's machine, until Ctrl-C."""
-    chosen = local or port
-    print(f"http://127.0.0.1:{chosen} is port {port} of {runtime}; Ctrl-C ends it.", flush=True)
-    arguments = {"space": space, "runtime": runtime, "port": port, "local_port": chosen, "seconds": TURN_S}
+    arguments = {"space": space, "runtime": runtime, "port": port, "local_port": local or port, "seconds": TURN_S}
     while True:
-        calls.call(context, "network.forward", arguments, as_json=False)
+        calls.call(context, "network.forward", arguments, on_progress=_tell)
+
+
+def _tell(_done: float, _total: float | None, message: str) -> None:
+    """The daemon says where it listens once it does, and later only that it still runs."""
+    if message.startswith("http://"):
+        print(f"{as_prose(message)}; Ctrl-C ends it.", flush=True)

@@ -80,10 +80,11 @@ class ActiveCalls:
             self._of_principal[caller.principal_id] -= counted
             call.ended.set()
 
-    def learn(self, run_id: str, value: str, *, name: str) -> None:
-        """Keep a secret out of what the call answers, where it is still under way."""
-        if (call := self._by_run.get(run_id)) is not None:
-            call.redactor.learn(value, name=name)
+    def learn(self, runtime_id: str, value: str, *, name: str) -> None:
+        """Keep a secret that was used in a runtime out of what calls and jobs there answer that are under way: of
+        several, nobody can say whose it was."""
+        for redactor in {call.redactor for call in self._by_run.values() if call.run.runtime_id == runtime_id}:
+            redactor.learn(value, name=name)
 
     def get(self, run_id: str) -> ActiveCall | None:
         return self._by_run.get(run_id)

@@ -69,6 +69,15 @@ class KnownForms:
             begun_at -= len(tail) - next(starts, len(tail))
         return Found(merged(spans), begun_at)
 
+    def begun(self, content: bytes) -> str | None:
+        """The name of a form that `content` is the first half of, or more."""
+        if not content:
+            return None
+        anchor, longest = content[:ANCHOR_BYTES], 2 * len(content)
+        alike = (forms for forms in self._candidates if forms[0][0][:ANCHOR_BYTES].startswith(anchor))
+        halves = (name for forms in alike for form, name in forms if len(form) <= longest and form.startswith(content))
+        return next(halves, None)
+
 
 def merged(spans: Iterable[Span]) -> list[Span]:
     """`spans` by start, the longest first among equals; what overlaps becomes one."""

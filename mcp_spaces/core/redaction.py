@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, RootModel, ValidationError
 
 from mcp_spaces.core.encodings import MINIMUM_LENGTH, encodings, forms, is_text
-from mcp_spaces.core.known import Found, KnownForms
+from mcp_spaces.core.known import Found, KnownForms, Span
 
 __all__ = ["MINIMUM_LENGTH", "RedactedStream", "Redactor", "Untyped", "encodings", "redacted"]
 
@@ -25,14 +25,17 @@ class Redactor:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         """How often each name was put in the place of its secret: guessing shows (threat L21)."""
+        self._learnt: set[tuple[str, str]] = set()
         self._names: dict[bytes, str] = {}
         self._in_bytes: KnownForms | None = None
         self._in_text: KnownForms | None = None
 
     def learn(self, value: str, *, name: str) -> None:
         """From now on `value` and its encodings appear as `[redacted:name]`. Too short a value is not learnt."""
-        if len(value) < MINIMUM_LENGTH:
+        # To know more is to make the automaton anew.
+        if len(value) < MINIMUM_LENGTH or (value, name) in self._learnt:
             return
+        self._learnt.add((value, name))
         self._names.update(dict.fromkeys(forms(value), name))
         self._in_bytes = self._in_text = None
 
@@ -69,10 +72,11 @@ class Redactor:
         return not self._names
 
     def find(self, content: bytes) -> Found:
-        if self.idle:
-            return Found([], len(content))
-        self._in_bytes = self._in_bytes or KnownForms(self._names)
-        return self._in_bytes.find(content)
+        return Found([], len(content)) if self.idle else self._all_forms().find(content)
+
+    def begun(self, content: bytes) -> str | None:
+        """The name of a secret that `content` is half of or more, from its beginning."""
+        return None if self.idle else self._all_forms().begun(content)
 
     def replaced(self, content: bytes, found: Found) -> bytes:
         parts, at = [], 0
@@ -86,6 +90,10 @@ class Redactor:
         """What stands for a secret; counted."""
         self.counts[name] += 1
         return f"[redacted:{name}]".encode()
+
+    def _all_forms(self) -> KnownForms:
+        self._in_bytes = self._in_bytes or KnownForms(self._names)
+        return self._in_bytes
 
 
 class RedactedStream:
@@ -122,12 +130,15 @@ class RedactedStream:
         for span in found.spans:
             if span.start >= cut:
                 break
-            if span.start >= at:
-                parts += [content[at : span.start], self._redactor.mark(span.name)]
+            parts += [content[at : span.start], self._shown(span, at)]
             at = max(at, span.end)
         parts.append(content[at:cut])
         self._held, self._covered = content[cut:], max(at - cut, 0)
         return b"".join(parts)
+
+    def _shown(self, span: Span, at: int) -> bytes:
+        """What stands for a secret; nothing where it overlaps one whose mark is out, that ends `at`."""
+        return self._redactor.mark(span.name) if span.start >= at else b""
 
 
 class Untyped(RootModel[Any]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mcp_spaces.network.model import Reason, Refused
 
@@ -45,7 +45,7 @@ def is_own(address: str) -> bool:
     return True
 
 
-def check(addresses: Sequence[str], *, host: str) -> None:
+def check(addresses: Sequence[str], *, host: str, is_own: Callable[[str], bool]) -> None:
     """Every one has to be public. Raises Refused: one private address among them is an attack, or a mistake."""
     if not addresses:
         raise Refused(Reason.UNKNOWN_HOST, f"{host} has no address", status=502)

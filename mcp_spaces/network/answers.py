@@ -116,7 +116,7 @@ async def _searched(
         flow.spending.down(len(content))
         flow.touch()
         await pass_on(stream.feed(body.content(content)))
-    await pass_on(stream.end())
+    await pass_on(stream.finish())
     if chunked:
         await client.connection.send(b"0\r\n\r\n")
 

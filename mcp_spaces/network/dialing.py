@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from weakref import WeakValueDictionary
 
 import anyio
 
@@ -13,32 +15,45 @@ from mcp_spaces.sandbox.port import Connection
 
 RESOLVE_S = 5.0
 CONNECT_S = 10.0
-RESOLVERS = 16
-"""Threads that wait for DNS at a time: a slow server holds these up, and nothing else."""
+LOOKUPS = 8
+"""Threads of one space that wait for DNS at a time: slow names hold up whoever asks for them, and nobody else."""
 MAX_ADDRESSES = 16
 PIECE_BYTES = 64 * 1024
 READ_AHEAD_BYTES = 256 * 1024
 
 
-class SystemResolver:
-    def __init__(self) -> None:
-        self._threads = anyio.CapacityLimiter(RESOLVERS)
+def look_up(name: str) -> list[str]:
+    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(one[4][0]) for one in found))
 
-    async def addresses(self, host: str) -> Sequence[str]:
+
+class SystemResolver:
+    """`look_up` blocks for as long as this machine's resolver takes, which may be much longer than `resolve_s`."""
+
+    def __init__(self, look_up: Callable[[str], list[str]] = look_up, *, resolve_s: float = RESOLVE_S) -> None:
+        self._look_up = look_up
+        self._resolve_s = resolve_s
+        self._threads = anyio.CapacityLimiter(math.inf)
+        self._lookups: WeakValueDictionary[str, anyio.CapacityLimiter] = WeakValueDictionary()
+
+    async def addresses(self, host: str, *, space_id: str) -> Sequence[str]:
         # The dot: no search list of this machine makes another name of it.
         absolute = host + "." if "." in host else host
+        lookups = self._lookups.get(space_id)
+        if lookups is None:
+            lookups = self._lookups[space_id] = anyio.CapacityLimiter(LOOKUPS)
+        # Only the look-up's own time counts, and its place is free when its thread is, not when nobody waits any more.
+        place = object()
+        await lookups.acquire_on_behalf_of(place)
+        looking = asyncio.ensure_future(anyio.to_thread.run_sync(self._look_up, absolute, limiter=self._threads))
+        looking.add_done_callback(lambda _: lookups.release_on_behalf_of(place))
         try:
-            with anyio.fail_after(RESOLVE_S):
-                found = await anyio.to_thread.run_sync(
-                    lambda: socket.getaddrinfo(absolute, None, type=socket.SOCK_STREAM),
-                    limiter=self._threads,
-                    abandon_on_cancel=True,
-                )
+            with anyio.fail_after(self._resolve_s):
+                return (await asyncio.shield(looking))[:MAX_ADDRESSES]
         except TimeoutError:
             raise TimedOut("The name could not be looked up in time.", hint="Try again.") from None
         except (OSError, UnicodeError):
             return []
-        return list(dict.fromkeys(str(one[4][0]) for one in found))[:MAX_ADDRESSES]
 
 
 class SystemDialer:

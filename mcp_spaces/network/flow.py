@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import anyio
 
 from mcp_spaces.network.budgets import Spending
@@ -19,6 +21,8 @@ class Flow:
         self.runtime = runtime
         self.spending = spending
         self.target: Target | None = None
+        self.still_granted: Callable[[], Awaitable[bool]] | None = None
+        """Of the secrets that were put into its request: asked again while it is open."""
         self.answered = False
         """The client was told something: what goes wrong now can only be shown by breaking off."""
         self.withdrawn = False
@@ -55,6 +59,11 @@ class Buffered:
 
     def put_back(self, content: bytes) -> None:
         self._held = content + self._held
+
+    async def begins(self) -> bool:
+        """Wait for the first bytes; False when the connection ends before."""
+        self.put_back(await self.some())
+        return bool(self._held)
 
     async def head(self) -> bytes | None:
         """The head of a message without the empty line at its end; None when the connection ends before its first

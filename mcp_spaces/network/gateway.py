@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
@@ -17,7 +17,7 @@ from anyio.abc import TaskStatus
 from mcp_spaces.core.changes import Changes
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.scope import NetworkMode
-from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError, TimedOut, WrongState
+from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network import addresses
 from mcp_spaces.network import head as heads
 from mcp_spaces.network.budgets import Budgets, OverBudget
@@ -28,8 +28,9 @@ from mcp_spaces.network.model import PrivateHosts, Reason, Refused, RuntimeRef, 
 from mcp_spaces.network.narrowing import Narrow, Narrowings
 from mcp_spaces.network.port import Accesses, Dialer, Neighbours, NetworkLog, Resolver
 from mcp_spaces.network.proxies import Proxies
+from mcp_spaces.network.reaching import Reaching
 from mcp_spaces.network.refusing import answer, finish, first_cause
-from mcp_spaces.network.rules import check_blocked, decide, is_sandbox, sandbox_alias, shown
+from mcp_spaces.network.rules import check_blocked, decide
 from mcp_spaces.network.termination import Termination
 from mcp_spaces.network.ways import Ways
 from mcp_spaces.sandbox.port import PROXY_PORT, Connection, Sandbox
@@ -37,6 +38,7 @@ from mcp_spaces.sandbox.port import PROXY_PORT, Connection, Sandbox
 log = logging.getLogger(__name__)
 
 HEAD_S = 10.0
+RECHECK_S = 1.0
 CLOSING_S = 10.0
 """How long the connections that are cut off by narrowing may take to be gone."""
 HERE = "localhost,127.0.0.1,::1"
@@ -64,21 +66,28 @@ class Gateway:
         ways: Ways,
         termination: Termination,
         proxies: Proxies | None = None,
+        is_own: Callable[[str], bool] = addresses.is_own,
     ) -> None:
         self._accesses = accesses
-        self._neighbours = neighbours
         self._records = records
-        self._resolver = resolver
-        self._dialer = dialer
         self._private = private_hosts
         self._budgets = budgets
         self._clock = clock
         self._ways = ways
         self._termination = termination
+        self._proxies = proxies or Proxies({})
+        self._reaching = Reaching(
+            neighbours=neighbours,
+            resolver=resolver,
+            dialer=dialer,
+            private=private_hosts,
+            proxies=self._proxies,
+            is_own=is_own,
+        )
+        self._admitted: set[str] = set()
         self._flows: dict[str, set[Flow]] = {}
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._narrowings = Narrowings()
-        self._proxies = proxies or Proxies({})
 
     # Runtimes
 
@@ -88,6 +97,7 @@ class Gateway:
         def environment() -> Mapping[str, str]:
             return self.environment(runtime, ports[0]) if ports else {}
 
+        self.admit(runtime)
         try:
             ports.append(
                 await sandbox.offer_proxy(
@@ -99,7 +109,11 @@ class Gateway:
             return
         await self._termination.prepare(runtime, sandbox)
 
+    def admit(self, runtime: RuntimeRef) -> None:
+        self._admitted.add(runtime.id)
+
     def detach(self, runtime_id: str) -> None:
+        self._admitted.discard(runtime_id)
         self._ways.injection.forget(runtime_id)
         self._termination.forget(runtime_id)
         for task, of in list(self._tasks.items()):
@@ -107,6 +121,7 @@ class Gateway:
                 task.cancel()
 
     async def aclose(self) -> None:
+        self._admitted.clear()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -122,8 +137,9 @@ class Gateway:
         return len(self._tasks)
 
     def environment(self, runtime: RuntimeRef, port: int) -> dict[str, str]:
-        """What a command's programs have to know; nothing where there is no network."""
-        if self._accesses.access(runtime).grant.mode is NetworkMode.NONE:
+        """What a command's programs have to know; nothing where nothing is reached."""
+        access = self._accesses.access(runtime)
+        if access.grant.mode is NetworkMode.NONE and not access.neighbours:
             return {}
         proxy = f"http://127.0.0.1:{port}"
         # Node reads the others only when this is set.
@@ -133,13 +149,20 @@ class Gateway:
     # Changes of the rules
 
     async def watch(self, changes: Changes, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """For ever: each change of a space or principal is applied to the connections that are open."""
-        async with changes.subscribe() as announced:
+        """For ever: each change of a space or principal is applied to the connections that are open, and so is, every
+        RECHECK_S, what nobody announces: a secret that was changed or deleted, a yes that has expired."""
+        async with changes.subscribe() as announced, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._recheck_often)
             task_status.started()
             async for _ in announced:
-                self.recheck()
+                await self.recheck()
 
-    def recheck(self) -> None:
+    async def _recheck_often(self) -> None:
+        while True:
+            await anyio.sleep(RECHECK_S)
+            await self._recheck_secrets()
+
+    async def recheck(self) -> None:
         """Close every connection that would not be permitted now."""
         for flows in list(self._flows.values()):
             access = None
@@ -151,6 +174,12 @@ class Gateway:
                     decide(access, flow.target, self._private)
                 except Refused:
                     flow.withdraw()
+        await self._recheck_secrets()
+
+    async def _recheck_secrets(self) -> None:
+        for flow in [flow for flows in self._flows.values() for flow in flows]:
+            if flow.still_granted is not None and not await flow.still_granted():
+                flow.withdraw()
 
     @asynccontextmanager
     async def narrowed(self, runtime_id: str, permits: Callable[[Target], bool]) -> AsyncIterator[Narrow]:
@@ -170,9 +199,14 @@ class Gateway:
     # Connections
 
     def accept(self, runtime: RuntimeRef, connection: Connection) -> None:
+        if runtime.id not in self._admitted:
+            connection.close()
+            return
         task = asyncio.get_running_loop().create_task(self._serve(runtime, connection))
         self._tasks[task] = runtime.id
         task.add_done_callback(self._tasks.pop)
+        # Also of one that was cancelled before it began.
+        task.add_done_callback(lambda _: connection.close())
 
     async def _serve(self, runtime: RuntimeRef, connection: Connection) -> None:
         try:
@@ -182,8 +216,6 @@ class Gateway:
         except Exception:
             # One connection may fail in a way nobody thought of; the others, and the daemon, go on.
             log.exception("a connection of %s failed", runtime.id)
-        finally:
-            connection.close()
 
     async def _count_and_serve(self, runtime: RuntimeRef, connection: Connection) -> None:
         try:
@@ -231,13 +263,15 @@ class Gateway:
     async def _pass(self, flow: Flow, client: Buffered) -> int | None:
         content = None
         with anyio.move_on_after(HEAD_S) as waited:
-            content = await client.head()
+            if await client.begins():
+                # Counted before it is read: what is no request leaves a record too.
+                flow.spending.request()
+                content = await client.head()
         if waited.cancelled_caught:
             raise Refused(Reason.TOO_SLOW, "the request did not arrive in time", status=408)
         return None if content is None else await self._request(flow, client, heads.request_head(content))
 
     async def _request(self, flow: Flow, client: Buffered, head: heads.RequestHead) -> int | None:
-        flow.spending.request()
         if head.method == "CONNECT":
             return await self._tunnel(flow, client, read_tunnel(head, private=self._private))
         request = read_request(head, private=self._private)
@@ -257,14 +291,14 @@ class Gateway:
 
         async def dial_permitted(to: Target) -> Connection:
             is_same = (to.host, to.port) == (target.host, target.port)
-            return await (self._connect(flow.runtime, to) if is_same else dial(to))
+            return await (self._reaching.connect(flow.runtime, to) if is_same else dial(to))
 
         return await self._termination.serve(flow, client, target, dial=dial_permitted)
 
     async def _reach(self, flow: Flow, target: Target, method: str) -> Connection:
         """Decide, record, then dial."""
         await self._permit(flow, target, method)
-        return await self._connect(flow.runtime, target)
+        return await self._reaching.connect(flow.runtime, target)
 
     async def _permit(self, flow: Flow, target: Target, method: str) -> None:
         """Decide and record. From the decision on, a change of the rules ends the flow."""
@@ -281,50 +315,6 @@ class Gateway:
             await self._records.write(flow.runtime, ALLOWED, body)
         except SpacesError as error:
             raise Refused(Reason.NOT_RECORDED, "nothing can be recorded, so nothing is done", status=503) from error
-
-    async def _connect(self, runtime: RuntimeRef, target: Target) -> Connection:
-        if is_sandbox(target.host):
-            return await self._neighbour(runtime, target)
-        return await self._dial(target, runtime.proxy)
-
-    async def _neighbour(self, runtime: RuntimeRef, target: Target) -> Connection:
-        try:
-            return await self._neighbours.dial(runtime.space_id, sandbox_alias(target.host), target.port)
-        except NotFound:
-            raise Refused(Reason.NO_SUCH_SANDBOX, "no such sandbox in this space", status=502) from None
-        except SpacesError as error:
-            raise Refused(Reason.UNREACHABLE, error.message, status=502) from None
-
-    async def _dial(self, target: Target, proxy: str | None) -> Connection:
-        """Resolved once; every address is checked, and what was checked is dialled (threats N10, N11). What goes on
-        through a proxy is looked up by the proxy."""
-        opened = self._private.of(target)
-        if proxy is not None and opened is None:
-            through = self._proxies.named(proxy)
-            found = list(await self._resolve(through.host))
-            return await through.go_on(await self._first(found, through.port, f"the proxy {proxy}"), target)
-        if opened is not None:
-            address, port = opened
-            found = [address] if address else list(await self._resolve(target.host))
-        else:
-            port, found = target.port, list(await self._resolve(target.host))
-            addresses.check(found, host=target.host)
-        return await self._first(found, port, shown(target))
-
-    async def _first(self, found: Sequence[str], port: int, what: str) -> Connection:
-        """The first address that answers. Raises Refused."""
-        for address in found:
-            try:
-                return await self._dialer.dial(address, port)
-            except RuntimeUnavailable:
-                continue
-        raise Refused(Reason.UNREACHABLE, f"{what} does not answer", status=502)
-
-    async def _resolve(self, host: str) -> list[str]:
-        try:
-            return list(await self._resolver.addresses(host))
-        except TimedOut:
-            raise Refused(Reason.TOO_SLOW, f"{host} could not be looked up in time", status=504) from None
 
     # Records
 

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-from mcp_spaces.core.approvals import Approvals, ApprovalState, fingerprint
+from mcp_spaces.core.approvals import Approval, Approvals, ApprovalState, fingerprint
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import SecretFacts, SecretUse
-from mcp_spaces.core.policy import Allow, Ask, Deny, decide
+from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, decide
 from mcp_spaces.core.redaction import MINIMUM_LENGTH
 from mcp_spaces.errors import Denied, NotFound, QuotaExceeded, SpacesError, WrongState
 from mcp_spaces.network.model import HTTP_PORT, HTTPS_PORT, Reason, Refused, RuntimeRef, SecretAccess, Target
 from mcp_spaces.network.port import Accesses, NetworkLog
 from mcp_spaces.network.references import Place
-from mcp_spaces.network.scrubbing import Scrubber
+from mcp_spaces.network.scrubbing import CREDENTIALS_MAX, Scrubber
 from mcp_spaces.vault.model import MAIN_FIELD, NOT_CONFIDENTIAL, Bindings, Entry, Reference
 from mcp_spaces.vault.port import Secrets
 
@@ -27,7 +27,7 @@ USED = "network.secret"
 
 
 class Learn(Protocol):
-    def __call__(self, run_id: str, value: str, *, name: str) -> None: ...
+    def __call__(self, runtime: RuntimeRef, value: str, *, name: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Judged:
 
 
 class Injection:
-    """Keeps for each runtime what its answers are searched for; `learn` is told it too, with the run that used it."""
+    """Keeps for each runtime what its answers are searched for; `learn` is told it too, for what runs there meanwhile."""
 
     def __init__(
         self, *, secrets: Secrets, accesses: Accesses, approvals: Approvals, records: NetworkLog, learn: Learn
@@ -91,6 +91,25 @@ class Injection:
             await self._check_policy(runtime, entry, goal, access)
         return Judged(goal, places, entries)
 
+    async def still_permits(self, runtime: RuntimeRef, judged: Judged) -> bool:
+        """Whether what was judged would be permitted now: the same secrets, unchanged, by a policy that says yes or a
+        yes that holds. Opens nothing and asks nobody."""
+        access = self._accesses.secrets(runtime)
+        try:
+            for entry in judged.entries.values():
+                if await self._found(entry.path, access) != entry:
+                    return False
+                decision = _decision(entry, access)
+                if isinstance(decision, Ask):
+                    wanted = self._wanted(runtime, entry, judged.target, access, decision)
+                    if not self._approvals.holds(wanted.fingerprint):
+                        return False
+                elif not isinstance(decision, Allow):
+                    return False
+        except (Refused, SpacesError):
+            return False
+        return True
+
     async def values(self, runtime: RuntimeRef, judged: Judged) -> dict[int, str]:
         """What to send, by the field's place in the head. Recorded before it returns. Raises Refused."""
         run_id = self._records.run_of(runtime)
@@ -102,9 +121,13 @@ class Injection:
                     opened[one] = await self._open(runtime, one, judged, run_id, header=place.header, scrubber=scrubber)
         filled = {place.at: place.filled(opened) for place in judged.places}
         for place in judged.places:
-            if place.scheme:
-                # All of it, with the ends that depend on its neighbours.
-                scrubber.learn(filled[place.at].removeprefix(place.scheme), name=place.references[0].path)
+            path = place.references[0].path
+            if place.scheme and not scrubber.learn_credentials(filled[place.at].removeprefix(place.scheme), name=path):
+                raise Refused(
+                    Reason.UNFIT,
+                    f"{path} in Basic credentials that are too long, or of more than {CREDENTIALS_MAX} kinds here",
+                    rule="vault.credentials",
+                )
         return filled
 
     # ------------------------------------------------------------------------------------------------- within
@@ -119,28 +142,44 @@ class Injection:
             raise Refused(Reason.VAULT_CLOSED, error.message, status=503) from None
 
     async def _check_policy(self, runtime: RuntimeRef, entry: Entry, target: Target, access: SecretAccess) -> None:
-        if access.policy is None:
-            raise _absent(entry.path)
-        facts = SecretFacts(entry.path, SecretUse.GATEWAY_INJECT)
-        decision = decide(access.policy, operation_id=OPERATION, effect=Effect.OBSERVES, facts=facts)
+        decision = _decision(entry, access)
         match decision:
             case Allow():
                 return
             case Deny():
                 raise Refused(Reason.POLICY, f"the policy permits no use of {entry.path}", rule=decision.rule)
             case Ask():
-                await self._check_approval(runtime, entry, target, access, decision)
+                await self._check_approval(self._wanted(runtime, entry, target, access, decision), entry, target)
             case unreachable:
                 assert_never(unreachable)
 
-    async def _check_approval(
-        self, runtime: RuntimeRef, entry: Entry, target: Target, access: SecretAccess, decision: Ask
-    ) -> None:
+    async def _check_approval(self, asked: Approval, entry: Entry, target: Target) -> None:
         """Nobody can wait for a person here: the request is refused, the question stays. A yes holds for this secret,
         this origin and this runtime, until it expires."""
+        if self._approvals.holds(asked.fingerprint):
+            return
+        try:
+            settled = await self._approvals.settle(asked)
+        except QuotaExceeded as error:
+            raise Refused(Reason.NEEDS_APPROVAL, error.message, rule=asked.rule) from None
+        except SpacesError as error:
+            raise _not_recorded() from error
+        if settled.state is ApprovalState.CONSUMED:
+            return
+        if settled.state is ApprovalState.DENIED:
+            raise Refused(Reason.POLICY, f"a person said no to {entry.path} at {target.origin}", rule=asked.rule)
+        raise Refused(
+            Reason.NEEDS_APPROVAL,
+            f"{entry.path} at {target.origin} needs a person: mcp-spaces approve {settled.id}, then try again",
+            rule=asked.rule,
+        )
+
+    def _wanted(
+        self, runtime: RuntimeRef, entry: Entry, target: Target, access: SecretAccess, decision: Ask
+    ) -> Approval:
         assert access.policy is not None  # noqa: S101 - asked of a policy
         wanted = json.dumps({"secret": entry.path, "entry": entry.id, "origin": target.origin})
-        asked = self._approvals.request(
+        return self._approvals.request(
             fingerprint=fingerprint(
                 OPERATION,
                 wanted,
@@ -158,23 +197,6 @@ class Injection:
             reason=f"{entry.path} would be put into requests to {target.origin}.",
             rule=decision.rule,
             input_json=wanted,
-        )
-        if self._approvals.holds(asked.fingerprint):
-            return
-        try:
-            settled = await self._approvals.settle(asked)
-        except QuotaExceeded as error:
-            raise Refused(Reason.NEEDS_APPROVAL, error.message, rule=decision.rule) from None
-        except SpacesError as error:
-            raise _not_recorded() from error
-        if settled.state is ApprovalState.CONSUMED:
-            return
-        if settled.state is ApprovalState.DENIED:
-            raise Refused(Reason.POLICY, f"a person said no to {entry.path} at {target.origin}", rule=decision.rule)
-        raise Refused(
-            Reason.NEEDS_APPROVAL,
-            f"{entry.path} at {target.origin} needs a person: mcp-spaces approve {settled.id}, then try again",
-            rule=decision.rule,
         )
 
     async def _open(
@@ -209,7 +231,7 @@ class Injection:
                     rule="vault.length",
                 )
             scrubber.learn(value, name=one.path)
-            self._learn(run_id, value, name=one.path)
+            self._learn(runtime, value, name=one.path)
         body = {
             "host": judged.target.host,
             "port": judged.target.port,
@@ -239,6 +261,14 @@ def secured(target: Target, bindings: Sequence[Bindings]) -> Target:
 
 def _references(places: Iterable[Place]) -> list[Reference]:
     return [one for place in places for one in place.references]
+
+
+def _decision(entry: Entry, access: SecretAccess) -> Decision:
+    """Raises Refused where there is no policy: silence means no."""
+    if access.policy is None:
+        raise _absent(entry.path)
+    facts = SecretFacts(entry.path, SecretUse.GATEWAY_INJECT)
+    return decide(access.policy, operation_id=OPERATION, effect=Effect.OBSERVES, facts=facts)
 
 
 def _check_field(entry: Entry, one: Reference) -> None:

@@ -92,6 +92,8 @@ class Access:
     grant: NetworkGrant = field(default_factory=NetworkGrant)
     because: str = "network.mode"
     """The key that says no where the grant holds nothing."""
+    neighbours: bool = False
+    """Servers in sandboxes of the same space, whatever the grant: nothing leaves the machine by them."""
 
 
 NO_ACCESS = Access()

@@ -11,8 +11,9 @@ from mcp_spaces.sandbox.port import Connection, Sandbox
 
 
 class Resolver(Protocol):
-    async def addresses(self, host: str) -> Sequence[str]:
-        """All of them, IPv4 and IPv6, in the order to be tried; empty when there is none. Raises TimedOut."""
+    async def addresses(self, host: str, *, space_id: str) -> Sequence[str]:
+        """All of them, IPv4 and IPv6, in the order to be tried; empty when there is none. One space's slow names hold
+        up no other's. Raises TimedOut."""
 
 
 class Dialer(Protocol):
@@ -51,19 +52,23 @@ class RuntimeGateway(Protocol):
     """How a runtime gets its way out, and loses it."""
 
     async def attach(self, runtime: RuntimeRef, sandbox: Sandbox) -> None:
-        """Before anything runs there. A sandbox that can have no proxy stays without network, which is no error.
+        """Admit it, and give its sandbox a proxy. Before anything runs there. A sandbox that can have no proxy stays without network, which is no error.
         Raises RuntimeUnavailable."""
 
     @property
     def proxies(self) -> Collection[str]:
         """Names of those that the operator has."""
 
+    def admit(self, runtime: RuntimeRef) -> None:
+        """From now on, until it is detached, its connections are served. Idempotent."""
+
     def accept(self, runtime: RuntimeRef, connection: Connection) -> None:
-        """Serve a connection of a runtime's proxy: to its end, in the background."""
+        """Serve a connection of a runtime's proxy: to its end, in the background. One of a runtime that is not admitted
+        is closed."""
 
     def narrowed(self, runtime_id: str, permits: Callable[[Target], bool]) -> AbstractAsyncContextManager[Narrowed]:
         """Within it the runtime reaches only what `permits` too, at most what it may reach anyway. Connections to
         anything else are closed when it begins. Not to be nested. Raises RuntimeUnavailable: one did not close."""
 
     def detach(self, runtime_id: str) -> None:
-        """Every connection is closed. Idempotent."""
+        """Every connection is closed, and every later one. Idempotent."""

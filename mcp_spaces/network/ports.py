@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 
@@ -15,6 +15,8 @@ from mcp_spaces.spaces.model import RuntimeKind, RuntimeState
 from mcp_spaces.spaces.port import Runtimes
 
 LOOPBACK = "127.0.0.1"
+CONNECTIONS_MAX = 100
+"""At a time, to one port that is forwarded; more are closed at once."""
 
 
 class SpaceNeighbours:
@@ -34,16 +36,22 @@ class SpaceNeighbours:
 @asynccontextmanager
 async def forwarded(sandbox: Sandbox, port: int, *, local_port: int) -> AsyncIterator[int]:
     """While it lasts, connections to `local_port` of this machine's loopback reach `port` inside; 0 takes a free one,
-    and the port is returned. Raises Conflict when it is taken."""
+    and the port is returned. They end with it. Raises Conflict when the port is taken."""
+    joined: dict[asyncio.Task[None], Connection] = {}
 
-    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         outside = Upstream(reader, writer)
-        try:
-            await _join(outside, await sandbox.dial(port))
-        except SpacesError:
-            pass
-        finally:
+        if len(joined) >= CONNECTIONS_MAX:
             outside.close()
+            return
+        task = asyncio.create_task(through(outside))
+        joined[task] = outside
+        # Also of one that was cancelled before it began.
+        task.add_done_callback(lambda ended: joined.pop(ended).close())
+
+    async def through(outside: Connection) -> None:
+        with suppress(SpacesError):
+            await _join(outside, await sandbox.dial(port))
 
     try:
         server = await asyncio.start_server(on_connection, LOOPBACK, local_port, limit=READ_AHEAD_BYTES)
@@ -53,6 +61,11 @@ async def forwarded(sandbox: Sandbox, port: int, *, local_port: int) -> AsyncIte
         yield int(server.sockets[0].getsockname()[1])
     finally:
         server.close()
+        ending = list(joined)
+        for task in ending:
+            task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.gather(*ending, return_exceptions=True)
 
 
 async def _join(one: Connection, other: Connection) -> None:

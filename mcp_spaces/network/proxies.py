@@ -27,7 +27,16 @@ class Proxy:
     authorization: str = field(default="", repr=False)
 
     async def go_on(self, connection: Connection, target: Target) -> Connection:
-        """Over a connection to the proxy, to `target`. Raises Refused."""
+        """Over a connection to the proxy, to `target`; it is closed otherwise. Raises Refused, RuntimeUnavailable or
+        EOFError."""
+        try:
+            await self._ask(connection, target)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def _ask(self, connection: Connection, target: Target) -> None:
         credentials = f"Proxy-Authorization: {self.authorization}\r\n" if self.authorization else ""
         head = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{credentials}\r\n"
         answered = Buffered(connection)
@@ -37,10 +46,8 @@ class Proxy:
             content = await answered.head()
         parts = (content or b"").split(b"\r\n", 1)[0].split(b" ", 2)
         if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or parts[1] != b"200":
-            connection.close()
             status = parts[1].decode("ascii", "replace")[:3] if len(parts) > 1 else "nothing"
             raise Refused(Reason.UNREACHABLE, f"the proxy answered {status}", status=502)
-        return connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ async def relay(flow: Flow, client: Buffered, upstream: Buffered, *, search: Str
                 content = search.feed(content)
             if content:
                 await client.connection.send(content)
-        if search is not None and (rest := search.end()):
+        if search is not None and (rest := search.finish()):
             await client.connection.send(rest)
         await client.connection.finish()
 

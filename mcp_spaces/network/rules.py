@@ -51,10 +51,13 @@ def read_host(host: str, *, port: int, private: PrivateHosts) -> str:
 def decide(access: Access, target: Target, private: PrivateHosts) -> str:
     """The rule that permits this target. Raises Refused with the one that does not. Silence means no."""
     grant = access.grant
+    if is_sandbox(target.host):
+        if not access.neighbours:
+            words = "without a network, sandboxes that have one are out of reach"
+            raise Refused(Reason.NO_NETWORK, words, rule=access.because)
+        return SANDBOX_DOMAIN
     if grant.mode is NetworkMode.NONE:
         raise Refused(Reason.NO_NETWORK, "this space has no network", rule=access.because)
-    if is_sandbox(target.host):
-        return SANDBOX_DOMAIN
     if target.port in MAIL_PORTS:
         raise Refused(Reason.MAIL_PORT, f"port {target.port} is for mail and closed everywhere", rule="network.ports")
     rule = _rule_for(grant, target)

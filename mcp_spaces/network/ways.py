@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 from mcp_spaces.network.answers import Redirects
 from mcp_spaces.network.flow import Flow
@@ -35,6 +36,7 @@ class Ways:
             judged = None
             if places:
                 judged = await self.injection.judge(flow.runtime, places, request.target, tls=request.tls)
+                flow.still_granted = partial(self.injection.still_permits, flow.runtime, judged)
         except Refused as refused:
             refused.target = refused.target or request.target
             raise

@@ -6,6 +6,9 @@ import json
 import os
 import pty
 import select
+import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -176,6 +179,30 @@ def test_leaving_a_terminal_ends_its_shell(daemon: Daemon, space: str) -> None:
     assert "sleep" not in left
 
 
+def test_a_forwarded_port_is_told_once_it_listens_and_gone_with_ctrl_c(daemon: Daemon, space: str) -> None:
+    daemon.run("sandbox", "launch", "work", "--alias", "main")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = daemon.run("port-forward", "work", "main", "8000", port)
+        assert (refused.code, refused.stdout) == (1, "")
+        assert f"Port {port} of this machine is taken." in refused.stderr
+    command = [*MAIN, "port-forward", "work", "main", "8000", port]
+    with subprocess.Popen(
+        command, env=environment(daemon.state_dir), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert said == f"http://127.0.0.1:{port} is port 8000 of main; Ctrl-C ends it.\n"
+            socket.create_connection(("127.0.0.1", int(port)), timeout=PATIENCE_S).close()
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 130
+    deadline = time.monotonic() + PATIENCE_S
+    while _is_open(int(port)):
+        assert time.monotonic() < deadline
+
+
 def test_connect_without_a_terminal_says_what_to_use_instead(daemon: Daemon) -> None:
     ended = daemon.run("connect", "work")
     assert ended.code == 2
@@ -188,6 +215,14 @@ def test_doctor_finds_this_machine_well(daemon: Daemon) -> None:
     assert ended.code == 0, json.dumps(found, indent=2)
     assert found["daemon"]["ok"]
     assert found["engine"]["ok"]
+
+
+def _is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _until(terminal: int, words: str) -> str:

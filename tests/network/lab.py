@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,10 +42,10 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def allowing(*rules: str) -> Access:
-    return Access(NetworkGrant(mode=NetworkMode.ALLOWLIST, allow=rules))
+    return Access(NetworkGrant(mode=NetworkMode.ALLOWLIST, allow=rules), neighbours=True)
 
 
-OPEN = Access(NetworkGrant(mode=NetworkMode.OPEN))
+OPEN = Access(NetworkGrant(mode=NetworkMode.OPEN), neighbours=True)
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Names:
     def __setitem__(self, host: str, addresses: Sequence[str]) -> None:
         self.answers[host] = [list(addresses)]
 
-    async def addresses(self, host: str) -> Sequence[str]:
+    async def addresses(self, host: str, *, space_id: str) -> Sequence[str]:
         self.asked.append(host)
         left = self.answers.get(host, [[]])
         return left.pop(0) if len(left) > 1 else left[0]
@@ -249,8 +249,9 @@ async def laboratory(
     clock: Clock | None = None,
     rig: Rig | None = None,
     authorities: Path | None = None,
+    own: Collection[str] = (),
 ) -> AsyncIterator[Lab]:
-    """With a rig, its vault and database are the gateway's; otherwise there is none."""
+    """With a rig, its vault and database are the gateway's; otherwise there is none. `own`: this machine's addresses."""
     clock = clock or Clock()
     rules, names, internet, records = Rules(access), Names(), Internet(), Records()
     neighbours = Neighbourhood()
@@ -266,7 +267,7 @@ async def laboratory(
             accesses=rules,
             approvals=Approvals(database, clock),
             records=records,
-            learn=lambda run_id, value, *, name: records.learnt.append((run_id, name)),
+            learn=lambda runtime, value, *, name: records.learnt.append((runtime.id, name)),
         ),
         accesses=rules,
         private=private_hosts,
@@ -280,6 +281,7 @@ async def laboratory(
         dialer=internet,
         private_hosts=private_hosts,
         proxies=Proxies.parse(proxies),
+        is_own=lambda address: address in own,
         budgets=budgets,
         clock=clock,
         ways=ways,
@@ -287,6 +289,7 @@ async def laboratory(
             authorities=Authorities(database, vault, clock), accesses=rules, ways=ways, private=private_hosts
         ),
     )
+    gateway.admit(RUNTIME)
     lab = Lab(rules, names, internet, records, gateway, budgets)
     try:
         yield lab

@@ -13,7 +13,7 @@ from mcp_spaces.core.scope import NetworkGrant, NetworkMode, Scope, VaultGrant
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.network.access import LiveAccesses
 from mcp_spaces.network.gateway import Gateway
-from mcp_spaces.network.model import NO_SECRETS, RuntimeRef
+from mcp_spaces.network.model import NO_ACCESS, NO_SECRETS, Access, RuntimeRef
 from mcp_spaces.spaces.model import PolicyChoice, RuntimeKind
 from mcp_spaces.spaces.port import Runtimes, Spaces
 from mcp_spaces.spaces.store import SpaceStore
@@ -64,6 +64,21 @@ async def test_a_runtime_may_have_less(world: World) -> None:
     assert accesses(world).access(runtime).grant.allow == ("x.b.com:443",)
 
 
+async def test_a_space_without_network_has_its_own_sandboxes_and_a_runtime_with_none_in_one_that_has_has_not(
+    world: World,
+) -> None:
+    """It would get from what runs beside it what it was launched without."""
+    runtime = await launched(world, {})
+    assert accesses(world).access(runtime) == Access(neighbours=True)
+    await world.govern("space.update", space="net", patch={"mounts": LIST})
+    assert accesses(world).access(runtime) == NO_ACCESS
+    narrowed = await world.govern("sandbox.launch", space="net", alias="less", scope={"network": {"mode": "none"}})
+    assert accesses(world).access(RuntimeRef(narrowed.id, runtime.space_id, "less")) == NO_ACCESS
+    await world.govern("sandbox.delete", space="net", runtime="less")
+    again = await world.govern("sandbox.launch", space="net", alias="again")
+    assert accesses(world).access(RuntimeRef(again.id, runtime.space_id, "again")).neighbours
+
+
 async def test_a_change_counts_for_the_next_connection(world: World) -> None:
     runtime = await launched(world)
     live = accesses(world)
@@ -90,9 +105,9 @@ async def test_open_needs_a_policy_that_is(world: World) -> None:
 async def test_a_stopped_or_unknown_space_reaches_nothing(world: World) -> None:
     runtime = await launched(world)
     unknown = RuntimeRef(runtime.id, "sp_other", "main")
-    assert accesses(world).access(unknown).grant.mode is NetworkMode.NONE
+    assert accesses(world).access(unknown) == NO_ACCESS
     await world.govern("space.down", space="net")
-    assert accesses(world).access(runtime).grant.mode is NetworkMode.NONE
+    assert accesses(world).access(runtime) == NO_ACCESS
 
 
 @pytest.mark.parametrize("table", ["spaces", "runtimes"])
@@ -101,7 +116,7 @@ async def test_n13_a_damaged_row_denies_everything(world: World, table: str) -> 
 
     await world.database.write(lambda tx: tx.execute(f"UPDATE {table} SET mac = x'00'"))
     access = accesses(world).access(runtime)
-    assert (access.grant.mode, access.because) == (NetworkMode.NONE, "policy")
+    assert access == Access(because="policy")
     assert accesses(world).secrets(runtime) == NO_SECRETS
 
 
@@ -166,6 +181,7 @@ async def test_n15_a_restart_goes_on_counting_the_day(tmp_path: Path) -> None:
         runtime = await launched(world)
         assert [b"not_listed" in await ask(world, runtime) for _ in range(2)] == [True, True]
     async with open_world(tmp_path, network_requests_per_day=3) as world:
-        await world.govern("sandbox.launch", space="net", alias=runtime.alias)
+        again = await world.govern("sandbox.launch", space="net", alias=runtime.alias)
+        runtime = RuntimeRef(again.id, runtime.space_id, runtime.alias)
         assert b"not_listed" in await ask(world, runtime)
         assert b"over_budget" in await ask(world, runtime)

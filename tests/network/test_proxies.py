@@ -7,7 +7,7 @@ import base64
 import anyio
 import pytest
 
-from mcp_spaces.errors import InvalidInput
+from mcp_spaces.errors import InvalidInput, RuntimeUnavailable
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.model import RuntimeRef
 from mcp_spaces.network.proxies import Proxies
@@ -21,6 +21,7 @@ ENTRY = "us=ann:p%40ss@proxy.example.net:3129"
 
 
 async def asked(lab: Lab, runtime: RuntimeRef, request: bytes = REQUEST) -> bytes:
+    lab.gateway.admit(runtime)
     client = await lab.client(runtime)
     with anyio.fail_after(PATIENCE_S):
         await client.say(request)
@@ -48,6 +49,29 @@ async def test_a_request_goes_on_through_the_proxy_which_looks_the_name_up() -> 
     credentials = base64.b64encode(b"ann:p@ss")
     assert heard[0].startswith(b"CONNECT api.example.com:80 HTTP/1.1\r\n")
     assert b"Proxy-Authorization: Basic " + credentials in heard[0] and credentials not in heard[1]
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 " + b"a" * 70_000, b"HTTP/1.1 200 OK\r\n"])
+async def test_a_proxy_that_answers_oddly_is_left(answer: bytes) -> None:
+    ended = anyio.Event()
+
+    async def proxy(peer: Upstream) -> None:
+        await peer.receive()
+        try:
+            await peer.send(answer)
+            await peer.finish()
+            while await peer.receive():
+                pass
+        except RuntimeUnavailable:
+            pass
+        ended.set()
+
+    async with laboratory(allowing("api.example.com"), proxies=[ENTRY]) as lab:
+        lab.names["proxy.example.net"] = [OTHER_PUBLIC]
+        lab.internet.servers[OTHER_PUBLIC, 3129] = proxy
+        assert not (await asked(lab, RUNTIME)).startswith(b"HTTP/1.1 200")
+        with anyio.fail_after(PATIENCE_S):
+            await ended.wait()
 
 
 async def test_a_proxy_lifts_no_rule_and_what_it_refuses_is_told() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import anyio
 import pytest
+from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from mcp_spaces.core.redaction import encodings
 from tests.network.servers import (
@@ -243,6 +244,28 @@ async def test_what_a_run_used_is_taken_out_of_its_own_answer_whichever_way_it_c
     assert await inside.out("cat guess.txt") == TOKEN
 
 
+async def test_l11_where_nobody_can_say_who_used_a_secret_all_that_runs_there_is_kept_clean(inside: Inside) -> None:
+    """A job beside a call, and two calls: each would show what another of them got."""
+    await inside.write("guess.txt", TOKEN)
+    job = await inside.run(
+        "until [ -e go ]; do sleep 0.02; done;"
+        " curl -sSf -o answer.txt -H 'Authorization: Bearer {{vault:prod/api}}' http://api.test/; cat guess.txt; touch used",
+        background=True,
+    )
+    shown: list[str] = []
+
+    async def look() -> None:
+        shown.append(await inside.out("touch go; until [ -e used ]; do sleep 0.02; done; cat guess.txt"))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look)
+            tasks.start_soon(look)
+    await inside.world.call("job.wait", space="net", job=job.job)
+    told = await inside.world.call("job.read", space="net", job=job.job)
+    assert [*shown, "".join(piece.text for piece in told.output)] == ["[redacted:prod/api]"] * 3
+
+
 # --------------------------------------------------------------------------------------- https inside as well
 
 
@@ -326,7 +349,10 @@ async def test_l22_an_authority_is_a_space_s_own_sealed_and_off_unless_asked_for
         assert bundles[0] != bundles[1]
         sealed = [bytes(row["sealed"]) for row in inside.world.database.read("SELECT sealed FROM space_authorities")]
         assert len(sealed) == 2
-        assert not any(b"PRIVATE KEY" in one or one.startswith(b"0") for one in sealed)
+        for one in sealed:
+            assert b"PRIVATE KEY" not in one
+            with pytest.raises(ValueError, match="deserialize"):
+                load_der_private_key(one, password=None)
 
 
 # ------------------------------------------------------------------------------------------ nothing holds them

@@ -15,7 +15,7 @@ from mcp_spaces.network.addresses import is_own, is_public
 from mcp_spaces.network.budgets import Budget
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.model import NO_ACCESS, Access, Reason, RuntimeRef
-from tests.network.lab import OK, OPEN, PATIENCE_S, PUBLIC, allowing, hello, laboratory
+from tests.network.lab import OK, OPEN, PATIENCE_S, PUBLIC, RUNTIME, allowing, hello, laboratory
 from tests.security.app import eventually
 
 pytestmark = pytest.mark.anyio
@@ -228,6 +228,9 @@ async def test_n01_an_address_of_this_machine_is_refused_even_where_it_is_public
     """Reached from the host itself it would lead past the host's firewall."""
     assert is_own("127.0.0.1")
     assert not is_own(PUBLIC)
+    async with laboratory(LIST, own=[PUBLIC]) as lab:
+        assert b"X-Mcp-Spaces-Refused: private_address" in await lab.ask(both(HOST))
+        assert lab.internet.dialled == []
 
 
 async def test_n02_the_metadata_address_is_refused_by_name_and_in_open_mode() -> None:
@@ -267,7 +270,7 @@ async def test_n13_a_thousand_changes_under_load_never_let_a_wrong_one_through()
         async def change() -> None:
             for turn in range(1_000):
                 lab.rules.now = [allowing(HOST), NO_ACCESS, Access(because="policy")][turn % 3]
-                lab.gateway.recheck()
+                await lab.gateway.recheck()
                 await anyio.lowlevel.checkpoint()
             done.set()
 
@@ -298,7 +301,7 @@ async def test_n13_a_change_closes_what_is_open_and_no_longer_permitted() -> Non
         await client.say(both(HOST))
         await eventually(lambda: lab.internet.dialled)
         lab.rules.now = allowing("other.example.com")
-        lab.gateway.recheck()
+        await lab.gateway.recheck()
         with anyio.fail_after(2):
             assert b"withdrawn" in await client.hear()
 
@@ -313,7 +316,7 @@ async def test_n13_a_change_that_still_permits_leaves_connections_alone() -> Non
         lab.internet.servers[(PUBLIC, 443)] = echo
         tunnel = await lab.tunnel(f"{HOST}:443")
         lab.rules.now = allowing(HOST)
-        lab.gateway.recheck()
+        await lab.gateway.recheck()
         await tunnel.say(hello(HOST))
         assert await tunnel.hear(until=hello(HOST)) == hello(HOST)
 
@@ -325,6 +328,19 @@ async def test_silence_means_no_and_the_refusal_names_the_rule(because: str) -> 
         assert answer.startswith(b"HTTP/1.1 403 ")
         assert f"rule: {because}".encode() in answer
         assert lab.records.of("refused")[0]["rule"] == because
+
+
+async def test_n17_after_it_was_detached_nothing_of_a_runtime_is_served() -> None:
+    async with laboratory(OPEN) as lab:
+        assert (await lab.ask(both(HOST))).endswith(b"ok")
+        accepted = await lab.client()
+        lab.gateway.detach(RUNTIME.id)
+        assert await accepted.hear() == b""
+        assert await lab.ask(both(HOST)) == b""
+        lab.gateway.admit(RUNTIME)
+        assert (await lab.ask(both(HOST))).endswith(b"ok")
+        await lab.gateway.aclose()
+        assert await lab.ask(both(HOST)) == b""
 
 
 # ------------------------------------------------------------------------------------------------- tunnels
@@ -415,6 +431,24 @@ async def test_n15_what_is_over_the_budget_is_refused_and_recorded_once() -> Non
         assert lab.records.of("refused")[0]["rule"] == "network.budget.requests"
 
 
+@pytest.mark.parametrize("head", [b"X\r\n\r\n", b"GET " + b"a" * 70_000, b"GET http"])
+async def test_d13_n15_what_is_no_request_counts_as_one_and_cannot_fill_the_disk(head: bytes) -> None:
+    async with laboratory(LIST, budget=Budget(requests_per_day=3)) as lab:
+        for _ in range(10):
+            client = await lab.client()
+            await client.say(head)
+            await client.end.finish()
+            await client.hear()
+        assert b"over_budget" in await lab.ask(both(HOST))
+        assert len(lab.records.events) <= 3 + 1
+
+
+async def test_n15_a_connection_that_says_nothing_is_no_request() -> None:
+    async with laboratory(LIST, budget=Budget(requests_per_day=1)) as lab:
+        (await lab.client()).end.close()
+        assert (await lab.ask(both(HOST))).endswith(b"ok")
+
+
 async def test_n15_bytes_out_are_counted_and_cut_off() -> None:
     async with laboratory(LIST, budget=Budget(up_bytes_per_day=10_000)) as lab:
         answer = await lab.ask(post("Content-Length: 50000", body=bytes(50_000)))
@@ -428,7 +462,9 @@ async def test_n15_the_budget_is_a_space_s_and_begins_anew_each_day() -> None:
     async with laboratory(LIST, budget=Budget(requests_per_day=1), clock=clock) as lab:
         assert b"over_budget" not in await lab.ask(both(HOST))
         assert b"over_budget" in await lab.ask(both(HOST))
-        other = await lab.client(RuntimeRef("rt_two", "sp_two", "main"))
+        elsewhere = RuntimeRef("rt_two", "sp_two", "main")
+        lab.gateway.admit(elsewhere)
+        other = await lab.client(elsewhere)
         await other.say(both(HOST))
         assert b"over_budget" not in await other.hear()
         time[0] += 86_400
@@ -593,5 +629,9 @@ async def test_a_sandbox_of_the_same_space_is_reached_by_its_alias() -> None:
     async with laboratory(LIST) as lab:
         assert OK in (await lab.ask(both("web.sandbox.internal:8000"))).replace(b"Connection: close\r\n", b"")
         assert lab.names.asked == []
+        # Without a network too; silence is still a no.
+        lab.rules.now = Access(neighbours=True)
+        assert OK in (await lab.ask(both("web.sandbox.internal:8000"))).replace(b"Connection: close\r\n", b"")
+        assert b"no_network" in await lab.ask(both(HOST))
         lab.rules.now = NO_ACCESS
         assert b"no_network" in await lab.ask(both("web.sandbox.internal:8000"))

@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from mcp_spaces.core.approvals import Approvals
+from mcp_spaces.core.changes import Changes
 from mcp_spaces.core.policy import Policy, policy_from
 from mcp_spaces.core.redaction import encodings
 from mcp_spaces.core.scope import VaultGrant
@@ -23,12 +24,13 @@ from mcp_spaces.errors import InvalidInput, RuntimeUnavailable
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.model import Reason, Refused, SecretAccess, Target
 from mcp_spaces.network.references import BodyWatch
-from mcp_spaces.network.scrubbing import Scrubber
+from mcp_spaces.network.scrubbing import CREDENTIALS_BYTES_MAX, CREDENTIALS_MAX, Scrubber
 from mcp_spaces.network.tls import TlsConnection, Trust, server_context
 from mcp_spaces.vault.model import Bindings, Kind
 from mcp_spaces.vault.wanted import wanted_entry
-from tests.network.lab import Lab, allowing, laboratory, pair
+from tests.network.lab import Client, Lab, allowing, laboratory, pair
 from tests.network.servers import certificate_for
+from tests.security.app import eventually
 from tests.vault.rig import Rig, open_rig
 
 pytestmark = pytest.mark.anyio
@@ -170,7 +172,7 @@ async def test_l22_the_use_is_recorded_before_it_happens_and_never_the_value(sce
     row = scene.rig.database.read_one("SELECT run_id, body FROM audit WHERE kind = 'vault' ORDER BY seq DESC LIMIT 1")
     assert row is not None
     assert (row["run_id"], json.loads(row["body"])["purpose"]) == ("run_lab", "gateway_inject")
-    assert scene.lab.records.learnt == [("run_lab", "prod/api")]
+    assert scene.lab.records.learnt == [("rt_one", "prod/api")]
     assert no_secret_in(json.dumps(scene.lab.records.events).encode())
     # The same value has the same fingerprint, another one another.
     await scene.ask(f"Authorization: Bearer {REFERENCE}")
@@ -466,11 +468,103 @@ async def test_a_reference_works_in_a_plain_tunnel_too(scene: Scene) -> None:
     assert CANARY.encode() in scene.sent
 
 
+async def open_stream(scene: Scene) -> Client:
+    """One that was opened with the secret, and on which nothing is said any more."""
+
+    async def silent(connection: TlsConnection) -> None:
+        await connection.receive()
+
+    scene.site.answer = lambda _: b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: one\n\n"
+    scene.site.afterwards = silent
+    client = await scene.lab.client()
+    await client.say(f"GET http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: {REFERENCE}\r\n\r\n".encode())
+    assert b"data: one\n\n" in await client.hear(until=b"one\n\n")
+    return client
+
+
+async def cut_off(scene: Scene, client: Client) -> bool:
+    with anyio.fail_after(2):
+        assert await client.hear() == b""
+    await eventually(lambda: scene.lab.records.of("closed"))
+    return scene.lab.records.of("closed")[-1]["reason"] == "withdrawn"
+
+
 async def test_l22_a_mount_that_is_taken_away_counts_at_once(scene: Scene) -> None:
-    assert status(await scene.ask(f"Authorization: {REFERENCE}")) == 200
+    client = await open_stream(scene)
+    await scene.lab.gateway.recheck()
+    assert scene.lab.gateway.open_connections == 1
     scene.lab.rules.vault = SecretAccess(VaultGrant(), STANDARD)
+    await scene.lab.gateway.recheck()
+    assert await cut_off(scene, client)
     assert status(await scene.ask(f"Authorization: {REFERENCE}")) == 403
     assert len(scene.site.received) == 1
+
+
+@pytest.mark.parametrize("verdict", ["deny", "ask"])
+async def test_l22_a_policy_that_permits_a_secret_no_more_ends_what_was_opened_with_it(
+    scene: Scene, verdict: str
+) -> None:
+    client = await open_stream(scene)
+    scene.policy(policy_from("standard", {"secrets": {"use": verdict}}))
+    await scene.lab.gateway.recheck()
+    assert await cut_off(scene, client)
+    assert Approvals(scene.rig.database, scene.rig.time.clock).pending() == []
+
+
+async def test_l22_a_yes_keeps_a_stream_open_until_it_expires(scene: Scene) -> None:
+    scene.policy(policy_from("standard", {"secrets": {"use": "ask"}}))
+    approvals = Approvals(scene.rig.database, scene.rig.time.clock)
+    await scene.ask(f"Authorization: {REFERENCE}")
+    await approvals.decide(approvals.pending()[0].id, grant=True, decided_by="pr_person", run_id="run_person")
+    client = await open_stream(scene)
+    await scene.lab.gateway.recheck()
+    assert scene.lab.gateway.open_connections == 1
+    scene.rig.time.now += 25 * 3600
+    await scene.lab.gateway.recheck()
+    assert await cut_off(scene, client)
+
+
+@pytest.mark.parametrize("change", ["deleted", "replaced"])
+async def test_l22_a_secret_that_is_changed_ends_what_was_opened_with_it_in_two_seconds(
+    scene: Scene, change: str
+) -> None:
+    """Nobody announces what a person does to a vault."""
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(scene.lab.gateway.watch, Changes())
+        client = await open_stream(scene)
+        if change == "deleted":
+            await scene.rig.vault.delete("prod/api", run_id="run_test")
+        else:
+            await scene.put()
+        assert await cut_off(scene, client)
+        tasks.cancel_scope.cancel()
+
+
+async def test_l22_basic_credentials_are_learnt_so_often_and_no_more(scene: Scene) -> None:
+    """The name beside the secret is chosen inside: each is another text to search every answer for."""
+
+    async def ask_as(user: str) -> bytes:
+        return await scene.ask(f"Authorization: Basic {base64.b64encode(f'{user}:{REFERENCE}'.encode()).decode()}")
+
+    assert b"unfit_secret" in await ask_as("u" * CREDENTIALS_BYTES_MAX)
+    for number in range(CREDENTIALS_MAX):
+        assert status(await ask_as(f"user{number}")) == 200
+    assert b"unfit_secret" in await ask_as("another")
+    assert len(scene.site.received) == CREDENTIALS_MAX
+    # Those that are known go on, and without Basic nothing is chosen inside.
+    assert status(await ask_as("user0")) == 200
+    assert status(await scene.ask(f"Authorization: Bearer {REFERENCE}")) == 200
+
+
+def test_l22_a_secret_that_overlaps_another_is_masked_at_its_length_at_every_cut() -> None:
+    scrubber = Scrubber()
+    scrubber.learn("first-secret", name="a")
+    scrubber.learn("secret-second", name="b")
+    content = b"\x81\x13first-secret-second\x88\x00"
+    for cut in range(len(content)):
+        stream = scrubber.stream(same_length=True)
+        masked = stream.feed(content[:cut]) + stream.feed(content[cut:]) + stream.finish()
+        assert masked == b"\x81\x13" + b"*" * 19 + b"\x88\x00"
 
 
 @pytest.mark.parametrize("value", ["short", "two\r\nX-Injected: lines", "x" * 20_000])
@@ -494,7 +588,7 @@ def test_l22_the_search_finds_every_form_at_every_cut_and_holds_back_no_more_tha
         for cut in range(len(content)):
             stream = scrubber.stream()
             assert (
-                stream.feed(content[:cut]) + stream.feed(content[cut:]) + stream.end()
+                stream.feed(content[:cut]) + stream.feed(content[cut:]) + stream.finish()
                 == b"before [redacted:prod/api] after"
             )
     stream = scrubber.stream()
