@@ -23,7 +23,6 @@ from mcp_spaces.network.port import RuntimeGateway
 from mcp_spaces.sandbox.port import SandboxLimits
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, SpaceState
 from mcp_spaces.spaces.port import Runtimes, Spaces
-from mcp_spaces.spaces.quotas import is_beyond
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +234,7 @@ class BrowserService:
         await side_by_side([self.stop(one.id, reason=reason) for one in self._rows(space_id)])
 
     async def stop_beyond(self, space_id: str, limits: Limits, *, reason: str) -> None:
-        wide = [one for one in self._rows(space_id) if is_beyond(one, limits)]
+        wide = [one for one in self._rows(space_id) if one.state in HOLDING and one.exceeds(limits)]
         await side_by_side([self.stop(one.id, reason=reason) for one in wide])
 
     async def delete_all(self, space_id: str) -> None:

@@ -26,7 +26,6 @@ from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.port import Command, Sandbox, SandboxDriver, SandboxLimits, SandboxSpec
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, Space, SpaceState
 from mcp_spaces.spaces.port import Runtimes, Spaces
-from mcp_spaces.spaces.quotas import is_beyond
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +246,7 @@ class SandboxService:
         await side_by_side([self.stop(one.id, reason=reason) for one in self._of(space_id)])
 
     async def stop_beyond(self, space_id: str, limits: Limits, *, reason: str) -> None:
-        wide = [one for one in self._of(space_id) if is_beyond(one, limits)]
+        wide = [one for one in self._of(space_id) if one.state in HOLDING and one.exceeds(limits)]
         await side_by_side([self.stop(one.id, reason=reason) for one in wide])
 
     async def delete_all(self, space_id: str) -> None:

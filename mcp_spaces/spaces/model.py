@@ -113,6 +113,10 @@ class Runtime(BaseModel):
     created_at: float
     started_at: float | None = None
 
+    def exceeds(self, limits: Limits) -> bool:
+        """Was it made larger than this? What runs keeps the size that it was made with."""
+        return any(getattr(self.ceiling.limits, name) > getattr(limits, name) for name in SIZES)
+
 
 SIZES = ("cpu_cores", "memory_bytes", "disk_bytes", "pids")
 """The limits that each runtime takes a part of."""

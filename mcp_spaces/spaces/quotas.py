@@ -26,14 +26,6 @@ def used_by(runtimes: Iterable[Runtime]) -> Limits:
     )
 
 
-def is_beyond(runtime: Runtime, limits: Limits) -> bool:
-    """Was it made larger than `limits` permit now? What runs keeps the size that it was made with."""
-    return runtime.state in HOLDING and any(
-        getattr(runtime.ceiling.limits, name) > getattr(limits, name)
-        for name in ("cpu_cores", "memory_bytes", "disk_bytes", "pids")
-    )
-
-
 def check_room(tx: Transaction, sealer: Sealer, runtime: Runtime, *, space_version: int | None) -> None:
     """Inside the transaction that stores `runtime`, so that a space that was narrowed meanwhile counts (threat T09).
 
