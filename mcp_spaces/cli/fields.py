@@ -210,6 +210,8 @@ def _value(argument: Argument, given: Any) -> Any:
             return _mapping(argument, given)
         case Kind.JSON:
             text = _text(argument, given)
+            if given.startswith("@") and given.endswith(".toml"):
+                return _toml(argument, given, text)
             return None if argument.nullable and text == NULL else _json(argument, text)
 
 
@@ -269,6 +271,15 @@ def _json(argument: Argument, text: str) -> Any:
         if text[:1] not in ("{", "[", '"'):
             return text  # a union's plain side
         raise Unreadable(f"{argument.flag}: not JSON: {error}.") from None
+
+
+def _toml(argument: Argument, given: str, text: str) -> Any:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Unreadable(f"{argument.flag}: {given} is not TOML: {error}.") from None
 
 
 def checked(operation: AnyOperation, values: Mapping[str, Any]) -> BaseModel:

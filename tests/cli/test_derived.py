@@ -45,6 +45,17 @@ def test_a_text_that_begins_with_an_at_sign_is_doubled(tmp_path: Path) -> None:
         fields.read([command], {"command": "@/nonexistent"})
 
 
+def test_a_policy_of_ones_own_is_a_file_of_toml(tmp_path: Path) -> None:
+    file = tmp_path / "reviews.toml"
+    file.write_text('preset = "standard"\n[overrides.shell]\ngit_push = "deny"\n')
+    (policy,) = [one for one in fields.arguments_of(_operation("space.create")) if one.name == "policy"]
+    read = fields.read([policy], {"policy": f"@{file}"})
+    assert read == {"policy": {"preset": "standard", "overrides": {"shell": {"git_push": "deny"}}}}
+    file.write_text("preset = ")
+    with pytest.raises(fields.Unreadable, match="is not TOML"):
+        fields.read([policy], {"policy": f"@{file}"})
+
+
 def test_null_is_said_only_where_it_means_something() -> None:
     arguments = fields.arguments_of(_operation("space.extend"))
     assert fields.read(arguments, {"space": "null", "ttl_s": "null"}) == {"space": "null", "ttl_s": None}

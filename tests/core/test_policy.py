@@ -21,7 +21,6 @@ from mcp_spaces.core.policy import (
     decide,
     explain,
     load_preset,
-    parse_policy,
     policy_excess,
     policy_from,
 )
@@ -615,13 +614,6 @@ def test_a_wrong_override_is_named(overrides: dict[str, object], key: str) -> No
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(InvalidInput, match="relaxed"):
         load_preset("relaxed")
-
-
-def test_an_operators_own_file_may_start_from_a_preset() -> None:
-    policy = parse_policy('preset = "restrictive"\nname = "audit"\n[files]\nmax_file_bytes = 10\n')
-    assert (policy.name, policy.files.max_file_bytes, policy.files.access) == ("audit", 10, "read")
-    with pytest.raises(InvalidInput, match="TOML"):
-        parse_policy("name = ")
 
 
 def test_the_verdict_lists_the_commands_that_were_judged() -> None:

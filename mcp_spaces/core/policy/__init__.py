@@ -5,7 +5,7 @@ from __future__ import annotations
 from mcp_spaces.core.policy.ceiling import policy_excess
 from mcp_spaces.core.policy.decide import decide, explain
 from mcp_spaces.core.policy.model import Policy
-from mcp_spaces.core.policy.presets import PRESETS, load_preset, parse_policy, policy_from
+from mcp_spaces.core.policy.presets import PRESETS, load_preset, policy_from
 from mcp_spaces.core.policy.verdict import Allow, Answer, Ask, Decision, Deny, Verdict
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "decide",
     "explain",
     "load_preset",
-    "parse_policy",
     "policy_excess",
     "policy_from",
 ]

@@ -1,4 +1,4 @@
-"""Policies from the shipped presets, from overrides of one, and from an operator's own file."""
+"""Policies from the shipped presets, and from overrides of one."""
 
 from __future__ import annotations
 
@@ -32,26 +32,6 @@ def policy_from(preset: str, overrides: Mapping[str, object]) -> Policy:
     if not overrides:
         return load_preset(preset)
     return _validated(_merged(_preset_table(preset), overrides))
-
-
-def parse_policy(text: str) -> Policy:
-    """An operator's own TOML: a whole policy, or one that begins with `preset = "standard"` and holds overrides.
-
-    Raises:
-        InvalidInput: not TOML, or a key or value that does not fit; the message names it.
-    """
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
-        raise InvalidInput(
-            f"The policy is not valid TOML: {problem}.", hint="Compare it with the shipped presets."
-        ) from problem
-    preset = table.pop("preset", None)
-    if preset is None:
-        return _validated(table)
-    if not isinstance(preset, str):
-        raise InvalidInput("The policy's preset is not a name.", hint=f"Presets: {', '.join(PRESETS)}.")
-    return policy_from(preset, table)
 
 
 def _preset_table(name: str) -> dict[str, object]:
