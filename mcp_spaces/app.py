@@ -255,7 +255,7 @@ async def open_app(
             clock=clock,
             announce=announce,
         )
-        links = Links(database, files, clock, public_url=settings.public_url)
+        links = Links(database, files, clock, public_url=settings.public_url, served=settings.serves_links)
         entries = EntryRequests(vault, journal, clock)
         waiters = RunWaiters()
         journal.on_closed.append(waiters.closed)

@@ -159,6 +159,10 @@ class Settings(BaseModel):
             return False
 
     @property
+    def serves_links(self) -> bool:
+        return self.http_port is not None or self.http_public_url is not None
+
+    @property
     def public_url(self) -> str | None:
         """Where links lead, without a slash at the end; None where there is no HTTP, or on a port not known yet."""
         if self.http_public_url is not None or not self.http_port:

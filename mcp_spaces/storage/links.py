@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from mcp_spaces.core.ids import Clock, new_id
-from mcp_spaces.errors import NotFound, SpacesError
+from mcp_spaces.errors import NotFound, SpacesError, WrongState
 from mcp_spaces.state.database import Database, Transaction
 from mcp_spaces.state.sealed import seal, unseal
 from mcp_spaces.storage.model import StoredFile
@@ -40,16 +40,30 @@ class LinkedFile:
 
 
 class Links:
-    """`public_url` is where the daemon is reached from outside, without a slash at its end; None when unknown."""
+    """`public_url` is where the daemon is reached from outside, without a slash at its end; None when unknown.
 
-    def __init__(self, database: Database, files: FileStore, clock: Clock, *, public_url: str | None = None) -> None:
+    `served`: whether anything listens on HTTP at all.
+    """
+
+    def __init__(
+        self, database: Database, files: FileStore, clock: Clock, *, public_url: str | None = None, served: bool = True
+    ) -> None:
         self._database = database
         self._files = files
         self._clock = clock
         self._public_url = public_url
+        self._served = served
 
     async def create(self, file: StoredFile, *, token: str, expires_at: float) -> str:
-        """The address for a fresh `token` (see `new_link_token`): complete, or a path where the host is unknown."""
+        """The address for a fresh `token` (see `new_link_token`): complete, or a path where the host is unknown.
+
+        Raises WrongState where nothing would answer there.
+        """
+        if not self._served:
+            raise WrongState(
+                "Nothing serves links here: HTTP is off.",
+                hint="The operator starts the daemon with MCP_SPACES_HTTP_PORT; or read the file with storage_read.",
+            )
         link_id, secret = _parse(token)
         body, mac = seal(
             self._database.sealer,

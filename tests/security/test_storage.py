@@ -20,11 +20,12 @@ import pytest
 
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.core.scope import EVERYTHING
-from mcp_spaces.errors import Conflict, InvalidInput, NotFound, QuotaExceeded, SpacesError
+from mcp_spaces.errors import Conflict, InvalidInput, NotFound, QuotaExceeded, SpacesError, WrongState
 from mcp_spaces.runs.artifacts import plain_name
 from mcp_spaces.state.database import Database
 from mcp_spaces.storage.blobs import FileBlobs
 from mcp_spaces.storage.store import FileStore
+from tests.security.app import open_world, prepared
 from tests.storage.bench import AGENT_A, AGENT_B, SEALER, A, B, Bench, bound_to, granted, open_bench, sha256
 
 pytestmark = pytest.mark.anyio
@@ -378,3 +379,10 @@ def _check_after_kill(folder: Path, acknowledged: dict[str, str], uncertain: set
     assert use is not None
     assert use["stored_bytes"] == sum(row["size_bytes"] for row in rows.values()) and use["file_count"] == len(rows)
     database.close()
+
+
+async def test_a_link_is_not_made_where_nothing_would_answer(tmp_path: Path) -> None:
+    async with open_world(tmp_path, http_public_url=None) as world:
+        at = await prepared(world, "work", runtime=False)
+        with pytest.raises(WrongState, match="HTTP is off"):
+            await world.call("storage.link", space=at.space, path="inputs/sales.csv")
