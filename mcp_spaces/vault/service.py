@@ -284,7 +284,13 @@ class Vault:
         async with self._lock:
             opened = await self._needed()
             chosen = source or opened.record.source
-            staged = await run_sync(lambda: self._masters.stage(chosen, first=False))
+            try:
+                await self._settle(opened)
+            except WrongState:
+                # The key that counts may be only the staged one, which staging another there would write over.
+                if chosen is opened.record.source:
+                    raise
+            staged = await run_sync(lambda: self._masters.stage(chosen, before=opened.record))
 
             def change(tx: Transaction) -> None:
                 self._seal_under(tx, staged, opened)
@@ -292,8 +298,14 @@ class Vault:
 
             with anyio.CancelScope(shield=True):
                 await self._database.write(change)
-                before, opened.record = opened.record, staged.record
-                await run_sync(lambda: self._masters.settle(staged.record, before=before))
+                opened.record = staged.record
+                try:
+                    await self._settle(opened)
+                except WrongState as problem:
+                    raise WrongState(
+                        f"The new master key counts, but is not in its place yet: {problem.message}",
+                        hint="Mend that and restart the daemon; until then keep everything as it is. Nothing is lost.",
+                    ) from None
         await self._database.empty_log()
         return staged.record
 
@@ -410,7 +422,6 @@ class Vault:
                 return None
             try:
                 master = await run_sync(self._masters.load, row.record)
-                await run_sync(lambda: self._masters.settle(row.record))
             except SpacesError as problem:
                 # Where keys are kept is not every agent's business.
                 log.error("the vault's master key: %s %s", problem.message, problem.hint)
@@ -421,7 +432,12 @@ class Vault:
             data_key = store.data_key_of(row, master)
             index = store.read_index(self._database, IndexSeal(data_key))
             self._latest = max((use.last_used_at for use in index.uses.values()), default=0.0)
-            self._open = _Open(row.vault_id, row.record, data_key, index)
+            opened = _Open(row.vault_id, row.record, data_key, index)
+            try:
+                await self._settle(opened)
+            except SpacesError as problem:
+                log.error("the vault's master key is not in its place yet: %s %s", problem.message, problem.hint)
+            self._open = opened
         return self._open
 
     async def _created(self) -> _Open:
@@ -429,7 +445,7 @@ class Vault:
         if opened is not None:
             return opened
         source = await run_sync(self._masters.choose)
-        staged = await run_sync(lambda: self._masters.stage(source, first=True))
+        staged = await run_sync(lambda: self._masters.stage(source, before=None))
         fresh = _Open(new_id("va"), staged.record, DataKey.new(), Index())
 
         def change(tx: Transaction) -> None:
@@ -439,9 +455,16 @@ class Vault:
 
         with anyio.CancelScope(shield=True):
             await self._database.write(change)
-            await run_sync(lambda: self._masters.settle(staged.record))
+            await self._settle(fresh)
             self._open = fresh
         return fresh
+
+    async def _settle(self, opened: _Open) -> None:
+        """Raises WrongState: the key that counts is still only beside its place, where it is found."""
+        settled = await run_sync(self._masters.settle, opened.record)
+        if settled != opened.record:
+            await self._database.write(lambda tx: store.put_master(tx, settled, vault_id=opened.vault_id))
+            opened.record = settled
 
     def _seal_under(self, tx: Transaction, staged: Staged, opened: _Open) -> None:
         store.put_master(tx, staged.record, vault_id=opened.vault_id)
