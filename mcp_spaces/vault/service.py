@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -63,10 +64,14 @@ class _Open:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A secret as somebody gave it: everything of an entry but what the vault itself adds."""
+    """A secret as somebody gave it: everything of an entry but what the vault itself adds.
+
+    `sets_seed`: a one-time seed is among what was given now, be it the one of before.
+    """
 
     entry: Entry
     fields: Mapping[str, str]
+    sets_seed: bool = False
 
 
 class Vault:
@@ -86,7 +91,6 @@ class Vault:
         self._wait = wait
         self._lock = anyio.Lock()
         self._open: _Open | None = None
-        self._latest = 0.0
         self.on_rotation: list[Callable[[Transaction, Again], int]] = []
 
     # ------------------------------------------------------------------------------------------------- reading
@@ -181,21 +185,19 @@ class Vault:
             opened = await self._needed()
             entry = _current(opened, entry)
             seed = parse_seed(self._fields(opened, entry, SecretUse.TOTP_FILL)[SEED].reveal())
-            now = self._clock.now()
+            now, current = self._clock.now(), seed.step_at(self._clock.now())
+            if now < opened.index.latest_use - CLOCK_SLACK_S:
+                raise _clock_went_back(entry.path)
             last = opened.index.uses.get(entry.path)
-            if now < max(self._latest, 0.0 if last is None else last.last_used_at) - CLOCK_SLACK_S:
-                raise WrongState(
-                    "The clock went backwards since a secret was last used; codes would be wrong or given out twice.",
-                    hint="Set the clock right (timedatectl), then repeat.",
-                )
-            current = seed.step_at(now)
-            if (current + 1) * seed.period_s - now < CODE_SECONDS_MIN:
-                current += 1
-            before = None if last is None else last.totp_step
-            step = current if before is None else max(current, before + 1)
-            if step > seed.step_at(now) + STEPS_AHEAD_MAX:
+            free_at = 0.0 if last is None or last.code_ends_at is None else last.code_ends_at
+            soon = current + ((current + 1) * seed.period_s - now < CODE_SECONDS_MIN)
+            step = max(soon, math.ceil(free_at / seed.period_s))
+            if step > current + 2 * STEPS_AHEAD_MAX:
+                raise _clock_went_back(entry.path)
+            if step > current + STEPS_AHEAD_MAX:
                 raise Busy("Others wait for the next codes of this secret.", hint="Try again in a minute.")
-            await self._store_use(opened, entry, SecretUse.TOTP_FILL, run_id, step=step)
+            ends_at = float((step + 1) * seed.period_s)
+            await self._store_use(opened, entry, SecretUse.TOTP_FILL, run_id, code_ends_at=ends_at)
             return seed, step
 
     # ------------------------------------------------------------------------------------------------ changing
@@ -355,9 +357,25 @@ class Vault:
         if len(index.entries) > ENTRIES_MAX:
             raise QuotaExceeded(f"The vault holds at most {ENTRIES_MAX:,} secrets.", hint="Delete some first.")
         store.put_index(tx, index, seal)
+        seeds = {one.entry.path for one in wanted if one.sets_seed}
         for entry in stored:
-            self._note(tx, run_id, index, action=action, path=entry.path, version=entry.version)
+            begun = {"codes": "begin anew"} if entry.path in seeds else {}
+            self._note(tx, run_id, index, action=action, path=entry.path, version=entry.version, **begun)
+        if seeds:
+            self._begin_codes(tx, index, seeds)
         return index, stored
+
+    def _begin_codes(self, tx: Transaction, index: Index, paths: set[str]) -> None:
+        """A person who sets a seed says that the clock is right: no use was later than now, whatever a wrong clock
+        said. Codes of other seeds still are not given out twice."""
+        now = self._clock.now()
+        index.uses, index.latest_use = dict(index.uses), min(index.latest_use, now)
+        for path, use in index.uses.items():
+            ends_at = None if path in paths else use.code_ends_at
+            told = use.model_copy(update={"last_used_at": min(use.last_used_at, now), "code_ends_at": ends_at})
+            if told != use:
+                index.uses[path] = told
+                store.put_use(tx, self._database.sealer, path, told)
 
     def _fields(
         self, opened: _Open, entry: Entry, purpose: Purpose, *, one: store.AskOne | None = None
@@ -368,7 +386,7 @@ class Vault:
         return open_secret(sealed, entry=entry, data_key=opened.data_key, vault_id=opened.vault_id, purpose=purpose)
 
     async def _store_use(
-        self, opened: _Open, entry: Entry, purpose: SecretUse, run_id: str, *, step: int | None = None
+        self, opened: _Open, entry: Entry, purpose: SecretUse, run_id: str, *, code_ends_at: float | None = None
     ) -> None:
         last, now = opened.index.uses.get(entry.path), self._clock.now()
         use = Use(
@@ -377,7 +395,7 @@ class Vault:
             version=entry.version,
             run_id=run_id,
             uses=1 if last is None else last.uses + 1,
-            totp_step=step if step is not None or last is None else last.totp_step,
+            code_ends_at=code_ends_at if code_ends_at is not None or last is None else last.code_ends_at,
         )
 
         def change(tx: Transaction) -> None:
@@ -387,7 +405,7 @@ class Vault:
         with anyio.CancelScope(shield=True):
             await self._database.write(change)
             opened.index.uses[entry.path] = use
-            self._latest = max(self._latest, now)
+            opened.index.latest_use = max(opened.index.latest_use, now)
 
     def _note(self, tx: Transaction, run_id: str, index: Index, **content: object) -> None:
         store.note(tx, at=self._clock.now(), run_id=run_id, generation=index.generation, content=content)
@@ -431,7 +449,6 @@ class Vault:
                 ) from None
             data_key = store.data_key_of(row, master)
             index = store.read_index(self._database, IndexSeal(data_key))
-            self._latest = max((use.last_used_at for use in index.uses.values()), default=0.0)
             opened = _Open(row.vault_id, row.record, data_key, index)
             try:
                 await self._settle(opened)
@@ -488,6 +505,14 @@ def check_origin(entry: Entry, origin: str | None) -> None:
             hint="A person can bind it: mcp-spaces vault update PATH --origins https://host",
             rule="vault.origins",
         )
+
+
+def _clock_went_back(path: str) -> WrongState:
+    return WrongState(
+        "The clock went backwards since a secret was last used; codes would be wrong or given out twice.",
+        hint="Set the clock right (timedatectl), then repeat. Where it is right by now and was ahead before, the operator"
+        f" sets the seed again: mcp-spaces vault update {path} --totp",
+    )
 
 
 def check_raw_reads(scope: VaultGrant) -> None:

@@ -31,9 +31,10 @@ from mcp_spaces.errors import Busy, Denied, InvalidInput, NotFound, SpacesError,
 from mcp_spaces.vault.cipher import DataKey, open_secret, seal_secret
 from mcp_spaces.vault.imports import BYTES_MAX, Format, parse_export
 from mcp_spaces.vault.master_key import Given, Source, Stretching
-from mcp_spaces.vault.model import PATH, Bindings, Kind, SecretValue, VaultPath
+from mcp_spaces.vault.model import PATH, Bindings, Entry, Kind, SecretValue, VaultPath
+from mcp_spaces.vault.service import Wanted
 from mcp_spaces.vault.totp import parse_seed
-from mcp_spaces.vault.wanted import wanted_entry
+from mcp_spaces.vault.wanted import amended, wanted_entry
 from tests.security.app import World, line_to, nursery, open_world, short_folder
 from tests.vault.rig import EVERYTHING, SEED_80_BITS, Rig, Time, open_rig
 
@@ -759,6 +760,74 @@ async def test_v19_k14_a_clock_that_went_backwards_gives_no_code(tmp_path: Path)
             await rig.code("prod/other")
         time.now += 86_400 * 365
         assert await rig.code("prod/crm") != first
+
+
+def seed_of(period_s: int) -> str:
+    return f"otpauth://totp/x?secret={SEED_80_BITS}&period={period_s}"
+
+
+@pytest.mark.parametrize(("before_s", "after_s"), [(30, 60), (60, 30)])
+@pytest.mark.parametrize("way", ["set", "update"])
+async def test_v18_a_seed_of_another_period_gives_codes_at_once_and_none_twice(
+    tmp_path: Path, way: str, before_s: int, after_s: int
+) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.login("prod/crm", totp=seed_of(before_s))
+        await rig.code("prod/crm")
+        if way == "set":
+            await rig.login("prod/crm", totp=seed_of(after_s))
+        else:
+            await rig.vault.amend("prod/crm", setting(seed_of(after_s)), run_id="run_x")
+        codes = [await rig.code("prod/crm") for _ in range(3)]
+        assert len(set(codes)) == 3
+        assert rig.time.waited == [after_s, after_s]
+    async with open_rig(tmp_path, time=rig.time) as rig:
+        assert await rig.code("prod/crm") not in codes
+
+
+def setting(seed: str) -> Callable[[Entry, dict[str, str]], Wanted]:
+    return lambda before, fields: amended(before, fields, given={"totp": seed}, metadata={}, now=before.updated_at)
+
+
+async def test_v18_what_changes_beside_the_seed_brings_no_code_back(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.login("prod/crm")
+        first = await rig.code("prod/crm")
+        await rig.vault.amend(
+            "prod/crm",
+            lambda before, fields: amended(before, fields, given={"password": "x" * 9}, metadata={}, now=0.0),
+            run_id="run_x",
+        )
+        assert await rig.code("prod/crm") != first
+        assert rig.time.waited == [30.0]
+
+
+async def test_v19_after_a_clock_that_was_ahead_the_operator_sets_the_seed_again(tmp_path: Path) -> None:
+    time = Time()
+    async with open_rig(tmp_path, time=time) as rig:
+        for path in ("prod/crm", "prod/other"):
+            await rig.login(path)
+        await rig.code("prod/crm")
+        time.now += 86_400 * 365
+        for path in ("prod/crm", "prod/other"):
+            await rig.code(path)
+        time.now -= 86_400 * 365
+    async with open_rig(tmp_path, time=time) as rig:
+        with pytest.raises(WrongState, match="clock went backwards") as refused:
+            await rig.code("prod/crm")
+        assert "mcp-spaces vault update prod/crm --totp" in refused.value.hint
+        await rig.vault.amend("prod/crm", setting(SEED_80_BITS), run_id="run_operator")
+        await rig.code("prod/crm")
+        # One seed says nothing of another: whose code of next year was given out, it would be given out twice.
+        with pytest.raises(WrongState, match="clock went backwards"):
+            await rig.code("prod/other")
+        row = rig.database.read_one("SELECT body FROM audit WHERE run_id = 'run_operator'")
+        assert row is not None
+        assert json.loads(row["body"])["codes"] == "begin anew"
+    async with open_rig(tmp_path, time=time) as rig:
+        await rig.vault.amend("prod/other", setting(SEED_80_BITS), run_id="run_operator")
+        for path in ("prod/crm", "prod/other"):
+            await rig.code(path)
 
 
 def test_v20_classic_seeds_of_80_bits_are_accepted() -> None:

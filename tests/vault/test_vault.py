@@ -54,6 +54,18 @@ async def test_each_use_is_counted_and_survives_a_restart(tmp_path: Path) -> Non
         assert (use.uses, use.purpose, use.version, use.run_id) == (2, SecretUse.GATEWAY_INJECT, 1, "run_x")
 
 
+async def test_a_use_that_was_stored_by_an_older_version_is_still_read(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.login("prod/a")
+        await rig.code("prod/a")
+        (row,) = rig.database.read("SELECT body FROM vault_uses")
+        body = json.dumps({**json.loads(row["body"]), "totp_step": 60_000_000})
+        mac = rig.database.sealer.seal_row("vault_uses", "prod/a", body)
+        await rig.database.write(lambda tx: tx.execute("UPDATE vault_uses SET body = ?, mac = ?", (body, mac)))
+    async with open_rig(tmp_path) as rig:
+        assert await rig.code("prod/a")
+
+
 @pytest.mark.parametrize(
     "origin",
     [
