@@ -209,31 +209,62 @@ class Vault:
         run_id: str,
         action: str,
         new_only: bool = False,
-        check: Callable[[Entry | None], None] = lambda _before: None,
     ) -> list[Entry]:
         """Store secrets, each as the next version of its path; all of them or none.
 
-        `check` is shown what each path holds, in the same transaction, and may raise. Raises Conflict where `new_only`
-        and a path is taken, QuotaExceeded, WrongState.
+        Raises Conflict where `new_only` and a path is taken, QuotaExceeded, WrongState.
         """
 
         def change(tx: Transaction, opened: _Open) -> tuple[Index, list[Entry]]:
-            for one in wanted:
-                check(opened.index.entries.get(one.entry.path))
             return self._stored(tx, opened, wanted, run_id=run_id, action=action, new_only=new_only)
 
         return await self._change(change, create=True)
 
-    async def amend(self, path: str, amended: Callable[[Entry, dict[str, str]], Wanted], *, run_id: str) -> Entry:
-        """The next version, made by `amended` from the newest one. Raises NotFound and what `amended` raises."""
+    async def amend(
+        self,
+        path: str,
+        amended: Callable[[Entry, dict[str, str]], Wanted],
+        *,
+        run_id: str,
+        action: str = "update",
+        otherwise: Callable[[], Wanted] | None = None,
+    ) -> Entry:
+        """The next version, made by `amended` from the newest one; the first, made by `otherwise`, where there is none.
+
+        Raises NotFound without `otherwise`, and what the two raise.
+        """
 
         def change(tx: Transaction, opened: _Open) -> tuple[Index, list[Entry]]:
             entry = opened.index.entries.get(path)
-            if entry is None:
+            if entry is not None:
+                wanted = amended(entry, self._texts(tx, opened, entry))
+            elif otherwise is not None:
+                wanted = otherwise()
+            else:
                 raise no_such_secret()
-            fields = self._fields(opened, entry, Upkeep.UPDATE, one=tx.one)
-            wanted = amended(entry, {name: value.reveal() for name, value in fields.items()})
-            return self._stored(tx, opened, [wanted], run_id=run_id, action="update")
+            return self._stored(tx, opened, [wanted], run_id=run_id, action=action)
+
+        (stored,) = await self._change(change, create=otherwise is not None)
+        return stored
+
+    async def restore(self, path: str, version: int, *, run_id: str) -> Entry:
+        """A version that is kept, again and whole: fields, label, kind and bindings, as the next one. Raises NotFound."""
+
+        def change(tx: Transaction, opened: _Open) -> tuple[Index, list[Entry]]:
+            newest = opened.index.entries.get(path)
+            if newest is None:
+                raise no_such_secret()
+            kept = store.read_version(tx, path, version)
+            if kept is None:
+                raise NotFound(
+                    f"{path} has no version {version}.",
+                    hint=f"Those that are kept: mcp-spaces vault describe --path {path}",
+                )
+            if kept.id != newest.id:
+                raise damaged()
+            fields = self._texts(tx, opened, kept)
+            again = Wanted(kept.model_copy(update={"updated_at": self._clock.now()}), fields, sets_seed=SEED in fields)
+            return self._stored(tx, opened, [again], run_id=run_id, action="restore")
 
         (stored,) = await self._change(change)
         return stored
@@ -384,6 +415,10 @@ class Vault:
         if key_id != opened.data_key.id:
             raise damaged()
         return open_secret(sealed, entry=entry, data_key=opened.data_key, vault_id=opened.vault_id, purpose=purpose)
+
+    def _texts(self, tx: Transaction, opened: _Open, entry: Entry) -> dict[str, str]:
+        fields = self._fields(opened, entry, Upkeep.UPDATE, one=tx.one)
+        return {name: value.reveal() for name, value in fields.items()}
 
     async def _store_use(
         self, opened: _Open, entry: Entry, purpose: SecretUse, run_id: str, *, code_ends_at: float | None = None

@@ -148,6 +148,20 @@ def read_box(one: AskOne, entry: Entry) -> tuple[str, bytes]:
     return row["key_id"], bytes(row["sealed"])
 
 
+def read_version(tx: Transaction, path: str, version: int) -> Entry | None:
+    """What was known of a kept version; its box says whether that is true. Raises WrongState."""
+    row = tx.one("SELECT body FROM vault_versions WHERE path = ? AND version = ?", (path, version))
+    if row is None:
+        return None
+    try:
+        entry = Entry.model_validate_json(row["body"])
+    except ValidationError:
+        raise damaged() from None
+    if (entry.path, entry.version) != (path, version):
+        raise damaged()
+    return entry
+
+
 def versions_of(database: Database, path: str) -> list[int]:
     rows = database.read("SELECT version FROM vault_versions WHERE path = ? ORDER BY version DESC", (path,))
     return [row["version"] for row in rows]

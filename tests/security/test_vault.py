@@ -445,6 +445,25 @@ def _rename(connection: Any) -> None:
                            " WHERE path = 'prod/a'")  # fmt: skip
 
 
+@pytest.mark.parametrize("change", [{"origins": ["https://evil.example"]}, {"kind": "api_key"}, {"version": 1}])
+async def test_v10_a_version_that_was_changed_on_the_disk_is_not_restored(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    async with open_rig(tmp_path) as rig:
+        for value in ("first value", "second value", "third value"):
+            await rig.put("prod/a", value=value, origins=("https://a.example",))
+        (row,) = rig.database.read("SELECT body FROM vault_versions WHERE version = 2")
+        entry = json.loads(row["body"])
+        entry |= {"bindings": {**entry["bindings"], **change}} if "origins" in change else change
+        body = json.dumps(entry)
+        await rig.database.write(lambda tx: tx.execute("UPDATE vault_versions SET body = ? WHERE version = 2", (body,)))
+        with pytest.raises(WrongState, match="damaged or changed"):
+            await rig.vault.restore("prod/a", 2, run_id="run_x")
+        assert await shown(rig, "prod/a") == "third value"
+        assert (await rig.vault.restore("prod/a", 1, run_id="run_x")).version == 4
+        assert await shown(rig, "prod/a") == "first value"
+
+
 @pytest.mark.parametrize(
     "change",
     [_swap, _roll_back_box, _roll_back_row, _delete_row, _delete_box, _rebind, _rename],

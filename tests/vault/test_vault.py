@@ -37,6 +37,28 @@ async def test_the_last_ten_versions_are_kept(tmp_path: Path) -> None:
         assert value.reveal() == "value 12"
 
 
+async def test_a_kept_version_becomes_the_newest_again_and_whole(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await world.govern(
+            "vault.set", path="a", kind="login", username="ann", password="correct horse", totp=SEED_80_BITS,
+            notes="of old", label="Site", origins=["https://a.example"],
+        )  # fmt: skip
+        await world.govern("vault.rotate")
+        await world.govern("vault.set", path="a", kind="value", value="a mistake")
+        restored = await world.govern("vault.restore", path="a", version=1)
+        assert (restored.version, restored.versions) == (3, [3, 2, 1])
+        assert (restored.kind, restored.label, restored.origins) == ("login", "Site", ["https://a.example"])
+        assert restored.fields == ["username", "password", "totp", "notes"]
+        assert (await world.govern("vault.get", path="a")).value == "correct horse"
+        assert (await world.govern("vault.get", path="a", field="notes")).value == "of old"
+        await world.govern("vault.totp", path="a")
+        for wrong in ({"path": "a", "version": 4}, {"path": "b", "version": 1}):
+            with pytest.raises(NotFound):
+                await world.govern("vault.restore", **wrong)
+    async with open_world(tmp_path) as world:
+        assert (await world.govern("vault.get", path="a")).value == "correct horse"
+
+
 async def test_each_use_is_counted_and_survives_a_restart(tmp_path: Path) -> None:
     async with open_rig(tmp_path) as rig:
         await rig.put("prod/a", value="a value", origins=("https://a.example",))
