@@ -127,7 +127,7 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
     if live.shell != BASH:
         judge_for_sh(context, given.command)
     await check_command(context, given.command)
-    fed = await resolve(context, given)
+    fed = await resolve(context, given, private_environment=live.sandbox.private_environment)
     command = Command((live.shell, "-c", "--", given.command), cwd=given.cwd, env=fed.env)
     if given.background:
         return await _start_job(context, sandboxes, live.sandbox, command, text=given.command, stdin=fed.stdin)
