@@ -235,10 +235,17 @@ def test_v09_one_function_decrypts_and_few_places_reveal() -> None:
 
     assert callers(r"\bAESGCM\b") == {"mcp_spaces/vault/cipher.py"}
     assert callers(r"(?<!def )\bopen_secret\(") == {"mcp_spaces/vault/service.py", "mcp_spaces/vault/store.py"}
-    revealing = callers(r"\.reveal\(")
-    assert revealing >= {"mcp_spaces/vault/operations.py", "mcp_spaces/vault/service.py", "mcp_spaces/vault/store.py"}
-    # Others come with the rooms that use secrets: the gateway, the browser, references in an environment.
-    assert all(name.split("/")[1] in ("vault", "network", "browser", "sandbox", "app.py") for name in revealing)
+    # A further one is a decision: what it does with the value, and who learns of it.
+    assert callers(r"\.reveal\b") == {
+        "mcp_spaces/browser/filling.py",
+        "mcp_spaces/browser/login.py",
+        "mcp_spaces/network/injection.py",
+        "mcp_spaces/sandbox/references.py",
+        "mcp_spaces/vault/cipher.py",
+        "mcp_spaces/vault/operations.py",
+        "mcp_spaces/vault/service.py",
+        "mcp_spaces/vault/store.py",
+    }
 
 
 def filled(example: Any, text: str) -> Any:
