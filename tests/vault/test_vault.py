@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from mcp_spaces.vault.wanted import wanted_entry
 from tests.cli.commands import run
 from tests.security.app import nursery, open_world, short_folder
 from tests.vault.rig import EVERYTHING, SEED_80_BITS, open_rig
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 async def test_the_last_ten_versions_are_kept(tmp_path: Path) -> None:
@@ -265,6 +268,23 @@ def test_the_references_example_is_understood_by_the_command_written_by_hand(ope
     context = derived.handwritten(operation).make_context(words[2], words[3:])
     shown = repr(context.params)
     assert all(str(value) in shown for value in operation.example.values() if isinstance(value, str))
+
+
+def test_the_commands_that_hints_name_have_the_flags_that_they_name() -> None:
+    named = {
+        (found[1], flag)
+        for path in sorted((ROOT / "mcp_spaces").rglob("*.py"))
+        # A text may go on in the next line.
+        for found in re.finditer(
+            r"mcp-spaces vault ([a-z]+)([^`;.\n]*)", re.sub(r'"\n\s+f?"', "", path.read_text("utf-8"))
+        )
+        for flag in re.findall(r"(?<= )--[a-z-]+", found[2])
+    }
+    assert {("update", "--origins"), ("update", "--totp")} <= named
+    for verb, flag in named:
+        (operation,) = [one for one in CATALOGUE if one.id == f"vault.{verb}"]
+        command = derived.handwritten(operation) or derived.command(operation)
+        assert flag in [option for parameter in command.params for option in parameter.opts], f"vault {verb} {flag}"
 
 
 async def test_people_enter_secrets_without_a_command_line_holding_them() -> None:
