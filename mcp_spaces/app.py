@@ -45,6 +45,7 @@ from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.audit import Audit
 from mcp_spaces.runs.backups import Backups
 from mcp_spaces.runs.port import Artifacts
+from mcp_spaces.runs.rollback import refuse_rollback
 from mcp_spaces.runs.store import RunStore
 from mcp_spaces.runs.waiting import RunWaiters
 from mcp_spaces.sandbox.batch_store import PausedBatches
@@ -129,18 +130,20 @@ async def open_app(
     make_browser_driver: MakeBrowserDriver | None = None,
     clock: Clock | None = None,
     resolver: Resolver | None = None,
+    accept_rollback: bool = False,
 ) -> AsyncIterator[App]:
     """Open everything, mend what a dead daemon left, and reap in the background until the end.
 
-    Raises WrongState, Busy or DiskFull when the state cannot be opened. An engine that is down is no error.
+    Raises WrongState, Busy or DiskFull when the state cannot be opened; WrongState also for an older database than the
+    last one, unless `accept_rollback`. An engine that is down is no error.
     """
     clock = clock or Clock()
     given = taken_from(os.environ)
     async with AsyncExitStack() as open_things:
         database = Database.open(settings.state_dir / DATABASE_NAME, sealer=Sealer(sealing_key(settings.state_dir)))
         open_things.callback(database.close)
+        await refuse_rollback(database, clock, accepted=accept_rollback)
         audit = Audit.of(database)
-        # Before the first write: the next commit moves the anchor, and with it the proof of a cut tail.
         report = await audit.verify_tail()
         if not report.intact:
             log.critical("the audit log was changed outside of mcp-spaces: %s", report.meaning)

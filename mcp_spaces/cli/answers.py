@@ -179,6 +179,7 @@ SHOWN: Mapping[str, Callable[[Content], None]] = {
     "vault.get": _shown,
     "vault.import": _imported,
     "vault.list": _secrets,
+    "vault.restore": _secret,
     "vault.set": _secret,
     "vault.totp": _code,
     "vault.update": _secret,

@@ -33,6 +33,9 @@ def serve(
         bool | None,
         typer.Option("--behind-tls-proxy", help="A proxy in front ends TLS.", rich_help_panel=HTTP),
     ] = None,
+    accept_rollback: Annotated[
+        bool, typer.Option("--accept-rollback", help="Take an older database, such as a backup, as it is: once.")
+    ] = False,
     ready_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the daemon until Ctrl-C. Every other setting is an environment variable: see docs/reference/settings.md."""
@@ -55,7 +58,7 @@ def serve(
     except SpacesError as error:
         show.say_error(error.message, error.hint)
         raise typer.Exit(exits.USAGE) from None
-    raise typer.Exit(daemon.serve(settings, ready_fd=ready_fd))
+    raise typer.Exit(daemon.serve(settings, ready_fd=ready_fd, accept_rollback=accept_rollback))
 
 
 def stdio() -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.core.journal import encode
 from mcp_spaces.errors import NotFound, QuotaExceeded, WrongState
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database, Row, Transaction
 from mcp_spaces.state.sealed import seal, unseal
 
 LIFETIME_S = 24 * 3600
@@ -52,6 +54,8 @@ class Approval(BaseModel):
     created_at: float
     expires_at: float
     decided_by: str | None = None
+    answer: Literal[ApprovalState.APPROVED, ApprovalState.DENIED] | None = None
+    """What a consumed one was: approved or denied. None counts as no yes."""
 
 
 def fingerprint(
@@ -100,11 +104,12 @@ class Approvals:
                 " ORDER BY rowid",
                 (wanted.fingerprint, ApprovalState.APPROVED, ApprovalState.DENIED, ApprovalState.PENDING, now),
             )
-            for row in rows:
-                found = unseal(self._database.sealer, TABLE, row, Approval)
+            for found in self._sealed(rows, wanted.fingerprint, now=now):
                 if found.state is ApprovalState.PENDING:
                     return found
-                used = found.model_copy(update={"state": ApprovalState.CONSUMED})
+                if found.state is ApprovalState.CONSUMED:
+                    continue
+                used = found.model_copy(update={"state": ApprovalState.CONSUMED, "answer": found.state})
                 self._store(tx, used)
                 body = encode({"approval": found.id, "answer": found.state, "decided_by": found.decided_by})
                 tx.append_audit(at=now, kind="approval_used", run_id=wanted.run_id, body=body)
@@ -126,15 +131,14 @@ class Approvals:
     def holds(self, wanted: str) -> bool:
         """Whether a yes to this fingerprint was used already and has not expired. Only for what is asked once, and
         may then be done until the yes expires; a call's yes is for one call."""
+        now = self._clock.now()
         rows = self._database.read(
             "SELECT id, body, mac FROM approvals WHERE fingerprint = ? AND state = ? AND expires_at > ?",
-            (wanted, ApprovalState.CONSUMED, self._clock.now()),
+            (wanted, ApprovalState.CONSUMED, now),
         )
-        found = [unseal(self._database.sealer, TABLE, row, Approval) for row in rows]
-        # The columns are not sealed: what counts is what the row itself says.
         return any(
-            one.fingerprint == wanted and one.state is ApprovalState.CONSUMED and one.expires_at > self._clock.now()
-            for one in found
+            one.state is ApprovalState.CONSUMED and one.answer is ApprovalState.APPROVED
+            for one in self._sealed(rows, wanted, now=now)
         )
 
     async def decide(self, approval_id: str, *, grant: bool, decided_by: str, run_id: str) -> Approval:
@@ -200,6 +204,11 @@ class Approvals:
             created_at=now,
             expires_at=now + LIFETIME_S,
         )
+
+    def _sealed(self, rows: Iterable[Row], wanted: str, *, now: float) -> list[Approval]:
+        """Those that are of this fingerprint and alive by what is sealed: the columns beside it are not."""
+        found = [unseal(self._database.sealer, TABLE, row, Approval) for row in rows]
+        return [one for one in found if one.fingerprint == wanted and one.expires_at > now]
 
     def _store(self, tx: Transaction, approval: Approval) -> None:
         body, mac = seal(self._database.sealer, TABLE, approval.id, approval)

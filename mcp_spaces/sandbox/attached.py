@@ -45,6 +45,10 @@ class AttachedSandbox:
         return self._container_id
 
     @property
+    def private_environment(self) -> bool:
+        return True
+
+    @property
     def alive(self) -> bool:
         return not self._stream.closed.done()
 

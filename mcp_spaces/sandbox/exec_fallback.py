@@ -85,6 +85,10 @@ class ExecSandbox:
         return self._container_id
 
     @property
+    def private_environment(self) -> bool:
+        return False
+
+    @property
     def alive(self) -> bool:
         return not self._closed.done()
 

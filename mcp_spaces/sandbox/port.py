@@ -204,6 +204,10 @@ class Sandbox(Protocol):
     @property
     def container_id(self) -> str: ...
 
+    @property
+    def private_environment(self) -> bool:
+        """Whether what a command's environment holds is known inside alone. False: the engine keeps it for a while."""
+
     async def start(self, command: Command, *, output: OutputSink) -> Process:
         """NotFound or WrongState when `cwd` is no folder. What `output` gets may come before this returns."""
 

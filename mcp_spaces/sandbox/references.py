@@ -19,6 +19,8 @@ from mcp_spaces.vault.model import REFERENCE, Reference, references
 from mcp_spaces.vault.port import Secrets
 
 _OPENING = "{{vault:"
+RESOLVED_BYTES_MAX = 2 << 20
+"""Of a command's environment and stdin together, with values in the place of references: 13 bytes name 64 KiB."""
 GATEWAY_HINT = (
     "Write {{vault:PATH}} into a request header in the command itself: the gateway fills it in for the secret's own"
     " origins, and the command never sees it. A person can allow raw reads for a mount."
@@ -72,8 +74,18 @@ def check_scope(fed: Fed, scope: Scope) -> None:
         raise Denied("References to secrets are not resolved here.", hint=GATEWAY_HINT, rule=rule)
 
 
-async def resolve(context: Context, fed: Fed) -> Resolved:
-    """Raises what `Secrets.read_raw` does, and InvalidInput where a value does not fit into its place."""
+async def resolve(context: Context, fed: Fed, *, private_environment: bool) -> Resolved:
+    """`private_environment`: as the sandbox says.
+
+    Raises what `Secrets.read_raw` does, Denied for an environment that the engine would know, and InvalidInput where
+    values do not fit into their places.
+    """
+    if not private_environment and any(references(text) for text in fed.env.values()):
+        raise Denied(
+            "In an image without Python a command's environment passes through the engine, which keeps it.",
+            hint="Put the reference into stdin, or launch an image with python3.",
+            rule="sandbox.environment",
+        )
     values: dict[Reference, str] = {}
     for one in dict.fromkeys(_all(fed)):
         secret = await context.use(Secrets).read_raw(
@@ -92,6 +104,12 @@ async def resolve(context: Context, fed: Fed) -> Resolved:
         )
     if not values:
         return Resolved(fed.env, fed.stdin)
+    texts = (*fed.env.values(), fed.stdin or "")
+    if (size := sum(_filled_bytes(text, values) for text in texts)) > RESOLVED_BYTES_MAX:
+        raise InvalidInput(
+            f"With its secrets in place, what the command is given has {size:,} bytes; at most {RESOLVED_BYTES_MAX:,}.",
+            hint="Refer to a secret once, and let the command repeat it.",
+        )
     env = {name: _filled(text, values) for name, text in fed.env.items()}
     for name, text in env.items():
         if "\0" in text:
@@ -115,13 +133,20 @@ async def check_command(context: Context, command: str) -> None:
             raise InvalidInput(
                 f"A command holds no secret, and {path} has no origin for which the gateway would fill it in.",
                 hint="Put the reference into env or stdin, where raw reads are allowed; or have a person bind it:"
-                " mcp-spaces vault update PATH --origin https://host",
+                " mcp-spaces vault update PATH --origins https://host",
             )
 
 
 def _all(fed: Fed) -> Iterable[Reference]:
     for text in (*fed.env.values(), fed.stdin or ""):
         yield from references(text)
+
+
+def _filled_bytes(text: str, values: Mapping[Reference, str]) -> int:
+    """Of what `_filled` would make, without making it."""
+    sizes = {one: len(value.encode()) for one, value in values.items()}
+    grown = (sizes[Reference(found[1], found[2])] - len(found[0]) for found in REFERENCE.finditer(text))
+    return len(text.encode()) + sum(grown)
 
 
 def _filled(text: str, values: Mapping[Reference, str]) -> str:

@@ -125,7 +125,7 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
     if not live.shell.is_bash:
         judge_for_sh(context, given.command)
     await check_command(context, given.command)
-    fed = await resolve(context, given)
+    fed = await resolve(context, given, private_environment=live.sandbox.private_environment)
     command = Command(
         _argv(live.shell, given),
         cwd=given.cwd,

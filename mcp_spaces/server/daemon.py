@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -39,7 +40,13 @@ EXIT_REFUSED = 3
 """The state directory is somebody else's, or taken by another daemon; the settings are not safe."""
 
 
-def serve(settings: Settings, *, ready_fd: int | None = None, open_app: OpenApp | None = None) -> int:
+def serve(
+    settings: Settings,
+    *,
+    ready_fd: int | None = None,
+    open_app: OpenApp | None = None,
+    accept_rollback: bool = False,
+) -> int:
     """Run the daemon until SIGTERM or SIGINT; the exit code.
 
     `ready_fd` gets one byte once everything listens. It is closed in any case, at the latest by this process's end.
@@ -51,7 +58,7 @@ def serve(settings: Settings, *, ready_fd: int | None = None, open_app: OpenApp 
     try:
         make_private(settings.state_dir)
         with only_daemon(settings.state_dir):
-            anyio.run(run, settings, open_app or _open_app(), ready_fd)
+            anyio.run(run, settings, open_app or _open_app(accept_rollback=accept_rollback), ready_fd)
     except (SpacesError, BaseExceptionGroup) as failure:
         error = _refusal(failure)
         if error is None:
@@ -163,8 +170,7 @@ def _refusal(failure: BaseException) -> SpacesError | None:
     return failure if isinstance(failure, SpacesError) else None
 
 
-def _open_app() -> OpenApp:
+def _open_app(*, accept_rollback: bool) -> OpenApp:
     from mcp_spaces.app import open_app
 
-    opening: OpenApp = open_app
-    return opening
+    return partial(open_app, accept_rollback=accept_rollback)

@@ -38,8 +38,9 @@ HEADERS = {
 }
 """Beside what every answer carries: no-store, no-referrer, nosniff."""
 
-_LABELS = {"username": "User name", "password": "Password", "totp": "Seed of one-time codes (may stay empty)",
+_LABELS = {"username": "User name", "password": "Password", "totp": "Seed of one-time codes",
            "value": "Value", "token": "Token"}  # fmt: skip
+_OPTIONAL = frozenset({"totp", "username"})
 _LINES = frozenset({"value"})
 """Fields that may have several lines, such as a private key."""
 
@@ -143,10 +144,10 @@ def _form(request: EntryRequest, *, number: str, problem: str = "") -> str:
         ("May be sent to", [*bindings.origins, *bindings.origin_patterns] or ["nowhere: it has no origin"]),
         ("In the headers", list(bindings.headers)),
         ("The agent says", [request.reason]),
-        ("There is", [f"version {request.version} already; it is kept, and this becomes the newest"] if request.version else []),
+        ("There is", [f"version {request.version} already, which is kept; what you leave empty stays as it is there"] if request.version else []),
     ]  # fmt: skip
     shown = "".join(f"<dt>{name}</dt>{_definitions(texts)}" for name, texts in rows if any(texts))
-    fields = "".join(_field(name) for name in request.fields)
+    fields = "".join(_field(name, is_new=not request.version) for name in request.fields)
     trouble = f"<p><strong>{_plain(problem)}</strong></p>" if problem else ""
     return _page(
         "An agent asks for a secret",
@@ -159,14 +160,15 @@ def _form(request: EntryRequest, *, number: str, problem: str = "") -> str:
     )
 
 
-def _field(name: str) -> str:
-    needed = "" if name in ("totp", "username") else " required"
+def _field(name: str, *, is_new: bool) -> str:
+    needed = " required" if is_new and name not in _OPTIONAL else ""
     if name in _LINES:
         box = f'<textarea name="{name}" rows="4" cols="60" spellcheck="false" autocomplete="off"{needed}></textarea>'
     else:
         kind = "text" if name == "username" else "password"
         box = f'<input type="{kind}" name="{name}" size="60" autocomplete="off"{needed}>'
-    return f"<p><label>{_LABELS[name]}<br>{box}</label></p>"
+    label = _LABELS[name] if needed else f"{_LABELS[name]} (may stay empty)"
+    return f"<p><label>{label}<br>{box}</label></p>"
 
 
 def _told(text: str) -> str:

@@ -40,6 +40,14 @@ PASSED_ON_PREFIXES = ("DOCKER_", "LC_", "MCP_SPACES_", "PLAYWRIGHT_BROWSERS_PATH
 """What the daemon inherits. It outlives this client and serves others, so the client's own environment, with its
 tokens, interpreter switches and preloads, stays out."""
 
+READ_ONCE = (
+    b"MCP_SPACES_MASTER_KEY",
+    b"MCP_SPACES_NEXT_MASTER_KEY",
+    b"MCP_SPACES_PASSPHRASE",
+    b"MCP_SPACES_NEXT_PASSPHRASE",
+)
+"""The daemon erases its own copy of these (vault/master_key.py)."""
+
 
 def main() -> NoReturn:
     """Connect standard input and output with the daemon until either side ends, then exit."""
@@ -47,6 +55,7 @@ def main() -> NoReturn:
         state = places.state_directory(os.environ)
         greeting = preamble(os.environ.get("MCP_SPACES_KEY", ""))
         connection = connect(state) or started_daemon(state)
+        erase_keys()
         if greeting:
             connection.sendall(greeting)
         copy_both_ways(connection, log=places.daemon_log(state))
@@ -141,6 +150,27 @@ def scrubbed(environment: Mapping[str, str], state: str) -> dict[str, str]:
         if (name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)) and name != "MCP_SPACES_KEY"
     }
     return kept | {places.STATE_DIRECTORY_VARIABLE: state}
+
+
+def erase_keys() -> None:
+    """Take the vault's keys out of what /proc shows of this process for as long as its client lives (threat V14)."""
+    if not any(name in os.environb for name in READ_ONCE):
+        return
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            block = file.read()
+        with open("/proc/self/stat", "rb") as file:
+            # Behind the program's name, which may hold anything, the third field is the first; the 50th is env_start.
+            at = int(file.read().rpartition(b")")[2].split()[47])
+        memory = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+        for entry in block.split(b"\0"):
+            name, _, value = entry.partition(b"=")
+            if name in READ_ONCE:
+                os.pwrite(memory, bytes(len(value)), at + len(name) + 1)
+            at += len(entry) + 1
+        os.close(memory)
+    except OSError:
+        pass  # a kernel that lets no process write there
 
 
 def copy_both_ways(connection: _socket.socket, *, log: str) -> NoReturn:

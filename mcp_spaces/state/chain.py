@@ -67,6 +67,10 @@ class Anchor:
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
+    @property
+    def is_new(self) -> bool:
+        return os.fstat(self._fd).st_size == 0
+
     def write(self, link: Link) -> None:
         os.pwrite(self._fd, f"{link.seq:020d} {link.mac.hex()}\n".encode(), 0)
 

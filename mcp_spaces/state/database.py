@@ -94,7 +94,12 @@ class Database:
             migrate(writer)
         except sqlite3.Error as error:
             raise translate(error) from error
-        return cls(path, sealer=sealer, writer=writer, anchor=Anchor(path.parent / ANCHOR_NAME))
+        anchor = Anchor(path.parent / ANCHOR_NAME)
+        if last_link(writer) == START and anchor.is_new:
+            # On the disk before the first row is: after a power cut, an empty anchor beside rows tells of a cut tail.
+            anchor.write(START)
+            anchor.sync()
+        return cls(path, sealer=sealer, writer=writer, anchor=anchor)
 
     async def write(self, change: Callable[[Transaction], T]) -> T:
         """Run `change` in a transaction and return its result once it is on the disk.

@@ -16,10 +16,10 @@ from typing import Final, Protocol
 import anyio
 
 from mcp_spaces.core.ids import Clock, new_id
-from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded
+from mcp_spaces.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
 from mcp_spaces.vault.model import FIELDS, NOTES, Bindings, Entry, Kind
-from mcp_spaces.vault.service import Vault
-from mcp_spaces.vault.wanted import wanted_entry
+from mcp_spaces.vault.service import Vault, Wanted
+from mcp_spaces.vault.wanted import amended, wanted_entry
 
 LIFETIME_S: Final = 600.0
 OPEN_MAX: Final = 10
@@ -127,17 +127,7 @@ class EntryRequests:
         # Nobody else may come between here and the vault's answer.
         asked.taken = True
         try:
-            wanted = wanted_entry(
-                request.path,
-                request.kind,
-                {name: text for name, text in given.items() if text},
-                label=None,
-                bindings=request.bindings,
-                now=self._clock.now(),
-            )
-            (entry,) = await self._vault.put(
-                [wanted], run_id=request.run_id, action="enter", check=lambda before: check_same(request, before)
-            )
+            entry = await self._store(request, {name: text for name, text in given.items() if text})
         finally:
             asked.taken = False
         await self._settle(asked, EntryState.ENTERED, stored_version=entry.version)
@@ -164,6 +154,21 @@ class EntryRequests:
             self._changed = anyio.Event()
             with anyio.move_on_after(max(max(still) - self._clock.now(), 0.01)):
                 await self._changed.wait()
+
+    async def _store(self, request: EntryRequest, typed: Mapping[str, str]) -> Entry:
+        """What was left empty stays as it is, so that a new password does not take the seed with it."""
+        now = self._clock.now()
+
+        def over(before: Entry, fields: Mapping[str, str]) -> Wanted:
+            check_same(request, before)
+            if not typed:
+                raise InvalidInput("Nothing was entered.", hint="Fill in what changes, or refuse.")
+            return amended(before, fields, given=typed, metadata={}, now=now)
+
+        def new() -> Wanted:
+            return wanted_entry(request.path, request.kind, typed, label=None, bindings=request.bindings, now=now)
+
+        return await self._vault.amend(request.path, over, run_id=request.run_id, action="enter", otherwise=new)
 
     def _asked(self, token: str) -> _Asked:
         hashed = _hash(token)
@@ -198,7 +203,7 @@ class EntryRequests:
 
 
 def check_same(request: EntryRequest, before: Entry | None) -> None:
-    """Raises Conflict: what is there may be replaced, and not turned into something that goes elsewhere."""
+    """Raises Conflict: what is there may be changed, and not turned into something that goes elsewhere."""
     if before is not None and (before.kind, before.bindings) != (request.kind, request.bindings):
         raise Conflict(
             f"{request.path} is there already, as another kind or with other origins.",

@@ -28,6 +28,8 @@ from mcp_spaces.vault.model import MAIN_FIELD, SECRET_CHARACTERS_MAX, SEED, Bind
 
 BYTES_MAX: Final = 16 << 20
 ENTRIES_MAX: Final = 10_000
+ARCHIVE: Final = b"PK\x03\x04"
+"""How a .1pux begins, and every other ZIP. Archives are not opened on the host (threat S10)."""
 SLUG_CHARACTERS: Final = 60
 ORIGINS_MAX: Final = 20
 
@@ -80,6 +82,8 @@ async def read_export(file: Path, *, chosen: Format, prefix: str) -> Export:
 
 
 def parse_export(content: bytes, *, chosen: Format, prefix: str) -> Export:
+    if content.startswith(ARCHIVE):
+        raise _refused("it is an archive: unzip it, and give the export.data (or the JSON, or the CSV) that is in it")
     if len(content) > BYTES_MAX:
         raise _refused(f"it has more than {BYTES_MAX >> 20} MiB")
     try:

@@ -12,8 +12,7 @@ import ctypes
 import os
 import stat
 from collections.abc import Callable, MutableMapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -52,14 +51,24 @@ class Stretching(BaseModel):
     lanes: int = Field(default=4, ge=1, le=64)
 
 
+class Previous(BaseModel):
+    """A master key that counts no more and may still be where it was."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source
+    master_id: str
+
+
 class MasterRecord(BaseModel):
-    """Which master key wraps the data key now, and where it is."""
+    """Which master key wraps the data key now, and where it is. `previous` until that one is removed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Source
     master_id: str
     stretching: Stretching | None = None
+    previous: Previous | None = None
 
 
 class Keyring(Protocol):
@@ -159,11 +168,19 @@ class MasterKeys:
             case Source.PASSPHRASE:
                 return f"a passphrase in {PASSPHRASE_VARIABLE}"
 
-    def stage(self, source: Source, *, first: bool) -> Staged:
-        """A key for `source`, kept there beside the one that counts. `first`: there is no vault yet.
+    def stage(self, source: Source, *, before: MasterRecord | None) -> Staged:
+        """A key for `source`, kept there beside the one that counts: settle that first, since what was staged before
+        is written over. `before` is its record; None: there is no vault yet.
 
         Raises WrongState or InvalidInput where the source cannot give or keep one.
         """
+        staged = self._staged(source, first=before is None)
+        if before is None:
+            return staged
+        previous = Previous(source=before.source, master_id=before.master_id)
+        return replace(staged, record=staged.record.model_copy(update={"previous": previous}))
+
+    def _staged(self, source: Source, *, first: bool) -> Staged:
         match source:
             case Source.ENVIRONMENT:
                 text = self._given.key if first else self._given.next_key
@@ -202,22 +219,47 @@ class MasterKeys:
             hint="Put it back and restart the daemon. Without it the vault's secrets are lost.",
         )
 
-    def settle(self, record: MasterRecord, *, before: MasterRecord | None = None) -> None:
-        """Put the key that counts in its place and remove the others. May be repeated."""
+    def settle(self, record: MasterRecord) -> MasterRecord:
+        """Put the key that counts in its place and remove the others. May be repeated.
+
+        Returns the record, without its `previous` once that key is gone. Raises WrongState: the key stays where it is.
+        """
         following = self._file.with_name(FILE_NAME + NEXT)
-        if record.source is Source.FILE:
-            staged = _read(following)
-            if staged is not None and staged.id == record.master_id:
-                following.replace(self._file)
-        elif before is not None and before.source is Source.FILE:
-            self._file.unlink(missing_ok=True)
-        for left in (following, _partial(following)):
-            left.unlink(missing_ok=True)
-        _sync_folder(self._file.parent)
+        try:
+            if record.source is Source.FILE:
+                staged = _read(following)
+                if staged is not None and staged.id == record.master_id:
+                    following.replace(self._file)
+            for left in (following, _partial(following)):
+                left.unlink(missing_ok=True)
+            _sync_folder(self._file.parent)
+        except OSError as error:
+            raise WrongState(
+                f"The master key cannot be put into {self._file}: {error.strerror}.", hint="Mend it, then repeat."
+            ) from None
         if record.source is Source.KEYRING:
             self._settle_keyring(record)
-        elif before is not None and before.source is Source.KEYRING:
-            with suppress(WrongState):
+        if record.previous is None:
+            return record
+        try:
+            self._remove(record.previous, now_in=record.source)
+        except (WrongState, OSError):
+            # It opens nothing any more; the next start tries again.
+            return record
+        return record.model_copy(update={"previous": None})
+
+    def _remove(self, previous: Previous, *, now_in: Source) -> None:
+        """Only the very key, and only where the one that counts did not take its place."""
+        if previous.source is now_in:
+            return
+        if previous.source is Source.FILE:
+            kept = _read(self._file)
+            if kept is not None and kept.id == previous.master_id:
+                self._file.unlink()
+                _sync_folder(self._file.parent)
+        elif previous.source is Source.KEYRING:
+            kept = self._stored(self._instance_id)
+            if kept is not None and kept.id == previous.master_id:
                 self._forget(self._instance_id)
 
     def _candidates(self, record: MasterRecord) -> list[MasterKey]:

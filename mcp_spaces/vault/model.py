@@ -224,13 +224,17 @@ class Entry(_Stored):
 class Use(_Stored):
     """The last time that a secret was opened for somebody."""
 
+    # Rows of before may hold `totp_step`, a number that meant nothing once the seed was another.
+    model_config = ConfigDict(extra="ignore")
+
     last_used_at: float
     purpose: SecretUse
     version: int
     run_id: str
     uses: int
-    totp_step: int | None = None
-    """The last time step whose code was given out; the next code is of a later one."""
+    code_ends_at: float | None = None
+    """When the last code that was given out is over, in seconds since 1970; the next one begins no earlier. None once
+    a seed is set: its codes are others."""
 
 
 @dataclass(frozen=True, slots=True)

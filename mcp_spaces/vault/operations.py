@@ -72,6 +72,12 @@ class UpdateInput(Secret):
     path: VaultPath
 
 
+class RestoreInput(Everywhere):
+    path: VaultPath
+    version: int = Field(ge=1)
+    """One of those that are kept: the ten newest."""
+
+
 class OfSecret(InSpace):
     path: VaultPath
 
@@ -183,6 +189,12 @@ async def update_secret(context: Context, wanted: UpdateInput) -> EntryView:
         run_id=context.run_id,
     )
     return await _viewed(context, entry, warnings=_warnings(texts))
+
+
+async def restore_secret(context: Context, wanted: RestoreInput) -> EntryView:
+    """Raises NotFound: no such path, or a version that is not kept."""
+    entry = await context.use(Vault).restore(wanted.path, wanted.version, run_id=context.run_id)
+    return await _viewed(context, entry)
 
 
 async def describe_secret(context: Context, wanted: OfSecret) -> EntryView:
@@ -311,6 +323,17 @@ UPDATE = Operation(
     listed=False,
     example={"path": "prod/github", "label": "CI", "origins": ["https://api.github.com"]},
 )
+RESTORE = Operation(
+    id="vault.restore",
+    summary="Make a kept version of a secret the newest again, with its label and origins of then.",
+    input=RestoreInput,
+    output=EntryView,
+    effect=Effect.WRITES,
+    audience=Audience.OPERATOR,
+    handler=restore_secret,
+    listed=False,
+    example={"path": "prod/github", "version": 3},
+)
 DESCRIBE = Operation(
     id="vault.describe",
     summary="What is known of a secret: kind, fields, where it may go, when it was used. Never its value.",
@@ -411,5 +434,5 @@ IMPORT = Operation(
 )
 
 OPERATIONS: tuple[AnyOperation, ...] = (
-    SET, UPDATE, DESCRIBE, LIST, GET, TOTP, REQUEST_ENTRY, WAIT_ENTRY, DELETE, ROTATE, REKEY, IMPORT
+    SET, UPDATE, RESTORE, DESCRIBE, LIST, GET, TOTP, REQUEST_ENTRY, WAIT_ENTRY, DELETE, ROTATE, REKEY, IMPORT
 )  # fmt: skip

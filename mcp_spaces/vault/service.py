@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -63,10 +64,14 @@ class _Open:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A secret as somebody gave it: everything of an entry but what the vault itself adds."""
+    """A secret as somebody gave it: everything of an entry but what the vault itself adds.
+
+    `sets_seed`: a one-time seed is among what was given now, be it the one of before.
+    """
 
     entry: Entry
     fields: Mapping[str, str]
+    sets_seed: bool = False
 
 
 class Vault:
@@ -86,7 +91,6 @@ class Vault:
         self._wait = wait
         self._lock = anyio.Lock()
         self._open: _Open | None = None
-        self._latest = 0.0
         self.on_rotation: list[Callable[[Transaction, Again], int]] = []
 
     # ------------------------------------------------------------------------------------------------- reading
@@ -181,21 +185,19 @@ class Vault:
             opened = await self._needed()
             entry = _current(opened, entry)
             seed = parse_seed(self._fields(opened, entry, SecretUse.TOTP_FILL)[SEED].reveal())
-            now = self._clock.now()
+            now, current = self._clock.now(), seed.step_at(self._clock.now())
+            if now < opened.index.latest_use - CLOCK_SLACK_S:
+                raise _clock_went_back(entry.path)
             last = opened.index.uses.get(entry.path)
-            if now < max(self._latest, 0.0 if last is None else last.last_used_at) - CLOCK_SLACK_S:
-                raise WrongState(
-                    "The clock went backwards since a secret was last used; codes would be wrong or given out twice.",
-                    hint="Set the clock right (timedatectl), then repeat.",
-                )
-            current = seed.step_at(now)
-            if (current + 1) * seed.period_s - now < CODE_SECONDS_MIN:
-                current += 1
-            before = None if last is None else last.totp_step
-            step = current if before is None else max(current, before + 1)
-            if step > seed.step_at(now) + STEPS_AHEAD_MAX:
+            free_at = 0.0 if last is None or last.code_ends_at is None else last.code_ends_at
+            soon = current + ((current + 1) * seed.period_s - now < CODE_SECONDS_MIN)
+            step = max(soon, math.ceil(free_at / seed.period_s))
+            if step > current + 2 * STEPS_AHEAD_MAX:
+                raise _clock_went_back(entry.path)
+            if step > current + STEPS_AHEAD_MAX:
                 raise Busy("Others wait for the next codes of this secret.", hint="Try again in a minute.")
-            await self._store_use(opened, entry, SecretUse.TOTP_FILL, run_id, step=step)
+            ends_at = float((step + 1) * seed.period_s)
+            await self._store_use(opened, entry, SecretUse.TOTP_FILL, run_id, code_ends_at=ends_at)
             return seed, step
 
     # ------------------------------------------------------------------------------------------------ changing
@@ -207,31 +209,62 @@ class Vault:
         run_id: str,
         action: str,
         new_only: bool = False,
-        check: Callable[[Entry | None], None] = lambda _before: None,
     ) -> list[Entry]:
         """Store secrets, each as the next version of its path; all of them or none.
 
-        `check` is shown what each path holds, in the same transaction, and may raise. Raises Conflict where `new_only`
-        and a path is taken, QuotaExceeded, WrongState.
+        Raises Conflict where `new_only` and a path is taken, QuotaExceeded, WrongState.
         """
 
         def change(tx: Transaction, opened: _Open) -> tuple[Index, list[Entry]]:
-            for one in wanted:
-                check(opened.index.entries.get(one.entry.path))
             return self._stored(tx, opened, wanted, run_id=run_id, action=action, new_only=new_only)
 
         return await self._change(change, create=True)
 
-    async def amend(self, path: str, amended: Callable[[Entry, dict[str, str]], Wanted], *, run_id: str) -> Entry:
-        """The next version, made by `amended` from the newest one. Raises NotFound and what `amended` raises."""
+    async def amend(
+        self,
+        path: str,
+        amended: Callable[[Entry, dict[str, str]], Wanted],
+        *,
+        run_id: str,
+        action: str = "update",
+        otherwise: Callable[[], Wanted] | None = None,
+    ) -> Entry:
+        """The next version, made by `amended` from the newest one; the first, made by `otherwise`, where there is none.
+
+        Raises NotFound without `otherwise`, and what the two raise.
+        """
 
         def change(tx: Transaction, opened: _Open) -> tuple[Index, list[Entry]]:
             entry = opened.index.entries.get(path)
-            if entry is None:
+            if entry is not None:
+                wanted = amended(entry, self._texts(tx, opened, entry))
+            elif otherwise is not None:
+                wanted = otherwise()
+            else:
                 raise no_such_secret()
-            fields = self._fields(opened, entry, Upkeep.UPDATE, one=tx.one)
-            wanted = amended(entry, {name: value.reveal() for name, value in fields.items()})
-            return self._stored(tx, opened, [wanted], run_id=run_id, action="update")
+            return self._stored(tx, opened, [wanted], run_id=run_id, action=action)
+
+        (stored,) = await self._change(change, create=otherwise is not None)
+        return stored
+
+    async def restore(self, path: str, version: int, *, run_id: str) -> Entry:
+        """A version that is kept, again and whole: fields, label, kind and bindings, as the next one. Raises NotFound."""
+
+        def change(tx: Transaction, opened: _Open) -> tuple[Index, list[Entry]]:
+            newest = opened.index.entries.get(path)
+            if newest is None:
+                raise no_such_secret()
+            kept = store.read_version(tx, path, version)
+            if kept is None:
+                raise NotFound(
+                    f"{path} has no version {version}.",
+                    hint=f"Those that are kept: mcp-spaces vault describe --path {path}",
+                )
+            if kept.id != newest.id:
+                raise damaged()
+            fields = self._texts(tx, opened, kept)
+            again = Wanted(kept.model_copy(update={"updated_at": self._clock.now()}), fields, sets_seed=SEED in fields)
+            return self._stored(tx, opened, [again], run_id=run_id, action="restore")
 
         (stored,) = await self._change(change)
         return stored
@@ -284,7 +317,13 @@ class Vault:
         async with self._lock:
             opened = await self._needed()
             chosen = source or opened.record.source
-            staged = await run_sync(lambda: self._masters.stage(chosen, first=False))
+            try:
+                await self._settle(opened)
+            except WrongState:
+                # The key that counts may be only the staged one, which staging another there would write over.
+                if chosen is opened.record.source:
+                    raise
+            staged = await run_sync(lambda: self._masters.stage(chosen, before=opened.record))
 
             def change(tx: Transaction) -> None:
                 self._seal_under(tx, staged, opened)
@@ -292,8 +331,14 @@ class Vault:
 
             with anyio.CancelScope(shield=True):
                 await self._database.write(change)
-                before, opened.record = opened.record, staged.record
-                await run_sync(lambda: self._masters.settle(staged.record, before=before))
+                opened.record = staged.record
+                try:
+                    await self._settle(opened)
+                except WrongState as problem:
+                    raise WrongState(
+                        f"The new master key counts, but is not in its place yet: {problem.message}",
+                        hint="Mend that and restart the daemon; until then keep everything as it is. Nothing is lost.",
+                    ) from None
         await self._database.empty_log()
         return staged.record
 
@@ -343,9 +388,25 @@ class Vault:
         if len(index.entries) > ENTRIES_MAX:
             raise QuotaExceeded(f"The vault holds at most {ENTRIES_MAX:,} secrets.", hint="Delete some first.")
         store.put_index(tx, index, seal)
+        seeds = {one.entry.path for one in wanted if one.sets_seed}
         for entry in stored:
-            self._note(tx, run_id, index, action=action, path=entry.path, version=entry.version)
+            begun = {"codes": "begin anew"} if entry.path in seeds else {}
+            self._note(tx, run_id, index, action=action, path=entry.path, version=entry.version, **begun)
+        if seeds:
+            self._begin_codes(tx, index, seeds)
         return index, stored
+
+    def _begin_codes(self, tx: Transaction, index: Index, paths: set[str]) -> None:
+        """A person who sets a seed says that the clock is right: no use was later than now, whatever a wrong clock
+        said. Codes of other seeds still are not given out twice."""
+        now = self._clock.now()
+        index.uses, index.latest_use = dict(index.uses), min(index.latest_use, now)
+        for path, use in index.uses.items():
+            ends_at = None if path in paths else use.code_ends_at
+            told = use.model_copy(update={"last_used_at": min(use.last_used_at, now), "code_ends_at": ends_at})
+            if told != use:
+                index.uses[path] = told
+                store.put_use(tx, self._database.sealer, path, told)
 
     def _fields(
         self, opened: _Open, entry: Entry, purpose: Purpose, *, one: store.AskOne | None = None
@@ -355,8 +416,12 @@ class Vault:
             raise damaged()
         return open_secret(sealed, entry=entry, data_key=opened.data_key, vault_id=opened.vault_id, purpose=purpose)
 
+    def _texts(self, tx: Transaction, opened: _Open, entry: Entry) -> dict[str, str]:
+        fields = self._fields(opened, entry, Upkeep.UPDATE, one=tx.one)
+        return {name: value.reveal() for name, value in fields.items()}
+
     async def _store_use(
-        self, opened: _Open, entry: Entry, purpose: SecretUse, run_id: str, *, step: int | None = None
+        self, opened: _Open, entry: Entry, purpose: SecretUse, run_id: str, *, code_ends_at: float | None = None
     ) -> None:
         last, now = opened.index.uses.get(entry.path), self._clock.now()
         use = Use(
@@ -365,7 +430,7 @@ class Vault:
             version=entry.version,
             run_id=run_id,
             uses=1 if last is None else last.uses + 1,
-            totp_step=step if step is not None or last is None else last.totp_step,
+            code_ends_at=code_ends_at if code_ends_at is not None or last is None else last.code_ends_at,
         )
 
         def change(tx: Transaction) -> None:
@@ -375,7 +440,7 @@ class Vault:
         with anyio.CancelScope(shield=True):
             await self._database.write(change)
             opened.index.uses[entry.path] = use
-            self._latest = max(self._latest, now)
+            opened.index.latest_use = max(opened.index.latest_use, now)
 
     def _note(self, tx: Transaction, run_id: str, index: Index, **content: object) -> None:
         store.note(tx, at=self._clock.now(), run_id=run_id, generation=index.generation, content=content)
@@ -410,7 +475,6 @@ class Vault:
                 return None
             try:
                 master = await run_sync(self._masters.load, row.record)
-                await run_sync(lambda: self._masters.settle(row.record))
             except SpacesError as problem:
                 # Where keys are kept is not every agent's business.
                 log.error("the vault's master key: %s %s", problem.message, problem.hint)
@@ -420,8 +484,12 @@ class Vault:
                 ) from None
             data_key = store.data_key_of(row, master)
             index = store.read_index(self._database, IndexSeal(data_key))
-            self._latest = max((use.last_used_at for use in index.uses.values()), default=0.0)
-            self._open = _Open(row.vault_id, row.record, data_key, index)
+            opened = _Open(row.vault_id, row.record, data_key, index)
+            try:
+                await self._settle(opened)
+            except SpacesError as problem:
+                log.error("the vault's master key is not in its place yet: %s %s", problem.message, problem.hint)
+            self._open = opened
         return self._open
 
     async def _created(self) -> _Open:
@@ -429,7 +497,7 @@ class Vault:
         if opened is not None:
             return opened
         source = await run_sync(self._masters.choose)
-        staged = await run_sync(lambda: self._masters.stage(source, first=True))
+        staged = await run_sync(lambda: self._masters.stage(source, before=None))
         fresh = _Open(new_id("va"), staged.record, DataKey.new(), Index())
 
         def change(tx: Transaction) -> None:
@@ -439,9 +507,16 @@ class Vault:
 
         with anyio.CancelScope(shield=True):
             await self._database.write(change)
-            await run_sync(lambda: self._masters.settle(staged.record))
+            await self._settle(fresh)
             self._open = fresh
         return fresh
+
+    async def _settle(self, opened: _Open) -> None:
+        """Raises WrongState: the key that counts is still only beside its place, where it is found."""
+        settled = await run_sync(self._masters.settle, opened.record)
+        if settled != opened.record:
+            await self._database.write(lambda tx: store.put_master(tx, settled, vault_id=opened.vault_id))
+            opened.record = settled
 
     def _seal_under(self, tx: Transaction, staged: Staged, opened: _Open) -> None:
         store.put_master(tx, staged.record, vault_id=opened.vault_id)
@@ -465,6 +540,14 @@ def check_origin(entry: Entry, origin: str | None) -> None:
             hint="A person can bind it: mcp-spaces vault update PATH --origins https://host",
             rule="vault.origins",
         )
+
+
+def _clock_went_back(path: str) -> WrongState:
+    return WrongState(
+        "The clock went backwards since a secret was last used; codes would be wrong or given out twice.",
+        hint="Set the clock right (timedatectl), then repeat. Where it is right by now and was ahead before, the operator"
+        f" sets the seed again: mcp-spaces vault update {path} --totp",
+    )
 
 
 def check_raw_reads(scope: VaultGrant) -> None:

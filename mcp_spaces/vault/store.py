@@ -41,6 +41,8 @@ class Index:
     entries: dict[str, Entry] = field(default_factory=dict)
     macs: dict[str, bytes] = field(default_factory=dict)
     uses: dict[str, Use] = field(default_factory=dict)
+    latest_use: float = 0.0
+    """Of all entries, in seconds since 1970: the clock was that far once."""
     generation: int = 0
     tally: int = 0
     _by_host: dict[str, list[Entry]] | None = None
@@ -68,7 +70,7 @@ class Index:
             self.tally = (self.tally - _number(self.macs.pop(path))) % TALLY_MODULUS
 
     def copy(self) -> Index:
-        return Index(dict(self.entries), dict(self.macs), self.uses, self.generation, self.tally)
+        return Index(dict(self.entries), dict(self.macs), self.uses, self.latest_use, self.generation, self.tally)
 
 
 def _number(mac: bytes) -> int:
@@ -119,7 +121,8 @@ def read_index(database: Database, seal: IndexSeal) -> Index:
     if json.loads(last["body"]).get("generation") != index.generation:
         raise damaged()
     for row in database.read("SELECT path AS id, body, mac FROM vault_uses"):
-        index.uses[row["id"]] = unseal(database.sealer, USES, row, Use)
+        use = index.uses[row["id"]] = unseal(database.sealer, USES, row, Use)
+        index.latest_use = max(index.latest_use, use.last_used_at)
     return index
 
 
@@ -143,6 +146,20 @@ def read_box(one: AskOne, entry: Entry) -> tuple[str, bytes]:
     if row is None:
         raise damaged()
     return row["key_id"], bytes(row["sealed"])
+
+
+def read_version(tx: Transaction, path: str, version: int) -> Entry | None:
+    """What was known of a kept version; its box says whether that is true. Raises WrongState."""
+    row = tx.one("SELECT body FROM vault_versions WHERE path = ? AND version = ?", (path, version))
+    if row is None:
+        return None
+    try:
+        entry = Entry.model_validate_json(row["body"])
+    except ValidationError:
+        raise damaged() from None
+    if (entry.path, entry.version) != (path, version):
+        raise damaged()
+    return entry
 
 
 def versions_of(database: Database, path: str) -> list[int]:
@@ -237,7 +254,7 @@ def reseal(tx: Transaction, index: Index, *, old: DataKey, new: DataKey, vault_i
             (new.id, seal_secret(fields, entry=entry, data_key=new, vault_id=vault_id), entry.path, entry.version),
         )
     seal = IndexSeal(new)
-    fresh = Index(uses=index.uses, generation=index.generation + 1)
+    fresh = Index(uses=index.uses, latest_use=index.latest_use, generation=index.generation + 1)
     for row in tx.all("SELECT path, version, body, mac FROM vault_entries"):
         known = index.entries.get(row["path"])
         if known is None or bytes(row["mac"]) != index.macs[row["path"]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.errors import InvalidInput
@@ -38,7 +39,7 @@ def wanted_entry(
         created_at=now,
         updated_at=now,
     )
-    return Wanted(entry, fields)
+    return Wanted(entry, fields, sets_seed=SEED in fields)
 
 
 def amended(
@@ -53,7 +54,7 @@ def amended(
     merged = {name: text for name, text in {**fields, **given}.items() if text is not None}
     bindings = before.bindings.model_copy(update={name: metadata[name] or () for name in BINDINGS & metadata.keys()})
     label = metadata.get("label", before.label)
-    return wanted_entry(
+    wanted = wanted_entry(
         before.path,
         before.kind,
         merged,
@@ -61,6 +62,7 @@ def amended(
         bindings=Bindings.model_validate(bindings.model_dump()),
         now=now,
     )
+    return replace(wanted, sets_seed=given.get(SEED) is not None)
 
 
 def _is_text(text: str) -> bool:

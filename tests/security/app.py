@@ -110,6 +110,7 @@ async def open_world(
     *,
     driver: SandboxDriver | None = None,
     clock: Clock | None = None,
+    accept_rollback: bool = False,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """Opening a folder again is a restart of the daemon. Browsers have a page for a network, unless `browser_driver`
@@ -127,6 +128,7 @@ async def open_world(
         make_driver=lambda _settings, _instance: chosen,
         make_browser_driver=None if "browser_driver" in settings else paged_browsers,
         clock=clock,
+        accept_rollback=accept_rollback,
     ) as app:
         yield World(app, chosen, folder)
 

@@ -131,6 +131,20 @@ async def test_t16_a_changed_row_approves_nothing(world: World, at: Prepared) ->
         await world.call("sandbox.shell", space=at.space, **PUSH)
 
 
+@pytest.mark.parametrize("grant", [True, False])
+async def test_t16_an_answer_that_was_used_up_is_not_brought_back_by_a_column(
+    world: World, at: Prepared, grant: bool
+) -> None:
+    approval = await ask(world, space=at.space, **PUSH)
+    await world.govern(f"approval.{'grant' if grant else 'deny'}", approval=approval)
+    try:
+        await world.call("sandbox.shell", space=at.space, **PUSH)
+    except Denied:
+        assert not grant
+    await world.database.write(lambda tx: tx.execute("UPDATE approvals SET state = 'approved'"))
+    assert await ask(world, space=at.space, **PUSH) != approval
+
+
 async def test_t16_a_batch_goes_on_once_and_only_with_its_own_yes(world: World, at: Prepared) -> None:
     batch: dict[str, Any] = {
         "space": at.space,

@@ -70,6 +70,7 @@ def of_operators(at: Prepared, folder: Path, ids: dict[str, str]) -> dict[str, d
             "totp": CANARIES["seed"], "notes": CANARIES["notes"], "origins": [ORIGIN],
         },
         "vault.update": {"path": "prod/value", "value": CANARIES["second"], "label": "new"},
+        "vault.restore": {"path": "prod/value", "version": 1},
         "vault.delete": {"path": "prod/another"},
         "vault.rotate": {},
         "vault.rekey": {"to": "file"},

@@ -323,6 +323,27 @@ async def test_what_is_there_is_replaced_only_with_the_same_kind_and_bindings() 
         assert (await place.world.govern("vault.get", path="prod/api")).value == CANARY
 
 
+async def test_what_a_person_leaves_empty_stays_as_it_is() -> None:
+    async with a_place() as place:
+        await place.world.govern(
+            "vault.set", path="prod/api", kind="login", username="ann", password="old password", totp=SEED_80_BITS,
+            notes="call the desk", label="Site", origins=[ORIGIN],
+        )  # fmt: skip
+        asked = await place.request(kind="login")
+        async with page_at(asked.url) as page:
+            shown = (await page.open()).text
+            assert "what you leave empty stays as it is" in shown
+            assert "required" not in shown
+            nothing = await page.send(username="", password="", totp="")
+            assert (nothing.status_code, "Nothing was entered" in nothing.text) == (422, True)
+            assert (await page.send(username="", password=CANARY, totp="")).status_code == 200
+        view = await place.world.govern("vault.describe", path="prod/api")
+        assert (view.fields, view.label) == (["username", "password", "totp", "notes"], "Site")
+        assert (view.version, view.origins) == (2, [ORIGIN])
+        assert (await place.world.govern("vault.get", path="prod/api")).value == CANARY
+        assert (await place.world.govern("vault.get", path="prod/api", field="notes")).value == "call the desk"
+
+
 async def test_t19_a_space_cannot_wear_people_out_with_pages() -> None:
     async with a_place(served=False) as place:
         for number in range(OPEN_MAX):

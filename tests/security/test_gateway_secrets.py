@@ -309,6 +309,24 @@ async def test_l22_a_policy_that_denies_and_a_person_who_says_no_are_heard(scene
     approvals = Approvals(scene.rig.database, scene.rig.time.clock)
     await approvals.decide(approvals.pending()[0].id, grant=False, decided_by="pr_person", run_id="run_person")
     assert b"said no" in await scene.ask(f"Authorization: {REFERENCE}")
+    # The no was heard; what is asked again is asked anew, and waits again.
+    assert [b"mcp-spaces approve" in await scene.ask(f"Authorization: {REFERENCE}") for _ in range(2)] == [True, True]
+    assert scene.site.received == []
+    assert await scene.rig.vault.last_use("prod/api") is None
+
+
+async def test_l22_an_answer_that_was_used_up_counts_as_a_yes_only_where_it_says_so(scene: Scene) -> None:
+    """Rows of before kept no answer: a no that was heard then looks like a yes that was used."""
+    scene.policy(policy_from("standard", {"secrets": {"use": "ask"}}))
+    await scene.ask(f"Authorization: {REFERENCE}")
+    approvals, database = Approvals(scene.rig.database, scene.rig.time.clock), scene.rig.database
+    (asked,) = approvals.pending()
+    row = json.loads(asked.model_dump_json()) | {"state": "consumed", "decided_by": "pr_person"}
+    del row["answer"]
+    body = json.dumps(row)
+    mac = database.sealer.seal_row("approvals", asked.id, body)
+    await database.write(lambda tx: tx.execute("UPDATE approvals SET state='consumed', body=?, mac=?", (body, mac)))
+    assert status(await scene.ask(f"Authorization: {REFERENCE}")) == 403
     assert scene.site.received == []
 
 

@@ -17,7 +17,7 @@ import pytest
 from mcp_spaces.core.redaction import encodings
 from mcp_spaces.errors import ApprovalNeeded, Denied, InvalidInput, NotFound, WrongState
 from mcp_spaces.sandbox.port import LiveSandboxes
-from tests.sandbox.rigs import IMAGE, docker_driver
+from tests.sandbox.rigs import BARE_IMAGE, IMAGE, docker_driver
 from tests.security.app import LITTLE, World, open_world
 from tests.vault.rig import SEED_80_BITS
 
@@ -261,6 +261,39 @@ async def test_what_a_batch_used_is_redacted_in_all_of_it(tmp_path: Path) -> Non
         assert leaks(stored(world)) == []
         # A run that did not use it: whoever may read the file may see what is in it (threat L21).
         assert (await world.call("sandbox.read_file", space=space, path="kept")).content == CANARY
+
+
+async def test_an_image_without_python_is_given_no_secret_in_its_environment(tmp_path: Path) -> None:
+    async with (
+        docker_driver(tmp_path / "driver") as driver,
+        a_space(tmp_path, driver=driver, sandbox_image=BARE_IMAGE) as (world, space),
+    ):
+        asked: dict[str, Any] = {"space": space, "command": 'echo "$T"; cat'}
+        for background in (False, True):
+            with pytest.raises(Denied, match="without Python") as refused:
+                await approved(world, "sandbox.shell", **asked, env={"T": f"x{REFERENCE}"}, background=background)
+            assert "stdin" in refused.value.hint
+        assert (await world.govern("vault.describe", path="prod/api")).uses == 0
+        ran = await approved(world, "sandbox.shell", **asked, env={"T": "plain"}, stdin=f"{REFERENCE}\n")
+        assert ran.stdout == f"plain\n{MARK}\n"
+
+
+@pytest.mark.parametrize("where", ["stdin", "env", "both"])
+async def test_what_many_references_would_become_is_refused_before_it_is_made(tmp_path: Path, where: str) -> None:
+    async with a_space(tmp_path) as (world, space):
+        big = "{{vault:prod/big}}"
+        await world.govern("vault.set", path="prod/big", kind="value", value="é" * 2_000)
+        stdin, variable = {"stdin": (600, 0), "env": (0, 600), "both": (300, 300)}[where]
+        given: dict[str, Any] = {"stdin": big * stdin, "env": {"T": big * variable}}
+        with pytest.raises(InvalidInput, match=r"2,400,000 bytes; at most 2,097,152\."):
+            await approved(world, "sandbox.shell", space=space, command="cat", **given)
+
+
+async def test_as_many_references_as_fit_are_resolved(tmp_path: Path) -> None:
+    async with a_space(tmp_path) as (world, space):
+        await world.govern("vault.set", path="prod/big", kind="value", value="é" * 2_000)
+        ran = await approved(world, "sandbox.shell", space=space, command="wc -c", stdin="{{vault:prod/big}}" * 524)
+        assert ran.stdout.strip() == "2096000"
 
 
 async def test_l13_l14_the_engine_knows_nothing_of_a_resolved_secret(tmp_path: Path) -> None:

@@ -31,9 +31,10 @@ from mcp_spaces.errors import Busy, Denied, InvalidInput, NotFound, SpacesError,
 from mcp_spaces.vault.cipher import DataKey, open_secret, seal_secret
 from mcp_spaces.vault.imports import BYTES_MAX, Format, parse_export
 from mcp_spaces.vault.master_key import Given, Source, Stretching
-from mcp_spaces.vault.model import PATH, Bindings, Kind, SecretValue, VaultPath
+from mcp_spaces.vault.model import PATH, Bindings, Entry, Kind, SecretValue, VaultPath
+from mcp_spaces.vault.service import Wanted
 from mcp_spaces.vault.totp import parse_seed
-from mcp_spaces.vault.wanted import wanted_entry
+from mcp_spaces.vault.wanted import amended, wanted_entry
 from tests.security.app import World, line_to, nursery, open_world, short_folder
 from tests.vault.rig import EVERYTHING, SEED_80_BITS, Rig, Time, open_rig
 
@@ -234,10 +235,17 @@ def test_v09_one_function_decrypts_and_few_places_reveal() -> None:
 
     assert callers(r"\bAESGCM\b") == {"mcp_spaces/vault/cipher.py"}
     assert callers(r"(?<!def )\bopen_secret\(") == {"mcp_spaces/vault/service.py", "mcp_spaces/vault/store.py"}
-    revealing = callers(r"\.reveal\(")
-    assert revealing >= {"mcp_spaces/vault/operations.py", "mcp_spaces/vault/service.py", "mcp_spaces/vault/store.py"}
-    # Others come with the rooms that use secrets: the gateway, the browser, references in an environment.
-    assert all(name.split("/")[1] in ("vault", "network", "browser", "sandbox", "app.py") for name in revealing)
+    # A further one is a decision: what it does with the value, and who learns of it.
+    assert callers(r"\.reveal\b") == {
+        "mcp_spaces/browser/filling.py",
+        "mcp_spaces/browser/login.py",
+        "mcp_spaces/network/injection.py",
+        "mcp_spaces/sandbox/references.py",
+        "mcp_spaces/vault/cipher.py",
+        "mcp_spaces/vault/operations.py",
+        "mcp_spaces/vault/service.py",
+        "mcp_spaces/vault/store.py",
+    }
 
 
 def filled(example: Any, text: str) -> Any:
@@ -442,6 +450,25 @@ def _rename(connection: Any) -> None:
     for table in ("vault_entries", "vault_versions"):
         connection.execute(f"UPDATE {table} SET path = 'open/a', body = replace(body, 'prod/a', 'open/a')"
                            " WHERE path = 'prod/a'")  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [{"origins": ["https://evil.example"]}, {"kind": "api_key"}, {"version": 1}])
+async def test_v10_a_version_that_was_changed_on_the_disk_is_not_restored(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    async with open_rig(tmp_path) as rig:
+        for value in ("first value", "second value", "third value"):
+            await rig.put("prod/a", value=value, origins=("https://a.example",))
+        (row,) = rig.database.read("SELECT body FROM vault_versions WHERE version = 2")
+        entry = json.loads(row["body"])
+        entry |= {"bindings": {**entry["bindings"], **change}} if "origins" in change else change
+        body = json.dumps(entry)
+        await rig.database.write(lambda tx: tx.execute("UPDATE vault_versions SET body = ? WHERE version = 2", (body,)))
+        with pytest.raises(WrongState, match="damaged or changed"):
+            await rig.vault.restore("prod/a", 2, run_id="run_x")
+        assert await shown(rig, "prod/a") == "third value"
+        assert (await rig.vault.restore("prod/a", 1, run_id="run_x")).version == 4
+        assert await shown(rig, "prod/a") == "first value"
 
 
 @pytest.mark.parametrize(
@@ -759,6 +786,74 @@ async def test_v19_k14_a_clock_that_went_backwards_gives_no_code(tmp_path: Path)
             await rig.code("prod/other")
         time.now += 86_400 * 365
         assert await rig.code("prod/crm") != first
+
+
+def seed_of(period_s: int) -> str:
+    return f"otpauth://totp/x?secret={SEED_80_BITS}&period={period_s}"
+
+
+@pytest.mark.parametrize(("before_s", "after_s"), [(30, 60), (60, 30)])
+@pytest.mark.parametrize("way", ["set", "update"])
+async def test_v18_a_seed_of_another_period_gives_codes_at_once_and_none_twice(
+    tmp_path: Path, way: str, before_s: int, after_s: int
+) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.login("prod/crm", totp=seed_of(before_s))
+        await rig.code("prod/crm")
+        if way == "set":
+            await rig.login("prod/crm", totp=seed_of(after_s))
+        else:
+            await rig.vault.amend("prod/crm", setting(seed_of(after_s)), run_id="run_x")
+        codes = [await rig.code("prod/crm") for _ in range(3)]
+        assert len(set(codes)) == 3
+        assert rig.time.waited == [after_s, after_s]
+    async with open_rig(tmp_path, time=rig.time) as rig:
+        assert await rig.code("prod/crm") not in codes
+
+
+def setting(seed: str) -> Callable[[Entry, dict[str, str]], Wanted]:
+    return lambda before, fields: amended(before, fields, given={"totp": seed}, metadata={}, now=before.updated_at)
+
+
+async def test_v18_what_changes_beside_the_seed_brings_no_code_back(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.login("prod/crm")
+        first = await rig.code("prod/crm")
+        await rig.vault.amend(
+            "prod/crm",
+            lambda before, fields: amended(before, fields, given={"password": "x" * 9}, metadata={}, now=0.0),
+            run_id="run_x",
+        )
+        assert await rig.code("prod/crm") != first
+        assert rig.time.waited == [30.0]
+
+
+async def test_v19_after_a_clock_that_was_ahead_the_operator_sets_the_seed_again(tmp_path: Path) -> None:
+    time = Time()
+    async with open_rig(tmp_path, time=time) as rig:
+        for path in ("prod/crm", "prod/other"):
+            await rig.login(path)
+        await rig.code("prod/crm")
+        time.now += 86_400 * 365
+        for path in ("prod/crm", "prod/other"):
+            await rig.code(path)
+        time.now -= 86_400 * 365
+    async with open_rig(tmp_path, time=time) as rig:
+        with pytest.raises(WrongState, match="clock went backwards") as refused:
+            await rig.code("prod/crm")
+        assert "mcp-spaces vault update prod/crm --totp" in refused.value.hint
+        await rig.vault.amend("prod/crm", setting(SEED_80_BITS), run_id="run_operator")
+        await rig.code("prod/crm")
+        # One seed says nothing of another: whose code of next year was given out, it would be given out twice.
+        with pytest.raises(WrongState, match="clock went backwards"):
+            await rig.code("prod/other")
+        row = rig.database.read_one("SELECT body FROM audit WHERE run_id = 'run_operator'")
+        assert row is not None
+        assert json.loads(row["body"])["codes"] == "begin anew"
+    async with open_rig(tmp_path, time=time) as rig:
+        await rig.vault.amend("prod/other", setting(SEED_80_BITS), run_id="run_operator")
+        for path in ("prod/crm", "prod/other"):
+            await rig.code(path)
 
 
 def test_v20_classic_seeds_of_80_bits_are_accepted() -> None:

@@ -112,6 +112,29 @@ def test_the_daemon_gets_none_of_the_clients_environment(tmp_path: Path) -> None
     }
 
 
+def test_v14_the_vaults_keys_do_not_stay_in_its_environment(state: Path) -> None:
+    keys = {"MCP_SPACES_MASTER_KEY": "5e" * 32, "MCP_SPACES_PASSPHRASE": "a phrase of mine", "AFTER": "it stays"}
+    with daemon(state):
+        shim = subprocess.Popen(
+            SHIM,
+            env=environment(state, **keys),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert shim.stdin is not None
+        assert shim.stdout is not None
+        shim.stdin.write(b"{}\n")
+        shim.stdin.flush()
+        shim.stdout.readline()
+        left = Path(f"/proc/{shim.pid}/environ").read_bytes()
+        shim.communicate(timeout=30)
+    assert keys["MCP_SPACES_MASTER_KEY"].encode() not in left
+    assert keys["MCP_SPACES_PASSPHRASE"].encode() not in left
+    assert b"AFTER=it stays" in left.split(b"\0")
+    assert f"HOME={state.parent}".encode() in left.split(b"\0")
+
+
 @pytest.mark.parametrize(
     ("known", "directory"),
     [

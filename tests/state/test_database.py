@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mcp_spaces.state.database import ANCHOR_NAME, Database, Transaction, transl
 pytestmark = pytest.mark.anyio
 
 SEALER = Sealer(b"k" * 32)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def setting(name: str, value: str) -> tuple[str, tuple[str, str]]:
@@ -92,6 +94,17 @@ async def test_k08_a_locked_database_is_busy_and_nothing_is_lost(tmp_path: Path)
     other.close()
     await database.write(lambda tx: tx.execute(*setting("a", "1")))
     database.close()
+
+
+def test_t10_every_transaction_that_writes_begins_as_a_writer() -> None:
+    """One that reads first and writes later would be refused in between, or see what is over."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "mcp_spaces").rglob("*.py"):
+        if begun := re.findall(r"""["'](BEGIN\b[^"']*)""", path.read_text("utf-8")):
+            found[str(path.relative_to(ROOT))] = set(begun)
+    # The audit's is a snapshot of a connection that cannot write.
+    assert found == {"mcp_spaces/state/database.py": {"BEGIN IMMEDIATE"}, "mcp_spaces/runs/audit.py": {"BEGIN"}}
+    assert "?mode=ro" in (ROOT / "mcp_spaces/runs/audit.py").read_text("utf-8")
 
 
 async def test_a_cancelled_writer_still_gets_its_change(tmp_path: Path) -> None:

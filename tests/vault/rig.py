@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +41,8 @@ class Time:
 class MemoryKeyring:
     kept: dict[tuple[str, str], str] = field(default_factory=dict)
     locked: bool = False
+    refused: str | None = None
+    """A name under which nothing is stored."""
 
     def get_password(self, service: str, name: str) -> str | None:
         self._check()
@@ -48,6 +50,8 @@ class MemoryKeyring:
 
     def set_password(self, service: str, name: str, password: str) -> None:
         self._check()
+        if name == self.refused:
+            raise RuntimeError("refused; the password is hunter2")
         self.kept[service, name] = password
 
     def delete_password(self, service: str, name: str) -> None:
@@ -86,11 +90,12 @@ async def open_rig(
     given: Given = NOTHING_GIVEN,
     source: Source | None = Source.FILE,
     keyring: MemoryKeyring | None = None,
+    make: Callable[..., MasterKeys] = MasterKeys,
 ) -> AsyncIterator[Rig]:
     """Opening a folder again is a restart."""
     time = time or Time()
     database = Database.open(folder / "state.db", sealer=SEALER)
-    masters = MasterKeys(folder, instance_id="in_test", given=given, preferred=source, keyring=lambda: keyring)
+    masters = make(folder, instance_id="in_test", given=given, preferred=source, keyring=lambda: keyring)
     try:
         yield Rig(Vault(database, masters, time.clock, wait=time.wait), database, time, folder)
     finally:

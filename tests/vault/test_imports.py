@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from typing import Any
 
 import pytest
 
 from mcp_spaces.errors import InvalidInput
-from mcp_spaces.vault.imports import Format, Item, parse_export
+from mcp_spaces.vault.imports import BYTES_MAX, Format, Item, parse_export
 from mcp_spaces.vault.model import Kind
 
 
@@ -34,6 +36,15 @@ BITWARDEN = {
         {"type": 2, "name": "Recovery", "folderId": None, "notes": "codes", "secureNote": {"type": 0}},
     ],
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [100, BYTES_MAX + 1])
+def test_an_archive_is_told_what_to_take_out_of_it(size: int) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("export.data", b"\xff" * size)
+    with pytest.raises(InvalidInput, match=r"unzip it, and give the export\.data"):
+        parse_export(archive.getvalue(), chosen=Format.AUTO, prefix="x")
 
 
 def test_bitwardens_json_becomes_logins_and_values() -> None:

@@ -139,7 +139,7 @@ def test_a_key_of_another_length_is_refused_without_being_repeated(tmp_path: Pat
     for text in ("abcd", "é" * 64, "zz" * 32, KEY + "00"):
         masters = MasterKeys(tmp_path, instance_id="in", given=Given(key=text), keyring=lambda: None)
         with pytest.raises(SpacesError) as refused:
-            masters.stage(Source.ENVIRONMENT, first=True)
+            masters.stage(Source.ENVIRONMENT, before=None)
         assert text not in refused.value.message + refused.value.hint
 
 

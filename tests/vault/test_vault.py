@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from tests.cli.commands import run
 from tests.security.app import nursery, open_world, short_folder
 from tests.vault.rig import EVERYTHING, SEED_80_BITS, open_rig
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 async def test_the_last_ten_versions_are_kept(tmp_path: Path) -> None:
     async with open_rig(tmp_path) as rig:
@@ -35,6 +38,28 @@ async def test_the_last_ten_versions_are_kept(tmp_path: Path) -> None:
         value = opened.field()
         assert value is not None
         assert value.reveal() == "value 12"
+
+
+async def test_a_kept_version_becomes_the_newest_again_and_whole(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await world.govern(
+            "vault.set", path="a", kind="login", username="ann", password="correct horse", totp=SEED_80_BITS,
+            notes="of old", label="Site", origins=["https://a.example"],
+        )  # fmt: skip
+        await world.govern("vault.rotate")
+        await world.govern("vault.set", path="a", kind="value", value="a mistake")
+        restored = await world.govern("vault.restore", path="a", version=1)
+        assert (restored.version, restored.versions) == (3, [3, 2, 1])
+        assert (restored.kind, restored.label, restored.origins) == ("login", "Site", ["https://a.example"])
+        assert restored.fields == ["username", "password", "totp", "notes"]
+        assert (await world.govern("vault.get", path="a")).value == "correct horse"
+        assert (await world.govern("vault.get", path="a", field="notes")).value == "of old"
+        await world.govern("vault.totp", path="a")
+        for wrong in ({"path": "a", "version": 4}, {"path": "b", "version": 1}):
+            with pytest.raises(NotFound):
+                await world.govern("vault.restore", **wrong)
+    async with open_world(tmp_path) as world:
+        assert (await world.govern("vault.get", path="a")).value == "correct horse"
 
 
 async def test_each_use_is_counted_and_survives_a_restart(tmp_path: Path) -> None:
@@ -52,6 +77,18 @@ async def test_each_use_is_counted_and_survives_a_restart(tmp_path: Path) -> Non
         use = await rig.vault.last_use("prod/a")
         assert use is not None
         assert (use.uses, use.purpose, use.version, use.run_id) == (2, SecretUse.GATEWAY_INJECT, 1, "run_x")
+
+
+async def test_a_use_that_was_stored_by_an_older_version_is_still_read(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.login("prod/a")
+        await rig.code("prod/a")
+        (row,) = rig.database.read("SELECT body FROM vault_uses")
+        body = json.dumps({**json.loads(row["body"]), "totp_step": 60_000_000})
+        mac = rig.database.sealer.seal_row("vault_uses", "prod/a", body)
+        await rig.database.write(lambda tx: tx.execute("UPDATE vault_uses SET body = ?, mac = ?", (body, mac)))
+    async with open_rig(tmp_path) as rig:
+        assert await rig.code("prod/a")
 
 
 @pytest.mark.parametrize(
@@ -231,6 +268,23 @@ def test_the_references_example_is_understood_by_the_command_written_by_hand(ope
     context = derived.handwritten(operation).make_context(words[2], words[3:])
     shown = repr(context.params)
     assert all(str(value) in shown for value in operation.example.values() if isinstance(value, str))
+
+
+def test_the_commands_that_hints_name_have_the_flags_that_they_name() -> None:
+    named = {
+        (found[1], flag)
+        for path in sorted((ROOT / "mcp_spaces").rglob("*.py"))
+        # A text may go on in the next line.
+        for found in re.finditer(
+            r"mcp-spaces vault ([a-z]+)([^`;.\n]*)", re.sub(r'"\n\s+f?"', "", path.read_text("utf-8"))
+        )
+        for flag in re.findall(r"(?<= )--[a-z-]+", found[2])
+    }
+    assert {("update", "--origins"), ("update", "--totp")} <= named
+    for verb, flag in named:
+        (operation,) = [one for one in CATALOGUE if one.id == f"vault.{verb}"]
+        command = derived.handwritten(operation) or derived.command(operation)
+        assert flag in [option for parameter in command.params for option in parameter.opts], f"vault {verb} {flag}"
 
 
 async def test_people_enter_secrets_without_a_command_line_holding_them() -> None:

@@ -1,0 +1,164 @@
+"""A master key is changed, and everything ends at one instant of it: stage, commit, settle (threat V16)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mcp_spaces.core.facts import SecretUse
+from mcp_spaces.errors import WrongState
+from mcp_spaces.vault.master_key import Given, MasterKeys, MasterRecord, Source, Staged
+from tests.vault.rig import EVERYTHING, MemoryKeyring, Rig, open_rig
+
+GIVEN = Given(passphrase="twelve is enough", next_passphrase="another long phrase")
+SOURCES = (Source.FILE, Source.KEYRING, Source.PASSPHRASE)
+
+
+class Killed(BaseException):
+    """Nothing in this process goes on: what is on the disk and in the keyring is all that is left."""
+
+
+class EndsBeforeTheCommit(MasterKeys):
+    def stage(self, source: Source, *, before: MasterRecord | None) -> Staged:
+        super().stage(source, before=before)
+        raise Killed
+
+
+class EndsBeforeSettling(MasterKeys):
+    settled = 0
+
+    def settle(self, record: MasterRecord) -> MasterRecord:
+        # The first is that of the opening, the second that of the key which is to be replaced.
+        self.settled += 1
+        if self.settled == 3:
+            raise Killed
+        return super().settle(record)
+
+
+class EndsAfterSettling(MasterKeys):
+    settled = 0
+
+    def settle(self, record: MasterRecord) -> MasterRecord:
+        self.settled += 1
+        done = super().settle(record)
+        if self.settled == 3:
+            raise Killed
+        return done
+
+
+async def read(rig: Rig) -> str:
+    opened = await rig.vault.open("prod/x", scope=EVERYTHING, purpose=SecretUse.RAW_READ, run_id="run_test")
+    value = opened.field()
+    assert value is not None
+    return value.reveal()
+
+
+@pytest.mark.parametrize("before", SOURCES)
+@pytest.mark.parametrize("after", SOURCES)
+@pytest.mark.parametrize("ends", [EndsBeforeTheCommit, EndsBeforeSettling, EndsAfterSettling])
+async def test_v16_whatever_instant_of_a_rekey_is_the_last_one_key_opens_the_vault(
+    tmp_path: Path, ends: Callable[..., MasterKeys], before: Source, after: Source
+) -> None:
+    keyring = MemoryKeyring()
+    async with open_rig(tmp_path, source=before, given=GIVEN, keyring=keyring) as rig:
+        await rig.put("prod/x", value="canary value")
+    old = kept_keys(tmp_path, keyring)
+    async with open_rig(tmp_path, given=GIVEN, keyring=keyring, make=ends) as rig:
+        await read(rig)
+        with pytest.raises(Killed):
+            await rig.vault.rekey(after, run_id="run_test")
+    async with open_rig(tmp_path, given=GIVEN, keyring=keyring) as rig:
+        assert await read(rig) == "canary value"
+    committed = ends is not EndsBeforeTheCommit
+    if committed:
+        now = kept_keys(tmp_path, keyring)
+        assert set(old).isdisjoint(now)
+        assert len(now) == (0 if after is Source.PASSPHRASE else 1)
+    # And once more, over whatever the first try left.
+    changed = Given(passphrase=GIVEN.next_passphrase, next_passphrase="a third long phrase")
+    given = changed if committed and after is Source.PASSPHRASE else GIVEN
+    async with open_rig(tmp_path, given=given, keyring=keyring) as rig:
+        await rig.vault.rekey(after, run_id="run_test")
+    given = replace(given, passphrase=given.next_passphrase)
+    async with open_rig(tmp_path, given=given, keyring=keyring) as rig:
+        assert await read(rig) == "canary value"
+    assert len(kept_keys(tmp_path, keyring)) == (0 if after is Source.PASSPHRASE else 1)
+
+
+def kept_keys(folder: Path, keyring: MemoryKeyring) -> list[str]:
+    """Those in files and in the keyring, under whatever name."""
+    return [*(file.read_text().strip() for file in folder.glob("master.key*")), *keyring.kept.values()]
+
+
+async def test_v16_a_file_that_cannot_be_put_in_its_place_is_never_written_over(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.put("prod/x", value="canary value")
+        in_the_way = tmp_path / "master.key"
+        in_the_way.unlink()
+        in_the_way.mkdir()
+        with pytest.raises(WrongState, match="not in its place yet"):
+            await rig.vault.rekey(None, run_id="run_test")
+        key = tmp_path / "master.key.next"
+        counts = key.read_text()
+        for _ in range(2):
+            with pytest.raises(WrongState, match="cannot be put into"):
+                await rig.vault.rekey(None, run_id="run_test")
+        assert key.read_text() == counts
+        assert await read(rig) == "canary value"
+    in_the_way.rmdir()
+    async with open_rig(tmp_path) as rig:
+        assert await read(rig) == "canary value"
+    assert in_the_way.read_text() == counts
+
+
+async def test_v16_a_keyring_that_refuses_the_last_step_is_never_written_over(tmp_path: Path) -> None:
+    keyring = MemoryKeyring()
+    async with open_rig(tmp_path, source=Source.KEYRING, keyring=keyring) as rig:
+        await rig.put("prod/x", value="canary value")
+        keyring.refused = "in_test"
+        with pytest.raises(WrongState, match="not in its place yet"):
+            await rig.vault.rekey(None, run_id="run_test")
+        staged = keyring.kept["mcp-spaces", "in_test.next"]
+        with pytest.raises(WrongState, match="keyring refused"):
+            await rig.vault.rekey(None, run_id="run_test")
+        assert keyring.kept["mcp-spaces", "in_test.next"] == staged
+    async with open_rig(tmp_path, keyring=keyring) as rig:
+        # Opened all the same: the key is there, only not in its place.
+        assert await read(rig) == "canary value"
+    keyring.refused = None
+    async with open_rig(tmp_path, keyring=keyring) as rig:
+        assert await read(rig) == "canary value"
+    assert keyring.kept == {("mcp-spaces", "in_test"): staged}
+
+
+async def test_a_vault_leaves_a_keyring_that_is_gone_while_it_is_still_open(tmp_path: Path) -> None:
+    keyring = MemoryKeyring()
+    async with open_rig(tmp_path, source=Source.KEYRING, keyring=keyring) as rig:
+        await rig.put("prod/x", value="canary value")
+        keyring.locked = True
+        await rig.vault.rekey(Source.FILE, run_id="run_test")
+    async with open_rig(tmp_path, keyring=keyring) as rig:
+        assert await read(rig) == "canary value"
+        assert keyring.kept
+    keyring.locked = False
+    async with open_rig(tmp_path, keyring=keyring) as rig:
+        assert await read(rig) == "canary value"
+    assert keyring.kept == {}
+
+
+async def test_a_file_that_is_another_key_by_now_is_left(tmp_path: Path) -> None:
+    """Somebody puts back the key of an older database, while this one still remembers a file to be removed."""
+    keyring = MemoryKeyring()
+    async with open_rig(tmp_path) as rig:
+        await rig.put("prod/x", value="canary value")
+    async with open_rig(tmp_path, keyring=keyring, make=EndsBeforeSettling) as rig:
+        await read(rig)
+        with pytest.raises(Killed):
+            await rig.vault.rekey(Source.KEYRING, run_id="run_test")
+    (tmp_path / "master.key").write_text("ab" * 32)
+    async with open_rig(tmp_path, keyring=keyring) as rig:
+        assert await read(rig) == "canary value"
+    assert (tmp_path / "master.key").read_text() == "ab" * 32
