@@ -18,11 +18,10 @@ image: ## the images of sandboxes and browsers
 	@scripts/setup image
 
 demo: ## set up, then show an agent at work in a sandbox
-	@scripts/setup demo
-	@$(bin)/python -m examples.demo
+	@scripts/setup demo -- $(bin)/python -m examples.demo
 
-test: setup ## set up, then run every test (ARGS="-k words" for some)
-	@$(bin)/python -m pytest $(ARGS)
+test: ## set up, then run every test (ARGS="-k words" for some)
+	@scripts/setup all -- $(bin)/python -m pytest $(ARGS)
 
 check: venv ## format, lint, types, who imports whom, generated reference, shell scripts
 	$(bin)/ruff format --check .
@@ -35,8 +34,7 @@ check: venv ## format, lint, types, who imports whom, generated reference, shell
 	  && { diff -ru docs/reference "$$fresh" || { echo 'docs/reference is out of date: run `make docs`'; exit 1; }; }
 
 bench: ## figures, each beside a raw baseline
-	@scripts/setup demo
-	@$(bin)/python -m benchmarks $(ARGS)
+	@scripts/setup demo -- $(bin)/python -m benchmarks $(ARGS)
 
 docs: venv ## write docs/reference from the catalogue
 	$(bin)/python -m $(reference) docs/reference

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+TYPE_CHECKING = False  # type checkers know the name; importing typing would be the most expensive line here
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ANYWHERE = frozenset({"--help", "--version", "install"})
+"""What is of use on other systems: words about the program, and the configuration of clients for a server elsewhere."""
 
 
 def main() -> None:
     """Run one command. `stdio` is what MCP clients spawn, so it starts before anything heavy is imported."""
-    if sys.argv[1:] == ["stdio"]:
+    words = sys.argv[1:]
+    if refusal := unsupported(sys.platform, words, os.environ):
+        sys.exit(refusal)
+    if words == ["stdio"]:
         from mcp_spaces.server.shim import main as connect
 
         connect()
     from mcp_spaces.cli.main import app
 
     app()
+
+
+def unsupported(platform: str, words: Sequence[str], environment: Mapping[str, str]) -> str | None:
+    """Why this cannot run here: the daemon needs Linux, the command line alone does not. None where it can."""
+    if platform == "linux" or not words or not ANYWHERE.isdisjoint(words):
+        return None
+    named = "MCP_SPACES_SERVER" in environment or any(word.partition("=")[0] == "--server" for word in words)
+    if named and "serve" not in words and "stdio" not in words:
+        return None
+    return (
+        f"mcp-spaces needs Linux, and this is {platform}: use a virtual machine or a container with Linux, "
+        "or connect to a server elsewhere with `mcp-spaces --server URL`."
+    )
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -63,6 +65,19 @@ def test_rooms_import_only_what_they_may() -> None:
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True
     )
     assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """What comes along with another package today may stay away with its next version."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "mcp_spaces").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    roots = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"mcp_spaces"}
+    declared = {re.split(r"[<>=]", line)[0] for line in CONFIGURATION["project"]["dependencies"]}
+    owners = packages_distributions()
+    brought = {root: [name.replace("_", "-") for name in owners[root]] for root in roots}
+    assert {root for root, packages in brought.items() if declared.isdisjoint(packages)} == set()
 
 
 def test_every_room_that_is_there_is_under_its_contracts() -> None:
