@@ -181,7 +181,11 @@ def chromium_of(live: LiveContext, kind: str = "") -> list[int]:
 
 
 def status_of(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    """Empty when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
@@ -210,6 +214,15 @@ def is_playwrights(pid: int) -> bool:
 def space_of(pid: int, kind: str) -> str:
     """The namespace that a process is in."""
     return str(Path(f"/proc/{pid}/ns/{kind}").readlink())
+
+
+def is_confined(pid: int, browser: int) -> bool:
+    """With a filter and namespaces of its own; what is gone is no danger."""
+    try:
+        filters = int(status_of(pid)["Seccomp_filters"]) > int(status_of(browser)["Seccomp_filters"])
+        return filters and not any(space_of(pid, kind) == space_of(browser, kind) for kind in ("user", "pid", "net"))
+    except (KeyError, OSError):
+        return not Path(f"/proc/{pid}").exists()
 
 
 def listening_in(pid: int) -> set[int]:

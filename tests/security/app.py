@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from mcp_spaces.core.context import S
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.pipeline import Outcome
 from mcp_spaces.errors import SpacesError
+from mcp_spaces.sandbox import engine
 from mcp_spaces.sandbox.port import SandboxDriver
 from mcp_spaces.server.unix import make_private
 from mcp_spaces.settings import Settings
@@ -414,6 +415,8 @@ async def line_to(state: Path, *, operator: bool = False, key: str | None = None
         yield Line(reader, writer)
     finally:
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 # ---------------------------------------------------------------------------------------------- as a process
@@ -477,6 +480,8 @@ def _nursery() -> None:
     for name in ("docker", "mcp.server", "sqlite_utils", "mcp_spaces.server.daemon", "mcp_spaces.server.endpoint"):
         importlib.import_module(name)
 
+    # As in tests/conftest.py, for the same reason.
+    engine.PING_TIMEOUT_S = 10.0
     child = 0
 
     def go(*_: object) -> None:

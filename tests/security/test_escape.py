@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import inspect
 import json
+import os
 import secrets
 import subprocess
 from collections.abc import AsyncIterator
@@ -371,11 +372,12 @@ async def test_n01_to_n08_nothing_is_reachable(sandbox: Sandbox) -> None:
 async def test_n06_no_abstract_socket_of_the_host_is_in_reach(sandbox: Sandbox) -> None:
     import socket
 
+    name = f"mcp-spaces-canary-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind("\0mcp-spaces-canary")
+        listener.bind(f"\0{name}")
         listener.listen()
         ran = await python(
             sandbox,
-            "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect('\\0mcp-spaces-canary')\nprint('reached')",
+            f"import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect('\\0{name}')\nprint('reached')",
         )
     assert b"reached" not in ran.stdout
