@@ -475,9 +475,24 @@ async def nursery() -> AsyncIterator[Nursery]:
             await process.wait()
 
 
+WARM = (
+    "docker",
+    "mcp.server",
+    "mcp_spaces.browser.choice",
+    "mcp_spaces.browser.container",
+    "mcp_spaces.browser.local",
+    "mcp_spaces.browser.playwright",
+    "mcp_spaces.sandbox.docker",
+    "mcp_spaces.server.daemon",
+    "mcp_spaces.server.endpoint",
+    "sqlite_utils",
+)
+"""What daemons import as they start: once here instead of in each."""
+
+
 def _nursery() -> None:
     """Reads `{"state": …, "driver": …}`; says the process id, then ready or dead, then how it ended."""
-    for name in ("docker", "mcp.server", "sqlite_utils", "mcp_spaces.server.daemon", "mcp_spaces.server.endpoint"):
+    for name in WARM:
         importlib.import_module(name)
 
     # As in tests/conftest.py, for the same reason.

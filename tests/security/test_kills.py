@@ -260,7 +260,7 @@ async def work_as_operator(line: Line, ledger: Ledger) -> None:
             assert said.code is None, said
             ledger.note(said)
             fact.changed()
-        elif len(ledger.keys) < 30:
+        elif len(ledger.keys) < 8:
             said = await line.call("key.create", label="one")
             ledger.note(said)
             ledger.keys[said.content["token"]] = Fact(True)
