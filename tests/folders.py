@@ -16,9 +16,9 @@ def files_below(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def content_of(path: Path) -> bytes:
-    """Empty when it is gone."""
+def content_of(path: Path, *, most_bytes: int | None = None) -> bytes:
+    """Empty when it is gone, or holds more than that."""
     try:
-        return path.read_bytes()
+        return b"" if most_bytes is not None and path.stat().st_size > most_bytes else path.read_bytes()
     except FileNotFoundError:
         return b""

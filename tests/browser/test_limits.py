@@ -23,7 +23,7 @@ from tests.browser.world import SITE, Browsing, browsing
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.geteuid() != 0, reason="browsers in jails take root")]
 
 BROWSERS = 20
-CYCLES = int(os.environ.get("MCP_SPACES_TEST_CYCLES", "100"))
+CYCLES = int(os.environ.get("MCP_SPACES_TEST_CYCLES", "40"))
 MIB = 1 << 20
 
 

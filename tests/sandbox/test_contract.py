@@ -34,8 +34,9 @@ class TestStreamDriver(Contract, Connections):
             yield driver
 
 
-class TestWarmStreamDriver(Contract, Connections):
-    """The same, with sandboxes that come out of the pool."""
+class TestWarmStreamDriver(Lives, Connections):
+    """Sandboxes that come out of the pool: begun as any other, then given to a runtime. What their commands and files
+    do is the launcher's doing and the agent's, and no other than above."""
 
     @pytest.fixture
     def image(self) -> str:
