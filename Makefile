@@ -22,7 +22,7 @@ demo: ## set up, then show an agent at work in a sandbox
 	@$(bin)/python -m examples.demo
 
 test: setup ## set up, then run every test (ARGS="-k words" for some)
-	@$(bin)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: venv ## format, lint, types, who imports whom, generated reference, shell scripts
 	$(bin)/ruff format --check .

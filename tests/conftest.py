@@ -20,23 +20,6 @@ settings.register_profile("explore", deadline=None, suppress_health_check=list(H
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 PATIENT_PING_S = 10.0
-WHOLE_MACHINE = (
-    "browser/test_limits.py",
-    "security/test_disk_failures.py",
-    "security/test_engine_failures.py",
-    "security/test_kills.py",
-    "security/test_output_flood.py",
-    "security/test_sandbox_limits.py",
-)
-"""Take much of it or count what is on it: one after the other, also where two processes share the tests."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file is run by one process, in its order: its browsers and daemons are started once."""
-    for item in items:
-        file = str(item.path)
-        item.add_marker(pytest.mark.xdist_group("machine" if file.endswith(WHOLE_MACHINE) else file))
 
 
 @pytest.fixture
