@@ -21,7 +21,7 @@ demo: ## set up, then show an agent at work in a sandbox
 	@scripts/setup demo -- $(bin)/python -m examples.demo
 
 test: ## set up, then run every test (ARGS="-k words" for some)
-	@scripts/setup all -- $(bin)/python -m pytest $(ARGS)
+	@scripts/setup all -- $(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: venv ## format, lint, types, who imports whom, generated reference, shell scripts
 	$(bin)/ruff format --check .

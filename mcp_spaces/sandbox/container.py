@@ -20,6 +20,8 @@ MAX_OPEN_FILES = 4096
 MAX_SHM_BYTES = 64 << 20
 INSTANCE_LABEL = "mcp-spaces.instance"
 RUNTIME_LABEL = "mcp-spaces.runtime"
+DRIVER_LABEL = "mcp-spaces.driver"
+"""Of containers only: a workspace is used again by the next daemon, a container never."""
 ENVIRONMENT = {"HOME": WORKSPACE, "USER": "sandbox", "LOGNAME": "sandbox"}
 
 
@@ -36,6 +38,7 @@ class Intent:
     """Everything that differs between two sandboxes."""
 
     instance_id: str
+    driver_id: str
     runtime_id: str
     image_id: str
     limits: SandboxLimits
@@ -55,7 +58,7 @@ def request(intent: Intent) -> dict[str, Any]:
         "Hostname": HOSTNAME,
         "WorkingDir": WORKSPACE,
         "Env": [f"{key}={value}" for key, value in ENVIRONMENT.items()],
-        "Labels": labels,
+        "Labels": {**labels, DRIVER_LABEL: intent.driver_id},
         "Tty": False,
         "OpenStdin": True,
         # The end of the daemon's connection is the end of stdin, and so of the sandbox.

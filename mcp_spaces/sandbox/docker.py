@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mcp_spaces.sandbox.attached import AttachedSandbox
 from mcp_spaces.sandbox.container import INSTANCE_LABEL, RUNTIME_LABEL
 from mcp_spaces.sandbox.engine import Engine, NoPython, Threads
 from mcp_spaces.sandbox.exec_fallback import ExecSandbox
+from mcp_spaces.sandbox.latecomers import Latecomers, a_while
 from mcp_spaces.sandbox.launcher import Launcher
 from mcp_spaces.sandbox.pool import Pool, Profile, Warm
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec, Tenant, Wall
@@ -41,11 +42,13 @@ class DockerDriver:
         docker_url: str | None = None,
         kernel_disk: bool = True,
         tenant: Tenant = Tenant.SANDBOX,
+        later: Callable[[], Awaitable[object]] = a_while,
         log: logging.Logger,
     ) -> None:
         """`image` is what `walls` and `warm` look at; `launch` takes the spec's. `pool_size` of 0: no warm sandboxes.
         `kernel_disk` of False: plain volumes without a limit of size, also where the kernel could enforce one.
-        `tenant`: what runs inside, and so which of the shipped seccomp profiles holds.
+        `tenant`: what runs inside, and so which of the shipped seccomp profiles holds. When `later` ends,
+        counted from the first reap, what the engine made for a former daemon meanwhile is removed too.
         """
         self.instance_id = checked_id(instance_id)
         self._image = image
@@ -54,9 +57,19 @@ class DockerDriver:
         self._disks = DiskFiles(state_dir / "workspaces")
         self._loop_missing = loop_works() if kernel_disk else "switched off"
         self._thread = Threads(THREADS)
+        driver_id = secrets.token_hex(6)
+        self._latecomers = Latecomers(
+            engine=self._engine,
+            instance_id=instance_id,
+            driver_id=driver_id,
+            thread=self._thread,
+            later=later,
+            log=log,
+        )
         # A plain volume cannot be renamed, so a warm sandbox's could not become a runtime's.
         self._launcher = Launcher(
             instance_id=instance_id,
+            driver_id=driver_id,
             engine=self._engine,
             disks=self._disks,
             kernel_disk=not self._loop_missing,
@@ -213,6 +226,7 @@ class DockerDriver:
         busy = set(self._held) | self._launching | set(self._pool.held)
         busy_now = bool(self._launching) or self._pool.busy
         removed = await self._thread(lambda: self._reap(kept, ours, busy, busy_now))
+        self._latecomers.expect()
         return sorted(removed)
 
     def _reap(self, keep: set[str], ours: set[str], busy: set[str], launching: bool) -> set[str]:
@@ -248,6 +262,7 @@ class DockerDriver:
 
     async def aclose(self) -> None:
         self._closed = True
+        await self._latecomers.aclose()
         if self._tasks or self._abandoned:
             await asyncio.wait([*self._tasks, *self._abandoned.values()])
         await self._pool.aclose()
@@ -256,8 +271,6 @@ class DockerDriver:
         if stops:
             await asyncio.wait(stops)
         self._engine.close()
-
-    # Walls
 
     async def walls(self) -> Sequence[Wall]:
         found: list[Wall] = []
@@ -287,8 +300,6 @@ class DockerDriver:
         except SpacesError as error:
             return Wall("image", False, error.message, "make image")
         return Wall("image", True, f"{self._image} is {image_id[:19]}")
-
-    # Small parts
 
 
 def _check(limits: SandboxLimits) -> None:

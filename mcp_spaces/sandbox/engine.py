@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PING_TIMEOUT_S = 1.0
-"""A healthy engine answers in milliseconds; callers are promised an answer within two seconds."""
+PING_TIMEOUT_S = 1.5
+"""A healthy engine answers in milliseconds, a starved one later; callers are promised an answer within two seconds."""
 CALL_TIMEOUT_S = 60
 OLDEST_API = "1.41"
 GONE_TIMEOUT_S = 20

@@ -48,6 +48,7 @@ class Launcher:
         self,
         *,
         instance_id: str,
+        driver_id: str,
         engine: Engine,
         disks: DiskFiles,
         kernel_disk: bool,
@@ -57,6 +58,7 @@ class Launcher:
     ) -> None:
         self._tenant = tenant
         self._instance_id = instance_id
+        self._driver_id = driver_id
         self._engine = engine
         self._disks = disks
         self._kernel_disk = kernel_disk
@@ -135,6 +137,7 @@ class Launcher:
         prepared = await self._thread(lambda: self._prepare(profile, runtime_id))
         intent = Intent(
             instance_id=self._instance_id,
+            driver_id=self._driver_id,
             runtime_id=runtime_id,
             image_id=profile.image_id,
             limits=profile.limits,

@@ -25,6 +25,7 @@ from tests.browser.rigs import (
     end_place,
     eventually,
     host_of,
+    is_confined,
     is_playwrights,
     listening_in,
     names_in,
@@ -360,9 +361,10 @@ class Walls:
         (browser,), renderers = chromium_of(live), chromium_of(live, "renderer")
         assert renderers
         for pid in (browser, *renderers):
-            status = status_of(pid)
-            assert "0" not in status["Uid"].split() and "0" not in status["Gid"].split()
-            assert status["NoNewPrivs"] == "1"
+            with suppress(FileNotFoundError, ProcessLookupError):
+                status = status_of(pid)
+                assert "0" not in status["Uid"].split() and "0" not in status["Gid"].split()
+                assert status["NoNewPrivs"] == "1"
         assert {status_of(browser)[one].strip("0") for one in ("CapEff", "CapPrm", "CapAmb", "CapBnd")} == {""}
 
     async def test_b22_chromiums_own_sandbox_is_on(self, opener: Opener) -> None:
@@ -371,10 +373,9 @@ class Walls:
         (browser,), renderers = chromium_of(live), chromium_of(live, "renderer")
         for pid in (browser, *renderers, *chromium_of(live, "zygote")):
             assert not [one for one in arguments_of(pid) if "no-sandbox" in one]
-        for pid in renderers:
-            # A filter of its own beside the one that it was started under, and namespaces of its own.
-            assert int(status_of(pid)["Seccomp_filters"]) > int(status_of(browser)["Seccomp_filters"])
-            assert {space_of(pid, kind) == space_of(browser, kind) for kind in ("user", "pid", "net")} == {False}
+        # A filter of its own beside the one that it was started under, and namespaces of its own: once it has put
+        # itself in there.
+        await eventually(lambda: all(is_confined(pid, browser) for pid in chromium_of(live, "renderer")))
 
 
 class Jails:

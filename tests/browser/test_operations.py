@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from mcp_spaces.app import App, open_app
+from mcp_spaces.browser import page
 from mcp_spaces.errors import (
     ApprovalNeeded,
     Conflict,
@@ -114,7 +115,8 @@ async def tab(world: tuple[App, Site]) -> AsyncIterator[Tab]:
 # ------------------------------------------------------------------------------------------------------- going
 
 
-async def test_a_page_is_answered_with_its_outline(tab: Tab) -> None:
+async def test_a_page_is_answered_with_its_outline(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "SETTLE_S", 10.0)
     tab.site.made["shop"] = SHOP
     opened = await tab.call("navigate", url=f"{HOST}/shop")
     assert (opened.status, opened.title, opened.settled) == (200, "Shop", True)
@@ -169,7 +171,8 @@ async def test_a_click_answers_with_what_changed_and_nothing_else(tab: Tab) -> N
     assert "Pressed 2" in again.changes and "Order" not in again.changes and again.url is None
 
 
-async def test_what_an_action_fetches_is_waited_for(tab: Tab) -> None:
+async def test_what_an_action_fetches_is_waited_for(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "SETTLE_S", 10.0)
     refs = await tab.shop()
     done = await tab.call("click", ref=refs["Fetch"])
     assert done.settled and "it came" in done.changes
@@ -229,10 +232,10 @@ async def test_keys_hover_scroll_and_select(tab: Tab) -> None:
 
 async def test_waiting_for_a_text_ends_with_it_or_says_that_it_did_not_come(tab: Tab) -> None:
     tab.site.made["slow"] = (
-        "<p>Wait</p><script>setTimeout(() => document.body.innerHTML = '<p>Ready</p>', 300)</script>"
+        "<p>Wait</p><script>setTimeout(() => document.body.innerHTML = '<p>Ready</p>', 3000)</script>"
     )
     await tab.call("navigate", url=f"{HOST}/slow")
-    assert "Ready" in (await tab.call("wait_for", text="Ready")).changes
+    assert "Ready" in (await tab.call("wait_for", text="Ready", timeout_s=20)).changes
     await tab.call("wait_for", gone="Wait")
     await tab.refused("wait_for", TimedOut, text="Never", timeout_s=0.2)
     await tab.refused("wait_for", InvalidInput, text="a", url="b")
@@ -288,7 +291,9 @@ async def test_b15_a_download_is_kept_under_a_name_of_the_callers_whatever_the_p
     tab.site.made["file.csv"] = "one,two\n"
     begun = await tab.call("click", ref=refs["Report"])
     if begun.downloads is None:
-        begun = await tab.call("downloads")
+        with anyio.fail_after(20):
+            while not (begun := await tab.call("downloads")).downloads:  # noqa: ASYNC110 - the browser is another process
+                await anyio.sleep(0.05)
         begun_id = begun.downloads[0].id
     else:
         begun_id = begun.downloads[0].partition(" ")[0]

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mcp_spaces import places
 from tests.cli.commands import MAIN, ROOT, Ended, environment
+from tests.security.app import ENVELOPE
 
 PATIENCE_S = 60
 
@@ -27,6 +32,20 @@ class Daemon:
 
     state_dir: Path
     url: str
+
+    def call(self, operation: str, /, **given: Any) -> Any:
+        """As the operator, without a command: what a test starts from costs no process. The answer's content."""
+        arguments = {"operation": operation, "input": given}
+        params = {"name": "operation_call", "arguments": arguments, "_meta": ENVELOPE}
+        with socket.socket(socket.AF_UNIX) as line, line.makefile("rb") as answers:
+            line.settimeout(PATIENCE_S)
+            line.connect(places.operator_socket(str(self.state_dir)))
+            line.sendall(
+                json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode() + b"\n"
+            )
+            result = json.loads(answers.readline())["result"]
+        assert not result.get("isError"), result
+        return result["structuredContent"]
 
     def run(self, *words: str, stdin: str = "", **env: str) -> Ended:
         done = subprocess.run(

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.policy import Answer
 from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import (
@@ -28,6 +29,9 @@ from mcp_spaces.errors import (
 from tests.core.bench import AGENT, OPERATOR, Bench, narrowed, open_bench
 
 pytestmark = pytest.mark.anyio
+
+AFTERNOON = Clock(now=lambda: 1_800_000_000.0)
+"""A day that does not end while it is being counted."""
 
 
 @pytest.fixture
@@ -276,10 +280,10 @@ async def test_d11_the_calls_of_a_day_are_counted_over_restarts_and_the_refusal_
 ) -> None:
     limits = AGENT.scope.limits.model_copy(update={"calls_per_day": 3})
     caller = narrowed(AGENT, limits=limits)
-    async with open_bench(tmp_path) as first:
+    async with open_bench(tmp_path, AFTERNOON) as first:
         await first.pipeline.call(caller, "thing.say", {"text": "1"})
         await first.pipeline.call(caller, "thing.say", {"text": "2"})
-    async with open_bench(tmp_path) as second:
+    async with open_bench(tmp_path, AFTERNOON) as second:
         await second.pipeline.call(caller, "thing.say", {"text": "3"})
         for _ in range(3):
             with pytest.raises(QuotaExceeded, match="today"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.policy import Policy
 from mcp_spaces.core.scope import NetworkGrant, NetworkMode, Scope, VaultGrant
 from mcp_spaces.errors import InvalidInput
@@ -19,6 +20,9 @@ from mcp_spaces.spaces.port import Runtimes, Spaces
 from mcp_spaces.spaces.store import SpaceStore
 from tests.network.lab import pair
 from tests.security.app import World, open_world
+
+AFTERNOON = Clock(now=lambda: 1_800_000_000.0)
+"""A day that does not end while it is being counted."""
 
 pytestmark = pytest.mark.anyio
 
@@ -177,10 +181,10 @@ async def test_n15_a_restart_goes_on_counting_the_day(tmp_path: Path) -> None:
         ours.close()
         return answer
 
-    async with open_world(tmp_path, network_requests_per_day=3) as world:
+    async with open_world(tmp_path, clock=AFTERNOON, network_requests_per_day=3) as world:
         runtime = await launched(world)
         assert [b"not_listed" in await ask(world, runtime) for _ in range(2)] == [True, True]
-    async with open_world(tmp_path, network_requests_per_day=3) as world:
+    async with open_world(tmp_path, clock=AFTERNOON, network_requests_per_day=3) as world:
         again = await world.govern("sandbox.launch", space="net", alias=runtime.alias)
         runtime = RuntimeRef(again.id, runtime.space_id, runtime.alias)
         assert b"not_listed" in await ask(world, runtime)

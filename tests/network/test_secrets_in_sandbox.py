@@ -20,6 +20,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from mcp_spaces.core.redaction import encodings
+from tests.folders import content_of, files_below
 from tests.network.servers import (
     Echo,
     Git,
@@ -382,10 +383,10 @@ async def nothing_holds_the_secrets(inside: Inside) -> None:
             read += len(content)
             holders += found(where, content)
     assert os.geteuid() != 0 or read > 1 << 20
-    for path in inside.folder.rglob("*"):
+    for path in files_below(inside.folder):
         # The workspace's disk is a sparse file of gigabytes; what is on it was read from inside.
-        if path.is_file() and "sites" not in path.parts and path.stat().st_size < 64 << 20:
-            holders += found(str(path), path.read_bytes())
+        if "sites" not in path.parts:
+            holders += found(str(path), content_of(path, most_bytes=64 << 20))
     runs = (await inside.world.govern("run.list", space="net", limit=100)).runs
     for run in runs:
         told = await inside.world.govern("run.get", run=run.id)
@@ -426,7 +427,7 @@ def _memory_of(pid: int) -> Iterator[tuple[str, bytes]]:
 def _files_of(pid: int) -> Iterator[tuple[str, bytes]]:
     """What it could have written, as the sandbox sees it."""
     for folder in ("workspace", "tmp", "dev/shm"):
-        for path in Path(f"/proc/{pid}/root/{folder}").rglob("*"):
+        for path in files_below(Path(f"/proc/{pid}/root/{folder}")):
             with suppress(OSError):
                 if path.is_file() and not path.is_symlink():
                     yield str(path), path.read_bytes()

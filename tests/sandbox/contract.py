@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 
 import anyio
 import anyio.lowlevel
@@ -161,10 +162,13 @@ class Commands:
 
     async def test_a_kill_ends_all_that_the_command_started(self, sandbox: Sandbox) -> None:
         output = Output()
-        process = await start(sandbox, "sh", "-c", "sleep 41.5 & setsid sleep 41.5 & echo up; wait", output=output)
+        # Not any other's on this machine: the fake has no processes of its own to list.
+        seconds = f"41.{secrets.randbelow(10**9):09}5"
+        script = f"sleep {seconds} & setsid sleep {seconds} & echo up; wait"
+        process = await start(sandbox, "sh", "-c", script, output=output)
         await output.until(b"up")
         await process.kill()
-        assert b"41.5" not in (await run(sandbox, "sh", "-c", SEEN)).stdout
+        assert seconds.encode() not in (await run(sandbox, "sh", "-c", SEEN)).stdout
 
     async def test_a_kill_finds_the_command_whatever_variables_it_was_given(self, sandbox: Sandbox) -> None:
         output = Output()

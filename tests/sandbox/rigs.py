@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import anyio
 
 from mcp_spaces import __version__
 from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.latecomers import a_while
 from mcp_spaces.sandbox.port import (
     Command,
     Exit,
@@ -34,9 +35,13 @@ LOG = logging.getLogger("tests.sandbox")
 SMALL = SandboxLimits(cpu_cores=2.0, memory_bytes=256 << 20, disk_bytes=64 << 20, pids=64)
 PATIENCE_S = 30.0
 
+Later = Callable[[], Awaitable[object]]
+
 
 @asynccontextmanager
-async def docker_driver(folder: Path, *, pool_size: int = 0, kernel_disk: bool = True) -> AsyncIterator[DockerDriver]:
+async def docker_driver(
+    folder: Path, *, pool_size: int = 0, kernel_disk: bool = True, later: Later = a_while
+) -> AsyncIterator[DockerDriver]:
     """A driver with an instance of its own, that leaves nothing behind."""
     driver = DockerDriver(
         instance_id=f"test-{secrets.token_hex(4)}",
@@ -44,6 +49,7 @@ async def docker_driver(folder: Path, *, pool_size: int = 0, kernel_disk: bool =
         image=IMAGE,
         pool_size=pool_size,
         kernel_disk=kernel_disk,
+        later=later,
         log=LOG,
     )
     try:

@@ -13,6 +13,7 @@ from mcp_spaces.sandbox.walls import METADATA, RESOLVER, judge
 
 INTENT = Intent(
     instance_id="instance",
+    driver_id="driver",
     runtime_id="runtime",
     image_id="sha256:1",
     limits=SandboxLimits(),

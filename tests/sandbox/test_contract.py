@@ -9,12 +9,27 @@ import pytest
 
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.port import Sandbox, SandboxDriver, SandboxSpec
-from tests.sandbox.contract import Contract, Lives
+from tests.sandbox.contract import Commands, Contract, Files, Lives
 from tests.sandbox.contract_connections import Connections, NoConnections
 from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
-from tests.sandbox.rigs import BARE_IMAGE, IMAGE, SMALL, docker_driver, sandbox_of
+from tests.sandbox.rigs import BARE_IMAGE, IMAGE, SMALL, docker_driver, sandbox_of, shell
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="class")
+async def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    """Of the class's image."""
+    async with (
+        docker_driver(tmp_path_factory.mktemp("driver")) as driver,
+        sandbox_of(driver, image=request.cls.image_name) as launched,
+    ):
+        yield launched
 
 
 @pytest.fixture
@@ -23,7 +38,29 @@ async def sandbox(driver: SandboxDriver, image: str) -> AsyncIterator[Sandbox]:
         yield launched
 
 
-class TestStreamDriver(Contract, Connections):
+class OneForAll(Commands, Files):
+    """Commands and files change nothing of a sandbox but its workspace: one, emptied after each test, serves them all."""
+
+    image_name = IMAGE
+
+    @pytest.fixture
+    async def sandbox(self, shared: Sandbox) -> AsyncIterator[Sandbox]:
+        yield shared
+        emptied = await shell(shared, "chmod -R u+rwX . && find . -mindepth 1 -delete")
+        assert emptied.exit.exit_code == 0, emptied.stderr
+
+
+class TestStreamDriverAtWork(OneForAll):
+    pass
+
+
+class TestExecFallbackAtWork(OneForAll):
+    """An image with a shell and no Python."""
+
+    image_name = BARE_IMAGE
+
+
+class TestStreamDriver(Lives, Connections):
     @pytest.fixture
     def image(self) -> str:
         return IMAGE
@@ -34,8 +71,9 @@ class TestStreamDriver(Contract, Connections):
             yield driver
 
 
-class TestWarmStreamDriver(Contract, Connections):
-    """The same, with sandboxes that come out of the pool."""
+class TestWarmStreamDriver(Lives, Connections):
+    """Sandboxes that come out of the pool: begun as any other, then given to a runtime. What their commands and files
+    do is the launcher's doing and the agent's, and no other than above."""
 
     @pytest.fixture
     def image(self) -> str:
@@ -60,9 +98,7 @@ class TestFake(Contract, Connections):
         await driver.aclose()
 
 
-class TestExecFallback(Contract, NoConnections):
-    """An image with a shell and no Python."""
-
+class TestExecFallback(Lives, NoConnections):
     @pytest.fixture
     def image(self) -> str:
         return BARE_IMAGE

@@ -73,7 +73,7 @@ async def test_a_command_that_needs_no_shell_behaves_as_if_it_had_one(free_room:
 
 
 async def test_a_timeout_kills_the_tree_keeps_the_output_and_the_next_command_works(room: Room) -> None:
-    ran = await room.shell("echo before; (sleep 1000 & sleep 1000); echo after", timeout_s=0.3)
+    ran = await room.shell("echo before; (sleep 1000 & sleep 1000); echo after", timeout_s=2)
     assert (ran.exit_code, ran.stopped_by, ran.timed_out, ran.stdout) == (124, "timeout", True, "before\n")
     assert (await room.shell("echo next")).stdout == "next\n"
 
@@ -85,7 +85,7 @@ async def test_the_policys_time_is_the_most_that_can_be_asked(tmp_path: Path) ->
         )
         await room.spaces.change(room.space.id, lambda one: one.model_copy(update={"requested": short}))
         ran = await room.shell("sleep 1000", timeout_s=500)
-        assert ran.timed_out and ran.duration_ms < 10_000
+        assert ran.timed_out and ran.duration_ms < 100_000
 
 
 async def test_long_output_shows_both_ends_and_keeps_all_of_it_as_an_artifact(room: Room) -> None:
@@ -178,7 +178,7 @@ async def test_a_job_answers_at_once_and_its_output_is_read_by_cursor(room: Room
         first = await room.call("job.read", job=job, wait_s=10)
         assert first.state == "running" and first.output[0].text == "one\n"
         await room.call("job.write", job=job, text="typed\n", close=True)
-        ended = await room.call("job.wait", job=job, timeout_s=10)
+        ended = await room.call("job.wait", job=job, timeout_s=60)
     assert (ended.state, ended.exit_code) == ("exited", 3)
     rest = await room.call("job.read", job=job, cursor=first.next_cursor)
     assert [(one.stream, one.text) for one in rest.output] == [("stdout", "typed\n"), ("stderr", "two\n")]
@@ -268,15 +268,15 @@ async def test_stopping_a_sandbox_ends_its_jobs(room: Room) -> None:
 
 async def test_t06_a_job_ends_with_the_permission_that_it_began_under(room: Room) -> None:
     job = (await room.shell("sleep 60", background=True)).job
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         await room.pipeline.active.end_where(
             lambda call: call.caller.principal_id == room.agent.principal_id, reason="the key was revoked"
         )
-    ended = await room.call("job.wait", job=job, timeout_s=5)
+    ended = await room.call("job.wait", job=job, timeout_s=20)
     assert ended.state == "stopped"
 
 
 async def test_t06_a_job_ends_when_the_key_that_began_it_expires(room: Room) -> None:
-    caller = replace(room.agent, expires_at=time.time() + 0.5)
+    caller = replace(room.agent, expires_at=time.time() + 5)
     job = (await room.call("sandbox.shell", caller=caller, command="sleep 60", background=True)).job
-    assert (await room.call("job.wait", job=job, timeout_s=10)).state == "stopped"
+    assert (await room.call("job.wait", job=job, timeout_s=60)).state == "stopped"

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from mcp_spaces.core.context import S
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.pipeline import Outcome
 from mcp_spaces.errors import SpacesError
+from mcp_spaces.sandbox import engine
 from mcp_spaces.sandbox.port import SandboxDriver
 from mcp_spaces.server.unix import make_private
 from mcp_spaces.settings import Settings
@@ -415,6 +416,8 @@ async def line_to(state: Path, *, operator: bool = False, key: str | None = None
         yield Line(reader, writer)
     finally:
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 # ---------------------------------------------------------------------------------------------- as a process
@@ -473,11 +476,28 @@ async def nursery() -> AsyncIterator[Nursery]:
             await process.wait()
 
 
+WARM = (
+    "docker",
+    "mcp.server",
+    "mcp_spaces.browser.choice",
+    "mcp_spaces.browser.container",
+    "mcp_spaces.browser.local",
+    "mcp_spaces.browser.playwright",
+    "mcp_spaces.sandbox.docker",
+    "mcp_spaces.server.daemon",
+    "mcp_spaces.server.endpoint",
+    "sqlite_utils",
+)
+"""What daemons import as they start: once here instead of in each."""
+
+
 def _nursery() -> None:
     """Reads `{"state": …, "driver": …}`; says the process id, then ready or dead, then how it ended."""
-    for name in ("docker", "mcp.server", "sqlite_utils", "mcp_spaces.server.daemon", "mcp_spaces.server.endpoint"):
+    for name in WARM:
         importlib.import_module(name)
 
+    # As in tests/conftest.py, for the same reason.
+    engine.PING_TIMEOUT_S = 10.0
     child = 0
 
     def go(*_: object) -> None:

@@ -53,6 +53,18 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def still(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[World, Prepared]]:
+    """One world for all the calls that are refused before they change anything, which is asserted of each."""
+    async with open_world(tmp_path_factory.mktemp("still")) as opened:
+        yield opened, await prepared(opened, "work", runtime=False)
+
+
 def by_whom(world: World, operation: AnyOperation) -> Caller:
     return world.operator if operation.audience is Audience.OPERATOR else world.agent
 
@@ -90,8 +102,10 @@ async def whole_and_usable(world: World) -> None:
 
 
 @pytest.mark.parametrize("operation", CATALOGUE, ids=lambda operation: operation.id)
-async def test_an_unknown_argument_is_named_and_nothing_happens(world: World, operation: AnyOperation) -> None:
-    at = await prepared(world, "work", runtime=False)
+async def test_an_unknown_argument_is_named_and_nothing_happens(
+    still: tuple[World, Prepared], operation: AnyOperation
+) -> None:
+    world, at = still
     before = what_there_is(world)
     error = await refused(world, operation, {**usual(operation, at), "nonsense": 1})
     assert error is not None and error.code == "invalid_input"
@@ -153,7 +167,10 @@ async def remade(world: World) -> Prepared:
     [one for one in CATALOGUE if one.id not in ("space.create", "space.list", "browser.methods")],
     ids=lambda one: one.id,
 )
-async def test_unknown_ids_are_absent_and_the_hint_says_where_to_look(world: World, operation: AnyOperation) -> None:
+async def test_unknown_ids_are_absent_and_the_hint_says_where_to_look(
+    still: tuple[World, Prepared], operation: AnyOperation
+) -> None:
+    world, _ = still
     if operation.audience is Audience.OPERATOR and not operation.example:
         return
     absent = {
@@ -163,12 +180,13 @@ async def test_unknown_ids_are_absent_and_the_hint_says_where_to_look(world: Wor
         "state.backup": {"path": "/nowhere/at/all.db"},
         "operation.call": {"operation": "thing.nonsense"},
     }
-    await prepared(world, "work", runtime=False)
+    before = what_there_is(world)
     error = await refused(world, operation, absent.get(operation.id, usual(operation, NOWHERE)))
     if operation.id == "audit.list":
         assert error is None
         return
     assert error is not None and error.code in ("not_found", "conflict", "wrong_state", "invalid_input")
+    assert what_there_is(world) == before
 
 
 async def test_a_stopped_space_says_so_to_every_operation_on_its_browser(world: World) -> None:

@@ -27,6 +27,7 @@ from mcp_spaces.errors import ApprovalNeeded, SpacesError
 from mcp_spaces.server.authentication import Visitor, visited_by
 from mcp_spaces.server.endpoint import open_server
 from mcp_spaces.server.limits import Lane
+from tests import folders
 from tests.browser import paged
 from tests.security.app import (
     PATIENCE_S,
@@ -264,10 +265,10 @@ async def seen_over_mcp(world: World, at: Prepared, told: Told) -> str:
 
 def files_below(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Every file as it is, and what is packed in those that are archives."""
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name == "export.csv":
+    for path in folders.files_below(folder):
+        if path.name == "export.csv":
             continue
-        content = path.read_bytes()
+        content = folders.content_of(path)
         yield str(path), content
         if content.startswith(b"PK\x03\x04"):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -7,9 +7,11 @@ import asyncio
 import dataclasses
 import inspect
 import json
+import os
 import secrets
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -260,7 +262,7 @@ def test_e12_a_dangerous_container_cannot_be_asked_for() -> None:
     assert fields == {"runtime_id", "image", "limits", "cpu_cores", "memory_bytes", "disk_bytes", "pids"}
     assert set(inspect.signature(DockerDriver).parameters) == {
         "instance_id", "state_dir", "image", "pool_size", "docker_url",
-        "kernel_disk", "tenant", "log",
+        "kernel_disk", "tenant", "later", "log",
     }  # fmt: skip
     assert {one.value for one in Tenant} == {"sandbox", "browser"}
 
@@ -289,15 +291,23 @@ class WeakenedEngine:
         assert len(word) == len(other)
         self.path, self._word, self._other = path, word, other
         self.changed = 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> WeakenedEngine:
         self._server = await asyncio.start_unix_server(self._serve, self.path)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Until both sides of every connection are closed: the driver has left by now."""
         self._server.close()
+        if self._serving:
+            await asyncio.wait(self._serving)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         upstream_reader, upstream_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
         await asyncio.gather(
             self._copy(reader, upstream_writer, weaken=True), self._copy(upstream_reader, writer, weaken=False)
@@ -315,6 +325,8 @@ class WeakenedEngine:
             pass
         finally:
             target.close()
+            with suppress(OSError):
+                await target.wait_closed()
 
 
 WEAKER = {
@@ -371,11 +383,12 @@ async def test_n01_to_n08_nothing_is_reachable(sandbox: Sandbox) -> None:
 async def test_n06_no_abstract_socket_of_the_host_is_in_reach(sandbox: Sandbox) -> None:
     import socket
 
+    name = f"mcp-spaces-canary-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind("\0mcp-spaces-canary")
+        listener.bind(f"\0{name}")
         listener.listen()
         ran = await python(
             sandbox,
-            "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect('\\0mcp-spaces-canary')\nprint('reached')",
+            f"import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect('\\0{name}')\nprint('reached')",
         )
     assert b"reached" not in ran.stdout

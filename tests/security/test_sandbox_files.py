@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mcp_spaces.errors import Conflict, InvalidInput, NotFound, SpacesError, WrongState
 from mcp_spaces.sandbox.paths import workspace_path
 from mcp_spaces.sandbox.port import Sandbox
+from tests.folders import files_below
 from tests.sandbox.rigs import PATIENCE_S, Output, docker_driver, python, run, sandbox_of, shell, start
 
 pytestmark = pytest.mark.anyio
@@ -241,7 +242,7 @@ async def test_s15_the_workspace_is_never_looked_at_on_the_host(sandbox: Sandbox
     """It is mounted for the container alone: there is no path on the host that a tool could stumble into."""
     await sandbox.write_file(".git/hooks/post-checkout", b"#!/bin/sh\ntouch /tmp/hooked-canary\n", overwrite=False)
     await sandbox.write_file("evil.pth", b"import os; os.system('touch /tmp/hooked-canary')\n", overwrite=False)
-    assert not [path for path in tmp_path.rglob("*") if path.name in ("evil.pth", "post-checkout")]
+    assert not [path for path in files_below(tmp_path) if path.name in ("evil.pth", "post-checkout")]
     # Opened by nobody but the kernel: the disk file is no folder, and this process holds it no more.
     held = {
         os.readlink(f"/proc/self/fd/{fd}")

@@ -152,35 +152,36 @@ async def test_d07_a_timed_out_command_leaves_no_process(sandbox: Sandbox) -> No
 async def test_d08_a_hog_takes_no_more_than_its_share(driver: DockerDriver) -> None:
     limits = SandboxLimits(cpu_cores=0.5, memory_bytes=256 << 20, disk_bytes=64 << 20)
     async with sandbox_of(driver, limits=limits) as sandbox:
+        began = time.monotonic()
         hog = await start(sandbox, "sh", "-c", "while :; do :; done")
-        slowest = 0.0
-        for _ in range(20):
-            began = time.monotonic()
-            await sandbox.stat(".")
-            slowest = max(slowest, time.monotonic() - began)
-            await anyio.sleep(0.02)
+        with anyio.fail_after(PATIENCE_S):
+            for _ in range(20):
+                await sandbox.stat(".")
         used = await shell(
             sandbox,
             "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || awk '/usage_usec/{print $2*1000}' /sys/fs/cgroup/cpu.stat",
         )
         await hog.kill()
-    assert slowest < 1.0
-    assert int(used.stdout) < 5e9
+    # All of a core for as long as the test may take would be much more.
+    assert int(used.stdout) < 0.6 * (time.monotonic() - began) * 1e9 + 1e9
 
 
 async def test_d12_a_pattern_that_never_ends_stalls_nothing(sandbox: Sandbox) -> None:
     await sandbox.write_file("a" * 200, b"a" * 20_000 + b"!", overwrite=False)
 
+    ended: list[None] = []
+
     async def attack() -> None:
         with pytest.raises(SpacesError):
-            await sandbox.search("(a*)*$b", timeout_s=1)
+            await sandbox.search("(a*)*$b", timeout_s=3)
+        ended.append(None)
 
     async with anyio.create_task_group() as group:
         group.start_soon(attack)
         group.start_soon(attack)
-        for _ in range(20):
-            with anyio.fail_after(2):
-                await sandbox.stat(".")
+        for _ in range(5):
+            await sandbox.stat(".")
+        assert ended == [], "they were waited for"
     await eventually_empty(sandbox, "test $(ls -d /proc/[0-9]* | wc -l) -lt 12 || echo many")
 
 
@@ -190,7 +191,10 @@ async def test_d15_a_hundred_launches_leave_nothing(driver: DockerDriver, tmp_pa
             for other in range(4):
                 group.start_soon(_launch_and_stop, driver, f"runtime-{number}-{other}")
     await driver.reap(keep=())
-    assert _leftovers(driver, tmp_path) == []
+    # The kernel lets go of a loop device a moment after the last unmount.
+    with anyio.fail_after(PATIENCE_S):
+        while _leftovers(driver, tmp_path):
+            await anyio.sleep(0.05)
 
 
 async def _launch_and_stop(driver: DockerDriver, runtime_id: str) -> None:

@@ -159,8 +159,9 @@ async def test_s16_foreign_and_random_names_take_the_same_time(bench: Bench) -> 
     for _ in range(60):
         foreign.append(await seconds(B))
         random.append(await seconds(new_id("sp")))
-    # Both fsync twice, which is the noise; the lookup itself is one index probe either way.
-    assert median(foreign) == pytest.approx(median(random), rel=0.5)
+    # Both fsync twice, which is the noise, and one after the other, so that it is about the same for both; the lookup
+    # itself is one index probe either way.
+    assert 1 / 3 < median(one / other for one, other in zip(foreign, random, strict=True)) < 3
 
 
 async def test_s17_what_others_keep_changes_nothing_about_a_write(bench: Bench) -> None:

@@ -35,6 +35,7 @@ from mcp_spaces.vault.model import PATH, Bindings, Entry, Kind, SecretValue, Vau
 from mcp_spaces.vault.service import Wanted
 from mcp_spaces.vault.totp import parse_seed
 from mcp_spaces.vault.wanted import amended, wanted_entry
+from tests.folders import content_of, files_below
 from tests.security.app import World, line_to, nursery, open_world, short_folder
 from tests.vault.rig import EVERYTHING, SEED_80_BITS, Rig, Time, open_rig
 
@@ -78,7 +79,7 @@ async def refusal(world: World, operation_id: str, **arguments: Any) -> SpacesEr
 
 
 def raw_files(folder: Path) -> bytes:
-    return b"\n".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+    return b"\n".join(map(content_of, files_below(folder)))
 
 
 # ------------------------------------------------------------------------------------------------------ grammar
