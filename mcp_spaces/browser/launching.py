@@ -101,6 +101,7 @@ class BrowserInput(InRuntime):
 
 class GetOutput(BrowserView):
     pages: tuple[PageView, ...] = ()
+    """None while a secret is in one."""
     options: BrowserOptions
     signed_in: bool | None = None
     """A secret was filled in here."""
@@ -158,9 +159,15 @@ async def get(context: Context, _given: BrowserInput) -> GetOutput:
     if runtime is None:
         raise _absent()
     live = browsers.started(runtime.id) if runtime.state is RuntimeState.ACTIVE else None
+    pages: tuple[PageView, ...] = ()
+    if live is not None:
+        # It takes no turn, so that it answers while a browser is busy or lent.
+        live.teach(context.redactor)
+        if not live.secret_inside:
+            pages = tuple(page_view(live, one) for one in live.pages.values())
     return GetOutput(
         **_view(browsers, runtime).model_dump(),
-        pages=() if live is None else tuple(page_view(live, one) for one in live.pages.values()),
+        pages=pages,
         options=browsers.store.options(runtime.id),
         signed_in=None if live is None else live.tainted or None,
     )

@@ -185,13 +185,17 @@ class LiveBrowser:
             if self.secret_inside:
                 # A login that broke off: the browser is being closed (threats L01 to L06).
                 raise WrongState("A secret is in a page of this browser.", hint="Launch it again: browser_launch.")
-            for value, name in self.secrets.items():
-                redactor.learn(value, name=name)
+            self.teach(redactor)
             self.current_run, self.opened = run_id, []
             yield
         finally:
             self.current_run = ""
             self._turn.release()
+
+    def teach(self, redactor: Redactor) -> None:
+        """Whatever was filled in here is taken out of this call's answer and record."""
+        for value, name in self.secrets.items():
+            redactor.learn(value, name=name)
 
     def used(self, secrets: Mapping[str, str]) -> None:
         """Values that were filled in, with their names."""

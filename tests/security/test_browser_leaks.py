@@ -153,7 +153,7 @@ async def test_l03_a_wrong_password_that_a_page_repeats_is_not_left_in_it(rig: R
 INSIDE = sorted(
     one.id
     for one in OPERATIONS
-    if one.in_runtime and one.id not in ("browser.get", "browser.stop", "browser.delete", "browser.disconnect")
+    if one.in_runtime and one.id not in ("browser.stop", "browser.delete", "browser.disconnect")
 )
 
 
@@ -173,10 +173,27 @@ async def test_l01_l02_l03_l04_l05_b11_nothing_is_done_with_a_browser_while_a_se
     live = rig.live
     live.begin_secret()
     try:
+        if operation == "browser.get":
+            # It says that the browser is there, and no more.
+            assert (await rig.call(operation)).pages == ()
+            return
         refused = await rig.refusal(operation, **example)
     finally:
         await live.end_secret()
     assert isinstance(refused, WrongState) and "secret" in refused.message
+
+
+async def test_l06_an_address_that_holds_the_secret_is_shown_by_nobody_during_a_fill_or_later(rig: Rig) -> None:
+    """A login form that is sent by GET, and whoever asks for the browser meanwhile."""
+    password, live = rig.site.person.password, rig.live
+    assert (await rig.login("/plain")).signed_in
+    live.begin_secret()
+    await live.pages["p1"].page.goto(f"{APP}/plain?password={password}")
+    assert (await rig.call("browser.get")).pages == ()
+    await live.end_secret()
+    shown = await rig.call("browser.get")
+    assert len(shown.pages) == 1 and not holds(shown.model_dump_json().encode(), password)
+    assert not holds(rig.recorded().encode(), password)
 
 
 async def test_l05_l06_b11_what_a_page_prints_and_opens_during_a_fill_is_not_kept(rig: Rig) -> None:
