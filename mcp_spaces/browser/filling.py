@@ -97,6 +97,7 @@ class Filler:
             async with self._browsers.gateway.narrowed(
                 self._runtime_id, lambda target: reaches(self._bindings, target)
             ) as narrowed:
+                await self._live.scripting.fill_begins(self._opened, self._live.pages.values())
                 self._live.used({one.content.reveal(): one.content.name for one in values if one.secret})
                 self._live.begin_secret()
                 try:

@@ -254,11 +254,12 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
 
 
 async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
-    """Raises WrongState with the script's own error."""
+    """Raises WrongState with the script's own error, or beside a document that a secret was in."""
     refuse_secrets(context, given.script)
     async with turn(context) as live:
         opened = await live.usable(given.page)
         refuse_inside(live)
+        await live.scripting.begin(opened)
         with translated("evaluate"):
             if given.ref is not None:
                 result = await located(opened, given.ref).evaluate(given.script, timeout=TIMEOUT_S * 1000)

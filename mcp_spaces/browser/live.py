@@ -15,6 +15,7 @@ from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.model import PAGES_MAX, BrowserOptions
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.recording import Recording
+from mcp_spaces.browser.scripting import Scripting
 from mcp_spaces.browser.steps.handles import Handles
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.errors import Busy, NotFound, QuotaExceeded, RuntimeUnavailable, WrongState
@@ -55,6 +56,7 @@ class LiveBrowser:
         """Contexts that steps opened beside the runtime's own."""
         self.handles = Handles(self)
         self.recording = Recording(self)
+        self.scripting = Scripting()
         self.current_run = ""
         """The run whose action is under way: what it makes the browser fetch is its doing."""
         self._turn = asyncio.Lock()

@@ -83,6 +83,7 @@ async def login(context: Context, given: LoginInput) -> LoginOutput:
         # Whatever was left of one: from here on there is none.
         await live.recording.discard_before_secret()
         opened = await live.usable(given.page)
+        live.scripting.refuse_secret(opened)
         entry = await context.use(Secrets).find(given.secret, scope=context.scope.vault)
         if entry.kind is not SecretKind.LOGIN:
             raise InvalidInput(f"{entry.path} is no login.", hint="Only a login is filled in.")

@@ -145,12 +145,13 @@ async def test_b11_a_window_that_opens_during_the_fill_is_closed_and_loads_nothi
 
 async def test_b20_a_page_leaves_no_service_worker_behind(rig: Rig) -> None:
     await rig.call("browser.navigate", url=f"{APP}/serviceworker")
+    assert (await rig.login("/plain")).signed_in
+    await rig.call("browser.navigate", url=f"{APP}/serviceworker")
     found = await rig.call(
         "browser.evaluate",
         script="navigator.serviceWorker ? navigator.serviceWorker.getRegistrations().then(all => all.length) : 0",
     )
     assert found.result == 0
-    assert (await rig.login("/plain")).signed_in
 
 
 async def test_b14_chromium_keeps_no_passwords_of_its_own(rig: Rig) -> None:

@@ -85,6 +85,8 @@ async def step(context: Context, given: StepInput, *, use: BrowserUse) -> StepOu
             target = handles.named(given.ref or handles.only(method.on, ()), method.on)
         if target.opened is not None:
             await _ready(live, target, method)
+            if use is BrowserUse.EVALUATE:
+                await live.scripting.begin(target.opened)
         doing = Doing(context=context, live=live, handles=handles, target=target, timeout_ms=given.options.timeoutMs)
         return await _done(doing, method, arguments, given)
 
