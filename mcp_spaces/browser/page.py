@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from mcp_spaces.browser.events import safely
 
 if TYPE_CHECKING:
-    from playwright.async_api import CDPSession, ConsoleMessage, Dialog, Frame, Page, Request
+    from playwright.async_api import CDPSession, ConsoleMessage, Dialog, Frame, Page, Request, Response
 
 CONSOLE_KEPT = 200
 NETWORK_KEPT = 500
@@ -80,6 +80,8 @@ class OpenPage:
     opening: int = 0
     """Windows that it has opened and that are not among the pages yet."""
     navigations: int = 0
+    status: int | None = None
+    """HTTP, of the newest answer for the page itself."""
     landed_by: str = "GET"
     """The method of the newest request for the page itself."""
     heading_for: str = ""
@@ -126,10 +128,13 @@ class OpenPage:
         self.pending[request] = exchange
         self.stirred.set()
 
-    def _on_response(self, response: Any) -> None:
-        exchange = self.pending.get(response.request)
+    def _on_response(self, response: Response) -> None:
+        request = response.request
+        exchange = self.pending.get(request)
         if exchange is not None:
             exchange.status = response.status
+        if request.is_navigation_request() and _of(request) is self.page.main_frame:
+            self.status = response.status
 
     def _on_end(self, request: Request, failure: str) -> None:
         exchange = self.pending.pop(request, None)

@@ -51,7 +51,7 @@ class LoginInput(InPage):
 
 class LoginOutput(ActionOutput):
     signed_in: bool
-    """No field asks for a password or a code any more."""
+    """No field asks for a password or a code any more, and the site answered with no HTTP error."""
     screens: int
     """Sent off."""
     filled: tuple[str, ...]

@@ -16,6 +16,8 @@ from mcp_spaces.vault.model import Bindings
 from mcp_spaces.vault.service import Vault
 from tests.browser.signing import APP, EVIL, SPACE, Rig, open_rig
 from tests.browser.site.near_misses import BOUND, NEAR_MISSES, NearMiss
+from tests.browser.site.server import HANDLERS
+from tests.browser.site.wire import Answer
 
 pytestmark = pytest.mark.anyio
 
@@ -83,6 +85,44 @@ async def test_a_wrong_password_is_told_as_such_and_is_in_no_field(rig: Rig) -> 
         assert "wrong-password-77" not in answer.model_dump_json()
         shown = (await rig.call("browser.snapshot")).snapshot
         assert "filled" not in shown and "wrong-password-77" not in shown
+
+
+COVER = '<div style="position: fixed; inset: 0; background: white">Wrong user name or password. <button>Close</button></div>'
+FORM = "<form method=post><input name=user autocomplete=username {0}><input name=password type=password {0}><button>Sign in</button></form>"
+NOT_IN = {
+    "covered": Answer(f"<!doctype html><title>Sign in</title>{FORM.format('')}{COVER}".encode()),
+    "disabled": Answer(f"<!doctype html><title>Sign in</title>{FORM.format('disabled')}Wait a minute.".encode()),
+    "read-only": Answer(f"<!doctype html><title>Sign in</title>{FORM.format('readonly')}Wait a minute.".encode()),
+    "no form": Answer(b"<!doctype html><title>401</title>Wrong user name or password.", 401),
+}
+"""What sites answer to a wrong password, without a field that could be filled in."""
+
+
+@pytest.mark.parametrize("answer", NOT_IN)
+async def test_b18_a_refusal_without_a_field_to_fill_in_is_no_success(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """Neither in the answer, nor for the count of tries."""
+    monkeypatch.setitem(HANDLERS, ("POST", "/plain"), lambda *_: NOT_IN[answer])
+    path = await rig.secret(password="wrong-password-77")
+    told = await rig.login("/plain", secret=path)
+    assert not told.signed_in and ("HTTP 401" in told.note if answer == "no form" else "password" in told.note)
+    tries = rig.browsers.fills
+    for _ in range(2):
+        tries.count(rig.row.space_id, path)
+    with pytest.raises(QuotaExceeded):
+        tries.count(rig.row.space_id, path)
+
+
+async def test_a_form_that_is_disabled_while_it_is_sent_off_is_waited_for(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many pages do so; half a second later they show something else."""
+    slow = f"""<!doctype html><title>Sign in</title>{FORM.format("")}<script>document.forms[0].onsubmit = event => {{
+      event.preventDefault(); for (const one of document.forms[0]) one.disabled = true;
+      setTimeout(() => document.body.textContent = 'Welcome', 500); }}</script>"""
+    monkeypatch.setitem(HANDLERS, ("GET", "/plain"), lambda *_: Answer(slow.encode()))
+    assert (await rig.login("/plain")).signed_in
 
 
 async def test_a_code_that_is_asked_for_without_a_seed_is_told(rig: Rig) -> None:
