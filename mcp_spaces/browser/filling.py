@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlsplit
 
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
@@ -98,6 +98,7 @@ class Filler:
                 self._runtime_id, lambda target: reaches(self._bindings, target)
             ) as narrowed:
                 await self._live.scripting.fill_begins(self._opened, self._live.pages.values())
+                narrowed.known |= {str(urlsplit(one).hostname) for one in self._bindings.origins}
                 self._live.used({one.content.reveal(): one.content.name for one in values if one.secret})
                 self._live.begin_secret()
                 try:

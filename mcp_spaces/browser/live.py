@@ -209,7 +209,7 @@ class LiveBrowser:
         self.secret_inside = True
         self._downloads_before = len(self.downloads.all())
         for opened in self.pages.values():
-            opened.secret_inside = True
+            opened.secret_inside, opened.url_before = True, opened.page.url
 
     async def end_secret(self) -> None:
         """No page holds it any more. What was downloaded meanwhile is not kept: it may be the secret."""

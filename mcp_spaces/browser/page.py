@@ -69,6 +69,8 @@ class OpenPage:
     seen: dict[int, SeenFrame] = field(default_factory=dict)
     """By the number that a snapshot gave them: 0 is the main one, 1 is f1 …"""
     secret_inside: bool = False
+    url_before: str = ""
+    """Where it was when a fill began: its host may be named meanwhile."""
     crashed: bool = False
     dialog: Dialog | None = None
     dialogs: int = 0
@@ -118,7 +120,7 @@ class OpenPage:
 
     def _on_request(self, request: Request) -> None:
         self.began += 1
-        url = origin_alone(request.url) if self.secret_inside else without_query(request.url)
+        url = origin_alone(request.url, known=self.url_before) if self.secret_inside else without_query(request.url)
         exchange = Exchange(request.method, url, request.resource_type, time.time())
         self.network.append(exchange)
         if request.is_navigation_request() and _of(request) is self.page.main_frame:
@@ -266,7 +268,10 @@ def without_query(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:500]
 
 
-def origin_alone(url: str) -> str:
-    """For a request of a page that a secret is in: its path may be the secret (threat L06)."""
+def origin_alone(url: str, *, known: str) -> str:
+    """For a request of a page that a secret is in: its path may be the secret, and so may a host that is not that of
+    the `known` address (threat L06)."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/…"[:300] if parts.netloc else f"{parts.scheme}:…"
+    if not parts.netloc:
+        return f"{parts.scheme}:…"
+    return f"{parts.scheme}://{parts.netloc if parts.netloc == urlsplit(known).netloc else 'another host'}/…"

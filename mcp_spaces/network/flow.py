@@ -19,6 +19,8 @@ class Flow:
         self.runtime = runtime
         self.spending = spending
         self.target: Target | None = None
+        self.named: Target | None = None
+        """As records name what it asked for: without the host where that could be a secret."""
         self.answered = False
         """The client was told something: what goes wrong now can only be shown by breaking off."""
         self.withdrawn = False
