@@ -143,7 +143,7 @@ class LiveBrowser:
         del self.pages[opened.id]
         closing = asyncio.ensure_future(opened.page.close())
         closing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        fresh = await self.open_page()
+        fresh = await self.open_page(opened.page.context)
         del self.pages[fresh.id]
         if fresh.id in self.opened:
             self.opened.remove(fresh.id)
