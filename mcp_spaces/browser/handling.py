@@ -285,7 +285,7 @@ def refuse_secrets(context: Context, *texts: str) -> None:
 def refuse_inside(live: LiveBrowser) -> None:
     """Raises WrongState while a secret is in a page (threats L01 to L05)."""
     if live.secret_inside:
-        raise WrongState("A secret is in the page.", hint="Wait until browser_login has ended, or navigate elsewhere.")
+        raise WrongState("A secret is in the page.", hint="Wait until browser_login has ended.")
 
 
 def _interacts(_: object) -> BrowserFacts:

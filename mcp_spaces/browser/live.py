@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
 
-from mcp_spaces.browser.downloads import Downloads
+from mcp_spaces.browser.downloads import Download, Downloads
 from mcp_spaces.browser.events import safely
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.model import PAGES_MAX, BrowserOptions
@@ -18,6 +18,7 @@ from mcp_spaces.browser.recording import Recording
 from mcp_spaces.browser.scripting import Scripting
 from mcp_spaces.browser.steps.handles import Handles
 from mcp_spaces.core.redaction import Redactor
+from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import Busy, NotFound, QuotaExceeded, RuntimeUnavailable, WrongState
 
 if TYPE_CHECKING:
@@ -186,7 +187,10 @@ class LiveBrowser:
         try:
             if self.secret_inside:
                 # A login that broke off: the browser is being closed (threats L01 to L06).
-                raise WrongState("A secret is in a page of this browser.", hint="Launch it again: browser_launch.")
+                raise WrongState(
+                    "A secret is in a page of this browser.",
+                    hint="Stop it, then launch it again: browser_stop, browser_launch.",
+                )
             self.teach(redactor)
             self.current_run, self.opened = run_id, []
             yield
@@ -213,9 +217,16 @@ class LiveBrowser:
 
     async def end_secret(self) -> None:
         """No page holds it any more. What was downloaded meanwhile is not kept: it may be the secret."""
-        for one in self.downloads.all()[self._downloads_before :]:
+        begun = self.downloads.all()[self._downloads_before :]
+        for one in begun:
             self.downloads.forget(one)
+        try:
+            await shielded(self._remove(begun))
+        finally:
+            for opened in self.pages.values():
+                opened.secret_inside = False
+            self.secret_inside = False
+
+    async def _remove(self, downloads: Iterable[Download]) -> None:
+        for one in downloads:
             await self.live.remove_file(one.guid)
-        for opened in self.pages.values():
-            opened.secret_inside = False
-        self.secret_inside = False

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import anyio
 import pytest
 
+from mcp_spaces.browser.downloads import Download
 from mcp_spaces.browser.model import PAGES_MAX
 from mcp_spaces.browser.operations import OPERATIONS
 from mcp_spaces.errors import SpacesError, WrongState
@@ -354,6 +355,36 @@ async def test_k06_a_call_that_is_taken_back_in_the_middle_closes_the_browser(ri
     with pytest.raises(BaseException):  # noqa: B017, PT011 - a cancellation, in whichever form it comes
         await signing
     assert await rig.state() == "failed"
+
+
+async def test_k06_a_call_that_is_taken_back_at_the_end_leaves_a_browser_that_can_be_used(rig: Rig) -> None:
+    """No field holds the secret any more; what was downloaded meanwhile is being removed."""
+    live, reached = rig.live, asyncio.Event()
+
+    class Hanging:
+        async def remove_file(self, _name: str) -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+    context = live.live
+    live.begin_secret()
+    live.downloads._by_guid["g"] = Download("d1", "g", f"{APP}/", "secret.txt")
+    refused = await rig.refusal("browser.snapshot")
+    live.live = Hanging()  # type: ignore[assignment]
+    ending = asyncio.ensure_future(live.end_secret())
+    with anyio.fail_after(10):
+        await reached.wait()
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    live.live = context
+    assert (await rig.call("browser.snapshot")).page == "p1" and live.downloads.all() == []
+    # And where one is stuck all the same, the hint is one that can be followed.
+    assert "browser_stop" in refused.hint
+    live.begin_secret()
+    await rig.call("browser.stop")
+    await rig.launch()
+    assert (await rig.call("browser.snapshot")).page == "p1"
 
 
 async def test_l08_an_error_of_playwright_with_the_secret_in_it_is_told_without(
