@@ -205,7 +205,7 @@ async def prepared(
         job = (await world.call("sandbox.shell", space=space, command="sleep 1000", background=True)).job
     browsing = NOWHERE.browser
     if browser:
-        browsing = (await world.call("browser.launch", space=space, profile="work")).id
+        browsing = (await world.call("browser.launch", space=space)).id
         await world.call("browser.navigate", space=space, url=paged.ADDRESS)
         await world.use(BrowserService).store.keep_profile(space, "old", {"cookies": [], "origins": []})
     if preset != "standard":

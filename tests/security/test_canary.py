@@ -196,7 +196,7 @@ def last_things_last(operation: AnyOperation) -> tuple[bool, bool, bool]:
 
 async def signed_in(world: World, at: Prepared, told: Told) -> Prepared:
     """With another browser, whose page knows the password and repeats it from now on."""
-    browser = (await world.govern("browser.launch", space=at.space, alias="signed-in")).id
+    browser = (await world.govern("browser.launch", space=at.space, alias="signed-in", profile="work")).id
     there = {"space": at.space, "runtime": browser}
     login = world.app.pipeline.operations["browser.login"]
     await call(world, login, {**there, "secret": "prod/crm", "url": paged.ADDRESS}, told)
