@@ -47,6 +47,8 @@ class LiveBrowser:
         """Pages that came up since an operation last asked."""
         self.secrets: dict[str, str] = {}
         """What was filled in, by value, with the name that stands for it: taken out of everything that leaves."""
+        self.redactor = Redactor()
+        """It knows them, for what is cut before the pipeline's own looks at it."""
         self.tainted = False
         """A secret was filled in once: no trace, no recording from now on (threat L07)."""
         self.secret_inside = False
@@ -111,7 +113,7 @@ class LiveBrowser:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             return
         self._count += 1
-        opened = OpenPage(f"p{self._count}", page)
+        opened = OpenPage(f"p{self._count}", page, self.redactor)
         opened.listen()
         self.pages[opened.id] = opened
         self.opened.append(opened.id)
@@ -168,7 +170,7 @@ class LiveBrowser:
             raise RuntimeUnavailable(f"Page {opened.id} has crashed.", hint="browser_navigate loads it anew.")
         if opened.dialog is not None:
             raise WrongState(
-                f"A dialog is open ({opened.dialog.type}): {opened.dialog.message[:300]}",
+                f"A dialog is open ({opened.dialog.type}): {opened.shown(opened.dialog.message, 300)}",
                 hint="Answer it first: browser_dialog accept=true or false.",
             )
         return opened
@@ -207,6 +209,7 @@ class LiveBrowser:
         """Values that were filled in, with their names."""
         self.tainted = True
         self.secrets.update(secrets)
+        self.teach(self.redactor)
 
     def begin_secret(self) -> None:
         """From here on nothing is looked at or recorded, and no page is opened."""

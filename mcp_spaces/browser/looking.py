@@ -25,6 +25,8 @@ from mcp_spaces.errors import QuotaExceeded
 from mcp_spaces.storage.model import FileView
 
 SNAPSHOT_CHARACTERS = 12_000
+TEXT_CHARACTERS_MAX = 5_000_000
+"""Of a page; what comes after them is not read."""
 PICTURE_BYTES_MAX = 500 << 10
 """A picture in an answer; clients refuse events above 1 MiB. A larger one is only kept."""
 PIXELS_MAX = 4_000_000
@@ -142,7 +144,7 @@ async def snapshot(context: Context, given: SnapshotInput) -> SnapshotOutput:
         )
         return SnapshotOutput(
             page=opened.id,
-            url=address(opened.page.url),
+            url=address(opened.page.url, opened.redactor),
             title=seen.title,
             mode=seen.mode,
             snapshot=seen.text,
@@ -154,17 +156,15 @@ async def text(context: Context, given: TextInput) -> TextOutput:
     async with turn(context) as live:
         opened = await live.usable(given.page)
         refuse_inside(live)
-        answer = await read(
-            opened.page.main_frame,
-            "text",
-            from_character=given.from_character,
-            max_characters=given.max_characters,
-        )
+        answer = await read(opened.page.main_frame, "text", max_characters=TEXT_CHARACTERS_MAX)
+        # The whole is redacted, and then cut: half a secret would not be known as one.
+        whole = opened.redactor.text(str(answer.get("text", ""))[:TEXT_CHARACTERS_MAX])
+        end = given.from_character + given.max_characters
         return TextOutput(
             page=opened.id,
-            text=str(answer.get("text", ""))[: given.max_characters],
-            characters=int(answer.get("characters", 0)),
-            next_character=answer.get("next_character"),
+            text=whole[given.from_character : end],
+            characters=len(whole),
+            next_character=end if end < len(whole) else None,
         )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mcp_spaces.browser.events import safely
+from mcp_spaces.core.redaction import Redactor
 
 if TYPE_CHECKING:
     from playwright.async_api import CDPSession, ConsoleMessage, Dialog, Frame, Page, Request, Response
@@ -19,6 +20,9 @@ CONSOLE_KEPT = 200
 NETWORK_KEPT = 500
 WORDS_MAX = 1_000
 """Characters of one console message."""
+WORDS_READ_MAX = 100_000
+"""And so many are searched for secrets."""
+URL_MAX = 500
 SETTLE_S = 0.5
 """How long an action waits at most for what it set off."""
 ONE_FRAME = "new Promise(done => requestAnimationFrame(() => done()))"
@@ -64,6 +68,8 @@ class OpenPage:
 
     id: str
     page: Page
+    redactor: Redactor = field(default_factory=Redactor)
+    """It knows what was filled in in this browser."""
     console: deque[ConsoleLine] = field(default_factory=lambda: deque(maxlen=CONSOLE_KEPT))
     network: deque[Exchange] = field(default_factory=lambda: deque(maxlen=NETWORK_KEPT))
     seen: dict[int, SeenFrame] = field(default_factory=dict)
@@ -116,11 +122,19 @@ class OpenPage:
     def _say(self, kind: str, text: str) -> None:
         # What a page prints while a secret is filled may be the secret (threat L05).
         if not self.secret_inside:
-            self.console.append(ConsoleLine(time.time(), kind, text[:WORDS_MAX]))
+            self.console.append(ConsoleLine(time.time(), kind, self.shown(text[:WORDS_READ_MAX], WORDS_MAX)))
+
+    def shown(self, text: str, characters: int) -> str:
+        """So many at most, redacted before it is cut: half a secret would not be known as one."""
+        return self.redactor.text(text)[:characters]
 
     def _on_request(self, request: Request) -> None:
         self.began += 1
-        url = origin_alone(request.url, known=self.url_before) if self.secret_inside else without_query(request.url)
+        url = (
+            origin_alone(request.url, known=self.url_before)
+            if self.secret_inside
+            else self.shown(without_query(request.url), URL_MAX)
+        )
         exchange = Exchange(request.method, url, request.resource_type, time.time())
         self.network.append(exchange)
         if request.is_navigation_request() and _of(request) is self.page.main_frame:
@@ -265,7 +279,7 @@ def without_query(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme in ("data", "blob", "javascript"):
         return f"{parts.scheme}:…"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:500]
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def origin_alone(url: str, *, known: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import anyio
 import pytest
 
+from mcp_spaces.browser.answers import ADDRESS_CHARACTERS
 from mcp_spaces.browser.downloads import Download
 from mcp_spaces.browser.model import PAGES_MAX
 from mcp_spaces.browser.operations import OPERATIONS
@@ -219,6 +220,29 @@ async def test_d14_windows_without_end_are_closed(rig: Rig) -> None:
     page = rig.live.pages["p1"].page
     await page.evaluate(f"for (let at = 0; at < {PAGES_MAX + 9}; at++) window.open('about:blank')")
     assert len((await rig.call("browser.pages")).pages) <= PAGES_MAX
+
+
+async def test_l03_l05_a_secret_is_not_cut_in_two_before_it_is_looked_for(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that shows and prints it after the login, and a caller who chooses where answers are cut."""
+    password = rig.site.person.password
+    echo = f"<title>Echo</title><p>{'x' * 300}{password}</p><p>{'long ' * 100}</p><script>"
+    echo += f"console.log('x'.repeat(990) + '{password}')</script>"
+    echo += f"<button onclick=\"alert('y'.repeat(990) + '{password}')\">Say</button>"
+    monkeypatch.setitem(HANDLERS, ("GET", "/links100"), lambda *_: Answer(f"<!doctype html>{echo}".encode()))
+    assert (await rig.login("/plain")).signed_in
+    url = f"{APP}/links100?{'z' * (ADDRESS_CHARACTERS - len(APP) - 20)}{password}"
+    told = [await rig.call("browser.navigate", url=url)]
+    told.append(await rig.call("browser.pages"))
+    told.append(await rig.call("browser.click", ref=re.search(r'"Say" (e\d+)', told[0].changes)[1]))  # type: ignore[index]
+    await rig.call("browser.dialog", accept=True)
+    told.append(await rig.call("browser.console"))
+    told += [await rig.call("browser.text", from_character=at, max_characters=200) for at in (105, 310)]
+    told += [await rig.call("browser.snapshot", max_characters=most) for most in (310, 320)]
+    texts = "".join(one.model_dump_json() for one in told)
+    assert texts.count("[redacted:") >= 4
+    assert not any(password[at : at + 6] in texts for at in range(len(password) - 5))
 
 
 # ------------------------------------------------------------------------------------------- an agent's own scripts

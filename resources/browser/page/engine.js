@@ -54,7 +54,8 @@ function paged(lines, from, limit, how, cuts) {
   for (const line of lines.slice(from - 1)) {
     size += line.length + 1;
     if (size > limit && shown.length) break;
-    shown.push(cut(line, limit));
+    // Not cut at the caller's limit, which could divide a secret.
+    shown.push(cut(line, MAX_CHARACTERS));
   }
   const next = from + shown.length;
   const more = next <= lines.length;
