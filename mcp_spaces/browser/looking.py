@@ -15,6 +15,7 @@ from mcp_spaces.browser.files import kept
 from mcp_spaces.browser.handling import refuse_inside
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.page_script import masks
 from mcp_spaces.browser.reading import located, outline, read
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -227,7 +228,6 @@ async def _picture(opened: OpenPage, given: ScreenshotInput) -> tuple[bytes, int
             hint="Take the viewport, or one element (ref).",
         )
     quality = 70 if given.format == "jpeg" else None
-    masks = [page.locator("input[type=password]")]
     if given.show_refs:
         await outline(opened, interactive_only=True)
         await read(page.main_frame, "overlay", on=True)
@@ -236,14 +236,14 @@ async def _picture(opened: OpenPage, given: ScreenshotInput) -> tuple[bytes, int
             if given.ref is not None:
                 target = located(opened, given.ref)
                 content = await target.screenshot(
-                    type=given.format, quality=quality, mask=masks, timeout=CAPTURE_S * 1000, caret="initial"
+                    type=given.format, quality=quality, mask=masks(page), timeout=CAPTURE_S * 1000, caret="initial"
                 )
             else:
                 content = await page.screenshot(
                     type=given.format,
                     quality=quality,
                     full_page=given.full_page,
-                    mask=masks,
+                    mask=masks(page),
                     timeout=CAPTURE_S * 1000,
                     caret="initial",
                 )

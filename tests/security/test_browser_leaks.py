@@ -245,6 +245,40 @@ async def test_l03_l05_a_secret_is_not_cut_in_two_before_it_is_looked_for(
     assert not any(password[at : at + 6] in texts for at in range(len(password) - 5))
 
 
+FIELDS = """<!doctype html><title>Fields</title><input class=hides type=password><input id=plain>
+  <iframe srcdoc="<input class=hides type=password>"></iframe>"""
+REVEAL = "text => document.querySelectorAll('.hides').forEach(one => { one.type = 'text'; one.value = text; })"
+
+
+async def test_l01_no_picture_shows_what_a_field_hides_though_the_page_reveals_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures of two values are the same, where people would see two: "show password", in the page and in a frame."""
+    monkeypatch.setitem(HANDLERS, ("GET", "/links100"), lambda *_: Answer(FIELDS.encode()))
+    await rig.call("browser.navigate", url=f"{APP}/links100")
+    page = rig.live.pages["p1"].page
+
+    async def pictures() -> list[str]:
+        shot = await rig.call("browser.screenshot", format="png", to="shot.png", overwrite=True)
+        steps = [
+            {"call": "page.screenshot", "args": [{"path": "step.png"}]},
+            {"call": "page.locator", "args": ["body"], "bind": "body"},
+            {"call": "locator.screenshot", "ref": "body", "args": [{"path": "element.png"}]},
+        ]
+        assert (await rig.call("browser.execute", steps=steps)).status == "completed"
+        stored = [await rig.govern("storage.stat", space=SPACE, path=one) for one in ("step.png", "element.png")]
+        return [shot.kept.sha256, *(one.sha256 for one in stored)]
+
+    taken = []
+    for text in ("AAAA", "BBBBBB"):
+        for frame in page.frames:
+            await frame.evaluate(REVEAL, text)
+        taken.append(await pictures())
+    await page.fill("#plain", "A value that may be seen")
+    seen = await pictures()
+    assert taken[0] == taken[1] and not set(seen) & set(taken[0])
+
+
 # ------------------------------------------------------------------------------------------- an agent's own scripts
 
 LISTENER = "document.addEventListener('input', event => { window.taken = [...event.target.value].reverse().join('') })"
