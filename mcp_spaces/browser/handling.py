@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
@@ -135,7 +135,7 @@ async def _is_ready(opened: OpenPage, ref: str) -> bool:
 
 async def fill(context: Context, given: FillInput) -> ActionOutput:
     """Raises WrongState naming the field, with those before it filled in."""
-    refuse_secrets(context, *(one for one in given.fields.values() if isinstance(one, str)))
+    refuse_secrets(context, dict(given.fields))
 
     async def perform(opened: OpenPage) -> None:
         for ref, value in given.fields.items():
@@ -269,17 +269,26 @@ async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
         return EvaluateOutput(result=result)
 
 
-def refuse_secrets(context: Context, *texts: str) -> None:
-    """What browser_login filled in here is never typed again: a page may have asked for it (threat B19).
-    Raises Denied."""
-    live = context.use(BrowserService).started(context.runtime.id)
-    used = [one for one in live.secrets if len(one) >= MINIMUM_LENGTH]
-    if any(one in text for one in used for text in texts):
+def refuse_secrets(context: Context, *given: object) -> None:
+    """What browser_login filled in in a browser of this space is never typed: a page may have asked for it (threat
+    B19). Raises Denied."""
+    used = [one for one in context.use(BrowserService).filled_in(context.space.id) if len(one) >= MINIMUM_LENGTH]
+    if any(one in text for one in used for text in _texts(given)):
         raise Denied(
             "That text holds a secret that was filled in here.",
             hint="Secrets are filled in by browser_login alone, where they are bound to.",
             rule="browser.secret",
         )
+
+
+def _texts(given: object) -> Iterator[str]:
+    if isinstance(given, str):
+        yield given
+    elif isinstance(given, Mapping):
+        yield from _texts(list(given.values()))
+    elif isinstance(given, list | tuple):
+        for one in given:
+            yield from _texts(one)
 
 
 def refuse_inside(live: LiveBrowser) -> None:

@@ -11,6 +11,7 @@ import pytest
 from mcp_spaces.browser.filling import reaches
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network.model import Target
+from mcp_spaces.sandbox.port import Command
 from mcp_spaces.vault.model import Bindings
 from tests.browser.signing import APP, EVIL, HOSTS, SPACE, Rig, open_rig
 from tests.browser.site.records import holds
@@ -178,6 +179,13 @@ async def test_b14_chromium_keeps_no_passwords_of_its_own(rig: Rig) -> None:
     await rig.call("browser.logout")
     shown = await rig.call("browser.navigate", url=f"{APP}/plain")
     assert '"Password" ' in shown.changes and "[filled]" not in shown.changes
+    # Nor a store that it could keep them in: its folder is there, without one.
+    found: list[bytes] = []
+    sandbox = rig.live.live.host.sandbox  # type: ignore[attr-defined]
+    look = Command(("find", ".profile", "-name", "Login Data*", "-o", "-name", "Local Storage"))
+    process = await sandbox.start(look, output=lambda _stream, chunk: found.append(chunk))
+    await process.wait()
+    assert b"".join(found).decode().splitlines() == [".profile/Default/Local Storage"]
 
 
 # ---------------------------------------------------------------------------------------- the gateway, narrowed

@@ -373,6 +373,24 @@ async def test_b19_a_secret_that_was_used_here_is_never_typed(rig: Rig) -> None:
     ):
         refused = await rig.refusal(operation, **arguments)
         assert isinstance(refused, Denied) and refused.rule == "browser.secret"
+    for step in (
+        {"call": "page.fill", "args": ["textarea", f"my password is {password}"]},
+        {"call": "page.fill", "args": {"selector": "textarea", "value": password}},
+        {"call": "page.type", "args": ["textarea", password]},
+        {"call": "page.evaluate", "args": ["x => x", {"a": [password]}]},
+    ):
+        (event,) = (await rig.call("browser.execute", steps=[step])).events
+        assert event.error.rule == "browser.secret"
+    # Nor in another browser of the space.
+    rig.runtime, signed = f"b{next(rig.aliases)}", rig.runtime
+    try:
+        await rig.launch()
+        await rig.call("browser.navigate", url=f"{APP}/comment")
+        refused = await rig.refusal("browser.press", keys=password)
+        assert isinstance(refused, Denied) and refused.rule == "browser.secret"
+    finally:
+        await rig.call("browser.delete")
+        rig.runtime = signed
     assert rig.site.comments == []
 
 
