@@ -261,9 +261,9 @@ async def test_l03_l05_a_secret_is_not_cut_in_two_before_it_is_looked_for(
     monkeypatch.setitem(HANDLERS, ("GET", "/links100"), lambda *_: Answer(f"<!doctype html>{echo}".encode()))
     assert (await rig.login("/plain")).signed_in
     url = f"{APP}/links100?{'z' * (ADDRESS_CHARACTERS - len(APP) - 20)}{password}"
-    told = [await rig.call("browser.navigate", url=url)]
-    told.append(await rig.call("browser.pages"))
-    told.append(await rig.call("browser.click", ref=re.search(r'"Say" (e\d+)', told[0].changes)[1]))  # type: ignore[index]
+    await rig.live.pages["p1"].page.goto(url)
+    told = [await rig.call("browser.snapshot"), await rig.call("browser.pages")]
+    told.append(await rig.call("browser.click", ref=re.search(r'"Say" (e\d+)', told[0].snapshot)[1]))  # type: ignore[index]
     await rig.call("browser.dialog", accept=True)
     told.append(await rig.call("browser.console"))
     told += [await rig.call("browser.text", from_character=at, max_characters=200) for at in (105, 310)]
