@@ -381,7 +381,8 @@ async def kill_browser(rig: Rig) -> None:
 
 
 async def kill_renderers(rig: Rig) -> None:
-    script = "for p in /proc/[0-9]*; do grep -qs type=renderer $p/cmdline && kill -9 ${p#/proc/}; done; true"
+    # The brackets keep the shell from finding, and killing, itself.
+    script = "for p in /proc/[0-9]*; do grep -qs '[t]ype=renderer' $p/cmdline && kill -9 ${p#/proc/}; done; true"
     sandbox = rig.live.live.host.sandbox  # type: ignore[attr-defined]
     process = await sandbox.start(Command(("/bin/sh", "-c", script)), output=lambda _stream, _chunk: None)
     await process.wait()
