@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from mcp_spaces.browser.answers import ActionOutput, InPage, address, dialog_of
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.page import OpenPage, without_query
+from mcp_spaces.browser.page import URL_MAX, OpenPage, without_query
 from mcp_spaces.browser.reading import outline, parsed, read
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
@@ -78,7 +78,12 @@ async def _described(opened: OpenPage, ref: str) -> str:
 async def note_action(context: Context, live: LiveBrowser, opened: OpenPage, *, what: str, element: str = "") -> None:
     """One line of the timeline: what was done, to what, where, and while recording how it looked then."""
     thumbnail = await live.recording.acted(context, opened)
-    told = {"did": what, "element": element, "page": opened.id, "url": without_query(opened.page.url)}
+    told = {
+        "did": what,
+        "element": element,
+        "page": opened.id,
+        "url": opened.shown(without_query(opened.page.url), URL_MAX),
+    }
     context.note("browserAction", {**told, **({"thumbnail": thumbnail} if thumbnail else {})})
 
 
@@ -103,7 +108,7 @@ async def outcome(
     begun = live.downloads.all()[downloads:]
     return ActionOutput(
         page=opened.id,
-        url=address(opened.page.url) if moved else None,
+        url=address(opened.page.url, opened.redactor) if moved else None,
         title=title if moved else None,
         settled=settled,
         changes=changes,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.core.place import InRuntime
+from mcp_spaces.core.redaction import Redactor
 
 Ref = Annotated[str, StringConstraints(pattern=r"^(f\d{1,3})?e\d{1,9}$")]
 """Of an element, from the newest snapshot."""
@@ -66,17 +67,22 @@ class ActionOutput(Answer):
     """Begun: browser_download keeps one."""
 
 
-def address(url: str) -> str:
+def address(url: str, redactor: Redactor) -> str:
+    """Redacted before it is cut: half a secret would not be known as one."""
+    url = redactor.text(url)
     return url if len(url) <= ADDRESS_CHARACTERS else url[: ADDRESS_CHARACTERS - 1] + "…"
 
 
 def dialog_of(opened: OpenPage) -> DialogView | None:
     if opened.dialog is None:
         return None
-    return DialogView(kind=opened.dialog.type, message=opened.dialog.message[:1000])
+    return DialogView(kind=opened.dialog.type, message=opened.shown(opened.dialog.message, 1000))
 
 
 def page_view(live: LiveBrowser, opened: OpenPage, title: str | None = None) -> PageView:
     return PageView(
-        page=opened.id, url=address(opened.page.url), title=title or None, active=opened.id == live.active or None
+        page=opened.id,
+        url=address(opened.page.url, opened.redactor),
+        title=title or None,
+        active=opened.id == live.active or None,
     )

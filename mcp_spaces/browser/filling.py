@@ -1,5 +1,5 @@
 """Putting secrets into a page: the browser reaches only where they may go, nobody looks meanwhile, and when it is over
-no document holds them any more. What goes wrong in between closes the browser (docs/decisions/0011)."""
+no document holds them any more. What goes wrong in between closes the browser (docs/decisions/0012)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlsplit
 
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
@@ -97,6 +97,8 @@ class Filler:
             async with self._browsers.gateway.narrowed(
                 self._runtime_id, lambda target: reaches(self._bindings, target)
             ) as narrowed:
+                await self._live.scripting.fill_begins(self._opened, self._live.pages.values())
+                narrowed.known |= {str(urlsplit(one).hostname) for one in self._bindings.origins}
                 self._live.used({one.content.reveal(): one.content.name for one in values if one.secret})
                 self._live.begin_secret()
                 try:
@@ -209,8 +211,7 @@ class Filler:
             now = time.monotonic()
             if not settled or self._opened.is_waiting:
                 still_since = now
-            elif screen is not None and screen.signature != before.signature and (screen.fields or is_last):
-                # Without any field it may be one whose next field is still being made.
+            elif screen is not None and screen.signature != before.signature and _is_next(screen, is_last=is_last):
                 return screen
             if now > deadline or (screen is not None and now - still_since > STILL_S):
                 return screen or Screen((), ())
@@ -294,6 +295,11 @@ class Filler:
             world = None if frame.url.startswith(ERROR_PAGE) else await self._worlds.world(str(told["document"]))
             found.append((frame, world))
         return found
+
+
+def _is_next(screen: Screen, *, is_last: bool) -> bool:
+    """Without a field to fill in it may be one whose next field is still being made, or comes to be enabled."""
+    return screen.shows("username", "password", "totp") or (is_last and screen.asked is None)
 
 
 def reaches(bindings: Bindings, target: Target) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
@@ -135,7 +135,7 @@ async def _is_ready(opened: OpenPage, ref: str) -> bool:
 
 async def fill(context: Context, given: FillInput) -> ActionOutput:
     """Raises WrongState naming the field, with those before it filled in."""
-    refuse_secrets(context, *(one for one in given.fields.values() if isinstance(one, str)))
+    refuse_secrets(context, dict(given.fields))
 
     async def perform(opened: OpenPage) -> None:
         for ref, value in given.fields.items():
@@ -254,11 +254,12 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
 
 
 async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
-    """Raises WrongState with the script's own error."""
+    """Raises WrongState with the script's own error, or beside a document that a secret was in."""
     refuse_secrets(context, given.script)
     async with turn(context) as live:
         opened = await live.usable(given.page)
         refuse_inside(live)
+        await live.scripting.begin(opened)
         with translated("evaluate"):
             if given.ref is not None:
                 result = await located(opened, given.ref).evaluate(given.script, timeout=TIMEOUT_S * 1000)
@@ -268,12 +269,11 @@ async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
         return EvaluateOutput(result=result)
 
 
-def refuse_secrets(context: Context, *texts: str) -> None:
-    """What browser_login filled in here is never typed again: a page may have asked for it (threat B19).
-    Raises Denied."""
-    live = context.use(BrowserService).started(context.runtime.id)
-    used = [one for one in live.secrets if len(one) >= MINIMUM_LENGTH]
-    if any(one in text for one in used for text in texts):
+def refuse_secrets(context: Context, *given: object) -> None:
+    """What browser_login filled in in a browser of this space is never typed: a page may have asked for it (threat
+    B19). Raises Denied."""
+    used = [one for one in context.use(BrowserService).filled_in(context.space.id) if len(one) >= MINIMUM_LENGTH]
+    if any(one in text for one in used for text in _texts(given)):
         raise Denied(
             "That text holds a secret that was filled in here.",
             hint="Secrets are filled in by browser_login alone, where they are bound to.",
@@ -281,10 +281,20 @@ def refuse_secrets(context: Context, *texts: str) -> None:
         )
 
 
+def _texts(given: object) -> Iterator[str]:
+    if isinstance(given, str):
+        yield given
+    elif isinstance(given, Mapping):
+        yield from _texts(list(given.values()))
+    elif isinstance(given, list | tuple):
+        for one in given:
+            yield from _texts(one)
+
+
 def refuse_inside(live: LiveBrowser) -> None:
     """Raises WrongState while a secret is in a page (threats L01 to L05)."""
     if live.secret_inside:
-        raise WrongState("A secret is in the page.", hint="Wait until browser_login has ended, or navigate elsewhere.")
+        raise WrongState("A secret is in the page.", hint="Wait until browser_login has ended.")
 
 
 def _interacts(_: object) -> BrowserFacts:

@@ -18,6 +18,7 @@ from mcp_spaces.browser.model import (
     Viewport,
 )
 from mcp_spaces.browser.record_operations import stopped
+from mcp_spaces.browser.recording import refuse_profile
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -65,7 +66,7 @@ class LaunchOptions(Answer):
     block_resources: tuple[ResourceType, ...] | None = Field(default=None, max_length=5)
     """image, media, font, stylesheet, script."""
     record: bool | None = None
-    """Keep a trace."""
+    """Keep a trace; not with a profile."""
 
 
 class LaunchInput(InSpace):
@@ -101,6 +102,7 @@ class BrowserInput(InRuntime):
 
 class GetOutput(BrowserView):
     pages: tuple[PageView, ...] = ()
+    """None while a secret is in one."""
     options: BrowserOptions
     signed_in: bool | None = None
     """A secret was filled in here."""
@@ -120,7 +122,8 @@ class ForgetOutput(Answer):
 
 
 async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
-    """Raises ExceedsCeiling, QuotaExceeded, Conflict (alias or profile in use, the space changed), RuntimeUnavailable.
+    """Raises ExceedsCeiling, QuotaExceeded, Conflict (alias or profile in use, the space changed), WrongState (record
+    with a profile), RuntimeUnavailable.
     Nothing half done is left."""
     browsers, began = context.use(BrowserService), context.clock.monotonic()
     await context.progress(0, 2, "starting a browser")
@@ -158,9 +161,15 @@ async def get(context: Context, _given: BrowserInput) -> GetOutput:
     if runtime is None:
         raise _absent()
     live = browsers.started(runtime.id) if runtime.state is RuntimeState.ACTIVE else None
+    pages: tuple[PageView, ...] = ()
+    if live is not None:
+        # It takes no turn, so that it answers while a browser is busy or lent.
+        live.teach(context.redactor)
+        if not live.secret_inside:
+            pages = tuple(page_view(live, one) for one in live.pages.values())
     return GetOutput(
         **_view(browsers, runtime).model_dump(),
-        pages=() if live is None else tuple(page_view(live, one) for one in live.pages.values()),
+        pages=pages,
         options=browsers.store.options(runtime.id),
         signed_in=None if live is None else live.tainted or None,
     )
@@ -279,7 +288,10 @@ def _options(before: BrowserOptions, given: LaunchInput) -> BrowserOptions:
     asked = {name: value for name in LaunchOptions.model_fields if (value := getattr(given.options, name)) is not None}
     if given.profile is not None:
         asked["profile"] = given.profile
-    return before.model_copy(update=asked)
+    options = before.model_copy(update=asked)
+    if options.record:
+        refuse_profile(options)
+    return options
 
 
 def _named(browsers: BrowserService, space_id: str, alias: str | None) -> Runtime | None:

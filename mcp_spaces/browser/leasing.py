@@ -75,6 +75,7 @@ async def connect(context: Context, given: ConnectInput) -> ConnectOutput:
         context.redactor.learn(lease.token, name="lease")
         expires_at = context.clock.now() + given.ttl_s
         url = await lease.open(live.live.closed())
+        live.scripting.ran(opened.page.context)
         live.lease, live.leased_until = lease, expires_at
         context.note("leased", {"expires_at": expires_at})
         return ConnectOutput(url=url, expires_at=expires_at)

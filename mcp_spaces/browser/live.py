@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
 
-from mcp_spaces.browser.downloads import Downloads
+from mcp_spaces.browser.downloads import Download, Downloads
 from mcp_spaces.browser.events import safely
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.model import PAGES_MAX, BrowserOptions
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.recording import Recording
+from mcp_spaces.browser.scripting import Scripting
 from mcp_spaces.browser.steps.handles import Handles
 from mcp_spaces.core.redaction import Redactor
+from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import Busy, NotFound, QuotaExceeded, RuntimeUnavailable, WrongState
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class LiveBrowser:
         """Pages that came up since an operation last asked."""
         self.secrets: dict[str, str] = {}
         """What was filled in, by value, with the name that stands for it: taken out of everything that leaves."""
+        self.redactor = Redactor()
+        """It knows them, for what is cut before the pipeline's own looks at it."""
         self.tainted = False
         """A secret was filled in once: no trace, no recording from now on (threat L07)."""
         self.secret_inside = False
@@ -55,6 +59,7 @@ class LiveBrowser:
         """Contexts that steps opened beside the runtime's own."""
         self.handles = Handles(self)
         self.recording = Recording(self)
+        self.scripting = Scripting()
         self.current_run = ""
         """The run whose action is under way: what it makes the browser fetch is its doing."""
         self._turn = asyncio.Lock()
@@ -108,7 +113,7 @@ class LiveBrowser:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             return
         self._count += 1
-        opened = OpenPage(f"p{self._count}", page)
+        opened = OpenPage(f"p{self._count}", page, self.redactor)
         opened.listen()
         self.pages[opened.id] = opened
         self.opened.append(opened.id)
@@ -141,7 +146,7 @@ class LiveBrowser:
         del self.pages[opened.id]
         closing = asyncio.ensure_future(opened.page.close())
         closing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        fresh = await self.open_page()
+        fresh = await self.open_page(opened.page.context)
         del self.pages[fresh.id]
         if fresh.id in self.opened:
             self.opened.remove(fresh.id)
@@ -165,7 +170,7 @@ class LiveBrowser:
             raise RuntimeUnavailable(f"Page {opened.id} has crashed.", hint="browser_navigate loads it anew.")
         if opened.dialog is not None:
             raise WrongState(
-                f"A dialog is open ({opened.dialog.type}): {opened.dialog.message[:300]}",
+                f"A dialog is open ({opened.dialog.type}): {opened.shown(opened.dialog.message, 300)}",
                 hint="Answer it first: browser_dialog accept=true or false.",
             )
         return opened
@@ -184,32 +189,47 @@ class LiveBrowser:
         try:
             if self.secret_inside:
                 # A login that broke off: the browser is being closed (threats L01 to L06).
-                raise WrongState("A secret is in a page of this browser.", hint="Launch it again: browser_launch.")
-            for value, name in self.secrets.items():
-                redactor.learn(value, name=name)
+                raise WrongState(
+                    "A secret is in a page of this browser.",
+                    hint="Stop it, then launch it again: browser_stop, browser_launch.",
+                )
+            self.teach(redactor)
             self.current_run, self.opened = run_id, []
             yield
         finally:
             self.current_run = ""
             self._turn.release()
 
+    def teach(self, redactor: Redactor) -> None:
+        """Whatever was filled in here is taken out of this call's answer and record."""
+        for value, name in self.secrets.items():
+            redactor.learn(value, name=name)
+
     def used(self, secrets: Mapping[str, str]) -> None:
         """Values that were filled in, with their names."""
         self.tainted = True
         self.secrets.update(secrets)
+        self.teach(self.redactor)
 
     def begin_secret(self) -> None:
         """From here on nothing is looked at or recorded, and no page is opened."""
         self.secret_inside = True
         self._downloads_before = len(self.downloads.all())
         for opened in self.pages.values():
-            opened.secret_inside = True
+            opened.secret_inside, opened.url_before = True, opened.page.url
 
     async def end_secret(self) -> None:
         """No page holds it any more. What was downloaded meanwhile is not kept: it may be the secret."""
-        for one in self.downloads.all()[self._downloads_before :]:
+        begun = self.downloads.all()[self._downloads_before :]
+        for one in begun:
             self.downloads.forget(one)
+        try:
+            await shielded(self._remove(begun))
+        finally:
+            for opened in self.pages.values():
+                opened.secret_inside = False
+            self.secret_inside = False
+
+    async def _remove(self, downloads: Iterable[Download]) -> None:
+        for one in downloads:
             await self.live.remove_file(one.guid)
-        for opened in self.pages.values():
-            opened.secret_inside = False
-        self.secret_inside = False

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mcp_spaces.browser.worlds import Place
 
 SCREENS_MAX = 6
+FAILED = 400
+"""HTTP statuses from here on say that it did not work."""
 CODES_MAX = 2
 """Codes that are tried: the second one is of a later time step."""
 APPEAR_S = 10.0
@@ -177,7 +179,13 @@ class Login:
             self.note = "No field for a password came up." if not screen.obstacles("password") else self._why(screen)
         if self.refused and at is None:
             self.note = "The page went where the secret may not go, and was refused: see refused."
-        return bool(proven and self.submitted and at is not None and not screen.shows("password", "totp"))
+        asked, status = screen.asked, self._opened.status or 0
+        if asked is not None and self.note is None:
+            word = "password" if asked.kind == "password" else "code"
+            self.note = f"The page still shows a field for the {word}: it was probably not accepted."
+        elif status >= FAILED and self.note is None:
+            self.note = f"The site answered with HTTP {status}."
+        return bool(proven and self.submitted and at is not None and asked is None and status < FAILED)
 
     def _nothing(self, screen: Screen) -> WrongState:
         if not screen.fields:

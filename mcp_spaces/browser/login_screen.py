@@ -42,6 +42,8 @@ class Field:
     action: str | None
     obstacle: str | None
     """Why it must not be filled in, in words."""
+    is_seen: bool
+    """By people: it may be covered, read-only or disabled."""
     is_new: bool = False
     """For a password that is to be chosen."""
 
@@ -64,6 +66,7 @@ class Field:
 class Screen:
     documents: tuple[Document, ...]
     fields: tuple[Field, ...]
+    disabled: tuple[Field, ...] = ()
 
     def of(self, kind: Kind) -> list[Field]:
         """Those that may be filled in."""
@@ -87,6 +90,12 @@ class Screen:
         return any(self.of(kind) for kind in kinds)
 
     @property
+    def asked(self) -> Field | None:
+        """A password or a code that people are still asked for, whether it can be filled in now or not."""
+        wanted = (one for one in (*self.fields, *self.disabled) if one.kind != "username" and not one.is_new)
+        return next((one for one in wanted if one.is_seen), None)
+
+    @property
     def signature(self) -> object:
         return [(one.document.token, one.refs, one.obstacle is None) for one in self.fields]
 
@@ -105,7 +114,7 @@ class Screen:
 
 async def survey(opened: OpenPage, worlds: Worlds) -> Screen:
     """The page's own word but for places. Raises SpacesError, OutOfReachError."""
-    documents, fields = [], list[Field]()
+    documents, fields, disabled = [], list[Field](), list[Field]()
     main = opened.page.main_frame
     for frame in [main, *(one for one in opened.page.frames if one is not main)][:FRAMES_MAX]:
         try:
@@ -122,7 +131,8 @@ async def survey(opened: OpenPage, worlds: Worlds) -> Screen:
                 fields.append(_field(one["kind"], document, one))
             elif one.get("kind") == "new_password":
                 fields.append(replace(_field("password", document, one), is_new=True))
-    return Screen(tuple(documents), tuple(fields))
+        disabled += [_field(one["kind"], document, one) for one in told["disabled"] if one.get("kind") in KINDS]
+    return Screen(tuple(documents), tuple(fields), tuple(disabled))
 
 
 async def named(opened: OpenPage, worlds: Worlds, given: Mapping[Kind, str]) -> list[Field]:
@@ -157,20 +167,32 @@ def _field(kind: Kind, document: Document, told: Mapping[str, Any]) -> Field:
         form=told.get("form"),
         action=told.get("action"),
         obstacle=_obstacle(kind, document, told),
+        is_seen=document.place is not None and _hidden(told) is None,
     )
 
 
 def _obstacle(kind: Kind, document: Document, told: Mapping[str, Any]) -> str | None:
     """The same as filling.js looks at, so that a field that would be refused is not chosen."""
-    reasons = {
+    before = {
         "it is in a frame of another origin": document.place is None,
         "it shows what is typed": kind == "password" and told.get("type") != "password",
-        "it is not visible": not told.get("visible") or told.get("opacity", 0) < FAINTEST,
-        "it is too small to be seen": min(told.get("width", 0), told.get("height", 0)) < SMALLEST_PX,
-        "it is out of sight": not told.get("in_viewport"),
-        "something else covers it": not told.get("topmost"),
-        READ_ONLY: not told.get("editable"),
     }
+    after = {"something else covers it": not told.get("topmost"), READ_ONLY: not told.get("editable")}
+    return _first(before) or _hidden(told) or _first(after)
+
+
+def _hidden(told: Mapping[str, Any]) -> str | None:
+    """Why people do not see it."""
+    return _first(
+        {
+            "it is not visible": not told.get("visible") or told.get("opacity", 0) < FAINTEST,
+            "it is too small to be seen": min(told.get("width", 0), told.get("height", 0)) < SMALLEST_PX,
+            "it is out of sight": not told.get("in_viewport"),
+        }
+    )
+
+
+def _first(reasons: Mapping[str, bool]) -> str | None:
     return next((words for words, holds in reasons.items() if holds), None)
 
 

@@ -15,6 +15,7 @@ from mcp_spaces.browser.files import kept
 from mcp_spaces.browser.handling import refuse_inside
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.page_script import masks
 from mcp_spaces.browser.reading import located, outline, read
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -25,6 +26,8 @@ from mcp_spaces.errors import QuotaExceeded
 from mcp_spaces.storage.model import FileView
 
 SNAPSHOT_CHARACTERS = 12_000
+TEXT_CHARACTERS_MAX = 5_000_000
+"""Of a page; what comes after them is not read."""
 PICTURE_BYTES_MAX = 500 << 10
 """A picture in an answer; clients refuse events above 1 MiB. A larger one is only kept."""
 PIXELS_MAX = 4_000_000
@@ -142,7 +145,7 @@ async def snapshot(context: Context, given: SnapshotInput) -> SnapshotOutput:
         )
         return SnapshotOutput(
             page=opened.id,
-            url=address(opened.page.url),
+            url=address(opened.page.url, opened.redactor),
             title=seen.title,
             mode=seen.mode,
             snapshot=seen.text,
@@ -154,17 +157,15 @@ async def text(context: Context, given: TextInput) -> TextOutput:
     async with turn(context) as live:
         opened = await live.usable(given.page)
         refuse_inside(live)
-        answer = await read(
-            opened.page.main_frame,
-            "text",
-            from_character=given.from_character,
-            max_characters=given.max_characters,
-        )
+        answer = await read(opened.page.main_frame, "text", max_characters=TEXT_CHARACTERS_MAX)
+        # The whole is redacted, and then cut: half a secret would not be known as one.
+        whole = opened.redactor.text(str(answer.get("text", ""))[:TEXT_CHARACTERS_MAX])
+        end = given.from_character + given.max_characters
         return TextOutput(
             page=opened.id,
-            text=str(answer.get("text", ""))[: given.max_characters],
-            characters=int(answer.get("characters", 0)),
-            next_character=answer.get("next_character"),
+            text=whole[given.from_character : end],
+            characters=len(whole),
+            next_character=end if end < len(whole) else None,
         )
 
 
@@ -227,7 +228,6 @@ async def _picture(opened: OpenPage, given: ScreenshotInput) -> tuple[bytes, int
             hint="Take the viewport, or one element (ref).",
         )
     quality = 70 if given.format == "jpeg" else None
-    masks = [page.locator("input[type=password]")]
     if given.show_refs:
         await outline(opened, interactive_only=True)
         await read(page.main_frame, "overlay", on=True)
@@ -236,14 +236,14 @@ async def _picture(opened: OpenPage, given: ScreenshotInput) -> tuple[bytes, int
             if given.ref is not None:
                 target = located(opened, given.ref)
                 content = await target.screenshot(
-                    type=given.format, quality=quality, mask=masks, timeout=CAPTURE_S * 1000, caret="initial"
+                    type=given.format, quality=quality, mask=masks(page), timeout=CAPTURE_S * 1000, caret="initial"
                 )
             else:
                 content = await page.screenshot(
                     type=given.format,
                     quality=quality,
                     full_page=given.full_page,
-                    mask=masks,
+                    mask=masks(page),
                     timeout=CAPTURE_S * 1000,
                     caret="initial",
                 )

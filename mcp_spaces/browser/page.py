@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mcp_spaces.browser.events import safely
+from mcp_spaces.core.redaction import Redactor
 
 if TYPE_CHECKING:
-    from playwright.async_api import CDPSession, ConsoleMessage, Dialog, Frame, Page, Request
+    from playwright.async_api import CDPSession, ConsoleMessage, Dialog, Frame, Page, Request, Response
 
 CONSOLE_KEPT = 200
 NETWORK_KEPT = 500
 WORDS_MAX = 1_000
 """Characters of one console message."""
+WORDS_READ_MAX = 100_000
+"""And so many are searched for secrets."""
+URL_MAX = 500
 SETTLE_S = 0.5
 """How long an action waits at most for what it set off."""
 ONE_FRAME = "new Promise(done => requestAnimationFrame(() => done()))"
@@ -64,11 +68,15 @@ class OpenPage:
 
     id: str
     page: Page
+    redactor: Redactor = field(default_factory=Redactor)
+    """It knows what was filled in in this browser."""
     console: deque[ConsoleLine] = field(default_factory=lambda: deque(maxlen=CONSOLE_KEPT))
     network: deque[Exchange] = field(default_factory=lambda: deque(maxlen=NETWORK_KEPT))
     seen: dict[int, SeenFrame] = field(default_factory=dict)
     """By the number that a snapshot gave them: 0 is the main one, 1 is f1 …"""
     secret_inside: bool = False
+    url_before: str = ""
+    """Where it was when a fill began: its host may be named meanwhile."""
     crashed: bool = False
     dialog: Dialog | None = None
     dialogs: int = 0
@@ -80,6 +88,8 @@ class OpenPage:
     opening: int = 0
     """Windows that it has opened and that are not among the pages yet."""
     navigations: int = 0
+    status: int | None = None
+    """HTTP, of the newest answer for the page itself."""
     landed_by: str = "GET"
     """The method of the newest request for the page itself."""
     heading_for: str = ""
@@ -112,11 +122,19 @@ class OpenPage:
     def _say(self, kind: str, text: str) -> None:
         # What a page prints while a secret is filled may be the secret (threat L05).
         if not self.secret_inside:
-            self.console.append(ConsoleLine(time.time(), kind, text[:WORDS_MAX]))
+            self.console.append(ConsoleLine(time.time(), kind, self.shown(text[:WORDS_READ_MAX], WORDS_MAX)))
+
+    def shown(self, text: str, characters: int) -> str:
+        """So many at most, redacted before it is cut: half a secret would not be known as one."""
+        return self.redactor.text(text)[:characters]
 
     def _on_request(self, request: Request) -> None:
         self.began += 1
-        url = origin_alone(request.url) if self.secret_inside else without_query(request.url)
+        url = (
+            origin_alone(request.url, known=self.url_before)
+            if self.secret_inside
+            else self.shown(without_query(request.url), URL_MAX)
+        )
         exchange = Exchange(request.method, url, request.resource_type, time.time())
         self.network.append(exchange)
         if request.is_navigation_request() and _of(request) is self.page.main_frame:
@@ -126,10 +144,13 @@ class OpenPage:
         self.pending[request] = exchange
         self.stirred.set()
 
-    def _on_response(self, response: Any) -> None:
-        exchange = self.pending.get(response.request)
+    def _on_response(self, response: Response) -> None:
+        request = response.request
+        exchange = self.pending.get(request)
         if exchange is not None:
             exchange.status = response.status
+        if request.is_navigation_request() and _of(request) is self.page.main_frame:
+            self.status = response.status
 
     def _on_end(self, request: Request, failure: str) -> None:
         exchange = self.pending.pop(request, None)
@@ -258,10 +279,13 @@ def without_query(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme in ("data", "blob", "javascript"):
         return f"{parts.scheme}:…"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:500]
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def origin_alone(url: str) -> str:
-    """For a request of a page that a secret is in: its path may be the secret (threat L06)."""
+def origin_alone(url: str, *, known: str) -> str:
+    """For a request of a page that a secret is in: its path may be the secret, and so may a host that is not that of
+    the `known` address (threat L06)."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/…"[:300] if parts.netloc else f"{parts.scheme}:…"
+    if not parts.netloc:
+        return f"{parts.scheme}:…"
+    return f"{parts.scheme}://{parts.netloc if parts.netloc == urlsplit(known).netloc else 'another host'}/…"

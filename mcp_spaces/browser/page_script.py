@@ -17,10 +17,14 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from mcp_spaces.resources import resource
+
+if TYPE_CHECKING:
+    from playwright.async_api import Locator, Page
 
 ENGINE = "spaces"
 
@@ -55,6 +59,11 @@ def command(name: str, /, **arguments: JsonValue) -> str:
     """The selector whose text content is the answer of a command, as a JSON object with the document's token."""
     encoded = urlsafe_b64encode(json.dumps(arguments).encode()).decode().rstrip("=")
     return f"{ENGINE}={name}:{encoded}"
+
+
+def masks(page: Page) -> list[Locator]:
+    """What a picture must not show: fields that hide their value or did so once, in every frame (threat L01)."""
+    return [frame.locator(f"{ENGINE}=secrets") for frame in page.frames]
 
 
 def element(ref: str, *, document: str) -> str:

@@ -12,7 +12,7 @@ from mcp_spaces.browser.acting import note_action, outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, PageId, PageView, address, page_view
 from mcp_spaces.browser.failures import translated
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.page import URL_MAX, OpenPage, without_query
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
@@ -88,7 +88,8 @@ async def navigate(context: Context, given: NavigateInput) -> NavigateOutput:
         response = await opened.page.goto(given.url, wait_until="domcontentloaded", timeout=given.timeout_s * 1000)
         return None if response is None else response.status
 
-    return await _move(context, given, go, what=f"go to {address(given.url)}", new_page=given.new_page, leading=_any)
+    words = f"go to {without_query(given.url)[:URL_MAX]}"
+    return await _move(context, given, go, what=words, new_page=given.new_page, leading=_any)
 
 
 async def back(context: Context, given: HistoryInput) -> NavigateOutput:
@@ -169,7 +170,9 @@ async def _move(
             # The first look at a document takes longer than a frame, and the page asked for more meanwhile.
             settled = await opened.settle(navigations=opened.navigations)
             found = await outcome(live, opened, before=before, settled=settled, downloads=downloads, whole=True)
-        return NavigateOutput(**{**found.model_dump(), "url": address(opened.page.url), "status": status})
+        return NavigateOutput(
+            **{**found.model_dump(), "url": address(opened.page.url, opened.redactor), "status": status}
+        )
 
 
 async def pages(context: Context, _given: PagesInput) -> PagesOutput:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 READ_S = 5.0
 FRAMES_MAX = 12
 """Frames of one page that are read; of an endless nesting the rest is left out."""
+OUTLINE_MAX = 40_000
+"""Characters. The page script ends with the line that goes over what was asked for: nothing is cut in a line, where
+half a secret would not be known as one."""
 REF = re.compile(r"(?:f(\d{1,3}))?(e\d{1,9})\Z")
 Mode = Literal["full", "diff", "same"]
 
@@ -70,7 +73,7 @@ async def outline(
     if "missing" in answer:
         raise gone(root or "")
     return Outline(
-        text=str(answer["outline"])[: max_characters * 2],
+        text=str(answer["outline"])[:OUTLINE_MAX],
         mode=answer["mode"],
         title=str(answer.get("title", ""))[:200],
         next_line=answer.get("next_line"),

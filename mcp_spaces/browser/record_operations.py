@@ -32,7 +32,7 @@ class RecordStopped(Answer):
 
 
 async def start(context: Context, _given: RecordInput) -> RecordStarted:
-    """Raises WrongState: recording already, or a secret was filled in."""
+    """Raises WrongState: recording already, a secret was filled in, or there is a profile."""
     async with turn(context) as live:
         await live.recording.start(context)
     context.note("recording", {"began": True})

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mcp_spaces.browser import artifacts
 from mcp_spaces.browser.events import safely
 from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.model import BrowserOptions
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.trace_scrubbing import scrub
 from mcp_spaces.browser.video import Film
@@ -64,7 +65,8 @@ class Recording:
         """Why the newest recording was thrown away."""
 
     async def start(self, context: Context) -> None:
-        """Raises WrongState: recording already, or a secret was filled in."""
+        """Raises WrongState: recording already, a secret was filled in, or there is a profile."""
+        refuse_profile(self._live.options)
         if self._live.tainted or self._live.secret_inside:
             raise WrongState(
                 "A secret was filled in here: a trace would hold it.", hint="Launch another browser and record that."
@@ -221,6 +223,16 @@ class Recording:
         if not task.cancelled():
             # The page may be gone by now.
             task.exception()
+
+
+def refuse_profile(options: BrowserOptions) -> None:
+    """A trace keeps what servers answered and the headers that applications make up: a session could be copied out of
+    it (threat L20). Raises WrongState."""
+    if options.profile is not None:
+        raise WrongState(
+            "A profile may hold sessions, and a recording would hold what opens them.",
+            hint="Launch a browser without a profile and record that.",
+        )
 
 
 async def _thumbnail(session: CDPSession, page: Page) -> bytes:

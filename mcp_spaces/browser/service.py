@@ -85,6 +85,10 @@ class BrowserService:
         live = self._live.get(runtime_id)
         return "" if live is None else live.current_run or live.run_id
 
+    def filled_in(self, space_id: str) -> list[str]:
+        """The secrets that were filled in in any browser of the space that runs now."""
+        return [value for live in self._of_space(space_id) for value in live.secrets]
+
     def is_busy(self, space_id: str) -> bool:
         return any(live.leased_until is not None for live in self._of_space(space_id))
 

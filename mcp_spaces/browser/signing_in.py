@@ -10,7 +10,7 @@ from pydantic import StringConstraints
 from mcp_spaces.browser.acting import outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, Ref
 from mcp_spaces.browser.failures import translated
-from mcp_spaces.browser.live import LiveBrowser
+from mcp_spaces.browser.forgetting import forget
 from mcp_spaces.browser.login import Login
 from mcp_spaces.browser.login_screen import KINDS, Kind
 from mcp_spaces.browser.paging import NAVIGATION_S, WebAddress
@@ -51,7 +51,7 @@ class LoginInput(InPage):
 
 class LoginOutput(ActionOutput):
     signed_in: bool
-    """No field asks for a password or a code any more."""
+    """No field asks for a password or a code any more, and the site answered with no HTTP error."""
     screens: int
     """Sent off."""
     filled: tuple[str, ...]
@@ -83,6 +83,7 @@ async def login(context: Context, given: LoginInput) -> LoginOutput:
         # Whatever was left of one: from here on there is none.
         await live.recording.discard_before_secret()
         opened = await live.usable(given.page)
+        live.scripting.refuse_secret(opened)
         entry = await context.use(Secrets).find(given.secret, scope=context.scope.vault)
         if entry.kind is not SecretKind.LOGIN:
             raise InvalidInput(f"{entry.path} is no login.", hint="Only a login is filled in.")
@@ -123,42 +124,13 @@ def _words(tried: Mapping[Kind, int]) -> list[str]:
 
 
 async def logout(context: Context, given: LogoutInput) -> LogoutOutput:
-    """What sites stored is gone from the browser, and from its profile. Pages stay as they are until they load."""
+    """What sites stored is gone from the browser, and from its profile. Pages that were there are blank."""
     browsers = context.use(BrowserService)
     async with turn(context) as live:
-        browser = live.live.context
         with translated("sign out"):
-            before = await browser.cookies()
-            await forget(live, given.origin)
-            after = await browser.cookies()
+            cookies = await forget(live, given.origin)
         await browsers.keep_profile(context.runtime.id)
-        return LogoutOutput(forgotten=given.origin or "everything", cookies=len(before) - len(after))
-
-
-async def forget(live: LiveBrowser, origin: str | None) -> None:
-    """Cookies go by host, so those of the origin's other ports go too. Raises Playwright's Error."""
-    context = live.live.context
-    state = await context.storage_state()
-    origins = {str(one["origin"]) for one in state.get("origins", ())} | {
-        "/".join(one.page.url.split("/")[:3]) for one in live.pages.values() if one.page.url.startswith("http")
-    }
-    if origin is None:
-        await context.clear_cookies()
-    else:
-        origins = {origin}
-        await context.clear_cookies(domain=_host(origin))
-        await context.clear_cookies(domain=f".{_host(origin)}")
-    page = await context.new_page() if not live.pages else next(iter(live.pages.values())).page
-    session = await context.new_cdp_session(page)
-    try:
-        for one in origins:
-            await session.send("Storage.clearDataForOrigin", {"origin": one, "storageTypes": "all"})
-    finally:
-        await session.detach()
-
-
-def _host(origin: str) -> str:
-    return origin.partition("://")[2].rpartition("]")[0].lstrip("[") or origin.partition("://")[2].partition(":")[0]
+        return LogoutOutput(forgotten=given.origin or "everything", cookies=cookies)
 
 
 def _needs_vault(scope: Scope) -> str | None:

@@ -23,6 +23,8 @@ class Flow:
         self.target: Target | None = None
         self.still_granted: Callable[[], Awaitable[bool]] | None = None
         """Of the secrets that were put into its request: asked again while it is open."""
+        self.named: Target | None = None
+        """As records name what it asked for: without the host where that could be a secret."""
         self.answered = False
         """The client was told something: what goes wrong now can only be shown by breaking off."""
         self.withdrawn = False

@@ -25,7 +25,7 @@ from mcp_spaces.network.connect import read_tunnel, tunnel
 from mcp_spaces.network.flow import Buffered, Flow
 from mcp_spaces.network.http_proxy import exchange, read_request
 from mcp_spaces.network.model import PrivateHosts, Reason, Refused, RuntimeRef, Target
-from mcp_spaces.network.narrowing import Narrow, Narrowings
+from mcp_spaces.network.narrowing import ANOTHER, Narrow, Narrowings
 from mcp_spaces.network.port import Accesses, Dialer, Neighbours, NetworkLog, Resolver
 from mcp_spaces.network.proxies import Proxies
 from mcp_spaces.network.reaching import Reaching
@@ -251,7 +251,7 @@ class Gateway:
         if problem is not None and refused is None:
             refused = Refused(Reason.UNREACHABLE, "the server broke off", status=502)
         if refused is not None and refused.reason not in FAILURES:
-            await self._refuse(flow.runtime, flow.target, refused)
+            await self._refuse(flow.runtime, flow.named, refused)
         if flow.target is not None:
             await self._closed(flow, status, refused, seconds=self._clock.monotonic() - began)
         if refused is None or (flow.answered and refused.reason in IN_TUNNEL):
@@ -302,15 +302,17 @@ class Gateway:
 
     async def _permit(self, flow: Flow, target: Target, method: str) -> None:
         """Decide and record. From the decision on, a change of the rules ends the flow."""
+        access = self._accesses.access(flow.runtime)
+        flow.named = self._narrowings.named(flow.runtime, target, access.grant.allow)
         try:
-            rule = decide(self._accesses.access(flow.runtime), target, self._private)
+            rule = decide(access, target, self._private)
             check_blocked(flow.runtime, target)
-            self._narrowings.check(flow.runtime, target)
+            self._narrowings.check(flow.runtime, target, named=flow.named)
         except Refused as refused:
-            refused.target = target
+            refused.target = flow.named
             raise
         flow.target = target
-        body = {"host": target.host[:253], "port": target.port, "method": method, "rule": rule}
+        body = {"host": flow.named.host[:253], "port": target.port, "method": method, "rule": rule}
         try:
             await self._records.write(flow.runtime, ALLOWED, body)
         except SpacesError as error:
@@ -322,7 +324,9 @@ class Gateway:
         if isinstance(refused, OverBudget) and not refused.first:
             return
         target = refused.target or target
-        body: dict[str, object] = {"reason": refused.reason, "rule": refused.rule, "words": refused.words}
+        body: dict[str, object] = {"reason": refused.reason, "rule": refused.rule}
+        if target is None or target.host != ANOTHER:
+            body["words"] = refused.words
         if target is not None:
             body |= {"host": target.host[:253], "port": target.port}
         try:
@@ -332,7 +336,7 @@ class Gateway:
 
     async def _closed(self, flow: Flow, status: int | None, refused: Refused | None, *, seconds: float) -> None:
         body: dict[str, object] = {
-            "host": flow.target.host[:253] if flow.target else "",
+            "host": flow.named.host[:253] if flow.named else "",
             "port": flow.target.port if flow.target else 0,
             "up_bytes": flow.spending.up_bytes,
             "down_bytes": flow.spending.down_bytes,

@@ -44,8 +44,10 @@ class Neighbours(Protocol):
 
 
 class Narrowed(Protocol):
+    known: set[str]
+    """Hosts that may be named in records besides those of the space's list. To be added to."""
     refused: set[str]
-    """`host:port` of what was asked for in vain."""
+    """`host:port` of what was asked for in vain; `another host:port` for names that a page may have made up."""
 
 
 class RuntimeGateway(Protocol):

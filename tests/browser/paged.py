@@ -7,12 +7,15 @@ one driver, started with the first one.
 from __future__ import annotations
 
 import asyncio
+import html
+import json
 import os
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 from mcp_spaces.browser.chromium import find
 from mcp_spaces.browser.playwright import PlaywrightDriver
@@ -37,14 +40,28 @@ PAGE = """<!doctype html><title>Everything</title>
 """
 PRESS, NAME, COLOUR, FILE, REPORT, ASK = "e1", "e2", "e3", "e4", "e5", "e6"
 """Refs of the page's parts in its first snapshot."""
+ECHO = "<p>You said {0}.</p><script>console.log({1})</script>"
+"""What the page says of a form that was posted to it."""
 SIGNED_IN = "<!doctype html><title>Welcome</title><h1>Welcome</h1><a href='/'>Back</a>"
 
 
-async def _answer(route: Route) -> None:
-    if route.request.url.endswith("/report.csv"):
-        await route.fulfill(body="a,b\n1,2\n", headers={"Content-Disposition": "attachment; filename=report.csv"})
-    else:
-        await route.fulfill(body=PAGE if route.request.method == "GET" else SIGNED_IN, content_type="text/html")
+class Server:
+    """Of one context: from a login on its page repeats the password, in its text and in its console."""
+
+    def __init__(self) -> None:
+        self._echo = ""
+
+    async def answer(self, route: Route) -> None:
+        request = route.request
+        if "/report.csv" in request.url:
+            attached = {"Content-Disposition": "attachment; filename=report.csv"}
+            await route.fulfill(body="a,b\n1,2\n", headers=attached)
+        elif request.method == "GET":
+            await route.fulfill(body=PAGE + self._echo, content_type="text/html; charset=utf-8")
+        else:
+            said = parse_qs(request.post_data or "").get("password", [""])[0]
+            self._echo = ECHO.format(html.escape(said), json.dumps(said))
+            await route.fulfill(body=SIGNED_IN, content_type="text/html")
 
 
 class PagedContext:
@@ -64,7 +81,7 @@ class PagedContext:
 
     async def another(self) -> BrowserContext:
         context = await self._browser.new_context()
-        await context.route("**/*", _answer)
+        await context.route("**/*", Server().answer)
         self._context.on("close", lambda _: asyncio.ensure_future(context.close()))
         return context
 
@@ -112,7 +129,7 @@ class PagedDriver:
             viewport={"width": spec.viewport.width, "height": spec.viewport.height},
             storage_state=storage,  # type: ignore[arg-type]
         )
-        await context.route("**/*", _answer)
+        await context.route("**/*", Server().answer)
         folder = Path(self._folder.name) / spec.runtime_id
         folder.mkdir(exist_ok=True)
         return PagedContext(self._browser, context, folder)

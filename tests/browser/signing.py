@@ -37,6 +37,8 @@ PATIENCE_S = 100
 APP = "https://app.test"
 EVIL = "https://evil.test"
 SPACE = "work"
+HOSTS = [f"{name}:{port}" for name in NAMES for port in (80, 443, 8443)]
+"""evil.test is in the list: what keeps a secret from it is not the list."""
 
 
 @dataclass
@@ -154,13 +156,11 @@ async def open_rig(folder: Path, *, clock: Clock | None = None, period_s: int = 
         )
         async with open_app(settings, clock=clock) as app:
             rig = Rig(app, site, folder, app.operator())
-            hosts = [f"{name}:{port}" for name in NAMES for port in (80, 443, 8443)]
-            # evil.test is in the list: what keeps a secret from it is not the list.
             await rig.govern(
                 "space.create",
                 name=SPACE,
                 policy={"preset": "permissive"},
-                mounts={"network": {"mode": "allowlist", "allow": hosts}, "vault": {"allow": ["prod"]}},
+                mounts={"network": {"mode": "allowlist", "allow": HOSTS}, "vault": {"allow": ["prod"]}},
             )
             await rig.fresh()
             yield rig

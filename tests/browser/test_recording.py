@@ -205,3 +205,17 @@ def test_a_film_stops_at_its_limits_and_one_without_pictures_leaves_no_file(tmp_
     assert len(frames_of((tmp_path / "long.avi").read_bytes())) == 10
     empty = Film(tmp_path / "empty.avi", bytes_max=1 << 20, frames_max=10)
     assert not empty.finish() and not (tmp_path / "empty.avi").exists()
+
+
+async def test_l20_a_browser_with_a_profile_is_not_recorded(room: Room) -> None:
+    """What servers answered, and headers of an application's own, would be enough to copy a session."""
+    with pytest.raises(WrongState, match="profile"):
+        await room.call("browser.launch", profile="work", options={"record": True})
+    kept = await room.launched(alias="kept", profile="work")
+    with pytest.raises(WrongState, match="profile"):
+        await room.call("browser.record_start", runtime=kept)
+    await room.call("browser.stop", runtime=kept)
+    with pytest.raises(WrongState, match="profile"):
+        await room.call("browser.launch", alias="kept", options={"record": True})
+    assert [one.alias for one in (await room.call("browser.list")).browsers if one.state == "active"] == ["browser"]
+    await room.call("browser.delete", runtime=kept)

@@ -207,7 +207,7 @@ async def prepared(
         job = (await world.call("sandbox.shell", space=space, command="sleep 1000", background=True)).job
     browsing = NOWHERE.browser
     if browser:
-        browsing = (await world.call("browser.launch", space=space, profile="work")).id
+        browsing = (await world.call("browser.launch", space=space)).id
         await world.call("browser.navigate", space=space, url=paged.ADDRESS)
         await world.use(BrowserService).store.keep_profile(space, "old", {"cookies": [], "origins": []})
     if preset != "standard":
@@ -223,7 +223,7 @@ async def prepare_for(world: World, at: Prepared, operation_id: str) -> None:
     if operation_id == "browser.dialog":
         await world.govern("browser.click", **opened, ref=paged.ASK)
     elif operation_id == "browser.download":
-        await world.govern("browser.navigate", **opened, url=paged.ADDRESS + "report.csv")
+        await world.govern("browser.navigate", **opened, url=f"{paged.ADDRESS}report.csv?{at.browser}")
     elif operation_id == "browser.record_stop":
         await world.govern("browser.record_start", **opened)
     elif operation_id in ("browser.back", "browser.forward"):
@@ -293,7 +293,7 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "browser.snapshot": browser,
         "browser.text": browser,
         "browser.screenshot": browser,
-        "browser.pdf": {**browser, "to": "page.pdf"},
+        "browser.pdf": {**browser, "to": "page.pdf", "overwrite": True},
         "browser.console": browser,
         "browser.network": browser,
         "browser.click": {**browser, "ref": paged.PRESS},
@@ -307,7 +307,7 @@ def valid_inputs(at: Prepared) -> dict[str, dict[str, Any]]:
         "browser.wait_for": {**browser, "text": "Everything"},
         "browser.evaluate": {**browser, "script": "1 + 1"},
         "browser.upload": {**browser, "ref": paged.FILE, "paths": ["inputs/sales.csv"]},
-        "browser.download": {**browser, "id": "d1", "to": "report.csv"},
+        "browser.download": {**browser, "id": "d1", "to": "report.csv", "overwrite": True},
         "browser.downloads": browser,
         "browser.login": {**browser, "secret": "prod/crm"},
         "browser.logout": browser,

@@ -11,8 +11,10 @@ import pytest
 from mcp_spaces.browser.filling import reaches
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network.model import Target
+from mcp_spaces.sandbox.port import Command
 from mcp_spaces.vault.model import Bindings
-from tests.browser.signing import APP, EVIL, Rig, open_rig
+from tests.browser.signing import APP, EVIL, HOSTS, SPACE, Rig, open_rig
+from tests.browser.site.records import holds
 from tests.browser.site.server import HANDLERS
 from tests.browser.site.wire import Answer, Request, redirect
 
@@ -41,11 +43,14 @@ async def rig(opened: Rig) -> Rig:
     return opened
 
 
-async def heard_nothing(rig: Rig) -> None:
-    """Not now, and not by what is still under way: whatever the browser asks for last would come after it."""
+async def heard_nothing(rig: Rig, told: str = "") -> None:
+    """Not now, and not by what is still under way: whatever the browser asks for last would come after it. Neither did
+    whoever reads `told`, the records or the network log, not even as a name that was asked for."""
     await rig.call("browser.navigate", url=f"{APP}/links100")
     assert rig.leaks() == [] and rig.site.reached("evil.test") == []
     assert rig.site.packets("stun") == [] and rig.site.packets("dns") == []
+    texts = [told, rig.recorded(), (await rig.call("browser.network", limit=200)).model_dump_json()]
+    assert not any(holds(text.encode(), rig.site.person.password) for text in texts)
 
 
 async def test_evil_is_reached_when_no_secret_is_there(rig: Rig) -> None:
@@ -63,10 +68,25 @@ async def test_b05_b06_b07_n22_no_channel_reaches_another_host_while_a_secret_is
     rig: Rig, channel: str, when: str
 ) -> None:
     try:
-        await rig.login(f"/exfil?channel={channel}&when={when}")
-    except WrongState:
+        told = (await rig.login(f"/exfil?channel={channel}&when={when}")).model_dump_json()
+    except WrongState as error:
+        told = error.message + error.hint
         await rig.fresh()
-    await heard_nothing(rig)
+    await heard_nothing(rig, told)
+
+
+async def test_l06_a_host_that_a_page_made_up_of_the_secret_is_named_nowhere(rig: Rig) -> None:
+    """The space's list has every name below evil.test, so that it is the fill that refuses this one."""
+    mounts = {"network": {"mode": "allowlist", "allow": ["app.test", "evil.test", "*.evil.test"]}}
+    await rig.govern("space.update", space=SPACE, patch={"mounts": mounts})
+    await rig.fresh()
+    try:
+        answer = await rig.login("/exfil?channel=dns&when=input")
+        assert answer.refused == ("another host:443",)
+        await heard_nothing(rig, answer.model_dump_json())
+    finally:
+        mounts["network"]["allow"] = HOSTS
+        await rig.govern("space.update", space=SPACE, patch={"mounts": mounts})
 
 
 @pytest.mark.parametrize("page", ["/post307", "/post308", "/action-switch", "/moves-form"])
@@ -145,12 +165,13 @@ async def test_b11_a_window_that_opens_during_the_fill_is_closed_and_loads_nothi
 
 async def test_b20_a_page_leaves_no_service_worker_behind(rig: Rig) -> None:
     await rig.call("browser.navigate", url=f"{APP}/serviceworker")
+    assert (await rig.login("/plain")).signed_in
+    await rig.call("browser.navigate", url=f"{APP}/serviceworker")
     found = await rig.call(
         "browser.evaluate",
         script="navigator.serviceWorker ? navigator.serviceWorker.getRegistrations().then(all => all.length) : 0",
     )
     assert found.result == 0
-    assert (await rig.login("/plain")).signed_in
 
 
 async def test_b14_chromium_keeps_no_passwords_of_its_own(rig: Rig) -> None:
@@ -158,6 +179,13 @@ async def test_b14_chromium_keeps_no_passwords_of_its_own(rig: Rig) -> None:
     await rig.call("browser.logout")
     shown = await rig.call("browser.navigate", url=f"{APP}/plain")
     assert '"Password" ' in shown.changes and "[filled]" not in shown.changes
+    # Nor a store that it could keep them in: its folder is there, without one.
+    found: list[bytes] = []
+    sandbox = rig.live.live.host.sandbox  # type: ignore[attr-defined]
+    look = Command(("find", ".profile", "-name", "Login Data*", "-o", "-name", "Local Storage"))
+    process = await sandbox.start(look, output=lambda _stream, chunk: found.append(chunk))
+    await process.wait()
+    assert b"".join(found).decode().splitlines() == [".profile/Default/Local Storage"]
 
 
 # ---------------------------------------------------------------------------------------- the gateway, narrowed

@@ -16,6 +16,8 @@ from mcp_spaces.vault.model import Bindings
 from mcp_spaces.vault.service import Vault
 from tests.browser.signing import APP, EVIL, SPACE, Rig, open_rig
 from tests.browser.site.near_misses import BOUND, NEAR_MISSES, NearMiss
+from tests.browser.site.server import HANDLERS
+from tests.browser.site.wire import Answer
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +87,44 @@ async def test_a_wrong_password_is_told_as_such_and_is_in_no_field(rig: Rig) -> 
         assert "filled" not in shown and "wrong-password-77" not in shown
 
 
+COVER = '<div style="position: fixed; inset: 0; background: white">Wrong user name or password. <button>Close</button></div>'
+FORM = "<form method=post><input name=user autocomplete=username {0}><input name=password type=password {0}><button>Sign in</button></form>"
+NOT_IN = {
+    "covered": Answer(f"<!doctype html><title>Sign in</title>{FORM.format('')}{COVER}".encode()),
+    "disabled": Answer(f"<!doctype html><title>Sign in</title>{FORM.format('disabled')}Wait a minute.".encode()),
+    "read-only": Answer(f"<!doctype html><title>Sign in</title>{FORM.format('readonly')}Wait a minute.".encode()),
+    "no form": Answer(b"<!doctype html><title>401</title>Wrong user name or password.", 401),
+}
+"""What sites answer to a wrong password, without a field that could be filled in."""
+
+
+@pytest.mark.parametrize("answer", NOT_IN)
+async def test_b18_a_refusal_without_a_field_to_fill_in_is_no_success(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """Neither in the answer, nor for the count of tries."""
+    monkeypatch.setitem(HANDLERS, ("POST", "/plain"), lambda *_: NOT_IN[answer])
+    path = await rig.secret(password="wrong-password-77")
+    told = await rig.login("/plain", secret=path)
+    assert not told.signed_in and ("HTTP 401" in told.note if answer == "no form" else "password" in told.note)
+    tries = rig.browsers.fills
+    for _ in range(2):
+        tries.count(rig.row.space_id, path)
+    with pytest.raises(QuotaExceeded):
+        tries.count(rig.row.space_id, path)
+
+
+async def test_a_form_that_is_disabled_while_it_is_sent_off_is_waited_for(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many pages do so; half a second later they show something else."""
+    slow = f"""<!doctype html><title>Sign in</title>{FORM.format("")}<script>document.forms[0].onsubmit = event => {{
+      event.preventDefault(); for (const one of document.forms[0]) one.disabled = true;
+      setTimeout(() => document.body.textContent = 'Welcome', 500); }}</script>"""
+    monkeypatch.setitem(HANDLERS, ("GET", "/plain"), lambda *_: Answer(slow.encode()))
+    assert (await rig.login("/plain")).signed_in
+
+
 async def test_a_code_that_is_asked_for_without_a_seed_is_told(rig: Rig) -> None:
     answer = await rig.login("/totp")
     assert not answer.signed_in and "no one-time seed" in answer.note
@@ -123,6 +163,55 @@ async def test_logout_of_one_origin_leaves_the_others(rig: Rig) -> None:
     assert (await rig.call("browser.navigate", url=f"{APP}/home")).url == f"{APP}/home"
     await rig.call("browser.logout", origin=APP)
     assert (await rig.call("browser.navigate", url=f"{APP}/home")).url == f"{APP}/plain"
+
+
+FORGOTTEN = r'"cookies:\nlocal:\nsession:"'
+"""What /storage says where nothing was kept."""
+
+
+async def test_logout_forgets_databases_tabs_and_further_contexts(rig: Rig) -> None:
+    """An application that keeps its session anywhere but in a cookie is signed out too."""
+    await rig.fresh(profile="forgets")
+    await rig.call("browser.navigate", url="https://third.test/links100")
+    page = rig.live.pages["p1"].page
+    await page.evaluate("new Promise(done => { indexedDB.open('session', 1).onsuccess = done })")
+    await rig.call("browser.navigate", url=f"{APP}/storage")
+    await page.get_by_text("kept").last.wait_for()
+    further = await rig.live.open_context()
+    await further.pages[0].goto(f"{APP}/storage")
+    assert {one["origin"] for one in (await rig.live.live.context.storage_state(indexed_db=True))["origins"]} == {
+        APP,
+        "https://third.test",
+    }
+    await rig.call("browser.logout")
+    assert rig.live.further == [] and [one.page for one in (await rig.call("browser.pages")).pages] == ["p1"]
+    assert (await rig.call("browser.pages")).pages[0].url == "about:blank"
+    kept = str(await rig.browsers.store.profile(rig.row.space_id, "forgets"))
+    assert "third.test" not in kept and "kept" not in kept
+    back = await rig.call("browser.navigate", url=f"{APP}/storage")
+    assert FORGOTTEN in back.changes
+
+
+async def test_logout_of_one_origin_takes_its_parents_cookies_and_its_tabs_and_no_more(rig: Rig) -> None:
+    context, further = rig.live.live.context, await rig.live.open_context()
+    cookie = {"value": "x", "path": "/"}
+    for one in (context, further):
+        for name, domain in (("parent", ".app.test"), ("own", "www.app.test"), ("other", "app.test")):
+            await one.add_cookies([{"name": name, "domain": domain, **cookie}])  # type: ignore[typeddict-item]
+    await rig.call("browser.navigate", url="https://www.app.test/storage", page="p1")
+    await rig.call("browser.navigate", url="https://third.test/storage", page="p1")
+    beside = (await rig.call("browser.navigate", url=f"{EVIL}/storage", new_page=True)).page
+    await rig.call("browser.logout", origin="https://www.app.test")
+    for one in (context, further):
+        names = {kept["name"] for kept in await one.cookies()}
+        assert "other" in names and not names & {"parent", "own"}
+    # The tab was there before it went elsewhere, and so had its session storage.
+    urls = {one.page: one.url for one in (await rig.call("browser.pages")).pages}
+    assert urls["p1"] == "about:blank" and urls[beside] == f"{EVIL}/storage"
+    again = await rig.call("browser.navigate", url="https://www.app.test/storage", page="p1")
+    assert FORGOTTEN in again.changes
+    third = await rig.call("browser.navigate", url="https://third.test/storage", page="p1")
+    assert "local: kept" in third.changes
 
 
 # ------------------------------------------------------------------------------------------------- who and where
@@ -284,6 +373,24 @@ async def test_b19_a_secret_that_was_used_here_is_never_typed(rig: Rig) -> None:
     ):
         refused = await rig.refusal(operation, **arguments)
         assert isinstance(refused, Denied) and refused.rule == "browser.secret"
+    for step in (
+        {"call": "page.fill", "args": ["textarea", f"my password is {password}"]},
+        {"call": "page.fill", "args": {"selector": "textarea", "value": password}},
+        {"call": "page.type", "args": ["textarea", password]},
+        {"call": "page.evaluate", "args": ["x => x", {"a": [password]}]},
+    ):
+        (event,) = (await rig.call("browser.execute", steps=[step])).events
+        assert event.error.rule == "browser.secret"
+    # Nor in another browser of the space.
+    rig.runtime, signed = f"b{next(rig.aliases)}", rig.runtime
+    try:
+        await rig.launch()
+        await rig.call("browser.navigate", url=f"{APP}/comment")
+        refused = await rig.refusal("browser.press", keys=password)
+        assert isinstance(refused, Denied) and refused.rule == "browser.secret"
+    finally:
+        await rig.call("browser.delete")
+        rig.runtime = signed
     assert rig.site.comments == []
 
 

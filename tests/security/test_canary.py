@@ -56,6 +56,9 @@ RAW_READS = {"vault.get"}
 """What is there to show a value. Everything else must not."""
 NEEDS_MORE = {"sandbox.connect", "browser.connect"}
 """A person's terminal, and a browser of its own process: their own tests search."""
+ALONE = {"browser.record_start", "browser.record_stop", "browser.connect"}
+"""Never done with a browser that a secret was filled in."""
+MORE = {"runtimes": 6, "cpu_cores": 4}
 SPOKEN = 'printf \'%s\\n\' "$PW" "$VALUE"; base64 -w0 <<<"$TOKEN"; printf %s "$PW" | od -An -tx1 | tr -d \' \\n\''
 FLOOD = f"for i in $(seq 400); do {SPOKEN}; done"
 ENVIRONMENT = {"PW": "{{vault:prod/crm}}", "VALUE": "x{{vault:prod/value}}x", "TOKEN": "{{vault:prod/key#token}}"}
@@ -136,7 +139,7 @@ async def a_world_with_canaries(folder: Path) -> AsyncIterator[tuple[World, Prep
         for path, kind, fields in stored:
             await world.govern("vault.set", path=path, kind=kind, **fields)
         await world.govern("principal.grant", principal="local-agent", policy="permissive", scope=mounts)
-        yield world, await prepared(world, "work", preset="permissive", mounts=mounts, browser=True)
+        yield world, await prepared(world, "work", preset="permissive", mounts=mounts, limits=MORE, browser=True)
 
 
 async def begin_anew(world: World, at: Prepared, operation: AnyOperation) -> None:
@@ -190,9 +193,26 @@ def usual(operation: AnyOperation, at: Prepared, folder: Path, ids: dict[str, st
 
 def last_things_last(operation: AnyOperation) -> tuple[bool, bool, bool]:
     ends = operation.effect in (Effect.DELETES, Effect.ENDS) or operation.id in ("vault.rekey", "space.update")
-    # No recording begins in a browser that a secret was in.
-    ends = ends or operation.id in ("browser.login", "browser.logout")
     return ends, operation.noun in ("space", "vault"), operation.verb in ("stop", "delete") and operation.in_runtime
+
+
+async def signed_in(world: World, at: Prepared, told: Told) -> Prepared:
+    """With another browser, whose page knows the password and repeats it from now on."""
+    browser = (await world.govern("browser.launch", space=at.space, alias="signed-in", profile="work")).id
+    there = {"space": at.space, "runtime": browser}
+    login = world.app.pipeline.operations["browser.login"]
+    await call(world, login, {**there, "secret": "prod/crm", "url": paged.ADDRESS}, told)
+    assert '"signed_in": true' in told.texts[-1][1], told.texts[-1]
+    return replace(at, browser=browser)
+
+
+def browsers_for(operation: AnyOperation, at: Prepared, signed: Prepared) -> tuple[Prepared, ...]:
+    """What is done with a browser is done with both: without a secret, and with one. Signing in was done already."""
+    if operation.noun != "browser" or not operation.in_runtime:
+        return (at,)
+    if operation.id == "browser.login":
+        return ()
+    return (at,) if operation.id in ALONE else (at, signed)
 
 
 def tempting(example: Any, text: str) -> Any:
@@ -308,6 +328,7 @@ async def test_l09_l11_l12_l16_l17_l21_v09_v12_no_operation_lets_a_canary_out(ca
             for run in list(told.runs):
                 await call(world, world.app.pipeline.operations["run.export"], {"run": run}, told)
             worked = Told()
+            signed = await signed_in(world, at, worked)
             *others, last = sorted(CATALOGUE, key=last_things_last)
             seen = ""
             for operation in (*others, last):
@@ -318,8 +339,9 @@ async def test_l09_l11_l12_l16_l17_l21_v09_v12_no_operation_lets_a_canary_out(ca
                 if operation.id != "vault.totp" and not last_things_last(operation)[0]:
                     for text in REFERENCES:
                         await call(world, operation, tempting(example, text), told)
-                await begin_anew(world, at, operation)
-                await call(world, operation, example, worked)
+                for where in browsers_for(operation, at, signed):
+                    await begin_anew(world, where, operation)
+                    await call(world, operation, usual(operation, where, folder, ids), worked)
             refused = worked.refused - NEEDS_MORE
             assert not refused, "\n".join(": ".join(one)[:500] for one in worked.texts if one[0] in refused)
             assert {operation for operation, _ in worked.texts} == {operation.id for operation in CATALOGUE}
@@ -330,6 +352,8 @@ async def test_l09_l11_l12_l16_l17_l21_v09_v12_no_operation_lets_a_canary_out(ca
     spoken = "\n".join(text for _, text in told.texts)
     assert told.artifacts
     assert all(f"[redacted:{path}]" in spoken for path in ("prod/crm", "prod/value", "prod/key"))
+    repeated = {operation for operation, text in worked.texts if "You said [redacted:" in text}
+    assert repeated >= {"browser.snapshot", "browser.text", "browser.navigate", "browser.reload", "browser.open"}
     shown = {operation for operation, text in told.texts + worked.texts if canaries_in(text, redactor)}
     assert shown == RAW_READS
     assert canaries_in(seen, redactor) == set()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from mcp_spaces.browser.looking import PIXELS_MAX
+from mcp_spaces.browser.page_script import masks
 from mcp_spaces.browser.steps import arguments as takes
 from mcp_spaces.browser.steps.doing import Doing
 from mcp_spaces.browser.steps.handles import Handle
@@ -104,14 +105,14 @@ async def _is_enabled(doing: Doing, given: Arguments) -> bool:
 
 
 async def picture(doing: Doing, target: Any, given: takes.Screenshot, *, width: float, height: float) -> JsonValue:
-    """Of a page or an element, password fields covered. Raises QuotaExceeded for too many pixels (threat D14)."""
+    """Of a page or an element, fields that hide their value covered. Raises QuotaExceeded for too many pixels (threat D14)."""
     if width * height > PIXELS_MAX:
         raise QuotaExceeded(f"It would have {width * height:,.0f} pixels.", hint=f"At most {PIXELS_MAX:,}.")
     more = {"full_page": True} if getattr(given, "fullPage", False) else {}
     content = await target.screenshot(
         type=given.type,
         quality=70 if given.type == "jpeg" else None,
-        mask=[doing.page.locator("input[type=password]")],
+        mask=masks(doing.page),
         timeout=doing.timeout_ms,
         caret="initial",
         **more,

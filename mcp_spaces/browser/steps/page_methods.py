@@ -45,7 +45,7 @@ async def _new_page(doing: Doing, _given: Arguments) -> Handle:
 async def _pages(doing: Doing, _given: Arguments) -> JsonValue:
     context = doing.target.thing
     return [
-        {"page": one.id, "url": address(one.page.url)}
+        {"page": one.id, "url": address(one.page.url, one.redactor)}
         for one in doing.live.pages.values()
         if one.page.context is context
     ]
@@ -66,24 +66,24 @@ async def _close_context(doing: Doing, _given: Arguments) -> None:
 
 async def _goto(doing: Doing, given: takes.Goto) -> JsonValue:
     doing.opened.crashed, doing.opened.dialogs = False, 0
-    return _status(await doing.frame.goto(given.url, wait_until=given.waitUntil, timeout=doing.timeout_ms))
+    return _status(doing, await doing.frame.goto(given.url, wait_until=given.waitUntil, timeout=doing.timeout_ms))
 
 
 async def _reload(doing: Doing, given: takes.Reload) -> JsonValue:
     doing.opened.crashed, doing.opened.dialogs = False, 0
-    return _status(await doing.page.reload(wait_until=given.waitUntil, timeout=doing.timeout_ms))
+    return _status(doing, await doing.page.reload(wait_until=given.waitUntil, timeout=doing.timeout_ms))
 
 
 async def _back(doing: Doing, given: takes.Reload) -> JsonValue:
-    return _status(await doing.page.go_back(wait_until=given.waitUntil, timeout=doing.timeout_ms))
+    return _status(doing, await doing.page.go_back(wait_until=given.waitUntil, timeout=doing.timeout_ms))
 
 
 async def _forward(doing: Doing, given: takes.Reload) -> JsonValue:
-    return _status(await doing.page.go_forward(wait_until=given.waitUntil, timeout=doing.timeout_ms))
+    return _status(doing, await doing.page.go_forward(wait_until=given.waitUntil, timeout=doing.timeout_ms))
 
 
-def _status(response: Response | None) -> JsonValue:
-    return None if response is None else {"status": response.status, "url": address(response.url)}
+def _status(doing: Doing, response: Response | None) -> JsonValue:
+    return None if response is None else {"status": response.status, "url": address(response.url, doing.live.redactor)}
 
 
 async def _content(doing: Doing, _given: Arguments) -> str:
@@ -144,7 +144,7 @@ async def _pdf(doing: Doing, given: takes.Pdf) -> JsonValue:
 
 async def _frames(doing: Doing, _given: Arguments) -> JsonValue:
     return [
-        {"index": index, "name": frame.name[:200], "url": address(frame.url)}
+        {"index": index, "name": frame.name[:200], "url": address(frame.url, doing.live.redactor)}
         for index, frame in enumerate(doing.page.frames[:FRAMES_MAX])
     ]
 

@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue
 from mcp_spaces.browser.acting import note_action, turn, until_dialog
 from mcp_spaces.browser.answers import Answer, DialogView, dialog_of
 from mcp_spaces.browser.failures import translated
-from mcp_spaces.browser.handling import refuse_inside
+from mcp_spaces.browser.handling import refuse_inside, refuse_secrets
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.steps.arguments import parsed
 from mcp_spaces.browser.steps.doing import Doing
@@ -76,6 +76,7 @@ async def step(context: Context, given: StepInput, *, use: BrowserUse) -> StepOu
     if method.use is not use or given.options.dryRun:
         raise InvalidInput(f"{method.id} is not for this operation.", hint="Use browser_execute.")
     arguments = parsed(method, given.args)
+    refuse_secrets(context, given.args)
     async with turn(context) as live:
         refuse_inside(live)
         handles = live.handles
@@ -85,6 +86,8 @@ async def step(context: Context, given: StepInput, *, use: BrowserUse) -> StepOu
             target = handles.named(given.ref or handles.only(method.on, ()), method.on)
         if target.opened is not None:
             await _ready(live, target, method)
+            if use is BrowserUse.EVALUATE:
+                await live.scripting.begin(target.opened)
         doing = Doing(context=context, live=live, handles=handles, target=target, timeout_ms=given.options.timeoutMs)
         return await _done(doing, method, arguments, given)
 

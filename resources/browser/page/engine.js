@@ -2,10 +2,11 @@
  * The page's side of a browser runtime, as a Playwright selector engine.
  *
  * Playwright runs it in its isolated world of each document and keeps it as long as the document: page scripts can
- * neither see nor change it, though they own the DOM that it reads. Two kinds of selector:
+ * neither see nor change it, though they own the DOM that it reads. Three kinds of selector:
  *
  *     spaces=e12@k3f9x2              the element of a ref, for Playwright's own click, fill, hover …; @ and the
  *                                    document's token keep a ref of the page before from naming something here
+ *     spaces=secrets                 every field that hides its value, for the masks of pictures
  *     spaces=snapshot:eyJ…           a command with arguments (JSON, base64url); what is found is one element that is
  *                                    in no document, and its text is the answer (JSON)
  *
@@ -54,7 +55,8 @@ function paged(lines, from, limit, how, cuts) {
   for (const line of lines.slice(from - 1)) {
     size += line.length + 1;
     if (size > limit && shown.length) break;
-    shown.push(cut(line, limit));
+    // Not cut at the caller's limit, which could divide a secret.
+    shown.push(cut(line, MAX_CHARACTERS));
   }
   const next = from + shown.length;
   const more = next <= lines.length;
@@ -133,6 +135,7 @@ const COMMANDS = {
 function queryAll(root, body) {
   const [, ref, token] = /^(?:f\d+)?(e\d+)(?:@(\w+))?$/.exec(body) ?? [];
   if (ref) return [(!token || token === DOCUMENT) && refs.find(ref)].filter(Boolean);
+  if (body === 'secrets') return secretFields();
   const [, name, encoded] = /^(\w+):([\w-]*)$/.exec(body) ?? [];
   if (!name || !Object.hasOwn(COMMANDS, name)) throw new Error(`spaces: unknown command ${body.slice(0, 40)}`);
   const bytes = Uint8Array.from(atob(encoded.replace(/-/g, '+').replace(/_/g, '/')), (byte) => byte.charCodeAt(0));

@@ -15,15 +15,19 @@ const SUBMIT = /sign.?in|log.?(in|on)|continue|next|submit|verify|confirm|anmeld
 const MAX_FIELDS = 60;
 const MAX_SUBMITS = 20;
 
-/** `complete` is false when limits left fields out: then nobody can tell that a field is the only one of its kind. */
+/**
+ * `complete` is false when limits left fields out: then nobody can tell that a field is the only one of its kind.
+ * `disabled`: fields that a page shows and takes nothing in, now.
+ */
 function loginFields() {
   const inputs = [];
+  const disabled = [];
   const buttons = [];
   const budget = { left: MAX_SEARCHED };
   for (const element of everyElement(budget)) {
-    const fits = element instanceof HTMLInputElement && TYPES.has(element.type) && !matches(element, ':disabled');
+    const fits = element instanceof HTMLInputElement && TYPES.has(element.type);
     if ((fits || isButton(element)) && isRendered(element, { visibilityProperty: true })) {
-      (fits ? inputs : buttons).push(element);
+      (!fits ? buttons : matches(element, ':disabled') ? disabled : inputs).push(element);
     }
   }
   const groups = grouped(inputs);
@@ -33,6 +37,7 @@ function loginFields() {
     url: location.href,
     secure: isSecureContext,
     fields,
+    disabled: disabled.slice(0, MAX_FIELDS).map((input) => fieldOf([input])),
     submits: submitsOf(buttons, new Set(inputs.map((input) => input.form))),
     complete: budget.left >= 0 && groups.length <= MAX_FIELDS,
   };

@@ -33,6 +33,12 @@ function secretMark(element) {
   return vaultNames.has(element) ? `[vault:${vaultNames.get(element)}]` : '[filled]';
 }
 
+/** What a picture must not show, whatever its type is now. */
+function secretFields() {
+  const all = [...everyElement({ left: MAX_SEARCHED })];
+  return all.filter((element) => (isTextControl(element) || vaultNames.has(element)) && isSecret(element));
+}
+
 /** Every field that holds a secret now. Hidden ones too: a value does not go away because its field does. */
 function holding() {
   const found = [];
