@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from mcp_spaces.browser.events import safely
 from mcp_spaces.browser.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import Accept, ContextSpec
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError
+from mcp_spaces.sandbox.port import SandboxLimits
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext
@@ -43,7 +44,8 @@ class WayOut:
 class Host(ABC):
     """`gone` ends with the reason in words, once, however the browser ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: SandboxLimits) -> None:
+        self.limits = limits
         self.browser: Browser
         self.pipe = DevToolsPipe(self._write)
         self.contexts: set[HostedContext] = set()
@@ -85,6 +87,14 @@ class Host(ABC):
     async def remove(self, path: str) -> None:
         """A file or folder below `downloads`. Idempotent."""
 
+    def could_have(self, limits: SandboxLimits) -> bool:
+        """Whether `resize` is enough for them: a disk stays as large as it was made."""
+        return limits.disk_bytes >= self.limits.disk_bytes
+
+    @abstractmethod
+    async def _resize(self, limits: SandboxLimits) -> None:
+        """What it may use from now on. Raises SpacesError."""
+
     @abstractmethod
     async def _free(self) -> None:
         """Nothing of it is left when this returns."""
@@ -109,6 +119,13 @@ class Host(ABC):
             )
         self.browser = await connecting
         self.browser.on("disconnected", safely(lambda _: self.end("the connection to the browser broke")))
+
+    async def resize(self, limits: SandboxLimits) -> None:
+        """All but its disk. Raises SpacesError."""
+        wanted = replace(limits, disk_bytes=self.limits.disk_bytes)
+        if wanted != self.limits:
+            await self._resize(wanted)
+            self.limits = wanted
 
     def end(self, reason: str, *, wanted: bool = False) -> None:
         """`wanted`: nothing to log."""

@@ -45,24 +45,23 @@ class LocalDriver(Hosts):
         walls: Walls | None = None,
     ) -> None:
         """`executable`: unset, the first one found. `walls`: unset, as many as this user may build."""
-        super().__init__(playwright=playwright, folder=folder, pool_size=pool_size, linger_s=linger_s)
+        super().__init__(playwright=playwright, folder=folder, limits=limits, pool_size=pool_size, linger_s=linger_s)
         self._profiles = folder / "local"
         self._connect = connect
-        self._limits = limits
         self._executable = executable
         self._headed = headed
         self._arguments = chromium.arguments(profile="{folder}/profile", trusted=trusted, headed=headed)
         is_root = os.geteuid() == 0
         self._walls = walls or Walls(jailed=is_root, uid=UID if is_root else None)
 
-    async def _make(self) -> LocalHost:
+    async def _make(self, limits: SandboxLimits) -> LocalHost:
         self._profiles.mkdir(mode=0o700, exist_ok=True)
         return LocalHost(
             fresh_folder(self._profiles),
             program=self._program(),
             arguments=self._arguments,
             walls=self._walls,
-            memory_bytes=self._limits.memory_bytes,
+            limits=limits,
             connect=self._connect,
         )
 

@@ -23,6 +23,7 @@ from mcp_spaces.browser.doors import Connect, Door
 from mcp_spaces.browser.host import Host, WayOut
 from mcp_spaces.browser.port import Accept
 from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.sandbox.port import SandboxLimits
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +53,16 @@ class LocalHost(Host):
         program: Path,
         arguments: Sequence[str],
         walls: Walls,
-        memory_bytes: int,
+        limits: SandboxLimits,
         connect: Connect,
     ) -> None:
         """`folder` is this browser's alone, and goes with it; `arguments` may name it as `{folder}`."""
-        super().__init__()
+        super().__init__(limits)
         self.folder = folder
         self._inside = jail.INSIDE if walls.jailed else str(folder)
         self._program = program
         self._arguments = [one.replace("{folder}", self._inside) for one in arguments]
         self._walls = walls
-        self._memory_bytes = memory_bytes
         self._connect = connect
         self._doors: dict[int, Door] = {}
         self._process: asyncio.subprocess.Process | None = None
@@ -154,7 +154,7 @@ class LocalHost(Host):
 
     async def _watch_memory(self, pid: int) -> None:
         used = 0
-        while used <= self._memory_bytes:
+        while used <= self.limits.memory_bytes:
             await asyncio.sleep(LOOK_S)
             used = await run_sync(memory_of, pid)
         self.end("the browser crashed: it ran out of memory")
@@ -194,6 +194,14 @@ class LocalHost(Host):
 
     def _outside(self, path: str) -> PurePosixPath:
         return PurePosixPath(path).relative_to(self._inside)
+
+    # Limits: memory is all that is looked at
+
+    def could_have(self, limits: SandboxLimits) -> bool:
+        return True
+
+    async def _resize(self, limits: SandboxLimits) -> None:
+        """The next look at its memory goes by them."""
 
     # The end
 

@@ -12,6 +12,7 @@ from mcp_spaces.browser.keeping import Profiles
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import BrowserOptions, Isolation
 from mcp_spaces.browser.port import BrowserDriver, ContextSpec, StorageState
+from mcp_spaces.browser.sizes import browser_limits
 from mcp_spaces.browser.store import BrowserStore
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.scope import covers
@@ -19,7 +20,6 @@ from mcp_spaces.core.tasks import shielded, side_by_side
 from mcp_spaces.errors import Conflict, NotFound, RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network.model import RuntimeRef
 from mcp_spaces.network.port import RuntimeGateway
-from mcp_spaces.sandbox.port import SandboxLimits
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, SpaceState
 from mcp_spaces.spaces.port import Runtimes, Spaces
 
@@ -140,22 +140,22 @@ class BrowserService:
     async def _begin(
         self, runtime: Runtime, options: BrowserOptions, run_id: str, storage: StorageState | None
     ) -> tuple[Runtime, LiveBrowser]:
-        who, limits = (
-            RuntimeRef(
-                runtime.id,
-                runtime.space_id,
-                runtime.alias,
-                greases=True,
-                blocked=options.block_hosts,
-                proxy=options.proxy,
-            ),
-            runtime.ceiling.limits,
+        who = RuntimeRef(
+            runtime.id,
+            runtime.space_id,
+            runtime.alias,
+            greases=True,
+            blocked=options.block_hosts,
+            proxy=options.proxy,
         )
+        space = self._spaces.get(runtime.space_id)
+        if space is None:
+            raise NotFound("No such space.", hint="space_list shows the spaces that you can see.")
         spec = ContextSpec(
             runtime_id=runtime.id,
             space_id=runtime.space_id,
             accept=lambda connection: self.gateway.accept(who, connection),
-            limits=SandboxLimits(limits.cpu_cores, limits.memory_bytes, limits.disk_bytes, limits.pids),
+            limits=browser_limits(options.isolation, runtime.ceiling.limits, space.ceiling.limits),
             own_process=options.isolation is Isolation.PROCESS,
             viewport=options.viewport,
             locale=options.locale,

@@ -15,8 +15,8 @@ import pytest
 
 from mcp_spaces.browser.container import ContainedHost
 from mcp_spaces.browser.model import PAGES_MAX
-from mcp_spaces.errors import QuotaExceeded, TimedOut, WrongState
-from tests.browser.rigs import below, eventually, host_of, short_folder
+from mcp_spaces.errors import ExceedsCeiling, InvalidInput, QuotaExceeded, TimedOut, WrongState
+from tests.browser.rigs import below, eventually, host_of, limits_of, short_folder
 from tests.browser.small_net import Canaries, small_net
 from tests.browser.world import SITE, Browsing, browsing
 
@@ -112,6 +112,21 @@ async def test_d14_a_page_that_takes_all_memory_ends_itself_alone(at: Browsing) 
     await at.call("delete", space="takes", runtime=beside)
 
 
+async def test_d14_a_browser_is_booked_with_what_it_gets_and_one_that_cannot_work_is_refused(at: Browsing) -> None:
+    space = await at.space(f"sized-{at.browsers.driver.name}", limits={"memory_bytes": 2048 * MIB})
+    asked = {"limits": {"memory_bytes": 384 * MIB}}
+    runtime = await at.launch(space, options={"isolation": "process"}, scope=asked, url=SITE)
+    row = at.browsers.runtimes.get(runtime)
+    assert row is not None and limits_of(at.live(runtime)).memory_bytes == row.ceiling.limits.memory_bytes == 384 * MIB
+    await at.call("delete", space=space, runtime=runtime)
+    for isolation, least in (("process", "256 MiB"), ("context", "64 MiB")):
+        little = {"options": {"isolation": isolation}, "scope": {"limits": {"memory_bytes": 32 * MIB}}}
+        failure = await at.refused("launch", space=space, **little)
+        assert isinstance(failure, InvalidInput) and least in failure.message and "memory_bytes" in failure.hint
+    narrow = await at.space(f"narrow-{at.browsers.driver.name}", limits={"memory_bytes": 128 * MIB})
+    assert isinstance(await at.refused("launch", space=narrow), ExceedsCeiling)
+
+
 async def test_n22_a_page_reaches_nothing_but_what_its_space_may(at: Browsing) -> None:
     canaries = Canaries()
     runtime = await at.launch("takes", alias="looks", url=SITE)
@@ -129,7 +144,7 @@ async def test_n22_a_page_reaches_nothing_but_what_its_space_may(at: Browsing) -
 
 async def test_many_browsers_of_a_space_fit_into_one(at: Browsing) -> None:
     space = await at.space(f"many-{at.browsers.driver.name}", limits={"runtimes": BROWSERS})
-    little = {"limits": {"cpu_cores": 0.05, "memory_bytes": 32 * MIB, "disk_bytes": 8 * MIB, "pids": 8}}
+    little = {"limits": {"cpu_cores": 0.05, "memory_bytes": 64 * MIB, "disk_bytes": 8 * MIB, "pids": 8}}
     launches = [at.launch(space, alias=f"b{number}", url=SITE, scope=little) for number in range(BROWSERS)]
     with anyio.fail_after(90):
         runtimes = await asyncio.gather(*launches)
