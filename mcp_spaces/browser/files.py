@@ -25,11 +25,12 @@ from mcp_spaces.storage.model import FileView
 from mcp_spaces.storage.port import SpaceFiles
 
 if TYPE_CHECKING:
-    from playwright.async_api import FilePayload
+    from playwright.async_api import FilePayload, Page
 
 UPLOAD_BYTES_MAX = 50 << 20
 """Of all files of one upload together: Playwright carries them in one message."""
 UPLOADS_MAX = 20
+PDF_BYTES_MAX = 64 << 20
 
 
 class UploadInput(OnElement):
@@ -73,6 +74,16 @@ async def kept(context: Context, content: bytes, *, path: str, namespace: str, o
     return await context.use(SpaceFiles).keep(
         context, chunks(), namespace=namespace, path=path, source=f"run:{context.run_id}", overwrite=overwrite
     )
+
+
+async def printed(page: Page, *, landscape: bool) -> bytes:
+    """As PDF. Raises QuotaExceeded, Playwright's Error."""
+    content = await page.pdf(landscape=landscape, print_background=True)
+    if len(content) > PDF_BYTES_MAX:
+        raise QuotaExceeded(
+            f"It would have {len(content):,} bytes; {PDF_BYTES_MAX:,} are the most.", hint="Print a smaller page."
+        )
+    return content
 
 
 async def upload(context: Context, given: UploadInput) -> ActionOutput:

@@ -7,9 +7,19 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from mcp_spaces.browser.acting import act, note_action, outcome, turn
-from mcp_spaces.browser.answers import TIMEOUT_MAX_S, TIMEOUT_S, ActionOutput, Answer, InPage, OnElement, Ref
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.acting import GRACE_S, act, note_action, outcome, turn, until_dialog
+from mcp_spaces.browser.answers import (
+    TIMEOUT_MAX_S,
+    TIMEOUT_S,
+    ActionOutput,
+    Answer,
+    DialogView,
+    InPage,
+    OnElement,
+    Ref,
+    dialog_of,
+)
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.reading import described, gone, located, read, within
@@ -24,7 +34,7 @@ from mcp_spaces.errors import Denied, InvalidInput, WrongState
 TEXT_CHARACTERS = 100_000
 FIELDS_MAX = 50
 SCRIPT_CHARACTERS = 50_000
-RESULT_CHARACTERS = 16_000
+SCRIPT_S = 30.0
 Modifier = Literal["Alt", "Control", "Meta", "Shift"]
 
 
@@ -105,10 +115,13 @@ class EvaluateInput(InPage):
     script: Annotated[str, Field(min_length=1, max_length=SCRIPT_CHARACTERS), AfterValidator(no_reference)]
     """An expression, or a function; with a ref the function gets the element."""
     ref: Ref | None = None
+    timeout_s: float = Field(default=SCRIPT_S, gt=0, le=TIMEOUT_MAX_S)
 
 
 class EvaluateOutput(Answer):
     result: JsonValue = None
+    dialog: DialogView | None = None
+    """Open: the script goes on once browser_dialog answers it, and its result is lost."""
 
 
 async def click(context: Context, given: ClickInput) -> ActionOutput:
@@ -246,7 +259,7 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
             raise InvalidInput("Only a prompt takes text.", hint="Leave text out.")
         before, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
         opened.dialog = None
-        with translated("answer the dialog"):
+        with in_time("answer the dialog", TIMEOUT_S + GRACE_S):
             await (present.accept(given.text or "") if given.accept else present.dismiss())
         settled = await opened.settle(navigations=navigations)
         await note_action(context, live, opened, what="accept the dialog" if given.accept else "dismiss the dialog")
@@ -254,18 +267,21 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
 
 
 async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
-    """Raises WrongState with the script's own error."""
+    """Raises WrongState with the script's own error, TimedOut."""
     refuse_secrets(context, given.script)
     async with turn(context) as live:
         opened = await live.usable(given.page)
         refuse_inside(live)
-        with translated("evaluate"):
+
+        async def perform(opened: OpenPage) -> object:
             if given.ref is not None:
-                result = await located(opened, given.ref).evaluate(given.script, timeout=TIMEOUT_S * 1000)
-            else:
-                result = await opened.page.evaluate(given.script)
+                return await located(opened, given.ref).evaluate(given.script, timeout=TIMEOUT_S * 1000)
+            return await opened.page.evaluate(given.script)
+
+        with in_time("evaluate", given.timeout_s):
+            result = await until_dialog(opened, perform, what="evaluate")
         await note_action(context, live, opened, what="run a script")
-        return EvaluateOutput(result=result)
+        return EvaluateOutput(result=result, dialog=dialog_of(opened))
 
 
 def refuse_secrets(context: Context, *texts: str) -> None:

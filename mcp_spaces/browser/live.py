@@ -11,7 +11,7 @@ import anyio
 
 from mcp_spaces.browser.downloads import Downloads
 from mcp_spaces.browser.events import safely
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.model import PAGES_MAX, BrowserOptions
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.recording import Recording
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 CONTEXTS_MAX = 4
 """Further contexts of one runtime, beside its own."""
+CONTEXT_S = 30.0
+PAGE_S = 20.0
+"""For making one."""
 TURN_S = 60.0
 """How long an operation waits for the one before it."""
 
@@ -90,7 +93,7 @@ class LiveBrowser:
                 f"A browser has at most {CONTEXTS_MAX} further contexts and {PAGES_MAX} pages.",
                 hint="Close one: context.close, browser_close.",
             )
-        with translated("open a context"):
+        with in_time("open a context", CONTEXT_S):
             context = await self.live.another()
             self.further.append(context)
             context.on("close", safely(lambda _: self.further.remove(context)))
@@ -127,7 +130,7 @@ class LiveBrowser:
         """In the runtime's own context, or a further one. Raises QuotaExceeded."""
         if len(self.pages) >= PAGES_MAX:
             raise QuotaExceeded(f"A browser has at most {PAGES_MAX} pages.", hint="Close one: browser_close.")
-        with translated("open a page"):
+        with in_time("open a page", PAGE_S):
             page = await (context or self.live.context).new_page()
         self._adopt(page)
         opened = next((one for one in self.pages.values() if one.page is page), None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import JsonValue
 
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.page import OpenPage, SeenFrame
 from mcp_spaces.browser.page_script import command, element
 from mcp_spaces.errors import InvalidInput, NotFound
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from playwright.async_api import Frame, Locator
 
 READ_S = 5.0
+OUTLINE_S = 20.0
+"""With all of its frames."""
 FRAMES_MAX = 12
 """Frames of one page that are read; of an endless nesting the rest is left out."""
 REF = re.compile(r"(?:f(\d{1,3}))?(e\d{1,9})\Z")
@@ -56,17 +58,18 @@ async def outline(
         number, ref = parsed(root)
     seen = opened.seen.get(number)
     frame = opened.page.main_frame if not number or seen is None else seen.frame
-    answer = await _outline(
-        opened,
-        number,
-        frame,
-        mode=mode,
-        interactive_only=interactive_only,
-        max_characters=max_characters,
-        from_line=from_line,
-        root=ref,
-        depth=0,
-    )
+    with in_time("read the page", OUTLINE_S):
+        answer = await _outline(
+            opened,
+            number,
+            frame,
+            mode=mode,
+            interactive_only=interactive_only,
+            max_characters=max_characters,
+            from_line=from_line,
+            root=ref,
+            depth=0,
+        )
     if "missing" in answer:
         raise gone(root or "")
     return Outline(

@@ -9,7 +9,7 @@ from pydantic import StringConstraints
 
 from mcp_spaces.browser.acting import outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, Ref
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.login import Login
 from mcp_spaces.browser.login_screen import KINDS, Kind
@@ -127,7 +127,7 @@ async def logout(context: Context, given: LogoutInput) -> LogoutOutput:
     browsers = context.use(BrowserService)
     async with turn(context) as live:
         browser = live.live.context
-        with translated("sign out"):
+        with in_time("sign out", NAVIGATION_S):
             before = await browser.cookies()
             await forget(live, given.origin)
             after = await browser.cookies()

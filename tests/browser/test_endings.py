@@ -6,13 +6,17 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from mcp_spaces.browser.port import LiveContext
+from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.spaces.lifecycle import Lifecycle
 from tests.browser.rigs import (
@@ -118,6 +122,73 @@ async def test_a_page_that_never_answers_holds_nobody(at: Browsing) -> None:
     assert (await at.call("navigate", space="ends", runtime=runtime, url=SITE)).page == "p1"
     assert "nothing here" in (await at.call("snapshot", space="ends", runtime=runtime)).snapshot
     await at.call("delete", space="ends", runtime=runtime)
+
+
+FORM = "<button>go</button><input aria-label=name><select aria-label=kind><option>a</select><input type=file aria-label=file>"
+STOPS = (
+    "() => void setTimeout(() => { const ask = new XMLHttpRequest(); ask.open('GET', '/never', false); ask.send() })"
+)
+"""The page does nothing any more, and costs no processor time: the answer never comes."""
+ON_A_PAGE: dict[str, dict[str, Any]] = {
+    "back": {}, "forward": {}, "reload": {}, "pages": {}, "open": {}, "snapshot": {}, "text": {}, "console": {},
+    "network": {}, "downloads": {}, "logout": {}, "record_start": {}, "record_stop": {}, "connect": {},
+    "navigate": {"url": SITE}, "activate": {"page": "p1"}, "close": {"page": "p1"},
+    "screenshot": {"full_page": True}, "pdf": {"to": "page.pdf"}, "click": {"ref": "e1"},
+    "fill": {"fields": {"e2": "a", "e3": "a"}}, "press": {"keys": "a", "ref": "e2"}, "select": {"ref": "e3", "options": ["a"]},
+    "hover": {"ref": "e1"}, "drag": {"ref": "e1", "to": "e2"}, "scroll": {"by": 100}, "dialog": {"accept": True},
+    "wait_for": {"gone": "go", "timeout_s": 1}, "evaluate": {"script": "1", "timeout_s": 1},
+    "upload": {"ref": "e4", "paths": ["page.txt"]}, "download": {"id": "d1", "to": "page.bin"},
+    "login": {"secret": "prod/crm"},
+    "execute": {"steps": [{"call": "page.evaluate", "args": ["1"], "options": {"timeoutMs": 1000}}]},
+}  # fmt: skip
+OF_A_RUNTIME = {"launch", "list", "get", "stop", "delete", "forget", "methods", "disconnect"}
+OF_EXECUTE = {"look_step", "act_step", "script_step"}
+PATIENCE_S = 40.0
+"""A print or picture of a page may take 20 s, and all of these are asked for at once."""
+
+
+async def test_no_operation_waits_for_a_page_that_never_answers(at: Browsing) -> None:
+    if at.browsers.driver.name != "local":
+        pytest.skip("what hangs is the page, whatever is around it")
+    known = {one.id.partition(".")[2] for one in CATALOGUE if one.id.startswith("browser.")}
+    assert known == {*ON_A_PAGE, *OF_A_RUNTIME, *OF_EXECUTE}
+    space = await at.space("hangs", policy={"preset": "permissive"}, limits={"runtimes": len(ON_A_PAGE)})
+    at.net.pages["/form"] = FORM
+    little = {"limits": {"cpu_cores": 0.05, "memory_bytes": 64 << 20, "disk_bytes": 8 << 20, "pids": 8}}
+    took: dict[str, float] = {}
+
+    async def hanging(verb: str) -> None:
+        runtime = await at.launch(space, alias=verb.replace("_", "-"), url=f"{SITE}form", scope=little)
+        live = at.browsers.started(runtime)
+        await at.call("snapshot", space=space, runtime=runtime)
+        if verb == "record_stop":
+            await at.call("record_start", space=space, runtime=runtime)
+        await live.pages["p1"].page.evaluate(STOPS)
+        began = time.monotonic()
+        with suppress(SpacesError):
+            await at.call(verb, space=space, runtime=runtime, **ON_A_PAGE[verb])
+        took[verb] = time.monotonic() - began
+        async with live.turn(Redactor(), run_id=""):
+            pass
+
+    async with anyio.create_task_group() as together:
+        for verb in ON_A_PAGE:
+            together.start_soon(hanging, verb)
+    assert {verb: seconds for verb, seconds in took.items() if seconds > PATIENCE_S} == {}
+    await at.world.govern("space.delete", space=space, force=True)
+
+
+async def test_a_script_that_asks_is_answered(at: Browsing) -> None:
+    if at.browsers.driver.name != "local":
+        pytest.skip("what asks is the page, whatever is around it")
+    space = await at.space("asks", policy={"preset": "permissive"})
+    runtime = await at.launch(space, url=SITE)
+    with anyio.fail_after(20):
+        asked = await at.call("evaluate", space=space, runtime=runtime, script="confirm('Sure?')")
+        assert asked.dialog.message == "Sure?" and asked.result is None
+        answer = await at.call("dialog", space=space, runtime=runtime, accept=True)
+    assert answer.dialog is None
+    await at.call("delete", space=space, runtime=runtime)
 
 
 # The daemon around them
