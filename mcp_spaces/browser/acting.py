@@ -48,7 +48,7 @@ async def act(context: Context, given: InPage, perform: Act, *, what: str) -> Ac
     """`what` is tried, in words: `click e12`. Raises what `translated` does."""
     async with turn(context) as live:
         opened = await live.usable(given.page)
-        url, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
+        url, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
         # Asked before the act and heard after it, so that it costs no time.
         asked = asyncio.ensure_future(described(opened, getattr(given, "ref", None), *getattr(given, "fields", ())))
         try:
@@ -115,7 +115,7 @@ async def outcome(
             changes = f"(no snapshot: {error.message})"
     moved = opened.page.url != before
     fresh = [one for one in live.opened if one != opened.id and one in live.pages]
-    begun = live.downloads.all()[downloads:]
+    begun = live.downloads.since(downloads)
     return ActionOutput(
         page=opened.id,
         url=address(opened.page.url) if moved else None,

@@ -146,7 +146,10 @@ async def keep_download(
     if not found.done.is_set():
         raise TimedOut(f"{found.received_bytes:,} bytes came so far.", hint="Wait for the rest: repeat the call.")
     if found.state != "completed":
-        raise WrongState("The download was broken off.", hint="Begin it again; one has at most 512 MiB.")
+        raise WrongState(
+            "The download was broken off.",
+            hint="Begin it again; one has at most 512 MiB, all of a browser 1 GiB, and 4 run at a time.",
+        )
     view = await context.use(SpaceFiles).keep(
         context,
         live.live.read_file(found.guid),

@@ -257,7 +257,7 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
             raise WrongState("No dialog is open.", hint="Act first; the answer says when a dialog came up.")
         if given.text is not None and present.type != "prompt":
             raise InvalidInput("Only a prompt takes text.", hint="Leave text out.")
-        before, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
+        before, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
         opened.dialog = None
         with in_time("answer the dialog", TIMEOUT_S + GRACE_S):
             await (present.accept(given.text or "") if given.accept else present.dismiss())

@@ -107,6 +107,7 @@ class LiveBrowser:
             one.on_opened()
         if self.secret_inside or len(self.pages) >= PAGES_MAX:
             # A page that opens windows while a secret is in one, or without end (threats B11, D14).
+            page.on("download", safely(self.downloads.refuse))
             task = asyncio.ensure_future(page.close())
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             return
@@ -204,15 +205,14 @@ class LiveBrowser:
     def begin_secret(self) -> None:
         """From here on nothing is looked at or recorded, and no page is opened."""
         self.secret_inside = True
-        self._downloads_before = len(self.downloads.all())
+        self._downloads_before = self.downloads.count
         for opened in self.pages.values():
             opened.secret_inside = True
 
     async def end_secret(self) -> None:
         """No page holds it any more. What was downloaded meanwhile is not kept: it may be the secret."""
-        for one in self.downloads.all()[self._downloads_before :]:
-            self.downloads.forget(one)
-            await self.live.remove_file(one.guid)
+        for one in self.downloads.since(self._downloads_before):
+            await self.downloads.drop(one)
         for opened in self.pages.values():
             opened.secret_inside = False
         self.secret_inside = False

@@ -137,7 +137,7 @@ async def _any(live: LiveBrowser, page_id: str | None) -> OpenPage:
 async def _downloads(live: LiveBrowser, *, more_than: int) -> bool:
     """Whether one has begun: Chromium says so a moment after it broke the navigation off."""
     for _ in range(10):
-        if len(live.downloads.all()) > more_than:
+        if live.downloads.count > more_than:
             return True
         await asyncio.sleep(BEGINS_S / 10)
     return False
@@ -154,7 +154,7 @@ async def _move(
 ) -> NavigateOutput:
     async with turn(context) as live:
         opened = await live.open_page() if new_page else await leading(live, given.page)
-        before, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
+        before, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
         opened.dialogs = 0
         try:
             with translated(what):

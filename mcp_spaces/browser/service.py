@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 HOLDING = (RuntimeState.STARTING, RuntimeState.ACTIVE, RuntimeState.STOPPING)
 RESTARTED = "the daemon restarted"
+END_S = 5.0
 BEGIN_S = 30.0
 """How long a browser may take for its first page."""
 
@@ -296,8 +297,17 @@ class BrowserService:
         self.gateway.detach(runtime_id)
         if live is not None:
             live.recording.discard()
+            await self._unhear(live)
             await live.live.close()
         self.profiles.release(runtime_id)
+
+    async def _unhear(self, live: LiveBrowser) -> None:
+        """A browser that is shared goes on, and would tell of every download for ever."""
+        try:
+            async with asyncio.timeout(END_S):
+                await live.downloads.end()
+        except Exception as error:  # noqa: BLE001 - Playwright's Error: it may be gone, and its sessions with it
+            log.debug("a session is gone already: %s", type(error).__name__)
 
     async def _watch(self, runtime: Runtime, live: LiveBrowser) -> None:
         reason = await live.live.closed()

@@ -86,7 +86,7 @@ async def login(context: Context, given: LoginInput) -> LoginOutput:
         entry = await context.use(Secrets).find(given.secret, scope=context.scope.vault)
         if entry.kind is not SecretKind.LOGIN:
             raise InvalidInput(f"{entry.path} is no login.", hint="Only a login is filled in.")
-        before, downloads = opened.page.url, len(live.downloads.all())
+        before, downloads = opened.page.url, live.downloads.count
         if given.url is not None:
             navigations = opened.navigations
             with translated("go to the login"):

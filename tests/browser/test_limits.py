@@ -12,9 +12,12 @@ from contextlib import suppress
 import anyio
 import psutil
 import pytest
+from playwright.async_api import Error
 
 from mcp_spaces.browser.container import ContainedHost
+from mcp_spaces.browser.downloads import KEPT, DownloadLimits
 from mcp_spaces.browser.model import PAGES_MAX
+from mcp_spaces.browser.page import DIALOGS_MAX
 from mcp_spaces.errors import ExceedsCeiling, InvalidInput, QuotaExceeded, TimedOut, WrongState
 from tests.browser.rigs import below, eventually, host_of, limits_of, short_folder
 from tests.browser.small_net import Canaries, small_net
@@ -65,6 +68,15 @@ async def test_d14_a_page_that_asks_without_end_holds_nobody(at: Browsing) -> No
     await eventually(lambda: live.pages["p1"].dialog is not None)
     assert isinstance(await at.refused("snapshot", space="takes", runtime=runtime), WrongState)
     await at.call("dialog", space="takes", runtime=runtime, accept=True)
+    opened = live.pages["p1"]
+    for _ in range(DIALOGS_MAX - 1):
+        await eventually(lambda: opened.dialog is not None)
+        present, opened.dialog = opened.dialog, None
+        assert present is not None
+        await present.accept()
+    # From here on each is dismissed at once; nobody else answers these.
+    await eventually(lambda: opened.dialogs > DIALOGS_MAX + 5)
+    assert opened.dialog is None
     assert (await at.call("navigate", space="takes", runtime=runtime, url=SITE)).page == "p1"
     assert "nothing here" in (await at.call("snapshot", space="takes", runtime=runtime)).snapshot
     await at.call("delete", space="takes", runtime=runtime)
@@ -80,15 +92,54 @@ async def test_d14_a_picture_of_a_huge_page_is_bounded(at: Browsing) -> None:
     await at.call("delete", space="takes", runtime=runtime)
 
 
-async def test_d14_a_download_without_end_is_broken_off_with_its_browser(at: Browsing) -> None:
+STARTS = "async count => { for (let i = 0; i < count; i++) { const one = document.createElement('iframe'); one.src = '/endless?' + i; document.body.append(one) } }"
+
+
+async def test_d14_downloads_without_end_are_broken_off_each_and_together(at: Browsing) -> None:
     runtime = await at.launch("takes", alias="loads", url=SITE)
+    live = at.browsers.started(runtime)
+    live.downloads.limits = DownloadLimits(each_bytes=8 * MIB)
     answer = await at.call("navigate", space="takes", runtime=runtime, url=SITE + "endless")
     assert answer.downloads
-    live = at.browsers.started(runtime)
-    await eventually(lambda: live.downloads.all()[0].received_bytes > 8 * MIB)
-    await at.call("snapshot", space="takes", runtime=runtime)
+    await eventually(lambda: live.downloads.all()[0].state == "canceled")
+    failure = await at.refused("download", space="takes", runtime=runtime, id="d1", to="endless")
+    assert isinstance(failure, WrongState) and "512 MiB" in failure.hint
+    # Four at a time, however many a page begins, and no more of them than so many bytes together.
+    live.downloads.limits = DownloadLimits(each_bytes=1 << 40, together_bytes=1 << 40)
+    await live.pages["p1"].page.evaluate(STARTS, 8)
+    await eventually(
+        lambda: [one.state for one in live.downloads.all()].count("inProgress") == 4 < live.downloads.count - 4
+    )
+    live.downloads.limits = DownloadLimits(each_bytes=1 << 40, together_bytes=MIB)
+    await eventually(lambda: {one.state for one in live.downloads.all()} == {"canceled"})
+    await at.call("delete", space="takes", runtime=runtime)
+
+
+async def test_d14_a_download_under_way_goes_with_its_browser(at: Browsing) -> None:
+    runtime = await at.launch("takes", alias="goes", url=SITE)
+    await at.call("navigate", space="takes", runtime=runtime, url=SITE + "endless")
     with anyio.fail_after(20):
         await at.call("delete", space="takes", runtime=runtime)
+
+
+async def test_the_newest_downloads_are_told_and_forgotten_after_a_secret_however_many_there_were(at: Browsing) -> None:
+    if at.browsers.driver.name != "local":
+        pytest.skip("what is counted is Playwright's word, whatever is around it")
+    at.net.pages["/download"] = "a,b"
+    runtime = await at.launch("takes", alias="counts", url=SITE)
+    live = at.browsers.started(runtime)
+    for number in range(1, KEPT + 3):
+        answer = await at.call("navigate", space="takes", runtime=runtime, url=f"{SITE}download?{number}")
+        assert answer.downloads == [f"d{number} _.._wanted.txt"]
+        await live.downloads.all()[-1].done.wait()
+    assert [one.number for one in live.downloads.all()] == list(range(3, KEPT + 3))
+    live.begin_secret()
+    with suppress(Error):
+        await live.pages["p1"].page.goto(f"{SITE}download?secret")
+    await eventually(lambda: live.downloads.count == KEPT + 3)
+    await live.end_secret()
+    assert [one.number for one in live.downloads.all()] == list(range(4, KEPT + 3))
+    await at.call("delete", space="takes", runtime=runtime)
 
 
 async def test_d14_a_page_that_takes_all_memory_ends_itself_alone(at: Browsing) -> None:

@@ -100,7 +100,7 @@ async def _ready(live: LiveBrowser, target: Handle, method: Method) -> None:
 
 async def _done(doing: Doing, method: Method, arguments: Arguments, given: StepInput) -> StepOutput:
     live, opened = doing.live, doing.target.opened
-    began, navigations = len(live.downloads.all()), 0 if opened is None else opened.navigations
+    began, navigations = live.downloads.count, 0 if opened is None else opened.navigations
     result = await _performed(doing, method, arguments)
     if opened is not None and method.settles and opened.dialog is None and not opened.page.is_closed():
         await opened.settle(navigations=navigations)
@@ -121,7 +121,7 @@ async def _done(doing: Doing, method: Method, arguments: Arguments, given: StepI
         artifact=artifact,
         dialog=None if opened is None or opened.page.is_closed() else dialog_of(opened),
         opened=fresh or None,
-        downloads=[f"{one.id} {one.suggested[:100]}" for one in live.downloads.all()[began:]] or None,
+        downloads=[f"{one.id} {one.suggested[:100]}" for one in live.downloads.since(began)] or None,
     )
 
 
