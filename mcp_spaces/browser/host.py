@@ -212,7 +212,12 @@ class HostedContext:
         return self.host.browser
 
     async def another(self) -> BrowserContext:
-        context = await self.host.browser.new_context(**self._options)
+        making = asyncio.ensure_future(self.host.browser.new_context(**self._options))
+        try:
+            context = await asyncio.shield(making)
+        except BaseException:
+            making.add_done_callback(_unwanted)
+            raise
         self._further.append(context)
         context.on("close", safely(lambda _: self._further.remove(context)))
         return context

@@ -26,6 +26,7 @@ from tests.browser.rigs import (
     chromium_of,
     end_place,
     eventually,
+    held_in,
     host_of,
     is_playwrights,
     limits_of,
@@ -118,6 +119,22 @@ class Contexts:
             )
             == "kept"
         )
+
+    async def test_a_further_context_that_nobody_waits_for_goes_again(self, opener: Opener) -> None:
+        live = await opener.open()
+        before = await held_in(live.browser)
+        making = asyncio.ensure_future(live.another())
+        # It is under way by then, and takes longer.
+        await asyncio.wait({making}, timeout=0.001)
+        making.cancel()
+        with suppress(asyncio.CancelledError):
+            await making
+        kept = await live.another()
+        await kept.close()
+        with anyio.fail_after(PATIENCE_S):
+            while (now := await held_in(live.browser)) != before:
+                pass
+        assert now == before
 
     async def test_a_window_that_a_page_opens_is_a_page_of_its_context(self, opener: Opener) -> None:
         live = await opener.open()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
 from mcp_spaces import __version__
 from mcp_spaces.browser.container import ContainedHost, ContainerDriver
@@ -148,6 +148,15 @@ def limits_of(live: LiveContext) -> SandboxLimits:
     found = json.loads(subprocess.run(words, capture_output=True, check=True, text=True).stdout)
     assert found["MemorySwap"] == found["Memory"]
     return SandboxLimits(found["NanoCpus"] / 1e9, found["Memory"], host.limits.disk_bytes, found["PidsLimit"])
+
+
+async def held_in(browser: Browser) -> tuple[int, int]:
+    """Contexts and targets that Chromium has."""
+    session = await browser.new_browser_cdp_session()
+    contexts = (await session.send("Target.getBrowserContexts"))["browserContextIds"]
+    targets = (await session.send("Target.getTargets"))["targetInfos"]
+    await session.detach()
+    return len(contexts), len(targets)
 
 
 def end_place(live: LiveContext) -> None:

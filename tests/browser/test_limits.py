@@ -19,7 +19,7 @@ from mcp_spaces.browser.downloads import KEPT, DownloadLimits
 from mcp_spaces.browser.model import PAGES_MAX
 from mcp_spaces.browser.page import DIALOGS_MAX
 from mcp_spaces.errors import ExceedsCeiling, InvalidInput, QuotaExceeded, TimedOut, WrongState
-from tests.browser.rigs import below, eventually, host_of, limits_of, short_folder
+from tests.browser.rigs import below, eventually, held_in, host_of, limits_of, short_folder
 from tests.browser.small_net import Canaries, small_net
 from tests.browser.world import SITE, Browsing, browsing
 
@@ -212,10 +212,14 @@ async def test_many_browsers_of_a_space_fit_into_one(at: Browsing) -> None:
 async def test_browsers_that_come_and_go_leave_nothing(at: Browsing) -> None:
     """MCP_SPACES_TEST_CYCLES=1000 looks longer."""
     process = psutil.Process()
+    stays = at.live(await at.launch("takes", alias="stays"))
+    connection = stays.browser._impl_obj._connection
 
-    def counted() -> tuple[int, int]:
+    async def counted() -> tuple[int, int, int, tuple[int, int]]:
         gc.collect()
-        return process.num_fds(), len(below(os.getpid()))
+        kinds = [type(one).__name__ for one in connection._objects.values()]
+        held = sum(kind in ("BrowserContext", "CDPSession", "Page") for kind in kinds)
+        return process.num_fds(), len(below(os.getpid())), held, await held_in(stays.browser)
 
     async def cycle(number: int) -> None:
         runtime = await at.launch("takes", alias="cycle", url=SITE if number % 10 == 0 else "")
@@ -223,9 +227,11 @@ async def test_browsers_that_come_and_go_leave_nothing(at: Browsing) -> None:
 
     for number in range(5):
         await cycle(number)
-    before = counted()
+    before = await counted()
     for number in range(CYCLES if at.browsers.driver.name == "local" else CYCLES // 4):
         await cycle(number)
-    after = counted()
+    after = await counted()
     assert after[0] <= before[0] + 3 and after[1] <= before[1] + 2
+    assert after[2:] == before[2:]
+    await at.call("delete", space="takes", runtime="stays")
     assert list(at.world.folder.glob("state/browsers/local/*/downloads/*")) == []
