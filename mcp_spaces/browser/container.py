@@ -60,7 +60,7 @@ class ContainedHost(Host):
 
     def _on_output(self, stream: Stream, chunk: bytes) -> None:
         if stream is Stream.STDOUT:
-            self.pipe.feed(chunk)
+            self._heard(chunk)
         else:
             self._said(chunk)
 

@@ -153,6 +153,14 @@ class Host(ABC):
         await self.pipe.broken.wait()
         self.end(self.pipe.why)
 
+    def _heard(self, chunk: bytes) -> None:
+        """From Chromium's pipe. Whatever is wrong with it, somebody goes on reading or the browser ends."""
+        try:
+            self.pipe.feed(chunk)
+        except Exception as error:  # noqa: BLE001 - see above; it may hold what was typed, so it is not logged
+            log.error("what a browser sent could not be taken: %s", type(error).__name__)
+            self.end("what it sent could not be taken")
+
     def _said(self, chunk: bytes) -> None:
         """On stderr."""
         self._words.extend(one.decode() for one in COMPLAINT.findall(chunk))

@@ -103,7 +103,7 @@ class LocalHost(Host):
         self._process = process
         self._exited = _exit_of(process.pid)
         if process.stdout is not None and process.stderr is not None:
-            self._watch(self._watch_output(process.stdout, self.pipe.feed))
+            self._watch(self._watch_output(process.stdout, self._heard))
             self._watch(self._watch_output(process.stderr, self._said))
         self._watch(self._watch_process(process))
         self._watch(self._watch_memory(process.pid))

@@ -346,12 +346,16 @@ class Keeping:
     ) -> None:
         with pytest.raises(WrongState):
             await driver.debug(await opener.open())
-        client = await driver.debug(await opener.open(own_process=True))
+        live = await opener.open(own_process=True)
+        client = await driver.debug(live)
         await client.send('{"id": 7, "method": "Browser.getVersion"}')
         with anyio.fail_after(PATIENCE_S):
             while json.loads(told := await client.receive()).get("id") != 7:
                 pass
         assert "HeadlessChrome" in told
+        # What is no message of the protocol ends a browser that sends it: nobody would read on.
+        host_of(live)._heard(b"[1]\0")
+        assert await reason_of(live) == "what it sent could not be taken"
         await client.aclose()
 
     async def test_a_closed_driver_opens_nothing(self, opener: Opener, fresh: BrowserDriver) -> None:
