@@ -12,7 +12,7 @@ from mcp_spaces.browser.host import Host, WayOut
 from mcp_spaces.browser.hosts import LINGER_S, Hosts
 from mcp_spaces.browser.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import Accept
-from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError
+from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.sandbox.port import (
     WORKSPACE,
     Command,
@@ -56,7 +56,10 @@ class ContainedHost(Host):
         self._watch(self._watch_sandbox())
 
     async def _write(self, content: bytes) -> None:
-        await self._process.write(content)
+        try:
+            await self._process.write(content)
+        except WrongState:
+            raise RuntimeUnavailable("The browser is gone.", hint="Launch it again.") from None
 
     def _on_output(self, stream: Stream, chunk: bytes) -> None:
         if stream is Stream.STDOUT:
