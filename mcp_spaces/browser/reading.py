@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 READ_S = 5.0
 OUTLINE_S = 20.0
 """With all of its frames."""
+DEPTH_MAX = 3
+LOOKED_FOR_MAX = 48
+"""Frames of one document: each costs two round trips before it is known."""
 FRAMES_MAX = 12
 """Frames of one page that are read; of an endless nesting the rest is left out."""
-REF = re.compile(r"(?:f(\d{1,3}))?(e\d{1,9})\Z")
+REF = re.compile(r"(?:f(\d{1,6}))?(e\d{1,9})\Z")
 Mode = Literal["full", "diff", "same"]
 
 
@@ -85,12 +88,13 @@ async def _outline(opened: OpenPage, number: int, frame: Frame, *, depth: int, *
     answer = await read(frame, "snapshot", prefix=prefix, **wanted)
     opened.seen[number] = SeenFrame(frame, str(answer.get("document", "")))
     frames = answer.get("frames") or []
-    if not frames or depth > 2 or wanted["root"] is not None or wanted["from_line"] != 1:
+    if not frames or wanted["root"] is not None or wanted["from_line"] != 1:
         return answer
-    lines, below = str(answer["outline"]).splitlines(), []
-    for told in frames[:FRAMES_MAX]:
-        child = await _child(opened, number, frame, str(told["ref"]))
-        if child is None or len(opened.seen) > FRAMES_MAX:
+    lines, below, left_out = str(answer["outline"]).splitlines(), [], len(frames[LOOKED_FOR_MAX:])
+    for told in frames[:LOOKED_FOR_MAX]:
+        child = await _child(opened, number, frame, str(told["ref"])) if depth < DEPTH_MAX else None
+        if child is None:
+            left_out += 1
             continue
         inner_number, inner_frame = child
         inner = await _outline(opened, inner_number, inner_frame, depth=depth + 1, **wanted)
@@ -105,11 +109,16 @@ async def _outline(opened: OpenPage, number: int, frame: Frame, *, depth: int, *
             lines[line:line] = [indent + text for text in texts]
         else:
             lines += [f"@ frame f{inner_number}", *texts]
+    if left_out and answer["mode"] == "full":
+        lines.append(
+            f"({left_out} of {len(frames)} frames left out: gone, or beyond {FRAMES_MAX} frames, {DEPTH_MAX} deep)"
+        )
     return {**answer, "outline": "\n".join(lines)}
 
 
 async def _child(opened: OpenPage, number: int, frame: Frame, ref: str) -> tuple[int, Frame] | None:
-    """The frame of an iframe element, with the number that it keeps as long as it is the same one."""
+    """The frame of an iframe element, with the number that it keeps as long as it is the same one. None: it is gone, or
+    one too many."""
     with translated("read a frame"):
         seen = opened.seen[number]
         handle = await frame.query_selector(element(ref, document=seen.document))
@@ -119,7 +128,14 @@ async def _child(opened: OpenPage, number: int, frame: Frame, ref: str) -> tuple
     for known, one in opened.seen.items():
         if one.frame is inner:
             return known, inner
-    return max(opened.seen, default=0) + 1, inner
+    newest = max(opened.seen)
+    for known, one in list(opened.seen.items()):
+        # The newest number stays taken: a ref of a frame that is gone never becomes another frame's.
+        if known not in (0, newest) and one.frame.is_detached():
+            del opened.seen[known]
+    if sum(not one.frame.is_detached() for one in opened.seen.values()) > FRAMES_MAX:
+        return None
+    return newest + 1, inner
 
 
 def parsed(ref: str) -> tuple[int, str]:

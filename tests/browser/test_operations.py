@@ -114,6 +114,23 @@ async def tab(world: tuple[App, Site]) -> AsyncIterator[Tab]:
 # ------------------------------------------------------------------------------------------------------- going
 
 
+async def test_frames_are_in_every_snapshot_and_what_is_left_out_is_said(tab: Tab) -> None:
+    tab.site.made["inner"] = "<button>Inside</button>"
+    tab.site.made["frames"] = "<iframe src=/inner></iframe>" * 14 + (
+        "<button onclick=\"document.querySelectorAll('iframe').forEach((one, at) => at < 4 && one.remove())\">Less</button>"
+    )
+    await tab.call("navigate", url=f"{HOST}/frames")
+    first, shown = [(await tab.call("snapshot")).snapshot for _ in range(2)]
+    for outline in (first, shown):
+        assert re.findall(r'"Inside" (f\d+)e', outline) == [f"f{number}" for number in range(1, 13)]
+        assert "(2 of 14 frames left out" in outline
+    await tab.call("click", ref=re.findall(r'"Less" (e\d+)', shown)[0])
+    shown = (await tab.call("snapshot")).snapshot
+    assert re.findall(r'"Inside" (f\d+)e', shown) == [f"f{number}" for number in range(5, 15)]
+    assert "left out" not in shown
+    await tab.refused("click", NotFound, ref="f2e1")
+
+
 async def test_a_page_is_answered_with_its_outline(tab: Tab) -> None:
     tab.site.made["shop"] = SHOP
     opened = await tab.call("navigate", url=f"{HOST}/shop")
