@@ -118,8 +118,15 @@ async def test_d14_downloads_without_end_are_broken_off_each_and_together(at: Br
 async def test_d14_a_download_under_way_goes_with_its_browser(at: Browsing) -> None:
     runtime = await at.launch("takes", alias="goes", url=SITE)
     await at.call("navigate", space="takes", runtime=runtime, url=SITE + "endless")
+    keeping = asyncio.ensure_future(
+        at.refused("download", space="takes", runtime=runtime, id="d1", to="all", timeout_s=60)
+    )
     with anyio.fail_after(20):
+        # Whoever waits for it holds nobody.
+        await at.call("snapshot", space="takes", runtime=runtime)
+        assert not keeping.done()
         await at.call("delete", space="takes", runtime=runtime)
+        await keeping
 
 
 async def test_the_newest_downloads_are_told_and_forgotten_after_a_secret_however_many_there_were(at: Browsing) -> None:
