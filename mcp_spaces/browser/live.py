@@ -143,9 +143,10 @@ class LiveBrowser:
     async def anew(self, opened: OpenPage) -> OpenPage:
         """A blank page in the place of one that crashed or hangs, under its id: neither can be led anywhere."""
         del self.pages[opened.id]
+        context = opened.page.context
         closing = asyncio.ensure_future(opened.page.close())
         closing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        fresh = await self.open_page()
+        fresh = await self.open_page(context)
         del self.pages[fresh.id]
         if fresh.id in self.opened:
             self.opened.remove(fresh.id)
