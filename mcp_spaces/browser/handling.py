@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
@@ -30,6 +31,9 @@ from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.redaction import MINIMUM_LENGTH
 from mcp_spaces.errors import Denied, InvalidInput, WrongState
+
+if TYPE_CHECKING:
+    from playwright.async_api import Locator
 
 TEXT_CHARACTERS = 100_000
 FIELDS_MAX = 50
@@ -60,6 +64,11 @@ class FillInput(InPage):
     submit: bool = False
     """Press Enter in the last one."""
     timeout_s: float = Field(default=TIMEOUT_S, gt=0, le=TIMEOUT_MAX_S)
+
+
+class FillOutput(ActionOutput):
+    left: tuple[str, ...] | None = None
+    """Not filled in, since a dialog came up: answer it, then fill them. Nothing was submitted."""
 
 
 class PressInput(InPage):
@@ -146,18 +155,27 @@ async def _is_ready(opened: OpenPage, ref: str) -> bool:
     return bool(told["ready"])
 
 
-async def fill(context: Context, given: FillInput) -> ActionOutput:
+async def fill(context: Context, given: FillInput) -> FillOutput:
     """Raises WrongState naming the field, with those before it filled in."""
     refuse_secrets(context, *(one for one in given.fields.values() if isinstance(one, str)))
+    left, is_over = list(given.fields), False
 
     async def perform(opened: OpenPage) -> None:
         for ref, value in given.fields.items():
+            if is_over:
+                return
+            left.remove(ref)
             with translated(f"fill {ref}"):
                 await _fill(opened, ref, value, timeout_ms=given.timeout_s * 1000)
-        if given.submit:
+        if given.submit and not is_over:
             await located(opened, list(given.fields)[-1]).press("Enter", timeout=given.timeout_s * 1000)
 
-    return await act(context, given, perform, what="fill")
+    try:
+        answer = await act(context, given, perform, what="fill")
+    finally:
+        # A dialog that stands in the way is answered in somebody else's turn: nothing goes on there.
+        is_over = True
+    return FillOutput(**answer.model_dump(), left=tuple(left) or None)
 
 
 async def _fill(opened: OpenPage, ref: str, value: str | bool, *, timeout_ms: float) -> None:
@@ -181,7 +199,7 @@ async def press(context: Context, given: PressInput) -> ActionOutput:
         if given.ref is not None:
             await located(opened, given.ref).focus(timeout=TIMEOUT_S * 1000)
         keyboard = opened.page.keyboard
-        if given.keys == " " or "+" in given.keys[1:] or given.keys in NAMED_KEYS:
+        if given.keys == " " or given.keys in NAMED_KEYS or COMBINATION.fullmatch(given.keys):
             await keyboard.press(given.keys)
         else:
             await keyboard.type(given.keys)
@@ -189,6 +207,8 @@ async def press(context: Context, given: PressInput) -> ActionOutput:
     return await act(context, given, perform, what="press keys")
 
 
+COMBINATION = re.compile(r"(?:(?:Alt|AltGraph|Control|ControlOrMeta|Meta|Shift)\+)+(?:[^+\s]+|\+)")
+"""`Control+A`, `Shift++`; `2+2` is text."""
 NAMED_KEYS = frozenset(
     "Enter Tab Escape Backspace Delete Insert Home End PageUp PageDown ArrowUp ArrowDown ArrowLeft ArrowRight Space".split()
     + [f"F{number}" for number in range(1, 13)]
@@ -240,11 +260,16 @@ async def wait_for(context: Context, given: WaitInput) -> ActionOutput:
         if given.url is not None:
             await opened.page.wait_for_url(given.url, timeout=timeout)
         elif given.text is not None:
-            await opened.page.get_by_text(given.text).first.wait_for(state="visible", timeout=timeout)
+            await _shown(opened, given.text).wait_for(state="visible", timeout=timeout)
         else:
-            await opened.page.get_by_text(given.gone or "").first.wait_for(state="hidden", timeout=timeout)
+            await _shown(opened, given.gone or "").wait_for(state="hidden", timeout=timeout)
 
     return await act(context, given, perform, what="wait")
+
+
+def _shown(opened: OpenPage, text: str) -> Locator:
+    """The first one that can be seen: others may be hidden on the page."""
+    return opened.page.get_by_text(text).filter(visible=True).first
 
 
 async def dialog(context: Context, given: DialogInput) -> ActionOutput:
@@ -314,13 +339,14 @@ def _action(
     handler: Callable[..., Awaitable[ActionOutput]],
     example: Mapping[str, object],
     *,
+    output: type[ActionOutput] = ActionOutput,
     listed: bool = False,
 ) -> AnyOperation:
     return Operation(
         id=f"browser.{verb}",
         summary=summary,
         input=input,
-        output=ActionOutput,
+        output=output,
         effect=Effect.INTERACTS,
         facts=_interacts,
         handler=handler,
@@ -332,7 +358,9 @@ def _action(
 
 OPERATIONS: tuple[AnyOperation, ...] = (
     _action("click", "Click an element; answers with what changed.", ClickInput, click, {"ref": "e2"}, listed=True),
-    _action("fill", "Fill fields of a form.", FillInput, fill, {"fields": {"e3": "Ann"}}, listed=True),
+    _action(
+        "fill", "Fill fields of a form.", FillInput, fill, {"fields": {"e3": "Ann"}}, output=FillOutput, listed=True
+    ),
     _action("press", "Press keys.", PressInput, press, {"keys": "Enter"}),
     _action("select", "Choose options of a list.", SelectInput, select, {"ref": "e4", "options": ["blue"]}),
     _action("hover", "Move the mouse over an element.", HoverInput, hover, {"ref": "e2"}),

@@ -377,3 +377,37 @@ async def test_b19_a_reference_to_a_secret_is_never_typed(tab: Tab, operation: s
     }
     error = await tab.refused(operation, InvalidInput, **given[operation])
     assert "browser_login" in error.message
+
+
+# ------------------------------------------------------------------------------------------- what stands in the way
+
+
+async def test_a_fill_that_a_dialog_breaks_off_names_what_is_left_and_goes_on_in_nobodys_turn(tab: Tab) -> None:
+    tab.site.made["asks"] = "<input aria-label=one oninput=\"alert('Sure?')\">" + "".join(
+        f"<input aria-label={name}>" for name in ("two", "three")
+    )
+    opened = await tab.call("navigate", url=f"{HOST}/asks")
+    one, two, three = re.findall(r" (e\d+)", opened.changes)
+    filled = await tab.call("fill", fields={one: "1", two: "2", three: "3"}, submit=True)
+    assert filled.dialog.message == "Sure?" and filled.left == (two, three)
+    await tab.call("dialog", accept=True)
+    shown = (await tab.call("snapshot")).snapshot
+    assert 'value="1"' in shown and 'value="2"' not in shown and 'value="3"' not in shown
+    assert (await tab.call("fill", fields={two: "2", three: "3"})).left is None
+
+
+async def test_text_with_a_plus_is_typed_and_keys_that_are_held_are_pressed(tab: Tab) -> None:
+    tab.site.made["types"] = "<input aria-label=sum>"
+    ref = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/types")).changes)[0]
+    await tab.call("press", ref=ref, keys="2+2")
+    assert 'value="2+2"' in (await tab.call("snapshot")).snapshot
+    await tab.call("press", ref=ref, keys="Control+A")
+    await tab.call("press", keys="Shift++")
+    assert 'value="+"' in (await tab.call("snapshot")).snapshot
+
+
+async def test_a_text_is_gone_only_when_none_of_it_is_shown(tab: Tab) -> None:
+    tab.site.made["twice"] = "<p hidden>Loading</p><p>Loading</p>"
+    await tab.call("navigate", url=f"{HOST}/twice")
+    await tab.refused("wait_for", TimedOut, gone="Loading", timeout_s=0.5)
+    await tab.call("wait_for", text="Loading", timeout_s=5)
