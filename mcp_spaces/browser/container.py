@@ -32,6 +32,7 @@ START = f'exec {HEADLESS_SHELL} "$@" 3<&0 4>&1 0</dev/null 1>&2'
 
 class ContainedHost(Host):
     downloads = f"{WORKSPACE}/downloads"
+    program = HEADLESS_SHELL
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mcp_spaces.browser import own_sandbox
 from mcp_spaces.browser.devtools import DevToolsPipe
 from mcp_spaces.browser.events import safely
 from mcp_spaces.browser.playwright import PlaywrightDriver
@@ -50,6 +51,10 @@ class Host(ABC):
         self.pipe = DevToolsPipe(self._write)
         self.contexts: set[HostedContext] = set()
         self.own_process = False
+        self.is_connected = False
+        """Playwright drives it: pages may be open."""
+        self.has_no_sandbox = False
+        """Chromium said that it cannot build one."""
         self.opening = 0
         """Contexts that are being made: nobody frees the browser under them."""
         self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -58,6 +63,11 @@ class Host(ABC):
         self._words: deque[str] = deque(maxlen=WORDS_KEPT)
 
     # What a technology does
+
+    @property
+    @abstractmethod
+    def program(self) -> str:
+        """Chromium's path."""
 
     @property
     @abstractmethod
@@ -113,11 +123,16 @@ class Host(ABC):
             await asyncio.wait({connecting})
         finally:
             connecting.cancel()
+        if self.gone.done() and self.has_no_sandbox:
+            raise RuntimeUnavailable(
+                f"The browser did not start: {own_sandbox.MISSING}.", hint=f"Run: {own_sandbox.mend(self.program)}"
+            )
         if self.gone.done():
             raise RuntimeUnavailable(
                 f"The browser did not start: {self.gone.result()}.", hint="See the daemon's log and mcp-spaces doctor."
             )
         self.browser = await connecting
+        self.is_connected = True
         self.browser.on("disconnected", safely(lambda _: self.end("the connection to the browser broke")))
 
     async def resize(self, limits: SandboxLimits) -> None:
@@ -163,6 +178,7 @@ class Host(ABC):
 
     def _said(self, chunk: bytes) -> None:
         """On stderr."""
+        self.has_no_sandbox |= not self.is_connected and any(one in chunk for one in own_sandbox.COMPLAINTS)
         self._words.extend(one.decode() for one in COMPLAINT.findall(chunk))
 
     # Contexts

@@ -79,6 +79,8 @@ class LaunchInput(InSpace):
 class LaunchOutput(BrowserView):
     page: str
     """The first one, blank."""
+    driver: str
+    """container; or local: this machine's own Chromium, behind weaker walls (mcp-spaces doctor)."""
     started_in_ms: float
 
 
@@ -136,6 +138,7 @@ async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
     return LaunchOutput(
         **_view(browsers, runtime).model_dump(),
         page=live.active,
+        driver=browsers.driver.name,
         started_in_ms=round((context.clock.monotonic() - began) * 1000, 1),
     )
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -33,7 +34,7 @@ END_S = 5.0
 CODE_S = 1.0
 LOOK_S = 1.0
 """How often the memory of a browser is looked at. Between two looks it may go over its limit."""
-OURS = "mcp-spaces: "
+OURS = re.compile(rb"(?m)^mcp-spaces: ([ -~]{1,300})$")
 KEPT_VARIABLES = ("LANG", "LC_ALL", "DISPLAY", "XAUTHORITY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
 
 
@@ -70,6 +71,11 @@ class LocalHost(Host):
         self._control: socket.socket | None = None
         self._listening = asyncio.Lock()
         self._partial = b""
+        self._jails_words = ""
+
+    @property
+    def program(self) -> str:
+        return str(self._program)
 
     @property
     def downloads(self) -> str:
@@ -146,11 +152,16 @@ class LocalHost(Host):
         while chunk := await output.read(PIECE_BYTES):
             take(chunk)
 
+    def _said(self, chunk: bytes) -> None:
+        super()._said(chunk)
+        # Later a page could print such a line.
+        if not self.is_connected and (found := OURS.search(chunk)):
+            self._jails_words = found[1].decode()
+
     async def _watch_process(self, process: asyncio.subprocess.Process) -> None:
         await asyncio.wait({self._exited})
         code = await _code_of(process)
-        ours = next((one.removeprefix(OURS) for one in self._words if one.startswith(OURS)), None)
-        self.end(ours or f"the browser crashed: it exited with {code}")
+        self.end(self._jails_words or f"the browser crashed: it exited with {code}")
 
     async def _watch_memory(self, pid: int) -> None:
         used = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -13,6 +15,9 @@ from typing import Any
 import anyio
 import pytest
 
+from mcp_spaces.browser import own_sandbox
+from mcp_spaces.browser.chromium import install_command
+from mcp_spaces.browser.local import UID
 from mcp_spaces.browser.port import LiveContext
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.core.ids import Clock
@@ -242,7 +247,9 @@ async def test_what_is_missing_is_named_with_what_mends_it(
 
 async def test_without_an_engine_browsers_are_this_machines_own(folder: Path, net: SmallNet) -> None:
     async with browsing(folder, net, driver="auto", docker_host="unix:///nowhere/docker.sock") as at:
-        runtime = await at.launch(await at.space("falls"), url=SITE)
+        space = await at.space("falls")
+        assert (await at.call("launch", space=space)).driver == "local"
+        runtime = await at.launch(space, url=SITE)
         assert type(host_of(at.live(runtime))).__name__ == "LocalHost"
 
 
@@ -250,3 +257,56 @@ async def test_with_an_engine_browsers_are_in_containers(folder: Path, net: Smal
     async with browsing(folder, net, driver="auto") as at:
         runtime = await at.launch(await at.space("rises"), url=SITE)
         assert type(host_of(at.live(runtime))).__name__ == "ContainedHost"
+
+
+NO_SANDBOX = (
+    "[7:7:1121/120000.123456:FATAL:content/browser/zygote_host/zygote_host_impl_linux.cc:132] No usable sandbox!"
+)
+
+
+def program_of(folder: Path, content: str) -> Path:
+    """One that Chromium's user can run."""
+    folder.chmod(0o755)
+    program = folder / "chromium"
+    program.write_text(content)
+    program.chmod(0o755)
+    return program
+
+
+async def test_a_chromium_that_may_build_no_sandbox_is_said_with_the_command(folder: Path, net: SmallNet) -> None:
+    program = program_of(folder, f"#!/bin/sh\necho '{NO_SANDBOX}' >&2\nexit 133\n")
+    async with browsing(folder, net, browser_executable=str(program)) as at:
+        failure = await at.refused("launch", space=await at.space("boxes"))
+        assert isinstance(failure, RuntimeUnavailable) and "sandbox" in failure.message
+        assert "namespaces" in failure.hint
+        # What the process around Chromium has to say is said as well.
+        program_of(folder, "")
+        assert "Exec format error" in (await at.refused("launch", space="boxes")).message
+
+
+def test_the_switch_that_restricts_namespaces_is_found(tmp_path: Path) -> None:
+    for folder in ("kernel", "user"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "kernel/apparmor_restrict_unprivileged_userns").write_text("1\n")
+    words = own_sandbox.mend("/opt/chrome", switches=tmp_path)
+    assert "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in words and "/opt/chrome" in words
+    (tmp_path / "kernel/apparmor_restrict_unprivileged_userns").write_text("0\n")
+    (tmp_path / "user/max_user_namespaces").write_text("0\n")
+    assert "sysctl -w user.max_user_namespaces" in own_sandbox.mend("/opt/chrome", switches=tmp_path)
+
+
+def test_namespaces_are_tried_and_not_assumed() -> None:
+    assert own_sandbox.can_be_built(UID)
+    # Where none may be made: in a namespace whose own limit is none.
+    inside = "echo 0 > /proc/sys/user/max_user_namespaces && exec {} -c '{}'"
+    ask = "from mcp_spaces.browser import own_sandbox; raise SystemExit(own_sandbox.can_be_built(0))"
+    words = ["unshare", "--user", "--map-root-user", "sh", "-c", inside.format(sys.executable, ask)]
+    assert subprocess.run(words, capture_output=True, timeout=20, check=False).returncode == 0
+
+
+def test_the_command_for_a_chromium_works_where_it_is_printed(tmp_path: Path) -> None:
+    release = tmp_path / "os-release"
+    release.write_text("NAME=Ubuntu\nID=ubuntu\nID_LIKE=debian\n")
+    assert install_command(os_release=release) == f"{sys.executable} -m playwright install chromium"
+    release.write_text("ID=debian\n")
+    assert "apt-get install chromium-headless-shell" in install_command(os_release=release)
