@@ -239,6 +239,7 @@ async def test_browsers_that_come_and_go_leave_nothing(at: Browsing) -> None:
         await cycle(number)
     after = await counted()
     assert after[0] <= before[0] + 3 and after[1] <= before[1] + 2
-    assert after[2:] == before[2:]
+    # Fewer, when what came before these cycles has gone by now.
+    assert after[2] <= before[2] and after[3] <= before[3]
     await at.call("delete", space="takes", runtime="stays")
     assert list(at.world.folder.glob("state/browsers/local/*/downloads/*")) == []
