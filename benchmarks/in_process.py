@@ -9,7 +9,7 @@ from pathlib import Path
 from mcp_spaces.app import App, open_app
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import RuntimeUnavailable
-from mcp_spaces.sandbox.port import Sandbox, SandboxSpec, Wall
+from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec, Wall
 from mcp_spaces.settings import Settings
 
 
@@ -20,6 +20,9 @@ class NoEngine:
 
     async def launch(self, spec: SandboxSpec) -> Sandbox:
         raise RuntimeUnavailable("There is no engine here.", hint="This is a benchmark.")
+
+    async def resize(self, runtime_id: str, limits: SandboxLimits) -> None:
+        """There is none."""
 
     async def delete_workspace(self, runtime_id: str) -> None:
         """There is none."""

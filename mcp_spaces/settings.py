@@ -85,7 +85,8 @@ class Settings(BaseModel):
     browser_pool_size: int = Field(default=1, ge=0, le=4)
     """Warm browsers kept ready, 150 MB each, once the first one was asked for; 0: none."""
     browser_memory_bytes: int = Field(default=2 << 30, ge=512 * MIB)
-    """What the browser of one space, or one with isolation `process`, may use."""
+    """What the browser may use that a space's runtimes share, where the space's own ceiling is not lower. One with
+    isolation `process` has what its runtime is launched with."""
     browser_executable: Path | None = None
     """This machine's Chromium, for the local driver; unset: the first one found."""
     browser_trusted_keys: CommaSeparated = ()

@@ -6,9 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
-from mcp_spaces.browser.answers import ActionOutput, InPage, address, dialog_of
-from mcp_spaces.browser.failures import translated
+import anyio
+
+from mcp_spaces.browser.answers import TIMEOUT_S, ActionOutput, InPage, address, dialog_of
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import URL_MAX, OpenPage, without_query
 from mcp_spaces.browser.reading import outline, parsed, read
@@ -21,6 +24,10 @@ CHANGES_CHARACTERS = 4_000
 
 DESCRIBED_MAX = 5
 DESCRIBED_S = 0.2
+PICTURED_S = 3.0
+"""For the small picture that a recording keeps of an action."""
+GRACE_S = 2.0
+"""Playwright's own timeout says more than ours, so it comes first."""
 NAME_CHARACTERS = 100
 """Of an element's name in the timeline."""
 
@@ -41,11 +48,12 @@ async def act(context: Context, given: InPage, perform: Act, *, what: str) -> Ac
     """`what` is tried, in words: `click e12`. Raises what `translated` does."""
     async with turn(context) as live:
         opened = await live.usable(given.page)
-        url, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
+        url, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
         # Asked before the act and heard after it, so that it costs no time.
         asked = asyncio.ensure_future(described(opened, getattr(given, "ref", None), *getattr(given, "fields", ())))
         try:
-            await until_dialog(opened, perform, what=what)
+            with in_time(what, _patience_s(given)):
+                await until_dialog(opened, perform, what=what)
             settled = await opened.settle(navigations=navigations)
             await asyncio.wait({asked}, timeout=DESCRIBED_S)
             element = asked.result() if asked.done() else ""
@@ -53,6 +61,11 @@ async def act(context: Context, given: InPage, perform: Act, *, what: str) -> Ac
             asked.cancel()
         await note_action(context, live, opened, what=what, element=element)
         return await outcome(live, opened, before=url, settled=settled, downloads=downloads)
+
+
+def _patience_s(given: InPage) -> float:
+    """Each field of several has its own time."""
+    return float(getattr(given, "timeout_s", TIMEOUT_S)) * max(1, len(getattr(given, "fields", ()))) + GRACE_S
 
 
 async def described(opened: OpenPage, *refs: str | None) -> str:
@@ -77,7 +90,9 @@ async def _described(opened: OpenPage, ref: str) -> str:
 
 async def note_action(context: Context, live: LiveBrowser, opened: OpenPage, *, what: str, element: str = "") -> None:
     """One line of the timeline: what was done, to what, where, and while recording how it looked then."""
-    thumbnail = await live.recording.acted(context, opened)
+    thumbnail = None
+    with anyio.move_on_after(PICTURED_S):
+        thumbnail = await live.recording.acted(context, opened)
     told = {
         "did": what,
         "element": element,
@@ -105,7 +120,7 @@ async def outcome(
             changes = f"(no snapshot: {error.message})"
     moved = opened.page.url != before
     fresh = [one for one in live.opened if one != opened.id and one in live.pages]
-    begun = live.downloads.all()[downloads:]
+    begun = live.downloads.since(downloads)
     return ActionOutput(
         page=opened.id,
         url=address(opened.page.url, opened.redactor) if moved else None,
@@ -118,7 +133,7 @@ async def outcome(
     )
 
 
-async def until_dialog(opened: OpenPage, perform: Act, *, what: str) -> object:
+async def until_dialog(opened: OpenPage, perform: Act, *, what: str) -> Any:
     """To its end, or until a dialog stands in its way: then it ends when the dialog is answered. Its result."""
 
     async def performed() -> object:

@@ -11,7 +11,7 @@ from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.redaction import Redactor
 
-Ref = Annotated[str, StringConstraints(pattern=r"^(f\d{1,3})?e\d{1,9}$")]
+Ref = Annotated[str, StringConstraints(pattern=r"^(f\d{1,6})?e\d{1,9}$")]
 """Of an element, from the newest snapshot."""
 PageId = Annotated[str, StringConstraints(pattern=r"^p\d{1,6}$")]
 

@@ -19,9 +19,9 @@ class ChosenDriver:
     """Chooses once, at the first need: a browser never moves to weaker walls because an engine went away. While
     neither can be had, the first one's error is the answer, and the next call looks again."""
 
-    name = "auto"
-
     def __init__(self, first: BrowserDriver, second: BrowserDriver) -> None:
+        self.name = "auto"
+        """From then on the chosen one's."""
         self._both = (first, second)
         self._chosen: BrowserDriver | None = None
         self._lock = asyncio.Lock()
@@ -32,10 +32,10 @@ class ChosenDriver:
                 first, second = self._both
                 missing = _missing(await first.walls())
                 if missing is None:
-                    self._chosen = first
+                    self._chosen, self.name = first, first.name
                 elif _missing(await second.walls()) is None:
                     log.warning("browsers run with the %s driver: %s", second.name, missing.found)
-                    self._chosen = second
+                    self._chosen, self.name = second, second.name
                 else:
                     raise RuntimeUnavailable(missing.found, hint=f"Run: {missing.mend}")
             return self._chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,6 +67,17 @@ def arguments(*, profile: str, trusted: Iterable[str] = (), headed: bool = False
         f"--user-data-dir={profile}",
         *([f"--ignore-certificate-errors-spki-list={keys}"] if keys else []),
     ]
+
+
+def install_command(*, headed: bool = False, os_release: Path = Path("/etc/os-release")) -> str:
+    """What puts a Chromium on this machine. Only Debian has a package of it that is no snap."""
+    playwrights = f"{sys.executable} -m playwright install chromium"
+    try:
+        is_debian = "ID=debian" in os_release.read_text("utf-8").splitlines()
+    except OSError:
+        is_debian = False
+    package = "chromium" if headed else HEADLESS_SHELL
+    return f"sudo apt-get install {package}    # or: {playwrights}" if is_debian else playwrights
 
 
 def find(*, headed: bool = False) -> Path | None:

@@ -12,7 +12,7 @@ from mcp_spaces.browser.host import Host, WayOut
 from mcp_spaces.browser.hosts import LINGER_S, Hosts
 from mcp_spaces.browser.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import Accept
-from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError
+from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.sandbox.port import (
     WORKSPACE,
     Command,
@@ -32,9 +32,18 @@ START = f'exec {HEADLESS_SHELL} "$@" 3<&0 4>&1 0</dev/null 1>&2'
 
 class ContainedHost(Host):
     downloads = f"{WORKSPACE}/downloads"
+    program = HEADLESS_SHELL
 
-    def __init__(self, sandboxes: SandboxDriver, sandbox: Sandbox, *, sandbox_id: str, chromium: Sequence[str]) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        sandboxes: SandboxDriver,
+        sandbox: Sandbox,
+        *,
+        sandbox_id: str,
+        chromium: Sequence[str],
+        limits: SandboxLimits,
+    ) -> None:
+        super().__init__(limits)
         self.sandbox = sandbox
         self.sandbox_id = sandbox_id
         self._sandboxes = sandboxes
@@ -48,11 +57,14 @@ class ContainedHost(Host):
         self._watch(self._watch_sandbox())
 
     async def _write(self, content: bytes) -> None:
-        await self._process.write(content)
+        try:
+            await self._process.write(content)
+        except WrongState:
+            raise RuntimeUnavailable("The browser is gone.", hint="Launch it again.") from None
 
     def _on_output(self, stream: Stream, chunk: bytes) -> None:
         if stream is Stream.STDOUT:
-            self.pipe.feed(chunk)
+            self._heard(chunk)
         else:
             self._said(chunk)
 
@@ -84,6 +96,9 @@ class ContainedHost(Host):
         with suppress(NotFound):
             await self.sandbox.delete_file(path, recursive=True)
 
+    async def _resize(self, limits: SandboxLimits) -> None:
+        await self._sandboxes.resize(self.sandbox_id, limits)
+
     async def _free(self) -> None:
         await self.sandbox.stop()
         await self._sandboxes.delete_workspace(self.sandbox_id)
@@ -107,21 +122,20 @@ class ContainerDriver(Hosts):
         linger_s: float = LINGER_S,
     ) -> None:
         """`trusted`: see `chromium.arguments`."""
-        super().__init__(playwright=playwright, folder=folder, pool_size=pool_size, linger_s=linger_s)
+        super().__init__(playwright=playwright, folder=folder, limits=limits, pool_size=pool_size, linger_s=linger_s)
         self._sandboxes = sandboxes
         self._image = image
-        self._limits = limits
         self._chromium = arguments(profile=f"{WORKSPACE}/.profile", trusted=trusted)
 
-    async def _make(self) -> ContainedHost:
+    async def _make(self, limits: SandboxLimits) -> ContainedHost:
         sandbox_id = f"browser-{secrets.token_hex(6)}"
         try:
-            sandbox = await self._sandboxes.launch(SandboxSpec(sandbox_id, self._image, self._limits))
+            sandbox = await self._sandboxes.launch(SandboxSpec(sandbox_id, self._image, limits))
         except RuntimeUnavailable as error:
             raise RuntimeUnavailable(
                 f"No browser starts from {self._image}: {error.message}", hint=error.hint
             ) from error
-        return ContainedHost(self._sandboxes, sandbox, sandbox_id=sandbox_id, chromium=self._chromium)
+        return ContainedHost(self._sandboxes, sandbox, sandbox_id=sandbox_id, chromium=self._chromium, limits=limits)
 
     async def _reap(self) -> Sequence[str]:
         held = [host.sandbox_id for host in self._held if isinstance(host, ContainedHost)]

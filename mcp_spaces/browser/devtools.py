@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import json
 import logging
+import re
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -39,6 +40,9 @@ GUEST_WAITING_BYTES_MAX = 64 << 20
 """What may wait for the second client to read it. One that reads too slowly is sent away."""
 
 ATTACH_S = 10
+ID = re.compile(rb'\{"id":(\d{1,18})[,}]')
+SESSION = re.compile(rb',"sessionId":"([^"\\]+)"\}$')
+SESSION_BYTES = 200
 
 Send = Callable[[bytes], Awaitable[None]]
 
@@ -119,14 +123,23 @@ class DevToolsPipe:
         ask for, and every runtime with it."""
         try:
             told = json.loads(message)
+            if not self._is_theirs(told.get("id"), told.get("sessionId")):
+                return False
+            if self.guest is not None:
+                self.guest.take(told)
         except ValueError:
             return False
-        number = told.get("id")
-        if not (isinstance(number, int) and number >= GUEST_IDS) and told.get("sessionId") not in self._guest_sessions:
-            return False
-        if self.guest is not None:
-            self.guest.take(told)
+        except RecursionError:
+            # Deeper than Python reads or writes; Chromium puts the number first and the session last.
+            number, session = ID.match(message), SESSION.search(message[-SESSION_BYTES:])
+            if not self._is_theirs(number and int(number[1]), session and session[1].decode()):
+                return False
+            if self.guest is not None:
+                self.guest.send_away()
         return True
+
+    def _is_theirs(self, number: object, session: object) -> bool:
+        return (isinstance(number, int) and number >= GUEST_IDS) or session in self._guest_sessions
 
     async def _relay(self, connection: ServerConnection) -> None:
         down = asyncio.create_task(self._down(connection))
@@ -287,8 +300,12 @@ class Guest:
         message = json.dumps(told)
         self._waiting_bytes += len(message)
         if self._received.full() or self._waiting_bytes > GUEST_WAITING_BYTES_MAX:
-            # A client that does not read is sent away, and the browser goes on.
-            self.end()
-            self._leave(self)
+            # A client that does not read.
+            self.send_away()
             return
         self._received.put_nowait(message)
+
+    def send_away(self) -> None:
+        """And the browser goes on."""
+        self.end()
+        self._leave(self)

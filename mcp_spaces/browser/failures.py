@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import anyio
+
 from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
 
 GONE = (
@@ -34,6 +36,18 @@ def translated(what: str) -> Iterator[None]:
     else:
         return
     raise translation from None
+
+
+@contextmanager
+def in_time(what: str, seconds: float) -> Iterator[None]:
+    """As `translated`, for what Playwright itself knows no end of: a page whose scripts never rest answers nothing,
+    and whoever waits for it holds the browser's turn. Raises TimedOut as well."""
+    with translated(what), anyio.move_on_after(seconds) as limit:
+        yield
+    if limit.cancelled_caught:
+        raise TimedOut(
+            f"{what}: it did not end in {seconds:g} s.", hint="browser_navigate leads a page elsewhere that hangs."
+        )
 
 
 def translate(text: str, *, what: str) -> SpacesError:

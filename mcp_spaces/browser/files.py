@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
-import anyio
 from pydantic import Field
 
 from mcp_spaces.browser.acting import act, turn
@@ -25,11 +26,12 @@ from mcp_spaces.storage.model import FileView
 from mcp_spaces.storage.port import SpaceFiles
 
 if TYPE_CHECKING:
-    from playwright.async_api import FilePayload
+    from playwright.async_api import FilePayload, Page
 
 UPLOAD_BYTES_MAX = 50 << 20
 """Of all files of one upload together: Playwright carries them in one message."""
 UPLOADS_MAX = 20
+PDF_BYTES_MAX = 64 << 20
 
 
 class UploadInput(OnElement):
@@ -75,11 +77,19 @@ async def kept(context: Context, content: bytes, *, path: str, namespace: str, o
     )
 
 
+async def printed(page: Page, *, landscape: bool) -> bytes:
+    """As PDF. Raises QuotaExceeded, Playwright's Error."""
+    content = await page.pdf(landscape=landscape, print_background=True)
+    if len(content) > PDF_BYTES_MAX:
+        raise QuotaExceeded(
+            f"It would have {len(content):,} bytes; {PDF_BYTES_MAX:,} are the most.", hint="Print a smaller page."
+        )
+    return content
+
+
 async def upload(context: Context, given: UploadInput) -> ActionOutput:
     """Raises NotFound, QuotaExceeded, WrongState (no file input)."""
-    payloads = [await _payload(context, given.namespace, path) for path in given.paths]
-    if sum(len(one["buffer"]) for one in payloads) > UPLOAD_BYTES_MAX:
-        raise QuotaExceeded(f"One upload has at most {UPLOAD_BYTES_MAX >> 20} MiB.", hint="Upload fewer files.")
+    payloads = await _payloads(context, given.namespace, given.paths)
 
     async def perform(opened: OpenPage) -> None:
         await located(opened, given.ref).set_input_files(payloads, timeout=given.timeout_s * 1000)
@@ -87,36 +97,63 @@ async def upload(context: Context, given: UploadInput) -> ActionOutput:
     return await act(context, given, perform, what=f"upload to {given.ref}")
 
 
-async def _payload(context: Context, namespace: str, path: str) -> FilePayload:
+async def _payloads(context: Context, namespace: str, paths: Sequence[str]) -> list[FilePayload]:
+    """None is read before all of them are known to be small enough. Raises NotFound, QuotaExceeded."""
     from playwright.async_api import FilePayload
 
-    file, reader = context.use(SpaceFiles).open(context, namespace=namespace, path=path)
-    with reader:
-        if file.size_bytes > UPLOAD_BYTES_MAX:
+    with ExitStack() as stack:
+        found = []
+        for path in paths:
+            file, reader = context.use(SpaceFiles).open(context, namespace=namespace, path=path)
+            found.append((path, file, stack.enter_context(reader)))
+        total_bytes = sum(file.size_bytes for _, file, _ in found)
+        if total_bytes > UPLOAD_BYTES_MAX:
             raise QuotaExceeded(
-                f"{path} has {file.size_bytes:,} bytes; {UPLOAD_BYTES_MAX:,} can be uploaded.",
-                hint="Upload a smaller file.",
+                f"That is {total_bytes:,} bytes; one upload has at most {UPLOAD_BYTES_MAX:,}.",
+                hint="Upload fewer or smaller files.",
             )
-        content = await reader.read(0, file.size_bytes)
-    name, mime = path.rpartition("/")[2], file.content_type
-    return FilePayload(name=name, mimeType=mime, buffer=content)
+        return [
+            FilePayload(
+                name=path.rpartition("/")[2], mimeType=file.content_type, buffer=await reader.read(0, file.size_bytes)
+            )
+            for path, file, reader in found
+        ]
 
 
 async def download(context: Context, given: DownloadInput) -> FileView:
-    """Keep a download in storage; waits until it is complete. Raises NotFound, TimedOut, WrongState (it failed)."""
+    """Keep a download in storage; waits until it is complete, and others use the browser meanwhile.
+
+    Raises NotFound, TimedOut, WrongState (it failed)."""
     async with turn(context) as live:
-        found = live.downloads.get(given.id)
-        if found is None:
-            raise NotFound(f"No download {given.id}.", hint="browser_downloads lists them.")
+        found = _known(live, given.id)
+    await _complete(live, found, timeout_s=given.timeout_s)
+    async with turn(context) as live:
         return await keep_download(
             context,
             live,
-            found,
+            _known(live, given.id),
             path=given.to,
             namespace=given.namespace,
             overwrite=given.overwrite,
-            timeout_s=given.timeout_s,
+            timeout_s=0,
         )
+
+
+def _known(live: LiveBrowser, download_id: str) -> Download:
+    found = live.downloads.get(download_id)
+    if found is None:
+        raise NotFound(f"No download {download_id}.", hint="browser_downloads lists them.")
+    return found
+
+
+async def _complete(live: LiveBrowser, found: Download, *, timeout_s: float) -> None:
+    """Until it has ended, or its browser has, or the time is over."""
+    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(one) for one in (found.done.wait(), live.live.closed())]
+    try:
+        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waits:
+            one.cancel()
 
 
 async def keep_download(
@@ -130,12 +167,14 @@ async def keep_download(
     timeout_s: float,
 ) -> FileView:
     """Raises TimedOut, WrongState (it failed), and what `SpaceFiles.keep` does."""
-    with anyio.move_on_after(timeout_s):
-        await found.done.wait()
+    await _complete(live, found, timeout_s=timeout_s)
     if not found.done.is_set():
         raise TimedOut(f"{found.received_bytes:,} bytes came so far.", hint="Wait for the rest: repeat the call.")
     if found.state != "completed":
-        raise WrongState("The download was broken off.", hint="Begin it again; one has at most 512 MiB.")
+        raise WrongState(
+            "The download was broken off.",
+            hint="Begin it again; one has at most 512 MiB, all of a browser 1 GiB, and 4 run at a time.",
+        )
     view = await context.use(SpaceFiles).keep(
         context,
         live.live.read_file(found.guid),

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from mcp_spaces.browser.acting import act, note_action, outcome, turn
-from mcp_spaces.browser.answers import TIMEOUT_MAX_S, TIMEOUT_S, ActionOutput, Answer, InPage, OnElement, Ref
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.acting import GRACE_S, act, note_action, outcome, turn, until_dialog
+from mcp_spaces.browser.answers import (
+    TIMEOUT_MAX_S,
+    TIMEOUT_S,
+    ActionOutput,
+    Answer,
+    DialogView,
+    InPage,
+    OnElement,
+    Ref,
+    dialog_of,
+)
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.reading import described, gone, located, read, within
@@ -21,10 +32,13 @@ from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.redaction import MINIMUM_LENGTH
 from mcp_spaces.errors import Denied, InvalidInput, WrongState
 
+if TYPE_CHECKING:
+    from playwright.async_api import Locator
+
 TEXT_CHARACTERS = 100_000
 FIELDS_MAX = 50
 SCRIPT_CHARACTERS = 50_000
-RESULT_CHARACTERS = 16_000
+SCRIPT_S = 30.0
 Modifier = Literal["Alt", "Control", "Meta", "Shift"]
 
 
@@ -50,6 +64,11 @@ class FillInput(InPage):
     submit: bool = False
     """Press Enter in the last one."""
     timeout_s: float = Field(default=TIMEOUT_S, gt=0, le=TIMEOUT_MAX_S)
+
+
+class FillOutput(ActionOutput):
+    left: tuple[str, ...] | None = None
+    """Not filled in, since a dialog came up: answer it, then fill them. Nothing was submitted."""
 
 
 class PressInput(InPage):
@@ -105,10 +124,13 @@ class EvaluateInput(InPage):
     script: Annotated[str, Field(min_length=1, max_length=SCRIPT_CHARACTERS), AfterValidator(no_reference)]
     """An expression, or a function; with a ref the function gets the element."""
     ref: Ref | None = None
+    timeout_s: float = Field(default=SCRIPT_S, gt=0, le=TIMEOUT_MAX_S)
 
 
 class EvaluateOutput(Answer):
     result: JsonValue = None
+    dialog: DialogView | None = None
+    """Open: the script goes on once browser_dialog answers it, and its result is lost."""
 
 
 async def click(context: Context, given: ClickInput) -> ActionOutput:
@@ -133,18 +155,27 @@ async def _is_ready(opened: OpenPage, ref: str) -> bool:
     return bool(told["ready"])
 
 
-async def fill(context: Context, given: FillInput) -> ActionOutput:
+async def fill(context: Context, given: FillInput) -> FillOutput:
     """Raises WrongState naming the field, with those before it filled in."""
     refuse_secrets(context, dict(given.fields))
+    left, is_over = list(given.fields), False
 
     async def perform(opened: OpenPage) -> None:
         for ref, value in given.fields.items():
+            if is_over:
+                return
+            left.remove(ref)
             with translated(f"fill {ref}"):
                 await _fill(opened, ref, value, timeout_ms=given.timeout_s * 1000)
-        if given.submit:
+        if given.submit and not is_over:
             await located(opened, list(given.fields)[-1]).press("Enter", timeout=given.timeout_s * 1000)
 
-    return await act(context, given, perform, what="fill")
+    try:
+        answer = await act(context, given, perform, what="fill")
+    finally:
+        # A dialog that stands in the way is answered in somebody else's turn: nothing goes on there.
+        is_over = True
+    return FillOutput(**answer.model_dump(), left=tuple(left) or None)
 
 
 async def _fill(opened: OpenPage, ref: str, value: str | bool, *, timeout_ms: float) -> None:
@@ -168,7 +199,7 @@ async def press(context: Context, given: PressInput) -> ActionOutput:
         if given.ref is not None:
             await located(opened, given.ref).focus(timeout=TIMEOUT_S * 1000)
         keyboard = opened.page.keyboard
-        if given.keys == " " or "+" in given.keys[1:] or given.keys in NAMED_KEYS:
+        if given.keys == " " or given.keys in NAMED_KEYS or COMBINATION.fullmatch(given.keys):
             await keyboard.press(given.keys)
         else:
             await keyboard.type(given.keys)
@@ -176,6 +207,8 @@ async def press(context: Context, given: PressInput) -> ActionOutput:
     return await act(context, given, perform, what="press keys")
 
 
+COMBINATION = re.compile(r"(?:(?:Alt|AltGraph|Control|ControlOrMeta|Meta|Shift)\+)+(?:[^+\s]+|\+)")
+"""`Control+A`, `Shift++`; `2+2` is text."""
 NAMED_KEYS = frozenset(
     "Enter Tab Escape Backspace Delete Insert Home End PageUp PageDown ArrowUp ArrowDown ArrowLeft ArrowRight Space".split()
     + [f"F{number}" for number in range(1, 13)]
@@ -227,11 +260,16 @@ async def wait_for(context: Context, given: WaitInput) -> ActionOutput:
         if given.url is not None:
             await opened.page.wait_for_url(given.url, timeout=timeout)
         elif given.text is not None:
-            await opened.page.get_by_text(given.text).first.wait_for(state="visible", timeout=timeout)
+            await _shown(opened, given.text).wait_for(state="visible", timeout=timeout)
         else:
-            await opened.page.get_by_text(given.gone or "").first.wait_for(state="hidden", timeout=timeout)
+            await _shown(opened, given.gone or "").wait_for(state="hidden", timeout=timeout)
 
     return await act(context, given, perform, what="wait")
+
+
+def _shown(opened: OpenPage, text: str) -> Locator:
+    """The first one that can be seen: others may be hidden on the page."""
+    return opened.page.get_by_text(text).filter(visible=True).first
 
 
 async def dialog(context: Context, given: DialogInput) -> ActionOutput:
@@ -244,9 +282,9 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
             raise WrongState("No dialog is open.", hint="Act first; the answer says when a dialog came up.")
         if given.text is not None and present.type != "prompt":
             raise InvalidInput("Only a prompt takes text.", hint="Leave text out.")
-        before, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
+        before, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
         opened.dialog = None
-        with translated("answer the dialog"):
+        with in_time("answer the dialog", TIMEOUT_S + GRACE_S):
             await (present.accept(given.text or "") if given.accept else present.dismiss())
         settled = await opened.settle(navigations=navigations)
         await note_action(context, live, opened, what="accept the dialog" if given.accept else "dismiss the dialog")
@@ -254,19 +292,22 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
 
 
 async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
-    """Raises WrongState with the script's own error, or beside a document that a secret was in."""
+    """Raises WrongState with the script's own error, or beside a document that a secret was in; TimedOut."""
     refuse_secrets(context, given.script)
     async with turn(context) as live:
         opened = await live.usable(given.page)
         refuse_inside(live)
         await live.scripting.begin(opened)
-        with translated("evaluate"):
+
+        async def perform(opened: OpenPage) -> object:
             if given.ref is not None:
-                result = await located(opened, given.ref).evaluate(given.script, timeout=TIMEOUT_S * 1000)
-            else:
-                result = await opened.page.evaluate(given.script)
+                return await located(opened, given.ref).evaluate(given.script, timeout=TIMEOUT_S * 1000)
+            return await opened.page.evaluate(given.script)
+
+        with in_time("evaluate", given.timeout_s):
+            result = await until_dialog(opened, perform, what="evaluate")
         await note_action(context, live, opened, what="run a script")
-        return EvaluateOutput(result=result)
+        return EvaluateOutput(result=result, dialog=dialog_of(opened))
 
 
 def refuse_secrets(context: Context, *given: object) -> None:
@@ -308,13 +349,14 @@ def _action(
     handler: Callable[..., Awaitable[ActionOutput]],
     example: Mapping[str, object],
     *,
+    output: type[ActionOutput] = ActionOutput,
     listed: bool = False,
 ) -> AnyOperation:
     return Operation(
         id=f"browser.{verb}",
         summary=summary,
         input=input,
-        output=ActionOutput,
+        output=output,
         effect=Effect.INTERACTS,
         facts=_interacts,
         handler=handler,
@@ -326,7 +368,9 @@ def _action(
 
 OPERATIONS: tuple[AnyOperation, ...] = (
     _action("click", "Click an element; answers with what changed.", ClickInput, click, {"ref": "e2"}, listed=True),
-    _action("fill", "Fill fields of a form.", FillInput, fill, {"fields": {"e3": "Ann"}}, listed=True),
+    _action(
+        "fill", "Fill fields of a form.", FillInput, fill, {"fields": {"e3": "Ann"}}, output=FillOutput, listed=True
+    ),
     _action("press", "Press keys.", PressInput, press, {"keys": "Enter"}),
     _action("select", "Choose options of a list.", SelectInput, select, {"ref": "e4", "options": ["blue"]}),
     _action("hover", "Move the mouse over an element.", HoverInput, hover, {"ref": "e2"}),

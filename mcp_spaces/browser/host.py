@@ -9,15 +9,17 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mcp_spaces.browser import own_sandbox
 from mcp_spaces.browser.devtools import DevToolsPipe
 from mcp_spaces.browser.events import safely
 from mcp_spaces.browser.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import Accept, ContextSpec
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError
+from mcp_spaces.sandbox.port import SandboxLimits
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext
@@ -43,11 +45,16 @@ class WayOut:
 class Host(ABC):
     """`gone` ends with the reason in words, once, however the browser ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: SandboxLimits) -> None:
+        self.limits = limits
         self.browser: Browser
         self.pipe = DevToolsPipe(self._write)
         self.contexts: set[HostedContext] = set()
         self.own_process = False
+        self.is_connected = False
+        """Playwright drives it: pages may be open."""
+        self.has_no_sandbox = False
+        """Chromium said that it cannot build one."""
         self.opening = 0
         """Contexts that are being made: nobody frees the browser under them."""
         self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -56,6 +63,11 @@ class Host(ABC):
         self._words: deque[str] = deque(maxlen=WORDS_KEPT)
 
     # What a technology does
+
+    @property
+    @abstractmethod
+    def program(self) -> str:
+        """Chromium's path."""
 
     @property
     @abstractmethod
@@ -85,6 +97,14 @@ class Host(ABC):
     async def remove(self, path: str) -> None:
         """A file or folder below `downloads`. Idempotent."""
 
+    def could_have(self, limits: SandboxLimits) -> bool:
+        """Whether `resize` is enough for them: a disk stays as large as it was made."""
+        return limits.disk_bytes >= self.limits.disk_bytes
+
+    @abstractmethod
+    async def _resize(self, limits: SandboxLimits) -> None:
+        """What it may use from now on. Raises SpacesError."""
+
     @abstractmethod
     async def _free(self) -> None:
         """Nothing of it is left when this returns."""
@@ -103,12 +123,24 @@ class Host(ABC):
             await asyncio.wait({connecting})
         finally:
             connecting.cancel()
+        if self.gone.done() and self.has_no_sandbox:
+            raise RuntimeUnavailable(
+                f"The browser did not start: {own_sandbox.MISSING}.", hint=f"Run: {own_sandbox.mend(self.program)}"
+            )
         if self.gone.done():
             raise RuntimeUnavailable(
                 f"The browser did not start: {self.gone.result()}.", hint="See the daemon's log and mcp-spaces doctor."
             )
         self.browser = await connecting
+        self.is_connected = True
         self.browser.on("disconnected", safely(lambda _: self.end("the connection to the browser broke")))
+
+    async def resize(self, limits: SandboxLimits) -> None:
+        """All but its disk. Raises SpacesError."""
+        wanted = replace(limits, disk_bytes=self.limits.disk_bytes)
+        if wanted != self.limits:
+            await self._resize(wanted)
+            self.limits = wanted
 
     def end(self, reason: str, *, wanted: bool = False) -> None:
         """`wanted`: nothing to log."""
@@ -136,8 +168,17 @@ class Host(ABC):
         await self.pipe.broken.wait()
         self.end(self.pipe.why)
 
+    def _heard(self, chunk: bytes) -> None:
+        """From Chromium's pipe. Whatever is wrong with it, somebody goes on reading or the browser ends."""
+        try:
+            self.pipe.feed(chunk)
+        except Exception as error:  # noqa: BLE001 - see above; it may hold what was typed, so it is not logged
+            log.error("what a browser sent could not be taken: %s", type(error).__name__)
+            self.end("what it sent could not be taken")
+
     def _said(self, chunk: bytes) -> None:
         """On stderr."""
+        self.has_no_sandbox |= not self.is_connected and any(one in chunk for one in own_sandbox.COMPLAINTS)
         self._words.extend(one.decode() for one in COMPLAINT.findall(chunk))
 
     # Contexts
@@ -195,7 +236,12 @@ class HostedContext:
         return self.host.browser
 
     async def another(self) -> BrowserContext:
-        context = await self.host.browser.new_context(**self._options)
+        making = asyncio.ensure_future(self.host.browser.new_context(**self._options))
+        try:
+            context = await asyncio.shield(making)
+        except BaseException:
+            making.add_done_callback(_unwanted)
+            raise
         self._further.append(context)
         context.on("close", safely(lambda _: self._further.remove(context)))
         return context

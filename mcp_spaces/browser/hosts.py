@@ -16,7 +16,7 @@ from mcp_spaces.browser.host import Host, HostedContext
 from mcp_spaces.browser.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import ContextSpec, Debugging, LiveContext
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
-from mcp_spaces.sandbox.port import Wall
+from mcp_spaces.sandbox.port import SandboxLimits, Wall
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +30,18 @@ class Hosts(ABC):
     name: str
 
     def __init__(
-        self, *, playwright: PlaywrightDriver, folder: Path, pool_size: int = 1, linger_s: float = LINGER_S
+        self,
+        *,
+        playwright: PlaywrightDriver,
+        folder: Path,
+        limits: SandboxLimits,
+        pool_size: int = 1,
+        linger_s: float = LINGER_S,
     ) -> None:
-        """`folder` holds the sockets: 0700, and its path short enough for one."""
+        """`folder` holds the sockets: 0700, and its path short enough for one. `limits`: of a browser that runtimes
+        share."""
         self._playwright = playwright
+        self._limits = limits
         self._folder = folder
         self._pool_size = pool_size
         self._linger_s = linger_s
@@ -47,8 +55,8 @@ class Hosts(ABC):
     # What a technology does
 
     @abstractmethod
-    async def _make(self) -> Host:
-        """Get ready for one Chromium; it is started by `Host.start`. Raises RuntimeUnavailable."""
+    async def _make(self, limits: SandboxLimits) -> Host:
+        """Get ready for one Chromium with these limits; it is started by `Host.start`. Raises RuntimeUnavailable."""
 
     @abstractmethod
     async def _reap(self) -> Sequence[str]:
@@ -64,7 +72,7 @@ class Hosts(ABC):
         lock = self._locks.setdefault(owner, asyncio.Lock())
         try:
             async with lock:
-                host = await self._host(owner, own_process=spec.own_process)
+                host = await self._host(owner, spec)
                 host.opening += 1
                 try:
                     return await self._context(host, spec)
@@ -92,23 +100,30 @@ class Hosts(ABC):
 
     # Browsers
 
-    async def _host(self, owner: str, *, own_process: bool) -> Host:
+    async def _host(self, owner: str, spec: ContextSpec) -> Host:
+        limits = spec.limits if spec.own_process else spec.limits.meet(self._limits)
         host = self._hosts.get(owner)
         if host is not None and not host.gone.done():
             self._stay(host)
+            try:
+                # The space's ceiling may be another one by now.
+                await host.resize(limits)
+            except BaseException:
+                self._maybe_idle(host)
+                raise
             return host
-        host = self._take_warm() or await self._start()
-        host.own_process = own_process
+        host = await self._claim_warm(limits) or await self._start(limits)
+        host.own_process = spec.own_process
         self._hosts[owner] = host
         self._refill()
         if host.gone.done():
             raise RuntimeUnavailable(f"The browser ended: {host.gone.result()}.", hint="Try again.")
         return host
 
-    async def _start(self) -> Host:
+    async def _start(self, limits: SandboxLimits) -> Host:
         if self._closed:
             raise RuntimeUnavailable("The driver is closed.", hint="Restart the daemon.")
-        host = await self._make()
+        host = await self._make(limits)
         try:
             await host.start(self._playwright, folder=self._folder)
             if self._closed:
@@ -152,9 +167,19 @@ class Hosts(ABC):
 
     # The pool
 
-    def _take_warm(self) -> Host | None:
-        while self._warm:
-            host = self._warm.popleft()
+    async def _claim_warm(self, limits: SandboxLimits) -> Host | None:
+        for host in list(self._warm):
+            if host not in self._warm or not host.could_have(limits):
+                continue
+            self._warm.remove(host)
+            try:
+                await host.resize(limits)
+            except SpacesError as error:
+                log.warning("a warm browser could not be claimed: %s", error)
+                host.end("it could not be claimed", wanted=True)
+            except BaseException:
+                host.end("nobody waits for it", wanted=True)
+                raise
             if not host.gone.done():
                 return host
         return None
@@ -166,7 +191,7 @@ class Hosts(ABC):
                 await asyncio.shield(self._warming)
             if not self._warm:
                 # Its reason, for whoever wants to know before the first launch.
-                self._warm.append(await self._start())
+                self._warm.append(await self._start(self._limits))
 
     def _refill(self) -> None:
         if self._pool_size and not self._closed and (self._warming is None or self._warming.done()):
@@ -175,7 +200,7 @@ class Hosts(ABC):
     async def _fill(self) -> None:
         try:
             while len(self._warm) < self._pool_size and not self._closed:
-                self._warm.append(await self._start())
+                self._warm.append(await self._start(self._limits))
         except (SpacesError, OSError) as error:
             # The next launch is cold, and says what is wrong if it still is.
             log.warning("no browser could be kept warm: %s", error)

@@ -20,11 +20,11 @@ from mcp_spaces.browser.model import (
 from mcp_spaces.browser.record_operations import stopped
 from mcp_spaces.browser.recording import refuse_profile
 from mcp_spaces.browser.service import BrowserService
+from mcp_spaces.browser.sizes import BOOKED, check_size
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.ids import new_id
-from mcp_spaces.core.limits import Limits
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.patterns import names_cover
 from mcp_spaces.core.place import InRuntime, InSpace
@@ -33,10 +33,7 @@ from mcp_spaces.core.scope_request import ScopeRequest, within
 from mcp_spaces.errors import Conflict, ExceedsCeiling, NotFound, SpacesError
 from mcp_spaces.spaces.model import Alias, Runtime, RuntimeKind, RuntimeState, free_alias, sized
 
-MIB = 1 << 20
 DEFAULT_ALIAS = "browser"
-DEFAULT_LIMITS = Limits(cpu_cores=0.5, memory_bytes=512 * MIB, disk_bytes=256 * MIB, pids=128)
-"""What one browser runtime counts for in its space, when nothing else is asked."""
 ALIAS_ATTEMPTS = 5
 RECORDING_S = 20.0
 """How long a stop waits for the files of a recording."""
@@ -83,6 +80,8 @@ class LaunchInput(InSpace):
 class LaunchOutput(BrowserView):
     page: str
     """The first one, blank."""
+    driver: str
+    """container; or local: this machine's own Chromium, behind weaker walls (mcp-spaces doctor)."""
     started_in_ms: float
 
 
@@ -142,6 +141,7 @@ async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
     return LaunchOutput(
         **_view(browsers, runtime).model_dump(),
         page=live.active,
+        driver=browsers.driver.name,
         started_in_ms=round((context.clock.monotonic() - began) * 1000, 1),
     )
 
@@ -218,10 +218,11 @@ async def forget(context: Context, given: ForgetInput) -> ForgetOutput:
 
 
 async def _new(context: Context, browsers: BrowserService, given: LaunchInput) -> tuple[Runtime, LiveBrowser]:
-    inherited = one_browser(context.scope)
+    options = _options(BrowserOptions(), given)
+    inherited = one_browser(context.scope, options.isolation)
     wanted = inherited if given.scope is None else given.scope.over(inherited)
     ceiling = within(context.scope, wanted, whose="the space")
-    options = _options(BrowserOptions(), given)
+    check_size(options.isolation, ceiling.limits, context.space.ceiling.limits)
     check_proxy(context, browsers, options)
     for attempt in range(ALIAS_ATTEMPTS):
         alias = given.alias or _free_alias(browsers, context.space.id)
@@ -252,10 +253,16 @@ async def _again(
     """As it was launched before, unless the call says otherwise; never more than the space holds now."""
     if found.kind is not RuntimeKind.BROWSER:
         raise Conflict(f"The alias {found.alias!r} is a sandbox's.", hint="Choose another alias.")
+    before = browsers.store.options(found.id)
+    options = _options(before, given)
     inherited = narrow(context.scope, found.ceiling)
+    if options.isolation is not before.isolation:
+        # A browser of its own is another size than a share in one.
+        sizes = one_browser(context.scope, options.isolation).limits
+        inherited = inherited.model_copy(update={"limits": sizes})
     wanted = inherited if given.scope is None else given.scope.over(inherited)
     ceiling = within(context.scope, wanted, whose="the space")
-    options = _options(browsers.store.options(found.id), given)
+    check_size(options.isolation, ceiling.limits, context.space.ceiling.limits)
     check_proxy(context, browsers, options)
     return await browsers.start_again(
         found.id,
@@ -265,9 +272,9 @@ async def _again(
     )
 
 
-def one_browser(ceiling: Scope) -> Scope:
+def one_browser(ceiling: Scope, isolation: Isolation) -> Scope:
     """What a browser gets that asks for nothing. Raises ExceedsCeiling."""
-    return sized(ceiling, DEFAULT_LIMITS, kind=RuntimeKind.BROWSER)
+    return sized(ceiling, BOOKED[isolation], kind=RuntimeKind.BROWSER)
 
 
 def check_proxy(context: Context, browsers: BrowserService, options: BrowserOptions) -> None:

@@ -151,7 +151,8 @@ class Lease:
         await self._debugging.send(json.dumps(verdict.order))
 
     async def _down(self, connection: ServerConnection) -> None:
-        with suppress(ConnectionClosed, RuntimeUnavailable):
+        # What cannot be read ends the lease, as a browser does that is gone.
+        with suppress(ConnectionClosed, RuntimeUnavailable, ValueError, RecursionError):
             while True:
                 told = json.loads(await self._debugging.receive())
                 if is_foreign(told, context_id=self._context_id):

@@ -6,9 +6,9 @@ from pydantic import Field
 
 from mcp_spaces.browser.acting import turn
 from mcp_spaces.browser.answers import Answer
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.failures import in_time
 from mcp_spaces.browser.handling import refuse_inside
-from mcp_spaces.browser.lease import Lease
+from mcp_spaces.browser.lease import HANDSHAKE_S, Lease
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import Isolation
 from mcp_spaces.browser.service import BrowserService
@@ -56,7 +56,7 @@ async def connect(context: Context, given: ConnectInput) -> ConnectOutput:
                 hint="Launch one with options.isolation=process and connect to that.",
             )
         opened = await live.page(None)
-        with translated("lend the browser"):
+        with in_time("lend the browser", HANDSHAKE_S):
             session = await opened.page.context.new_cdp_session(opened.page)
             target = await session.send("Target.getTargetInfo")
             await session.detach()

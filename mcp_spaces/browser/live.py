@@ -11,7 +11,7 @@ import anyio
 
 from mcp_spaces.browser.downloads import Download, Downloads
 from mcp_spaces.browser.events import safely
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.model import PAGES_MAX, BrowserOptions
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.recording import Recording
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 CONTEXTS_MAX = 4
 """Further contexts of one runtime, beside its own."""
+CONTEXT_S = 30.0
+PAGE_S = 20.0
+"""For making one."""
 TURN_S = 60.0
 """How long an operation waits for the one before it."""
 
@@ -95,7 +98,7 @@ class LiveBrowser:
                 f"A browser has at most {CONTEXTS_MAX} further contexts and {PAGES_MAX} pages.",
                 hint="Close one: context.close, browser_close.",
             )
-        with translated("open a context"):
+        with in_time("open a context", CONTEXT_S):
             context = await self.live.another()
             self.further.append(context)
             context.on("close", safely(lambda _: self.further.remove(context)))
@@ -109,6 +112,7 @@ class LiveBrowser:
             one.on_opened()
         if self.secret_inside or len(self.pages) >= PAGES_MAX:
             # A page that opens windows while a secret is in one, or without end (threats B11, D14).
+            page.on("download", safely(self.downloads.refuse))
             task = asyncio.ensure_future(page.close())
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             return
@@ -132,7 +136,7 @@ class LiveBrowser:
         """In the runtime's own context, or a further one. Raises QuotaExceeded."""
         if len(self.pages) >= PAGES_MAX:
             raise QuotaExceeded(f"A browser has at most {PAGES_MAX} pages.", hint="Close one: browser_close.")
-        with translated("open a page"):
+        with in_time("open a page", PAGE_S):
             page = await (context or self.live.context).new_page()
         self._adopt(page)
         opened = next((one for one in self.pages.values() if one.page is page), None)
@@ -144,9 +148,10 @@ class LiveBrowser:
     async def anew(self, opened: OpenPage) -> OpenPage:
         """A blank page in the place of one that crashed or hangs, under its id: neither can be led anywhere."""
         del self.pages[opened.id]
+        context = opened.page.context
         closing = asyncio.ensure_future(opened.page.close())
         closing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        fresh = await self.open_page(opened.page.context)
+        fresh = await self.open_page(context)
         del self.pages[fresh.id]
         if fresh.id in self.opened:
             self.opened.remove(fresh.id)
@@ -214,13 +219,13 @@ class LiveBrowser:
     def begin_secret(self) -> None:
         """From here on nothing is looked at or recorded, and no page is opened."""
         self.secret_inside = True
-        self._downloads_before = len(self.downloads.all())
+        self._downloads_before = self.downloads.count
         for opened in self.pages.values():
             opened.secret_inside, opened.url_before = True, opened.page.url
 
     async def end_secret(self) -> None:
         """No page holds it any more. What was downloaded meanwhile is not kept: it may be the secret."""
-        begun = self.downloads.all()[self._downloads_before :]
+        begun = self.downloads.since(self._downloads_before)
         for one in begun:
             self.downloads.forget(one)
         try:
@@ -232,4 +237,4 @@ class LiveBrowser:
 
     async def _remove(self, downloads: Iterable[Download]) -> None:
         for one in downloads:
-            await self.live.remove_file(one.guid)
+            await self.downloads.drop(one)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from mcp_spaces.browser import chromium
+from mcp_spaces.browser import chromium, own_sandbox
 from mcp_spaces.browser.doors import Connect
 from mcp_spaces.browser.hosts import LINGER_S, Hosts
 from mcp_spaces.browser.local_host import LocalHost, Walls, end_processes, fresh_folder, remove_folder
@@ -22,9 +22,6 @@ from mcp_spaces.sandbox.port import SandboxLimits, Wall
 
 UID = 61_777
 """No account's: of the range that systemd hands out for the time that a service runs."""
-INSTALL = "apt-get install chromium-headless-shell"
-INSTALL_HEADED = "apt-get install chromium"
-PLAYWRIGHTS = "playwright install chromium"
 
 
 class LocalDriver(Hosts):
@@ -45,24 +42,23 @@ class LocalDriver(Hosts):
         walls: Walls | None = None,
     ) -> None:
         """`executable`: unset, the first one found. `walls`: unset, as many as this user may build."""
-        super().__init__(playwright=playwright, folder=folder, pool_size=pool_size, linger_s=linger_s)
+        super().__init__(playwright=playwright, folder=folder, limits=limits, pool_size=pool_size, linger_s=linger_s)
         self._profiles = folder / "local"
         self._connect = connect
-        self._limits = limits
         self._executable = executable
         self._headed = headed
         self._arguments = chromium.arguments(profile="{folder}/profile", trusted=trusted, headed=headed)
         is_root = os.geteuid() == 0
         self._walls = walls or Walls(jailed=is_root, uid=UID if is_root else None)
 
-    async def _make(self) -> LocalHost:
+    async def _make(self, limits: SandboxLimits) -> LocalHost:
         self._profiles.mkdir(mode=0o700, exist_ok=True)
         return LocalHost(
             fresh_folder(self._profiles),
             program=self._program(),
             arguments=self._arguments,
             walls=self._walls,
-            memory_bytes=self._limits.memory_bytes,
+            limits=limits,
             connect=self._connect,
         )
 
@@ -79,7 +75,7 @@ class LocalDriver(Hosts):
 
     @property
     def _mend(self) -> str:
-        return f"{INSTALL_HEADED if self._headed else INSTALL}    # or: {PLAYWRIGHTS}"
+        return chromium.install_command(headed=self._headed)
 
     async def _reap(self) -> Sequence[str]:
         """Processes first, then folders."""
@@ -99,6 +95,8 @@ class LocalDriver(Hosts):
             found = Wall("browser program", True, str(self._program()))
         except RuntimeUnavailable as error:
             found = Wall("browser program", False, error.message, error.hint.removeprefix("Run: "))
+        uid = os.geteuid() if self._walls.uid is None else self._walls.uid
+        sandboxed = await run_sync(own_sandbox.can_be_built, uid)
         jailed, own = self._walls.jailed, self._walls.uid is not None
         others = "run the daemon as root, or use the container driver"
         return [
@@ -117,7 +115,12 @@ class LocalDriver(Hosts):
                 f"user {self._walls.uid}, which owns nothing else" if own else "the daemon's own user",
                 "" if own else others,
             ),
-            Wall("browser sandbox", True, "Chromium's own is on"),
+            Wall(
+                "browser sandbox",
+                sandboxed,
+                "Chromium's own is on" if sandboxed else f"Chromium does not start: {own_sandbox.MISSING}",
+                "" if sandboxed else own_sandbox.mend(found.found),
+            ),
             Wall(
                 "browser limits",
                 False,

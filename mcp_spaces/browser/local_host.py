@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -23,6 +24,7 @@ from mcp_spaces.browser.doors import Connect, Door
 from mcp_spaces.browser.host import Host, WayOut
 from mcp_spaces.browser.port import Accept
 from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.sandbox.port import SandboxLimits
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ END_S = 5.0
 CODE_S = 1.0
 LOOK_S = 1.0
 """How often the memory of a browser is looked at. Between two looks it may go over its limit."""
-OURS = "mcp-spaces: "
+OURS = re.compile(rb"(?m)^mcp-spaces: ([ -~]{1,300})$")
 KEPT_VARIABLES = ("LANG", "LC_ALL", "DISPLAY", "XAUTHORITY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
 
 
@@ -52,17 +54,16 @@ class LocalHost(Host):
         program: Path,
         arguments: Sequence[str],
         walls: Walls,
-        memory_bytes: int,
+        limits: SandboxLimits,
         connect: Connect,
     ) -> None:
         """`folder` is this browser's alone, and goes with it; `arguments` may name it as `{folder}`."""
-        super().__init__()
+        super().__init__(limits)
         self.folder = folder
         self._inside = jail.INSIDE if walls.jailed else str(folder)
         self._program = program
         self._arguments = [one.replace("{folder}", self._inside) for one in arguments]
         self._walls = walls
-        self._memory_bytes = memory_bytes
         self._connect = connect
         self._doors: dict[int, Door] = {}
         self._process: asyncio.subprocess.Process | None = None
@@ -70,6 +71,11 @@ class LocalHost(Host):
         self._control: socket.socket | None = None
         self._listening = asyncio.Lock()
         self._partial = b""
+        self._jails_words = ""
+
+    @property
+    def program(self) -> str:
+        return str(self._program)
 
     @property
     def downloads(self) -> str:
@@ -103,7 +109,7 @@ class LocalHost(Host):
         self._process = process
         self._exited = _exit_of(process.pid)
         if process.stdout is not None and process.stderr is not None:
-            self._watch(self._watch_output(process.stdout, self.pipe.feed))
+            self._watch(self._watch_output(process.stdout, self._heard))
             self._watch(self._watch_output(process.stderr, self._said))
         self._watch(self._watch_process(process))
         self._watch(self._watch_memory(process.pid))
@@ -146,15 +152,20 @@ class LocalHost(Host):
         while chunk := await output.read(PIECE_BYTES):
             take(chunk)
 
+    def _said(self, chunk: bytes) -> None:
+        super()._said(chunk)
+        # Later a page could print such a line.
+        if not self.is_connected and (found := OURS.search(chunk)):
+            self._jails_words = found[1].decode()
+
     async def _watch_process(self, process: asyncio.subprocess.Process) -> None:
         await asyncio.wait({self._exited})
         code = await _code_of(process)
-        ours = next((one.removeprefix(OURS) for one in self._words if one.startswith(OURS)), None)
-        self.end(ours or f"the browser crashed: it exited with {code}")
+        self.end(self._jails_words or f"the browser crashed: it exited with {code}")
 
     async def _watch_memory(self, pid: int) -> None:
         used = 0
-        while used <= self._memory_bytes:
+        while used <= self.limits.memory_bytes:
             await asyncio.sleep(LOOK_S)
             used = await run_sync(memory_of, pid)
         self.end("the browser crashed: it ran out of memory")
@@ -194,6 +205,14 @@ class LocalHost(Host):
 
     def _outside(self, path: str) -> PurePosixPath:
         return PurePosixPath(path).relative_to(self._inside)
+
+    # Limits: memory is all that is looked at
+
+    def could_have(self, limits: SandboxLimits) -> bool:
+        return True
+
+    async def _resize(self, limits: SandboxLimits) -> None:
+        """The next look at its memory goes by them."""
 
     # The end
 

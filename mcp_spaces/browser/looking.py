@@ -10,8 +10,8 @@ from pydantic import Field
 
 from mcp_spaces.browser.acting import turn
 from mcp_spaces.browser.answers import Answer, InPage, Ref, address
-from mcp_spaces.browser.failures import translated
-from mcp_spaces.browser.files import kept
+from mcp_spaces.browser.failures import in_time, translated
+from mcp_spaces.browser.files import kept, printed
 from mcp_spaces.browser.handling import refuse_inside
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
@@ -209,7 +209,7 @@ async def _holds_secret(live: LiveBrowser, opened: OpenPage) -> bool:
 
 async def _picture(opened: OpenPage, given: ScreenshotInput) -> tuple[bytes, int, int]:
     page = opened.page
-    with translated("take a screenshot"):
+    with in_time("take a screenshot", CAPTURE_S):
         if given.ref is not None:
             target = located(opened, given.ref)
             box = await target.bounding_box(timeout=CAPTURE_S * 1000)
@@ -257,8 +257,8 @@ async def pdf(context: Context, given: PdfInput) -> FileView:
     async with turn(context) as live:
         opened = await live.usable(given.page)
         refuse_inside(live)
-        with translated("print the page"):
-            content = await opened.page.pdf(landscape=given.landscape, print_background=True)
+        with in_time("print the page", CAPTURE_S):
+            content = await printed(opened.page, landscape=given.landscape)
         return await kept(context, content, path=given.to, namespace=given.namespace, overwrite=given.overwrite)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from mcp_spaces.browser.acting import note_action, outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, PageId, PageView, address, page_view
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import URL_MAX, OpenPage, without_query
 from mcp_spaces.core.context import Context
@@ -18,11 +19,14 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime
-from mcp_spaces.errors import NotFound, RuntimeUnavailable, WrongState
+from mcp_spaces.errors import NotFound, RuntimeUnavailable, TimedOut, WrongState
 
 NAVIGATION_S = 30.0
 BEGINS_S = 0.5
 """How long a navigation that failed may yet turn out to be a download."""
+PAGE_S = 10.0
+"""To bring a page to the front, or to close it."""
+TITLE_S = 1.0
 URL_CHARACTERS = 8_000
 SCHEMES = ("http://", "https://")
 
@@ -134,7 +138,7 @@ async def _any(live: LiveBrowser, page_id: str | None) -> OpenPage:
 async def _downloads(live: LiveBrowser, *, more_than: int) -> bool:
     """Whether one has begun: Chromium says so a moment after it broke the navigation off."""
     for _ in range(10):
-        if len(live.downloads.all()) > more_than:
+        if live.downloads.count > more_than:
             return True
         await asyncio.sleep(BEGINS_S / 10)
     return False
@@ -151,7 +155,7 @@ async def _move(
 ) -> NavigateOutput:
     async with turn(context) as live:
         opened = await live.open_page() if new_page else await leading(live, given.page)
-        before, navigations, downloads = opened.page.url, opened.navigations, len(live.downloads.all())
+        before, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
         opened.dialogs = 0
         try:
             with translated(what):
@@ -179,12 +183,17 @@ async def pages(context: Context, _given: PagesInput) -> PagesOutput:
     async with turn(context) as live:
         views = []
         for opened in list(live.pages.values()):
-            title = ""
-            if opened.dialog is None and not opened.crashed:
-                with translated("read the title"):
-                    title = (await opened.page.title())[:200]
-            views.append(page_view(live, opened, title))
+            views.append(page_view(live, opened, await _title(opened)))
         return PagesOutput(pages=tuple(views))
+
+
+async def _title(opened: OpenPage) -> str:
+    """Empty where the page cannot say it, or does not in time. Raises RuntimeUnavailable."""
+    if opened.dialog is not None or opened.crashed:
+        return ""
+    with suppress(TimedOut), in_time("read the title", TITLE_S):
+        return (await opened.page.title())[:200]
+    return ""
 
 
 async def open_page(context: Context, given: OpenInput) -> NavigateOutput:
@@ -197,9 +206,9 @@ async def activate(context: Context, given: OnPageInput) -> PageView:
     async with turn(context) as live:
         opened = await live.page(given.page)
         live.active = opened.id
-        with translated("activate the page"):
+        with in_time("activate the page", PAGE_S):
             await opened.page.bring_to_front()
-            return page_view(live, opened, (await opened.page.title())[:200])
+        return page_view(live, opened, await _title(opened))
 
 
 async def close(context: Context, given: OnPageInput) -> ClosedOutput:
@@ -207,7 +216,7 @@ async def close(context: Context, given: OnPageInput) -> ClosedOutput:
         opened = live.pages.get(given.page)
         if opened is None:
             raise NotFound(f"No page {given.page}.", hint=f"Open pages: {', '.join(live.pages) or 'none'}.")
-        with translated("close the page"):
+        with in_time("close the page", PAGE_S):
             await opened.page.close()
         return ClosedOutput(closed=opened.id, active=live.active or None)
 

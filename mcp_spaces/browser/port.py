@@ -27,7 +27,8 @@ StorageState = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextSpec:
-    """One runtime's context. `limits` are those of the browser that it lives in."""
+    """One runtime's context. `limits`: the most that the browser may use that it lives in. One of its own has just
+    these; where runtimes share one, the driver's own limits hold as well, and the newest runtime's count."""
 
     runtime_id: str
     space_id: str

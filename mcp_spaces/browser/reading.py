@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import JsonValue
 
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.page import OpenPage, SeenFrame
 from mcp_spaces.browser.page_script import command, element
 from mcp_spaces.errors import InvalidInput, NotFound
@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from playwright.async_api import Frame, Locator
 
 READ_S = 5.0
+OUTLINE_S = 20.0
+"""With all of its frames."""
+DEPTH_MAX = 3
+LOOKED_FOR_MAX = 48
+"""Frames of one document: each costs two round trips before it is known."""
 FRAMES_MAX = 12
 """Frames of one page that are read; of an endless nesting the rest is left out."""
 OUTLINE_MAX = 40_000
 """Characters. The page script ends with the line that goes over what was asked for: nothing is cut in a line, where
 half a secret would not be known as one."""
-REF = re.compile(r"(?:f(\d{1,3}))?(e\d{1,9})\Z")
+REF = re.compile(r"(?:f(\d{1,6}))?(e\d{1,9})\Z")
 Mode = Literal["full", "diff", "same"]
 
 
@@ -59,17 +64,18 @@ async def outline(
         number, ref = parsed(root)
     seen = opened.seen.get(number)
     frame = opened.page.main_frame if not number or seen is None else seen.frame
-    answer = await _outline(
-        opened,
-        number,
-        frame,
-        mode=mode,
-        interactive_only=interactive_only,
-        max_characters=max_characters,
-        from_line=from_line,
-        root=ref,
-        depth=0,
-    )
+    with in_time("read the page", OUTLINE_S):
+        answer = await _outline(
+            opened,
+            number,
+            frame,
+            mode=mode,
+            interactive_only=interactive_only,
+            max_characters=max_characters,
+            from_line=from_line,
+            root=ref,
+            depth=0,
+        )
     if "missing" in answer:
         raise gone(root or "")
     return Outline(
@@ -85,12 +91,13 @@ async def _outline(opened: OpenPage, number: int, frame: Frame, *, depth: int, *
     answer = await read(frame, "snapshot", prefix=prefix, **wanted)
     opened.seen[number] = SeenFrame(frame, str(answer.get("document", "")))
     frames = answer.get("frames") or []
-    if not frames or depth > 2 or wanted["root"] is not None or wanted["from_line"] != 1:
+    if not frames or wanted["root"] is not None or wanted["from_line"] != 1:
         return answer
-    lines, below = str(answer["outline"]).splitlines(), []
-    for told in frames[:FRAMES_MAX]:
-        child = await _child(opened, number, frame, str(told["ref"]))
-        if child is None or len(opened.seen) > FRAMES_MAX:
+    lines, below, left_out = str(answer["outline"]).splitlines(), [], len(frames[LOOKED_FOR_MAX:])
+    for told in frames[:LOOKED_FOR_MAX]:
+        child = await _child(opened, number, frame, str(told["ref"])) if depth < DEPTH_MAX else None
+        if child is None:
+            left_out += 1
             continue
         inner_number, inner_frame = child
         inner = await _outline(opened, inner_number, inner_frame, depth=depth + 1, **wanted)
@@ -105,11 +112,16 @@ async def _outline(opened: OpenPage, number: int, frame: Frame, *, depth: int, *
             lines[line:line] = [indent + text for text in texts]
         else:
             lines += [f"@ frame f{inner_number}", *texts]
+    if left_out and answer["mode"] == "full":
+        lines.append(
+            f"({left_out} of {len(frames)} frames left out: gone, or beyond {FRAMES_MAX} frames, {DEPTH_MAX} deep)"
+        )
     return {**answer, "outline": "\n".join(lines)}
 
 
 async def _child(opened: OpenPage, number: int, frame: Frame, ref: str) -> tuple[int, Frame] | None:
-    """The frame of an iframe element, with the number that it keeps as long as it is the same one."""
+    """The frame of an iframe element, with the number that it keeps as long as it is the same one. None: it is gone, or
+    one too many."""
     with translated("read a frame"):
         seen = opened.seen[number]
         handle = await frame.query_selector(element(ref, document=seen.document))
@@ -119,7 +131,14 @@ async def _child(opened: OpenPage, number: int, frame: Frame, ref: str) -> tuple
     for known, one in opened.seen.items():
         if one.frame is inner:
             return known, inner
-    return max(opened.seen, default=0) + 1, inner
+    newest = max(opened.seen)
+    for known, one in list(opened.seen.items()):
+        # The newest number stays taken: a ref of a frame that is gone never becomes another frame's.
+        if known not in (0, newest) and one.frame.is_detached():
+            del opened.seen[known]
+    if sum(not one.frame.is_detached() for one in opened.seen.values()) > FRAMES_MAX:
+        return None
+    return newest + 1, inner
 
 
 def parsed(ref: str) -> tuple[int, str]:

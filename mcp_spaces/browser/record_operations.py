@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from mcp_spaces.browser.acting import turn
 from mcp_spaces.browser.answers import Answer
+from mcp_spaces.browser.failures import in_time
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime
+from mcp_spaces.errors import TimedOut
+
+START_S = 15.0
+END_S = 20.0
+"""How long a recording may take to be written."""
 
 
 class RecordInput(InRuntime):
@@ -32,17 +38,23 @@ class RecordStopped(Answer):
 
 
 async def start(context: Context, _given: RecordInput) -> RecordStarted:
-    """Raises WrongState: recording already, a secret was filled in, or there is a profile."""
+    """Raises WrongState: recording already, a secret was filled in, or there is a profile; TimedOut: a page hangs."""
     async with turn(context) as live:
-        await live.recording.start(context)
+        try:
+            with in_time("start the recording", START_S):
+                await live.recording.start(context)
+        except TimedOut:
+            live.recording.discard()
+            raise
     context.note("recording", {"began": True})
     return RecordStarted(recording=True)
 
 
 async def stop(context: Context, _given: RecordInput) -> RecordStopped:
-    """Raises WrongState."""
+    """Raises WrongState, TimedOut: what was recorded is lost then."""
     async with turn(context) as live:
-        return await stopped(context, live)
+        with in_time("end the recording", END_S):
+            return await stopped(context, live)
 
 
 async def stopped(context: Context, live: LiveBrowser) -> RecordStopped:

@@ -12,6 +12,7 @@ from mcp_spaces.browser.keeping import Profiles
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import BrowserOptions, Isolation
 from mcp_spaces.browser.port import BrowserDriver, ContextSpec, StorageState
+from mcp_spaces.browser.sizes import browser_limits
 from mcp_spaces.browser.store import BrowserStore
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.limits import Limits
@@ -20,7 +21,6 @@ from mcp_spaces.core.tasks import shielded, side_by_side
 from mcp_spaces.errors import Conflict, NotFound, RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network.model import RuntimeRef
 from mcp_spaces.network.port import RuntimeGateway
-from mcp_spaces.sandbox.port import SandboxLimits
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, SpaceState
 from mcp_spaces.spaces.port import Runtimes, Spaces
 
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 HOLDING = (RuntimeState.STARTING, RuntimeState.ACTIVE, RuntimeState.STOPPING)
 RESTARTED = "the daemon restarted"
+END_S = 5.0
 BEGIN_S = 30.0
 """How long a browser may take for its first page."""
 
@@ -145,23 +146,23 @@ class BrowserService:
     async def _begin(
         self, runtime: Runtime, options: BrowserOptions, run_id: str, storage: StorageState | None
     ) -> tuple[Runtime, LiveBrowser]:
-        who, limits = (
-            RuntimeRef(
-                runtime.id,
-                runtime.space_id,
-                runtime.alias,
-                greases=True,
-                blocked=options.block_hosts,
-                proxy=options.proxy,
-            ),
-            runtime.ceiling.limits,
+        who = RuntimeRef(
+            runtime.id,
+            runtime.space_id,
+            runtime.alias,
+            greases=True,
+            blocked=options.block_hosts,
+            proxy=options.proxy,
         )
         self.gateway.admit(who)
+        space = self._spaces.get(runtime.space_id)
+        if space is None:
+            raise NotFound("No such space.", hint="space_list shows the spaces that you can see.")
         spec = ContextSpec(
             runtime_id=runtime.id,
             space_id=runtime.space_id,
             accept=lambda connection: self.gateway.accept(who, connection),
-            limits=SandboxLimits(limits.cpu_cores, limits.memory_bytes, limits.disk_bytes, limits.pids),
+            limits=browser_limits(options.isolation, runtime.ceiling.limits, space.ceiling.limits),
             own_process=options.isolation is Isolation.PROCESS,
             viewport=options.viewport,
             locale=options.locale,
@@ -306,8 +307,17 @@ class BrowserService:
         self.gateway.detach(runtime_id)
         if live is not None:
             live.recording.discard()
+            await self._unhear(live)
             await live.live.close()
         self.profiles.release(runtime_id)
+
+    async def _unhear(self, live: LiveBrowser) -> None:
+        """A browser that is shared goes on, and would tell of every download for ever."""
+        try:
+            async with asyncio.timeout(END_S):
+                await live.downloads.end()
+        except Exception as error:  # noqa: BLE001 - Playwright's Error: it may be gone, and its sessions with it
+            log.debug("a session is gone already: %s", type(error).__name__)
 
     async def _watch(self, runtime: Runtime, live: LiveBrowser) -> None:
         reason = await live.live.closed()

@@ -9,7 +9,7 @@ from pydantic import StringConstraints
 
 from mcp_spaces.browser.acting import outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, Ref
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.forgetting import forget
 from mcp_spaces.browser.login import Login
 from mcp_spaces.browser.login_screen import KINDS, Kind
@@ -87,7 +87,7 @@ async def login(context: Context, given: LoginInput) -> LoginOutput:
         entry = await context.use(Secrets).find(given.secret, scope=context.scope.vault)
         if entry.kind is not SecretKind.LOGIN:
             raise InvalidInput(f"{entry.path} is no login.", hint="Only a login is filled in.")
-        before, downloads = opened.page.url, len(live.downloads.all())
+        before, downloads = opened.page.url, live.downloads.count
         if given.url is not None:
             navigations = opened.navigations
             with translated("go to the login"):
@@ -127,7 +127,7 @@ async def logout(context: Context, given: LogoutInput) -> LogoutOutput:
     """What sites stored is gone from the browser, and from its profile. Pages that were there are blank."""
     browsers = context.use(BrowserService)
     async with turn(context) as live:
-        with translated("sign out"):
+        with in_time("sign out", NAVIGATION_S):
             cookies = await forget(live, given.origin)
         await browsers.keep_profile(context.runtime.id)
         return LogoutOutput(forgotten=given.origin or "everything", cookies=cookies)

@@ -75,10 +75,7 @@ def request(intent: Intent) -> dict[str, Any]:
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges", f"seccomp={intent.seccomp}"],
-            "PidsLimit": limits.pids,
-            "Memory": limits.memory_bytes,
-            "MemorySwap": limits.memory_bytes,
-            "NanoCpus": round(limits.cpu_cores * 1e9),
+            **sizes(limits),
             "ShmSize": shm_bytes(limits),
             "Tmpfs": {TMP: tmp_options(limits)},
             "Ulimits": [
@@ -88,6 +85,16 @@ def request(intent: Intent) -> dict[str, Any]:
             "LogConfig": {"Type": "none", "Config": {}},
             "Mounts": [_mount(intent, labels)],
         },
+    }
+
+
+def sizes(limits: SandboxLimits) -> dict[str, int]:
+    """What can be changed while it runs."""
+    return {
+        "PidsLimit": limits.pids,
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.memory_bytes,
+        "NanoCpus": round(limits.cpu_cores * 1e9),
     }
 
 

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from mcp_spaces.errors import Busy, Conflict, InvalidInput, RuntimeUnavailable, SpacesError
+from mcp_spaces.errors import Busy, Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox import walls
 from mcp_spaces.sandbox.attached import AttachedSandbox
-from mcp_spaces.sandbox.container import INSTANCE_LABEL, RUNTIME_LABEL
+from mcp_spaces.sandbox.container import INSTANCE_LABEL, RUNTIME_LABEL, sizes
 from mcp_spaces.sandbox.engine import Engine, NoPython, Threads
 from mcp_spaces.sandbox.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.latecomers import Latecomers, a_while
@@ -195,6 +195,13 @@ class DockerDriver:
             return None
         warm.sandbox.adopt(lambda: self._free(warm.sandbox.container_id, runtime_id, keep_disk=True))
         return warm.sandbox
+
+    async def resize(self, runtime_id: str, limits: SandboxLimits) -> None:
+        _check(limits)
+        held = self._held.get(runtime_id)
+        if held is None:
+            raise NotFound("No such sandbox runs.", hint="Start the runtime again.")
+        await self._thread(lambda: self._engine.update(held.container_id, sizes(limits)))
 
     # Freeing
 

@@ -19,7 +19,7 @@ Paths are relative to the workspace; `/workspace/…` is understood as well. A n
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Protocol
 
@@ -53,6 +53,12 @@ class SandboxLimits:
     memory_bytes: int = 1 << 30
     disk_bytes: int = 2 << 30
     pids: int = 256
+
+    def meet(self, other: SandboxLimits) -> SandboxLimits:
+        """The smaller one of each."""
+        return SandboxLimits(
+            **{one.name: min(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +294,10 @@ class SandboxDriver(Protocol):
         """A sandbox whose walls were proven, with the workspace that belongs to `runtime_id` (new and empty the
         first time, with its files afterwards). Either all of it or nothing is left behind. Conflict while the runtime
         runs already; RuntimeUnavailable when the engine, the image or a wall is missing (images are never pulled)."""
+
+    async def resize(self, runtime_id: str, limits: SandboxLimits) -> None:
+        """Memory, processors and processes of a live sandbox, from now on; its disk stays as it was made. What it uses
+        above them already may end it. Raises NotFound, InvalidInput, RuntimeUnavailable."""
 
     async def delete_workspace(self, runtime_id: str) -> None:
         """The files go for good. Idempotent."""

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from contextlib import suppress
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -16,6 +17,7 @@ from mcp_spaces.browser.model import Viewport
 from mcp_spaces.browser.port import BrowserDriver
 from mcp_spaces.errors import NotFound, RuntimeUnavailable, WrongState
 from tests.browser.rigs import (
+    LIMITS,
     PATIENCE_S,
     Opener,
     alive,
@@ -24,9 +26,11 @@ from tests.browser.rigs import (
     chromium_of,
     end_place,
     eventually,
+    held_in,
     host_of,
     is_confined,
     is_playwrights,
+    limits_of,
     listening_in,
     names_in,
     read_lines,
@@ -116,6 +120,22 @@ class Contexts:
             )
             == "kept"
         )
+
+    async def test_a_further_context_that_nobody_waits_for_goes_again(self, opener: Opener) -> None:
+        live = await opener.open()
+        before = await held_in(live.browser)
+        making = asyncio.ensure_future(live.another())
+        # It is under way by then, and takes longer.
+        await asyncio.wait({making}, timeout=0.001)
+        making.cancel()
+        with suppress(asyncio.CancelledError):
+            await making
+        kept = await live.another()
+        await kept.close()
+        with anyio.fail_after(PATIENCE_S):
+            while (now := await held_in(live.browser)) != before:
+                pass
+        assert now == before
 
     async def test_a_window_that_a_page_opens_is_a_page_of_its_context(self, opener: Opener) -> None:
         live = await opener.open()
@@ -290,6 +310,25 @@ class Ends:
         await opener.page(await opener.open("sp_driver"))
 
 
+class Sizes:
+    async def test_d14_a_browser_has_the_limits_of_its_runtime_or_space_also_a_warm_one(
+        self, warm: BrowserDriver, net: SmallNet
+    ) -> None:
+        opener, space = Opener(warm, net, []), replace(LIMITS, cpu_cores=0.5, memory_bytes=384 << 20, pids=200)
+        with anyio.fail_after(PATIENCE_S * 2):
+            await warm.warm()
+            (ready,) = warm._warm  # type: ignore[attr-defined]
+            shared = await opener.open(limits=space)
+            assert host_of(shared) is ready and limits_of(shared) == space
+            # The space's ceiling was raised meanwhile: the operator's setting holds from then on.
+            beside = await opener.open(limits=replace(LIMITS, memory_bytes=8 << 30, cpu_cores=64))
+            assert host_of(beside) is ready and limits_of(beside) == LIMITS
+            more = replace(LIMITS, memory_bytes=LIMITS.memory_bytes + (64 << 20), cpu_cores=1)
+            assert limits_of(await opener.open(own_process=True, limits=more)) == more
+            for live in opener.lives:
+                await live.close()
+
+
 class Keeping:
     async def test_a_browser_stays_for_a_while_and_is_used_again(self, opener: Opener) -> None:
         first = await opener.open("sp_stays")
@@ -308,12 +347,16 @@ class Keeping:
     ) -> None:
         with pytest.raises(WrongState):
             await driver.debug(await opener.open())
-        client = await driver.debug(await opener.open(own_process=True))
+        live = await opener.open(own_process=True)
+        client = await driver.debug(live)
         await client.send('{"id": 7, "method": "Browser.getVersion"}')
         with anyio.fail_after(PATIENCE_S):
             while json.loads(told := await client.receive()).get("id") != 7:
                 pass
         assert "HeadlessChrome" in told
+        # What is no message of the protocol ends a browser that sends it: nobody would read on.
+        host_of(live)._heard(b"[1]\0")
+        assert await reason_of(live) == "what it sent could not be taken"
         await client.aclose()
 
     async def test_a_closed_driver_opens_nothing(self, opener: Opener, fresh: BrowserDriver) -> None:
@@ -348,7 +391,7 @@ class Pool:
             await opener.page(live)
 
 
-class Contract(Contexts, WaysOut, Ends, Keeping, Pool):
+class Contract(Contexts, WaysOut, Ends, Sizes, Keeping, Pool):
     pass
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import secrets
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
 from mcp_spaces import __version__
 from mcp_spaces.browser.container import ContainedHost, ContainerDriver
@@ -108,8 +109,7 @@ class Opener:
             runtime_id=f"rt_{secrets.token_hex(4)}",
             space_id=space,
             accept=self.net.accept,
-            limits=LIMITS,
-            **more,  # type: ignore[arg-type]
+            **{"limits": LIMITS, **more},  # type: ignore[arg-type]
         )
         with anyio.fail_after(PATIENCE_S):
             live = await self.driver.open(spec)
@@ -136,6 +136,27 @@ def root_of(live: LiveContext) -> int:
     assert isinstance(host, ContainedHost)
     words = ["docker", "inspect", "--format", "{{.State.Pid}}", host.sandbox.container_id]
     return int(subprocess.run(words, capture_output=True, check=True, text=True).stdout)
+
+
+def limits_of(live: LiveContext) -> SandboxLimits:
+    """As they hold now: the engine's word where there is one."""
+    host = host_of(live)
+    if isinstance(host, LocalHost):
+        return host.limits
+    assert isinstance(host, ContainedHost)
+    words = ["docker", "inspect", "--format", "{{json .HostConfig}}", host.sandbox.container_id]
+    found = json.loads(subprocess.run(words, capture_output=True, check=True, text=True).stdout)
+    assert found["MemorySwap"] == found["Memory"]
+    return SandboxLimits(found["NanoCpus"] / 1e9, found["Memory"], host.limits.disk_bytes, found["PidsLimit"])
+
+
+async def held_in(browser: Browser) -> tuple[int, int]:
+    """Contexts and targets that Chromium has."""
+    session = await browser.new_browser_cdp_session()
+    contexts = (await session.send("Target.getBrowserContexts"))["browserContextIds"]
+    targets = (await session.send("Target.getTargets"))["targetInfos"]
+    await session.detach()
+    return len(contexts), len(targets)
 
 
 def end_place(live: LiveContext) -> None:

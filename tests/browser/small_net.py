@@ -127,6 +127,8 @@ class SmallNet:
                 while not writer.is_closing():
                     writer.write(bytes(1 << 20))
                     await writer.drain()
+            elif path == "/never":
+                await reader.read()
             else:
                 body, extra = self.pages.get(path, "<p>nothing here</p>").encode(), b""
                 if path.startswith("/download"):

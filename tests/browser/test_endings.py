@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
+from mcp_spaces.browser import own_sandbox
+from mcp_spaces.browser.chromium import install_command
+from mcp_spaces.browser.local import UID
 from mcp_spaces.browser.port import LiveContext
+from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.spaces.lifecycle import Lifecycle
 from tests.browser.rigs import (
@@ -120,6 +129,73 @@ async def test_a_page_that_never_answers_holds_nobody(at: Browsing) -> None:
     await at.call("delete", space="ends", runtime=runtime)
 
 
+FORM = "<button>go</button><input aria-label=name><select aria-label=kind><option>a</select><input type=file aria-label=file>"
+STOPS = (
+    "() => void setTimeout(() => { const ask = new XMLHttpRequest(); ask.open('GET', '/never', false); ask.send() })"
+)
+"""The page does nothing any more, and costs no processor time: the answer never comes."""
+ON_A_PAGE: dict[str, dict[str, Any]] = {
+    "back": {}, "forward": {}, "reload": {}, "pages": {}, "open": {}, "snapshot": {}, "text": {}, "console": {},
+    "network": {}, "downloads": {}, "logout": {}, "record_start": {}, "record_stop": {}, "connect": {},
+    "navigate": {"url": SITE}, "activate": {"page": "p1"}, "close": {"page": "p1"},
+    "screenshot": {"full_page": True}, "pdf": {"to": "page.pdf"}, "click": {"ref": "e1"},
+    "fill": {"fields": {"e2": "a", "e3": "a"}}, "press": {"keys": "a", "ref": "e2"}, "select": {"ref": "e3", "options": ["a"]},
+    "hover": {"ref": "e1"}, "drag": {"ref": "e1", "to": "e2"}, "scroll": {"by": 100}, "dialog": {"accept": True},
+    "wait_for": {"gone": "go", "timeout_s": 1}, "evaluate": {"script": "1", "timeout_s": 1},
+    "upload": {"ref": "e4", "paths": ["page.txt"]}, "download": {"id": "d1", "to": "page.bin"},
+    "login": {"secret": "prod/crm"},
+    "execute": {"steps": [{"call": "page.evaluate", "args": ["1"], "options": {"timeoutMs": 1000}}]},
+}  # fmt: skip
+OF_A_RUNTIME = {"launch", "list", "get", "stop", "delete", "forget", "methods", "disconnect"}
+OF_EXECUTE = {"look_step", "act_step", "script_step"}
+PATIENCE_S = 40.0
+"""A print or picture of a page may take 20 s, and all of these are asked for at once."""
+
+
+async def test_no_operation_waits_for_a_page_that_never_answers(at: Browsing) -> None:
+    if at.browsers.driver.name != "local":
+        pytest.skip("what hangs is the page, whatever is around it")
+    known = {one.id.partition(".")[2] for one in CATALOGUE if one.id.startswith("browser.")}
+    assert known == {*ON_A_PAGE, *OF_A_RUNTIME, *OF_EXECUTE}
+    space = await at.space("hangs", policy={"preset": "permissive"}, limits={"runtimes": len(ON_A_PAGE)})
+    at.net.pages["/form"] = FORM
+    little = {"limits": {"cpu_cores": 0.05, "memory_bytes": 64 << 20, "disk_bytes": 8 << 20, "pids": 8}}
+    took: dict[str, float] = {}
+
+    async def hanging(verb: str) -> None:
+        runtime = await at.launch(space, alias=verb.replace("_", "-"), url=f"{SITE}form", scope=little)
+        live = at.browsers.started(runtime)
+        await at.call("snapshot", space=space, runtime=runtime)
+        if verb == "record_stop":
+            await at.call("record_start", space=space, runtime=runtime)
+        await live.pages["p1"].page.evaluate(STOPS)
+        began = time.monotonic()
+        with suppress(SpacesError):
+            await at.call(verb, space=space, runtime=runtime, **ON_A_PAGE[verb])
+        took[verb] = time.monotonic() - began
+        async with live.turn(Redactor(), run_id=""):
+            pass
+
+    async with anyio.create_task_group() as together:
+        for verb in ON_A_PAGE:
+            together.start_soon(hanging, verb)
+    assert {verb: seconds for verb, seconds in took.items() if seconds > PATIENCE_S} == {}
+    await at.world.govern("space.delete", space=space, force=True)
+
+
+async def test_a_script_that_asks_is_answered(at: Browsing) -> None:
+    if at.browsers.driver.name != "local":
+        pytest.skip("what asks is the page, whatever is around it")
+    space = await at.space("asks", policy={"preset": "permissive"})
+    runtime = await at.launch(space, url=SITE)
+    with anyio.fail_after(20):
+        asked = await at.call("evaluate", space=space, runtime=runtime, script="confirm('Sure?')")
+        assert asked.dialog.message == "Sure?" and asked.result is None
+        answer = await at.call("dialog", space=space, runtime=runtime, accept=True)
+    assert answer.dialog is None
+    await at.call("delete", space=space, runtime=runtime)
+
+
 # The daemon around them
 
 
@@ -171,7 +247,9 @@ async def test_what_is_missing_is_named_with_what_mends_it(
 
 async def test_without_an_engine_browsers_are_this_machines_own(folder: Path, net: SmallNet) -> None:
     async with browsing(folder, net, driver="auto", docker_host="unix:///nowhere/docker.sock") as at:
-        runtime = await at.launch(await at.space("falls"), url=SITE)
+        space = await at.space("falls")
+        assert (await at.call("launch", space=space)).driver == "local"
+        runtime = await at.launch(space, url=SITE)
         assert type(host_of(at.live(runtime))).__name__ == "LocalHost"
 
 
@@ -179,3 +257,56 @@ async def test_with_an_engine_browsers_are_in_containers(folder: Path, net: Smal
     async with browsing(folder, net, driver="auto") as at:
         runtime = await at.launch(await at.space("rises"), url=SITE)
         assert type(host_of(at.live(runtime))).__name__ == "ContainedHost"
+
+
+NO_SANDBOX = (
+    "[7:7:1121/120000.123456:FATAL:content/browser/zygote_host/zygote_host_impl_linux.cc:132] No usable sandbox!"
+)
+
+
+def program_of(folder: Path, content: str) -> Path:
+    """One that Chromium's user can run."""
+    folder.chmod(0o755)
+    program = folder / "chromium"
+    program.write_text(content)
+    program.chmod(0o755)
+    return program
+
+
+async def test_a_chromium_that_may_build_no_sandbox_is_said_with_the_command(folder: Path, net: SmallNet) -> None:
+    program = program_of(folder, f"#!/bin/sh\necho '{NO_SANDBOX}' >&2\nexit 133\n")
+    async with browsing(folder, net, browser_executable=str(program)) as at:
+        failure = await at.refused("launch", space=await at.space("boxes"))
+        assert isinstance(failure, RuntimeUnavailable) and "sandbox" in failure.message
+        assert "namespaces" in failure.hint
+        # What the process around Chromium has to say is said as well.
+        program_of(folder, "")
+        assert "Exec format error" in (await at.refused("launch", space="boxes")).message
+
+
+def test_the_switch_that_restricts_namespaces_is_found(tmp_path: Path) -> None:
+    for folder in ("kernel", "user"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "kernel/apparmor_restrict_unprivileged_userns").write_text("1\n")
+    words = own_sandbox.mend("/opt/chrome", switches=tmp_path)
+    assert "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in words and "/opt/chrome" in words
+    (tmp_path / "kernel/apparmor_restrict_unprivileged_userns").write_text("0\n")
+    (tmp_path / "user/max_user_namespaces").write_text("0\n")
+    assert "sysctl -w user.max_user_namespaces" in own_sandbox.mend("/opt/chrome", switches=tmp_path)
+
+
+def test_namespaces_are_tried_and_not_assumed() -> None:
+    assert own_sandbox.can_be_built(UID)
+    # Where none may be made: in a namespace whose own limit is none.
+    inside = "echo 0 > /proc/sys/user/max_user_namespaces && exec {} -c '{}'"
+    ask = "from mcp_spaces.browser import own_sandbox; raise SystemExit(own_sandbox.can_be_built(0))"
+    words = ["unshare", "--user", "--map-root-user", "sh", "-c", inside.format(sys.executable, ask)]
+    assert subprocess.run(words, capture_output=True, timeout=20, check=False).returncode == 0
+
+
+def test_the_command_for_a_chromium_works_where_it_is_printed(tmp_path: Path) -> None:
+    release = tmp_path / "os-release"
+    release.write_text("NAME=Ubuntu\nID=ubuntu\nID_LIKE=debian\n")
+    assert install_command(os_release=release) == f"{sys.executable} -m playwright install chromium"
+    release.write_text("ID=debian\n")
+    assert "apt-get install chromium-headless-shell" in install_command(os_release=release)

@@ -15,9 +15,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake
 
 from mcp_spaces.browser.container import ContainedHost
+from mcp_spaces.browser.devtools import DevToolsPipe
 from mcp_spaces.browser.host import HostedContext
 from mcp_spaces.browser.lease_rules import Answered, screened
-from mcp_spaces.errors import ApprovalNeeded, Denied, WrongState
+from mcp_spaces.errors import ApprovalNeeded, Denied, RuntimeUnavailable, WrongState
 from mcp_spaces.runs.store import RunStore
 from mcp_spaces.sandbox.port import Command, Stream
 from tests.browser.room import Room, open_room
@@ -319,3 +320,30 @@ async def test_a_second_playwright_client_is_refused(room: Room) -> None:
             await playwright.chromium.connect_over_cdp(url, timeout=3_000)
         assert first.is_connected()
     await until_free(room)
+
+
+async def test_a_message_deeper_than_can_be_read_sends_the_client_away_and_stops_nobody() -> None:
+    """Chromium ends at a depth of 300; one that was taken over may send anything."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(content: bytes) -> None:
+        order = json.loads(content.rstrip(b"\0"))
+        sent.append(order)
+        if order["method"] == "Target.attachToBrowserTarget":
+            pipe.feed(json.dumps({"id": order["id"], "result": {"sessionId": "S1"}}).encode() + b"\0")
+
+    pipe, deep = DevToolsPipe(send), b"[" * 100_000 + b"]" * 100_000
+    for around in (b'{"id":%d,"result":{"a":%b},"sessionId":"S1"}', b'{"id":%d,"result":{"a":%b}}'):
+        guest = await pipe.invite()
+        await guest.send('{"id": 1, "method": "Browser.getVersion"}')
+        pipe.feed(around % (sent[-1]["id"], deep) + b"\0")
+        with pytest.raises(RuntimeUnavailable), anyio.fail_after(PATIENCE_S):
+            await guest.receive()
+        assert pipe.guest is None and not pipe.broken.is_set()
+    guest = await pipe.invite()
+    pipe.feed(b'{"method":"DOM.said","params":{"a":%b},"sessionId":"S1"}\0' % deep)
+    assert pipe.guest is None
+    guest = await pipe.invite()
+    pipe.feed(b'{"id":7,"result":{"a":%b},"sessionId":"P1"}\0' % deep)
+    assert pipe.guest is guest, "that one is Playwright's"
+    await pipe.aclose()

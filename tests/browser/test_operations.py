@@ -115,6 +115,23 @@ async def tab(world: tuple[App, Site]) -> AsyncIterator[Tab]:
 # ------------------------------------------------------------------------------------------------------- going
 
 
+async def test_frames_are_in_every_snapshot_and_what_is_left_out_is_said(tab: Tab) -> None:
+    tab.site.made["inner"] = "<button>Inside</button>"
+    tab.site.made["frames"] = "<iframe src=/inner></iframe>" * 14 + (
+        "<button onclick=\"document.querySelectorAll('iframe').forEach((one, at) => at < 4 && one.remove())\">Less</button>"
+    )
+    await tab.call("navigate", url=f"{HOST}/frames")
+    first, shown = [(await tab.call("snapshot")).snapshot for _ in range(2)]
+    for outline in (first, shown):
+        assert re.findall(r'"Inside" (f\d+)e', outline) == [f"f{number}" for number in range(1, 13)]
+        assert "(2 of 14 frames left out" in outline
+    await tab.call("click", ref=re.findall(r'"Less" (e\d+)', shown)[0])
+    shown = (await tab.call("snapshot")).snapshot
+    assert re.findall(r'"Inside" (f\d+)e', shown) == [f"f{number}" for number in range(5, 15)]
+    assert "left out" not in shown
+    await tab.refused("click", NotFound, ref="f2e1")
+
+
 async def test_a_page_is_answered_with_its_outline(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "SETTLE_S", 10.0)
     tab.site.made["shop"] = SHOP
@@ -365,3 +382,37 @@ async def test_b19_a_reference_to_a_secret_is_never_typed(tab: Tab, operation: s
     }
     error = await tab.refused(operation, InvalidInput, **given[operation])
     assert "browser_login" in error.message
+
+
+# ------------------------------------------------------------------------------------------- what stands in the way
+
+
+async def test_a_fill_that_a_dialog_breaks_off_names_what_is_left_and_goes_on_in_nobodys_turn(tab: Tab) -> None:
+    tab.site.made["asks"] = "<input aria-label=one oninput=\"alert('Sure?')\">" + "".join(
+        f"<input aria-label={name}>" for name in ("two", "three")
+    )
+    opened = await tab.call("navigate", url=f"{HOST}/asks")
+    one, two, three = re.findall(r" (e\d+)", opened.changes)
+    filled = await tab.call("fill", fields={one: "1", two: "2", three: "3"}, submit=True)
+    assert filled.dialog.message == "Sure?" and filled.left == (two, three)
+    await tab.call("dialog", accept=True)
+    shown = (await tab.call("snapshot")).snapshot
+    assert 'value="1"' in shown and 'value="2"' not in shown and 'value="3"' not in shown
+    assert (await tab.call("fill", fields={two: "2", three: "3"})).left is None
+
+
+async def test_text_with_a_plus_is_typed_and_keys_that_are_held_are_pressed(tab: Tab) -> None:
+    tab.site.made["types"] = "<input aria-label=sum>"
+    ref = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/types")).changes)[0]
+    await tab.call("press", ref=ref, keys="2+2")
+    assert 'value="2+2"' in (await tab.call("snapshot")).snapshot
+    await tab.call("press", ref=ref, keys="Control+A")
+    await tab.call("press", keys="Shift++")
+    assert 'value="+"' in (await tab.call("snapshot")).snapshot
+
+
+async def test_a_text_is_gone_only_when_none_of_it_is_shown(tab: Tab) -> None:
+    tab.site.made["twice"] = "<p hidden>Loading</p><p>Loading</p>"
+    await tab.call("navigate", url=f"{HOST}/twice")
+    await tab.refused("wait_for", TimedOut, gone="Loading", timeout_s=0.5)
+    await tab.call("wait_for", text="Loading", timeout_s=5)

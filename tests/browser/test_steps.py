@@ -428,3 +428,33 @@ async def test_every_declared_method_is_published_with_its_schema(room: Room) ->
     one = (await room.anywhere("browser.methods", call="page.fill")).methods[0]
     assert one.signature == "page.fill(selector, value)" and one.use == "interact"
     assert set(one.arguments["properties"]) == {"selector", "value"}
+
+
+async def test_a_program_may_be_repeated_and_its_contexts_go_with_their_last_names(room: Room) -> None:
+    live = room.live(room.runtime)
+    sample = [
+        step("browser.newContext"),
+        step("context.newPage", bind="p"),
+        step("page.goto", room.url, ref="p"),
+        step("page.title", ref="p"),
+    ]
+    for _ in range(20):
+        answer = await run(room, *sample)
+        assert answer.status == "completed" and answer.events[-1].result == "Shop"
+    assert len(live.further) == 1 and len(live.pages) <= 4
+    # A name that a caller gave keeps its context, whatever becomes of its pages' names.
+    kept = await run(room, step("browser.newContext", bind="mine"), step("context.newPage", ref="mine", bind="q"))
+    assert kept.status == "completed"
+    await run(room, step("context.newPage", ref="context", bind="q"))
+    assert len(live.further) == 2
+    (mine,) = (await run(room, step("context.pages", ref="mine"))).events
+    assert len(mine.result) == 2
+
+
+async def test_a_crashed_page_of_a_further_context_comes_back_in_that_one(room: Room) -> None:
+    live = room.live(room.runtime)
+    await run(room, step("browser.newContext"), step("browser.newContext", bind="c"), step("context.newPage", ref="c"))
+    before = live.pages[live.active]
+    (further,) = live.further
+    assert before.page.context is further
+    assert (await live.anew(before)).page.context is further

@@ -21,7 +21,7 @@ import anyio.to_thread
 from mcp_spaces.errors import Conflict, RuntimeUnavailable
 from mcp_spaces.sandbox.attached import AttachedSandbox
 from mcp_spaces.sandbox.delivery import BOOTSTRAP, bundle
-from mcp_spaces.sandbox.port import Connection, Sandbox, SandboxSpec, Wall
+from mcp_spaces.sandbox.port import Connection, Sandbox, SandboxLimits, SandboxSpec, Wall
 from mcp_spaces.sandbox.stream import AgentStream
 from mcp_spaces.sandbox.workspace import checked_id
 
@@ -97,6 +97,9 @@ class FakeDriver:
         await stream.hello
         self._held[spec.runtime_id] = sandbox
         return sandbox
+
+    async def resize(self, runtime_id: str, limits: SandboxLimits) -> None:
+        """It has no limits."""
 
     async def _free(self, runtime_id: str, process: asyncio.subprocess.Process) -> None:
         await process.wait()

@@ -309,6 +309,25 @@ async def test_limits_that_cannot_hold_are_refused(driver: DockerDriver) -> None
             await driver.launch(SandboxSpec("runtime", IMAGE, limits))
 
 
+async def test_a_live_sandbox_is_resized_and_one_that_is_not_there_is_not(driver: DockerDriver) -> None:
+    more = SandboxLimits(cpu_cores=0.25, memory_bytes=192 << 20, disk_bytes=SMALL.disk_bytes, pids=99)
+    await driver.launch(SandboxSpec("sized", IMAGE, SMALL))
+    await driver.resize("sized", more)
+    (container,) = containers(driver.instance_id)
+    host = inspected(container)["HostConfig"]
+    assert isinstance(host, dict)
+    assert (host["NanoCpus"], host["Memory"], host["MemorySwap"], host["PidsLimit"]) == (
+        250_000_000,
+        192 << 20,
+        192 << 20,
+        99,
+    )
+    with pytest.raises(InvalidInput):
+        await driver.resize("sized", SandboxLimits(memory_bytes=1 << 20))
+    with pytest.raises(NotFound):
+        await driver.resize("other", more)
+
+
 # Dying
 
 

@@ -29,6 +29,13 @@ class Handle:
     opened: OpenPage | None = None
 
 
+def context_of(handle: Handle) -> Any:
+    """Playwright's context that it is, or is in; None for downloads and the like."""
+    if handle.kind is Kind.CONTEXT:
+        return handle.thing
+    return None if handle.opened is None else handle.opened.page.context
+
+
 @dataclass(slots=True)
 class Handles:
     """Of one runtime. `own_given`: the runtime's own context was handed out by browser.newContext."""
@@ -36,6 +43,7 @@ class Handles:
     live: LiveBrowser
     bound: dict[str, Handle] = field(default_factory=dict)
     own_given: bool = False
+    named_by_us: set[str] = field(default_factory=set)
     paused: PausedSteps = field(default_factory=PausedSteps)
     taken_downloads: set[str] = field(default_factory=set)
     """By guid: waitForDownload gives each out once."""
@@ -50,6 +58,20 @@ class Handles:
                 f"A browser has at most {HANDLES_MAX} handles.", hint="Bind to a name that is there already."
             )
         self.bound[name] = handle
+        self.named_by_us.discard(name)
+
+    def name(self, handle: Handle) -> str:
+        """Bind a context that nobody named, as context2, context3 … Raises QuotaExceeded."""
+        name = next(f"context{number}" for number in range(2, HANDLES_MAX + 3) if f"context{number}" not in self.bound)
+        self.bind(name, handle)
+        self.named_by_us.add(name)
+        return name
+
+    def nobody_names(self, context: Any) -> bool:
+        """Whether no name that a caller gave leads to a further context any more, or to a page of it."""
+        return context in self.live.further and not any(
+            context_of(one) is context for name, one in self.bound.items() if name not in self.named_by_us
+        )
 
     def drop(self, name: str) -> None:
         self.bound.pop(name, None)

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from mcp_spaces.browser.answers import address
 from mcp_spaces.browser.downloads import Download
-from mcp_spaces.browser.files import keep_download
+from mcp_spaces.browser.files import keep_download, printed
 from mcp_spaces.browser.page_script import command
 from mcp_spaces.browser.steps import arguments as takes
 from mcp_spaces.browser.steps.doing import Doing
@@ -132,7 +132,7 @@ async def _screenshot(doing: Doing, given: takes.PageScreenshot) -> JsonValue:
 
 
 async def _pdf(doing: Doing, given: takes.Pdf) -> JsonValue:
-    content = await doing.page.pdf(landscape=given.landscape, print_background=True)
+    content = await printed(doing.page, landscape=given.landscape)
     return await doing.keep(
         content,
         name=f"{doing.opened.id}.pdf",

@@ -11,12 +11,12 @@ from pydantic import Field, JsonValue
 
 from mcp_spaces.browser.acting import note_action, turn, until_dialog
 from mcp_spaces.browser.answers import Answer, DialogView, dialog_of
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.handling import refuse_inside, refuse_secrets
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.steps.arguments import parsed
 from mcp_spaces.browser.steps.doing import Doing
-from mcp_spaces.browser.steps.handles import OWN_CONTEXT, Handle
+from mcp_spaces.browser.steps.handles import OWN_CONTEXT, Handle, context_of
 from mcp_spaces.browser.steps.model import Arguments, Kind, Method, MethodId, Name, StepOptions
 from mcp_spaces.browser.steps.page_methods import AFTER_CRASH, BY_ID, GOES, WITH_DIALOG
 from mcp_spaces.core.context import Context
@@ -29,6 +29,7 @@ from mcp_spaces.errors import InvalidInput, NotFound, TimedOut
 RESULT_CHARACTERS = 8_000
 """Of one result in an answer, as JSON; the whole of a longer one is an artifact."""
 RESULT_BYTES_MAX = 16 << 20
+CLOSE_S = 10.0
 GRACE_S = 1.0
 """Playwright's own timeout says more than ours, so it comes first."""
 
@@ -103,7 +104,7 @@ async def _ready(live: LiveBrowser, target: Handle, method: Method) -> None:
 
 async def _done(doing: Doing, method: Method, arguments: Arguments, given: StepInput) -> StepOutput:
     live, opened = doing.live, doing.target.opened
-    began, navigations = len(live.downloads.all()), 0 if opened is None else opened.navigations
+    began, navigations = live.downloads.count, 0 if opened is None else opened.navigations
     result = await _performed(doing, method, arguments)
     if opened is not None and method.settles and opened.dialog is None and not opened.page.is_closed():
         await opened.settle(navigations=navigations)
@@ -112,7 +113,7 @@ async def _done(doing: Doing, method: Method, arguments: Arguments, given: StepI
     bound, page = None, None if opened is None else opened.id
     if isinstance(result, Handle):
         page = None if result.opened is None else result.opened.id
-        bound = _bound(doing, result, given.bind)
+        bound = await _bound(doing, result, given.bind)
         result = None
     shown, artifact = await _fitted(doing, method, result)
     fresh = [one for one in live.opened if one != page and one in live.pages]
@@ -124,7 +125,7 @@ async def _done(doing: Doing, method: Method, arguments: Arguments, given: StepI
         artifact=artifact,
         dialog=None if opened is None or opened.page.is_closed() else dialog_of(opened),
         opened=fresh or None,
-        downloads=[f"{one.id} {one.suggested[:100]}" for one in live.downloads.all()[began:]] or None,
+        downloads=[f"{one.id} {one.suggested[:100]}" for one in live.downloads.since(began)] or None,
     )
 
 
@@ -147,8 +148,9 @@ async def _performed(doing: Doing, method: Method, arguments: Arguments) -> obje
     )
 
 
-def _bound(doing: Doing, made: Handle, name: str | None) -> str | None:
-    """Under the name that was asked for; a page and the runtime's own context have one anyway."""
+async def _bound(doing: Doing, made: Handle, name: str | None) -> str | None:
+    """Under the name that was asked for; a page and the runtime's own context have one anyway. A further context goes
+    with the last name that led to it: a program that is repeated has one of them, not one more each time."""
     if name is None:
         if made.kind is Kind.PAGE and made.opened is not None:
             return made.opened.id
@@ -156,8 +158,13 @@ def _bound(doing: Doing, made: Handle, name: str | None) -> str | None:
             return OWN_CONTEXT
         if made.kind is not Kind.CONTEXT:
             return None
-        name = next(f"context{number}" for number in range(2, 1_000) if f"context{number}" not in doing.handles.bound)
+        return doing.handles.name(made)
+    before = doing.handles.bound.get(name)
     doing.handles.bind(name, made)
+    left = None if before is None else context_of(before)
+    if left is not None and left is not context_of(made) and doing.handles.nobody_names(left):
+        with in_time("close the context before", CLOSE_S):
+            await left.close()
     return name
 
 
