@@ -24,7 +24,12 @@ def present(operation_id: str, answer: Answer, *, as_json: bool) -> None:
     """On stdout: the answer; on stderr: remarks."""
     if as_json:
         show.print_json(answer.content)
-    elif isinstance(answer.content, str) or operation_id not in SHOWN:
+    elif (
+        isinstance(answer.content, str)
+        or operation_id not in SHOWN
+        or isinstance(answer.content.get("truncated"), dict)
+    ):
+        # What was cut for a model, as with an agent's key, need not hold everything that a command would show.
         show.print_answer(answer.content)
     else:
         SHOWN[operation_id](answer.content)
@@ -54,7 +59,7 @@ def _shell(content: Content) -> None:
     if content.get("job"):
         show.print_line(f"job {content['job']} runs in the background")
     if content.get("artifact"):
-        show.say(f"the whole output: mcp-spaces run read-artifact {content['artifact']}")
+        show.say(f"the whole output: mcp-spaces run read-artifact {content['artifact']} --output FILE")
     if content.get("timed_out"):
         show.say("timed out")
     elif content.get("exit_code"):

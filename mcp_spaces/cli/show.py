@@ -62,7 +62,9 @@ def print_answer(content: Mapping[str, Any] | str) -> None:
     if isinstance(content, str):
         print_prose(content)
         return
-    said = {name: value for name, value in content.items() if name not in ("next_cursor", "truncated")}
+    said = {
+        name: value for name, value in content.items() if name not in ("next_cursor", "truncated", "items_left_out")
+    }
     match list(said.items()):
         case [(_, list() as rows)] if all(isinstance(row, dict) for row in rows):
             if rows:
