@@ -53,6 +53,7 @@ from mcp_spaces.sandbox.port import LiveSandboxes, SandboxDriver, SandboxLimits,
 from mcp_spaces.sandbox.service import Images, SandboxService
 from mcp_spaces.settings import Settings
 from mcp_spaces.spaces.lifecycle import Lifecycle
+from mcp_spaces.spaces.model import Space
 from mcp_spaces.spaces.port import Runtimes, Spaces
 from mcp_spaces.spaces.store import RuntimeStore, SpaceStore
 from mcp_spaces.spaces.views import SpaceViews
@@ -157,7 +158,11 @@ async def open_app(
         def announce(space_id: str) -> None:
             space = spaces.get(space_id)
             owner = None if space is None else space.owner_id
-            changes.announce(Change("context", space_id, owner), Change("resources", space_id, owner))
+            changes.announce(Change("context", space_id, owner))
+
+        def announce_listed(space: Space) -> None:
+            owner = space.owner_id
+            changes.announce(Change("context", space.id, owner), Change("resources", space.id, owner))
 
         blobs = FileBlobs(settings.state_dir / BLOBS_NAME)
         files, artifacts = FileStore(database, blobs, clock), ArtifactStore(database, blobs, clock)
@@ -254,6 +259,7 @@ async def open_app(
             active=pipeline.active,
             clock=clock,
             announce=announce,
+            announce_listed=announce_listed,
         )
         links = Links(database, files, clock, public_url=settings.public_url)
         entries = EntryRequests(vault, journal, clock)
