@@ -59,10 +59,10 @@ def _written(to: Path, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]])
     size_bytes, beside = 0, ""
     try:
         descriptor, beside = tempfile.mkstemp(dir=to.absolute().parent, prefix=f".{to.name}.")
-        with open(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             for piece in _pieces(answer):
                 size_bytes += file.write(piece)
-        os.replace(beside, to)
+        Path(beside).replace(to)
     except OSError as error:
         raise Refusal(f"{to} cannot be written: {error.strerror or error}.", hint="Name another file.") from None
     finally:

@@ -19,7 +19,6 @@ from pydantic_core import PydanticSerializationError
 
 from mcp_spaces.server import strict_json
 
-
 ENDS_BYTES = 1024
 """Of a line that is too long: where the id of its request is looked for."""
 

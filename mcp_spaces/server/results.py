@@ -112,11 +112,11 @@ def _shortened(value: Any, characters_max: int, *, items_max: int) -> Any:
             return [_shortened(one, characters_max, items_max=items_max) for one in value]
         case dict():
             shorter = {name: _shortened(one, characters_max, items_max=items_max) for name, one in value.items()}
-            left_out = {name: len(value[name]) - len(one) for name, one in shorter.items() if _is_cut(value[name], one)}
-            if left_out:
+            gone = {name: len(value[name]) - len(one) for name, one in shorter.items() if _is_cut(value[name], one)}
+            if gone:
                 # It would lead past what was left out.
                 shorter.pop("next_cursor", None)
-                shorter["items_left_out"] = left_out
+                shorter["items_left_out"] = gone
             return shorter
         case _:
             return value
@@ -124,7 +124,7 @@ def _shortened(value: Any, characters_max: int, *, items_max: int) -> Any:
 
 def _is_cut(whole: Any, shorter: Any) -> bool:
     """Whether objects were left out of a list; other lists say so themselves."""
-    return isinstance(whole, list) and len(shorter) < len(whole) and isinstance(whole[0], dict)
+    return isinstance(whole, list) and len(shorter) < len(whole) and all(isinstance(one, dict) for one in whole)
 
 
 def _without_lone_surrogates(structured: dict[str, Any], text: str) -> tuple[dict[str, Any], str]:

@@ -1,5 +1,7 @@
 """What is too long for a model is whole for the operator: tables, the approval screen, and files."""
 
+# ruff: noqa: ASYNC240 - nothing else waits for these small files
+
 from __future__ import annotations
 
 import base64

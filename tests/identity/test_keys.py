@@ -122,7 +122,7 @@ async def test_a_key_names_its_spaces_by_id_or_by_a_name_that_is_there_and_uniqu
     await world.space("twice")
     await world.govern("space.create", name="twice")
     key = await world.key(spaces=["work", work])
-    assert key.spaces == {work}
+    assert key.spaces == frozenset({work})
     with pytest.raises(NotFound):
         await world.key(spaces=["wrok"])
     with pytest.raises(Ambiguous):
