@@ -139,6 +139,8 @@ class Settings(BaseModel):
     """Open connections, idle ones and streams included. Beyond: 503."""
     http_sessions_max: int = Field(default=1_000, ge=1, le=100_000)
     """Sessions of clients that speak a protocol of 2025-11-25 or older. Beyond: 503."""
+    http_sessions_per_key_max: int = Field(default=64, ge=1, le=100_000)
+    """Of these, the sessions that one key opened. Beyond: 503."""
     http_session_idle_s: float = Field(default=1_800, ge=10, le=86_400)
     """A session without a request or open stream for so long is closed."""
     http_body_bytes_max: int = Field(default=16 * MIB, ge=64 * KIB, le=64 * MIB)
