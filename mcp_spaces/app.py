@@ -26,6 +26,7 @@ from mcp_spaces.core.journal import Journal
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.errors import WrongState
+from mcp_spaces.identity.port import Principals
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.network.access import LiveAccesses
 from mcp_spaces.network.authorities import Authorities
@@ -285,6 +286,7 @@ async def open_app(
         services.provide(Lifecycle, lifecycle)
         services.provide(Links, links)
         services.provide(LiveSandboxes, sandboxes)
+        services.provide(Principals, identity)
         services.provide(RunStore, RunStore(database, spaces))
         services.provide(RunWaiters, waiters)
         services.provide(Runtimes, runtimes)

@@ -98,7 +98,15 @@ def _decided(content: Content) -> None:
 
 
 def _runs(content: Content) -> None:
-    show.print_table(content["runs"], RUN_COLUMNS)
+    rows = [
+        {
+            **one,
+            "principal": one.get("principal_name") or one["principal"],
+            "space": one.get("space_name") or one.get("space"),
+        }
+        for one in content["runs"]
+    ]
+    show.print_table(rows, RUN_COLUMNS)
 
 
 def _backup(content: Content) -> None:

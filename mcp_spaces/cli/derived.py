@@ -82,7 +82,8 @@ def handwritten(operation: AnyOperation) -> Any:
     from mcp_spaces.cli import vault
 
     single = typer.Typer(add_completion=False)
-    single.command(verb_of(operation))(getattr(vault, HANDWRITTEN[operation.id]))
+    run = getattr(vault, HANDWRITTEN[operation.id])
+    single.command(verb_of(operation), epilog=f"Example: {vault.EXAMPLES[operation.id]}")(run)
     return typer.main.get_command(single)
 
 
@@ -105,8 +106,10 @@ def command(operation: AnyOperation) -> Any:
         except fields.Unreadable as problem:
             raise typer.BadParameter(str(problem), ctx=ctx) from None
         if asks and not yes and sys.stdin.isatty():
-            what = next((str(value) for value in values.values() if isinstance(value, str)), operation.noun)
-            typer.confirm(f"{verb_of(operation).capitalize()} {show.cell('', what)} for good?", abort=True, err=True)
+            what = ", ".join(
+                f"{name} {show.cell('', value)}" for name, value in values.items() if isinstance(value, str)
+            )
+            typer.confirm(f"{verb_of(operation).capitalize()} {what} for good?", abort=True, err=True)
         if output is not None:
             fetch.fetch(ctx, operation.id, values, to=output, as_json=as_json)
             return

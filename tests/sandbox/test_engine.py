@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import docker  # noqa: F401 - before the user changes, who might not read it
@@ -14,21 +11,7 @@ import pytest
 
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.engine import Engine, mend
-from tests.security.app import short_folder
-
-NOBODY = 65_534
-
-
-@contextmanager
-def nobody() -> Iterator[None]:
-    """As a user of whom file modes are true; root may connect anywhere."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
+from tests.security.app import nobody, short_folder
 
 
 def refusal(path: Path) -> RuntimeUnavailable:
