@@ -37,7 +37,13 @@ EXIT_NO_DAEMON = 3
 EXIT_DAEMON_LEFT = 4
 """The daemon went away while the client was still connected."""
 
-PASSED_ON = frozenset({"HOME", "LANG", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER"})
+PASSED_ON = frozenset(
+    {
+        *("HOME", "LANG", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER"),
+        # The session's: the OS keyring is reached over its bus, and a browser that people look at needs its screen.
+        *("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"),
+    }
+)
 PASSED_ON_PREFIXES = ("DOCKER_", "LC_", "MCP_SPACES_", "PLAYWRIGHT_BROWSERS_PATH", "SSL_CERT_", "XDG_")
 """What the daemon inherits. It outlives this client and serves others, so the client's own environment, with its
 tokens, interpreter switches and preloads, stays out."""
