@@ -103,6 +103,18 @@ async def test_a_file_is_fetched_whole_and_to_the_byte(house: Served, key: str, 
     assert [one.name for one in tmp_path.iterdir()] == ["fetched.bin"]
 
 
+async def test_a_file_of_a_sandbox_is_fetched_whole(house: Served, tmp_path: Path) -> None:
+    world, content = house.world, os.urandom(40_000)
+    await world.space("work")
+    await world.launched("work")
+    written = base64.b64encode(content).decode()
+    await world.call("sandbox.write_file", space="work", path="a.bin", content=written, encoding="base64")
+    file = tmp_path / "fetched.bin"
+    ended = await house.run("sandbox", "read-file", "work", "--path", "a.bin", "-o", str(file))
+    assert (ended.code, ended.stderr) == (0, "")
+    assert file.read_bytes() == content
+
+
 async def test_an_export_is_a_zip_on_this_machine(house: Served, tmp_path: Path) -> None:
     uploaded = await house.world.outcome("space.create", name="work", labels={"note": "hello"})
     file = tmp_path / "run.zip"

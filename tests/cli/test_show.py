@@ -70,6 +70,6 @@ def test_on_a_terminal_a_row_stays_one_line(
     said = capsys.readouterr()
     lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in said.out.splitlines()]
     assert len(lines) == 3
-    assert all(len(line) <= int(columns) and row["id"] in line for line in lines[1:])
+    assert all(len(line) <= int(columns) and str(row["id"]) in line for line in lines[1:])
     assert kept in lines[0]
     assert ("created_at" in said.err) == (columns == "80")

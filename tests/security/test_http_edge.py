@@ -270,9 +270,17 @@ async def test_t13_json_that_two_parsers_could_read_differently_is_refused(body:
 # ------------------------------------------------------------------------------------------- D09, D10, D11
 
 
+async def test_the_largest_write_that_operations_take_arrives() -> None:
+    async with http() as client:
+        # 10 MiB as base64; this operation takes less text, and says so.
+        answer = await client.post("tools/call", {"name": "thing_echo", "arguments": {"text": "x" * (14 << 20)}})
+        assert answer.status_code == 200
+        assert "at most 100000 characters" in answer.text
+
+
 @pytest.mark.parametrize("era", ERAS)
 async def test_d09_a_huge_body_is_refused(era: str) -> None:
-    async with http() as client:
+    async with http(http_body_bytes_max=4 << 20) as client:
         answer = await client.send(b'{"text":"' + b"x" * (5 << 20) + b'"}', mcp_protocol_version=era)
         assert answer.status_code == 413
         assert (await client.post("tools/list")).status_code == 200
