@@ -15,7 +15,7 @@ from mcp_spaces.cli.wire import Answer
 Content = Mapping[str, Any]
 
 SPACE_COLUMNS = ("id", "name", "role", "state", "cpu", "memory", "disk", "net", "llm_tokens", "created_at")
-RUN_COLUMNS = ("id", "operation", "state", "error_code", "principal", "space", "started_at", "duration_ms")
+RUN_COLUMNS = ("id", "operation", "state", "space", "principal", "error_code", "started_at", "duration_ms")
 SECRET_COLUMNS = ("path", "kind", "label", "fields", "origins", "version", "last_used_at", "uses")
 APPROVAL_COLUMNS = ("id", "operation", "by", "space", "reason", "expires_at")
 
@@ -88,7 +88,9 @@ def _approvals(content: Content) -> None:
     rows = [{**one, "by": one.get("principal_name"), "space": one.get("space_name")} for one in waiting]
     show.print_table(rows, APPROVAL_COLUMNS)
     for one in waiting:
-        show.print_line(f"\n{one['id']} would call {one['operation']} with")
+        # Said here as well: a narrow terminal has no room for that column.
+        show.print_line(f"\n{one['id']}: {show.cell('', one['reason'])}")
+        show.print_line(f"{show.cell('', one.get('principal_name'))} would call {one['operation']} with")
         show.print_line(_indented(str(one.get("input", ""))))
     show.say("\nyes: mcp-spaces approve ID     no: mcp-spaces approve --deny ID")
 

@@ -38,9 +38,9 @@ async def test_runs_name_principals_and_spaces() -> None:
         header, *rows = (await house.run("runs")).stdout.splitlines()
         told = (await house.run("run", "list", "--operation", "space.get", "--json")).json()["runs"]
         own = await house.world.call("run.list")
-    assert header.split()[4:6] == ["principal", "space"]
+    assert header.split()[3:5] == ["space", "principal"]
     (row,) = [line.split() for line in rows if "space.get" in line]
-    assert row[4:6] == ["local-agent", "work"]
+    assert row[3:5] == ["work", "local-agent"]
     assert told[0]["principal"].startswith("pr_") and told[0]["space"].startswith("sp_")
     # Agents know their own name; it would be in every line that their models read.
     assert {one.principal_name for one in own.runs} == {None}
