@@ -105,6 +105,9 @@ class Guard:
                 await self._end_invalid()
 
     async def _end_invalid(self) -> None:
+        valid: dict[str | None, bool] = {}  # a key may have many sessions and streams
         for caller, end in list(self._followed.values()):
-            if not await self.app.still_valid(caller):
+            if caller.key_id not in valid:
+                valid[caller.key_id] = await self.app.still_valid(caller)
+            if not valid[caller.key_id]:
                 end()
