@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ class Operator:
         self._environment = environment
 
     async def run(self, *arguments: str, given: str = "") -> str:
-        console.print(f"[bold]$ mcp-spaces {escape(' '.join(arguments))}[/]", soft_wrap=True)
+        console.print(f"[bold]$ mcp-spaces {escape(shlex.join(arguments))}[/]", soft_wrap=True)
         ran = await anyio.run_process(
             [str(PROGRAM), *arguments], input=given.encode(), env=dict(self._environment), check=False
         )

@@ -17,6 +17,7 @@ import random
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
@@ -205,10 +206,16 @@ async def use_the_token(client: Client) -> None:
     await agent.call("operation_call", operation="space.delete", input={"space": "orders", "force": True})
 
 
+def own_environment(environment: Mapping[str, str], *, state: Path) -> dict[str, str]:
+    """Without the settings, the key and the server that may be set in this terminal: those are of a real server."""
+    kept = {name: value for name, value in environment.items() if not name.startswith("MCP_SPACES_")}
+    return {**kept, "MCP_SPACES_STATE_DIR": str(state)}
+
+
 async def main() -> None:
     state = Path(tempfile.mkdtemp(prefix="mcp-spaces-demo-"))
     folder = Path(tempfile.mkdtemp(prefix="mcp-spaces-demo-service-"))
-    environment = {**os.environ, "MCP_SPACES_STATE_DIR": str(state)}
+    environment = own_environment(os.environ, state=state)
     console.print(f"The server is started as an agent would start it: [bold]{PROGRAM} stdio[/]")
     try:
         with services(folder) as known:

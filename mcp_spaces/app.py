@@ -26,6 +26,7 @@ from mcp_spaces.core.journal import Journal
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.errors import WrongState
+from mcp_spaces.identity.port import Principals
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.network.access import LiveAccesses
 from mcp_spaces.network.authorities import Authorities
@@ -54,6 +55,7 @@ from mcp_spaces.sandbox.port import LiveSandboxes, SandboxDriver, SandboxLimits,
 from mcp_spaces.sandbox.service import Images, SandboxService
 from mcp_spaces.settings import Settings
 from mcp_spaces.spaces.lifecycle import Lifecycle
+from mcp_spaces.spaces.model import Space
 from mcp_spaces.spaces.port import Runtimes, Spaces
 from mcp_spaces.spaces.store import RuntimeStore, SpaceStore
 from mcp_spaces.spaces.views import SpaceViews
@@ -160,7 +162,11 @@ async def open_app(
         def announce(space_id: str) -> None:
             space = spaces.get(space_id)
             owner = None if space is None else space.owner_id
-            changes.announce(Change("context", space_id, owner), Change("resources", space_id, owner))
+            changes.announce(Change("context", space_id, owner))
+
+        def announce_listed(space: Space) -> None:
+            owner = space.owner_id
+            changes.announce(Change("context", space.id, owner), Change("resources", space.id, owner))
 
         blobs = FileBlobs(settings.state_dir / BLOBS_NAME)
         files, artifacts = FileStore(database, blobs, clock), ArtifactStore(database, blobs, clock)
@@ -257,6 +263,7 @@ async def open_app(
             active=pipeline.active,
             clock=clock,
             announce=announce,
+            announce_listed=announce_listed,
         )
         links = Links(database, files, clock, public_url=settings.public_url, served=settings.serves_links)
         entries = EntryRequests(vault, journal, clock)
@@ -282,6 +289,7 @@ async def open_app(
         services.provide(Lifecycle, lifecycle)
         services.provide(Links, links)
         services.provide(LiveSandboxes, sandboxes)
+        services.provide(Principals, identity)
         services.provide(RunStore, RunStore(database, spaces))
         services.provide(RunWaiters, waiters)
         services.provide(Runtimes, runtimes)

@@ -50,8 +50,8 @@ class Settings(BaseModel):
     state_dir: Path = Field(default_factory=lambda: Path(places.state_directory(os.environ)))
     """Database, sockets, logs and files. Mode 0700, on a local disk."""
 
-    line_bytes_max: int = Field(default=8 * MIB, ge=64 * KIB, le=64 * MIB)
-    """One JSON-RPC message on a local socket."""
+    line_bytes_max: int = Field(default=16 * MIB, ge=64 * KIB, le=64 * MIB)
+    """One JSON-RPC message on a local socket. The largest that operations take, 10 MiB as base64, fits."""
     local_connections_max: int = Field(default=256, ge=1, le=10_000)
     """Connections to both local sockets together."""
     agent_calls_max: int = Field(default=32, ge=1, le=1_000)
@@ -140,14 +140,17 @@ class Settings(BaseModel):
     """Open connections, idle ones and streams included. Beyond: 503."""
     http_sessions_max: int = Field(default=1_000, ge=1, le=100_000)
     """Sessions of clients that speak a protocol of 2025-11-25 or older. Beyond: 503."""
+    http_sessions_per_key_max: int = Field(default=64, ge=1, le=100_000)
+    """Of these, the sessions that one key opened. Beyond: 503."""
     http_session_idle_s: float = Field(default=1_800, ge=10, le=86_400)
     """A session without a request or open stream for so long is closed."""
-    http_body_bytes_max: int = Field(default=4 * MIB, ge=64 * KIB, le=64 * MIB)
+    http_body_bytes_max: int = Field(default=16 * MIB, ge=64 * KIB, le=64 * MIB)
     """One request body. Beyond: 413."""
     http_header_s: float = Field(default=10, gt=0, le=60)
     """A connection whose request line and headers have not arrived by then is closed."""
-    http_body_s: float = Field(default=10, gt=0, le=60)
-    """A connection whose request body has not arrived so long after its headers is closed."""
+    http_body_s: float = Field(default=60, gt=0, le=600)
+    """A connection whose request body has not arrived so long after its headers is closed. The largest body passes in
+    time at 2.3 Mbit/s."""
 
     @property
     def http_is_loopback(self) -> bool:

@@ -6,7 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from examples.demo import own_environment
+
 ROOT = Path(__file__).parent.parent
+
+
+def test_the_demo_knows_nothing_of_a_real_server(tmp_path: Path) -> None:
+    real = {"PATH": "/bin", "MCP_SPACES_SERVER": "https://real.example/mcp", "MCP_SPACES_KEY": "msp_x"}
+    assert own_environment(real, state=tmp_path) == {"PATH": "/bin", "MCP_SPACES_STATE_DIR": str(tmp_path)}
 
 
 def test_the_demo_runs_to_its_end() -> None:

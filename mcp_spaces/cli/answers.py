@@ -15,7 +15,7 @@ from mcp_spaces.cli.wire import Answer
 Content = Mapping[str, Any]
 
 SPACE_COLUMNS = ("id", "name", "role", "state", "cpu", "memory", "disk", "net", "llm_tokens", "created_at")
-RUN_COLUMNS = ("id", "operation", "state", "error_code", "principal", "space", "started_at", "duration_ms")
+RUN_COLUMNS = ("id", "operation", "state", "space", "principal", "error_code", "started_at", "duration_ms")
 SECRET_COLUMNS = ("path", "kind", "label", "fields", "origins", "version", "last_used_at", "uses")
 APPROVAL_COLUMNS = ("id", "operation", "by", "space", "reason", "expires_at")
 
@@ -24,7 +24,12 @@ def present(operation_id: str, answer: Answer, *, as_json: bool) -> None:
     """On stdout: the answer; on stderr: remarks."""
     if as_json:
         show.print_json(answer.content)
-    elif isinstance(answer.content, str) or operation_id not in SHOWN:
+    elif (
+        isinstance(answer.content, str)
+        or operation_id not in SHOWN
+        or isinstance(answer.content.get("truncated"), dict)
+    ):
+        # What was cut for a model, as with an agent's key, need not hold everything that a command would show.
         show.print_answer(answer.content)
     else:
         SHOWN[operation_id](answer.content)
@@ -54,7 +59,7 @@ def _shell(content: Content) -> None:
     if content.get("job"):
         show.print_line(f"job {content['job']} runs in the background")
     if content.get("artifact"):
-        show.say(f"the whole output: mcp-spaces run read-artifact {content['artifact']}")
+        show.say(f"the whole output: mcp-spaces run read-artifact {content['artifact']} --output FILE")
     if content.get("timed_out"):
         show.say("timed out")
     elif content.get("exit_code"):
@@ -83,7 +88,9 @@ def _approvals(content: Content) -> None:
     rows = [{**one, "by": one.get("principal_name"), "space": one.get("space_name")} for one in waiting]
     show.print_table(rows, APPROVAL_COLUMNS)
     for one in waiting:
-        show.print_line(f"\n{one['id']} would call {one['operation']} with")
+        # Said here as well: a narrow terminal has no room for that column.
+        show.print_line(f"\n{one['id']}: {show.cell('', one['reason'])}")
+        show.print_line(f"{show.cell('', one.get('principal_name'))} would call {one['operation']} with")
         show.print_line(_indented(str(one.get("input", ""))))
     show.say("\nyes: mcp-spaces approve ID     no: mcp-spaces approve --deny ID")
 
@@ -93,7 +100,15 @@ def _decided(content: Content) -> None:
 
 
 def _runs(content: Content) -> None:
-    show.print_table(content["runs"], RUN_COLUMNS)
+    rows = [
+        {
+            **one,
+            "principal": one.get("principal_name") or one["principal"],
+            "space": one.get("space_name") or one.get("space"),
+        }
+        for one in content["runs"]
+    ]
+    show.print_table(rows, RUN_COLUMNS)
 
 
 def _backup(content: Content) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import stat
@@ -53,11 +54,14 @@ def everything(environment: Mapping[str, str]) -> list[Check]:
 
 def python() -> Wall:
     version = ".".join(map(str, sys.version_info[:3]))
-    return Wall("python", sys.version_info >= (3, 11), f"{version} at {sys.executable}", "install Python 3.11 or newer")
+    holds = sys.version_info >= (3, 11)
+    return Wall("python", holds, f"{version} at {sys.executable}", "" if holds else "sudo apt-get install python3.11")
 
 
 def system() -> Wall:
-    return Wall("system", sys.platform == "linux", sys.platform, "run the daemon on Linux")
+    # No command makes another system of it.
+    holds = sys.platform == "linux"
+    return Wall("system", holds, sys.platform if holds else f"{sys.platform}: the daemon runs on Linux only", "")
 
 
 def state_directory(state: Path) -> Wall:
@@ -66,38 +70,54 @@ def state_directory(state: Path) -> Wall:
     try:
         found = state.lstat()
     except FileNotFoundError:
-        parent = next(one for one in state.parents if one.exists())
+        parent = next(one for one in state.parents if exists(one))
         if os.access(parent, os.W_OK | os.X_OK):
             return Wall(name, True, f"{state} will be made")
-        return Wall(
-            name, False, f"{parent} cannot be written", f"export {places.STATE_DIRECTORY_VARIABLE}=~/mcp-spaces"
-        )
+        return Wall(name, False, f"{parent} cannot be written", another_place())
     except OSError as error:
-        return Wall(name, False, f"{state}: {error.strerror}", f"export {places.STATE_DIRECTORY_VARIABLE}=~/mcp-spaces")
+        return Wall(name, False, f"{state}: {error.strerror}", another_place())
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         return Wall(
             name,
             False,
             f"{state} is no directory of this user",
-            f"export {places.STATE_DIRECTORY_VARIABLE}=~/mcp-spaces",
+            another_place(),
         )
     if found.st_mode & 0o077:
-        return Wall(name, False, f"others may read {state}", f"chmod 700 {state}")
+        return Wall(name, False, f"others may read {state}", f"chmod 700 {shlex.quote(str(state))}")
     return Wall(name, True, f"{state}, mode 0700")
 
 
 def space_left(state: Path) -> Wall:
-    existing = next(one for one in (state, *state.parents) if one.exists())
-    free = shutil.disk_usage(existing).free
+    name = "disk space"
+    existing = next(one for one in (state, *state.parents) if exists(one))
+    try:
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        return Wall(name, False, f"{existing}: {error.strerror}", another_place())
     found = f"{free / (1 << 30):.1f} GiB free in {existing}"
-    return Wall("disk space", free >= FREE_BYTES_NEEDED, found, "" if free >= FREE_BYTES_NEEDED else "free 2 GiB there")
+    if free >= FREE_BYTES_NEEDED:
+        return Wall(name, True, found, "")
+    return Wall(name, False, f"{found}; 2 are needed", f"du -xh --max-depth=1 {shlex.quote(str(existing))} | sort -h")
+
+
+def exists(path: Path) -> bool:
+    """False also where this user may not look."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def another_place() -> str:
+    return f"export {places.STATE_DIRECTORY_VARIABLE}=~/mcp-spaces"
 
 
 def socket_path(state: str) -> Wall:
     """The kernel's limit for the path of a socket."""
     length = len(os.fsencode(places.operator_socket(state)))
     holds = length <= 107
-    mend = "" if holds else f"export {places.STATE_DIRECTORY_VARIABLE}=~/mcp-spaces"
+    mend = "" if holds else another_place()
     return Wall("socket path", holds, f"{length} of 107 bytes", mend)
 
 
@@ -106,13 +126,13 @@ def daemon(state: str) -> Iterator[Check]:
     try:
         connection = connected(places.operator_socket(state))
     except NoDaemon as problem:
-        yield Check(Wall("daemon", False, problem.message, problem.hint))
+        yield Check(Wall("daemon", False, problem.message, another_place()))
         return
     if connection is None:
         yield Check(Wall("daemon", False, "none runs; the first client starts one", "mcp-spaces list"), needed=False)
         return
     with connection:
-        yield _version(connection)
+        yield _version(connection, log=places.daemon_log(state))
 
 
 def configured(environment: Mapping[str, str]) -> list[Check]:
@@ -123,16 +143,30 @@ def configured(environment: Mapping[str, str]) -> list[Check]:
     try:
         settings = read_settings(environment)
     except SpacesError as error:
-        return [Check(Wall("settings", False, error.message, error.hint))]
+        culprits = [
+            name for name in environment if name.startswith("MCP_SPACES_") and _is_fine_without(name, environment)
+        ]
+        return [Check(Wall("settings", False, error.message, f"unset {culprits[0]}" if culprits else ""))]
     return [
         Check(Wall("settings", True, "every variable is known")),
-        Check(vault_key(settings)),
+        Check(kept_key(str(settings.state_dir)) or vault_key(settings)),
         *sandboxes(settings),
         *browsers(settings),
     ]
 
 
-def _version(connection: socket.socket) -> Check:
+def _is_fine_without(name: str, environment: Mapping[str, str]) -> bool:
+    from mcp_spaces.errors import SpacesError
+    from mcp_spaces.settings import read_settings
+
+    try:
+        read_settings({variable: value for variable, value in environment.items() if variable != name})
+    except SpacesError:
+        return False
+    return True
+
+
+def _version(connection: socket.socket, *, log: str) -> Check:
     """What the daemon that listens says of itself."""
     name = "daemon"
     connection.settimeout(DAEMON_ANSWERS_S)
@@ -143,16 +177,32 @@ def _version(connection: socket.socket) -> Check:
         version = str(answer["result"]["_meta"][SERVER_INFO]["version"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         return Check(
-            Wall(name, False, f"it does not answer ({type(error).__name__})", "see daemon.log in the state folder")
+            Wall(name, False, f"it does not answer ({type(error).__name__})", f"tail -n 50 {shlex.quote(log)}")
         )
     if version != mcp_spaces.__version__:
         found = f"version {version} runs, {mcp_spaces.__version__} is installed"
-        return Check(Wall(name, False, found, "stop the running one (SIGTERM); the next client starts the new one"))
+        return Check(Wall(name, False, found, "mcp-spaces stop    # the next client starts the new one"))
     return Check(Wall(name, True, f"version {version} answers"))
 
 
+def kept_key(state: str) -> Wall | None:
+    """Where a running daemon says that the master key is; None where none runs, or there is no vault yet."""
+    try:
+        connection = connected(places.operator_socket(state))
+        if connection is None:
+            return None
+        with connection, connection.makefile("rb") as lines:
+            connection.settimeout(DAEMON_ANSWERS_S)
+            connection.sendall(wire.Request("state_describe", {}).body() + b"\n")
+            content = wire.answer_of(json.loads(lines.readline())).content
+    except (NoDaemon, wire.Refusal, OSError, ValueError):
+        return None
+    place = content.get("master_key") if isinstance(content, Mapping) else None
+    return Wall("vault key", True, f"{place}, says the daemon") if place else None
+
+
 def vault_key(settings: Settings) -> Wall:
-    """Where the vault's master key is, or would be. An existing vault's own word is in the daemon's database."""
+    """Where the vault's master key would be, as this process sees it."""
     from mcp_spaces.vault.master_key import FILE_NAME, KEY_VARIABLE, PASSPHRASE_VARIABLE, system_keyring
 
     name, file = "vault key", settings.state_dir / FILE_NAME
@@ -160,7 +210,7 @@ def vault_key(settings: Settings) -> Wall:
         return Wall(name, True, f"{KEY_VARIABLE}, read once when the daemon starts")
     if settings.vault_key_source == "passphrase" or PASSPHRASE_VARIABLE in os.environ:
         return Wall(name, True, f"a passphrase in {PASSPHRASE_VARIABLE}, read once when the daemon starts")
-    if file.exists():
+    if exists(file):
         private = not file.stat().st_mode & 0o077
         return Wall(name, private, f"the file {file}", "" if private else f"chmod 600 {file}")
     if settings.vault_key_source != "file" and system_keyring() is not None:

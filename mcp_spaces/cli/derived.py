@@ -82,7 +82,8 @@ def handwritten(operation: AnyOperation) -> Any:
     from mcp_spaces.cli import vault
 
     single = typer.Typer(add_completion=False)
-    single.command(verb_of(operation))(getattr(vault, HANDWRITTEN[operation.id]))
+    run = getattr(vault, HANDWRITTEN[operation.id])
+    single.command(verb_of(operation), epilog=f"Example: {vault.EXAMPLES[operation.id]}")(run)
     return typer.main.get_command(single)
 
 
@@ -90,7 +91,7 @@ def command(operation: AnyOperation) -> Any:
     """A typer command with a flag for each field of the operation's input."""
     from rich.markup import escape
 
-    from mcp_spaces.cli import fields
+    from mcp_spaces.cli import fetch, fields
 
     arguments = fields.arguments_of(operation)
     asks = operation.verb == "delete"
@@ -98,14 +99,20 @@ def command(operation: AnyOperation) -> Any:
     def run(ctx: typer.Context, **given: Any) -> None:
         as_json = given.pop("as_json")
         yes = given.pop("yes", False)
+        output = given.pop("output", None)
         try:
             values = fields.read(arguments, given)
             fields.checked(operation, values)
         except fields.Unreadable as problem:
             raise typer.BadParameter(str(problem), ctx=ctx) from None
         if asks and not yes and sys.stdin.isatty():
-            what = next((str(value) for value in values.values() if isinstance(value, str)), operation.noun)
-            typer.confirm(f"{verb_of(operation).capitalize()} {show.cell('', what)} for good?", abort=True, err=True)
+            what = ", ".join(
+                f"{name} {show.cell('', value)}" for name, value in values.items() if isinstance(value, str)
+            )
+            typer.confirm(f"{verb_of(operation).capitalize()} {what} for good?", abort=True, err=True)
+        if output is not None:
+            fetch.fetch(ctx, operation.id, values, to=output, as_json=as_json)
+            return
         answer = calls.call(ctx, operation.id, values, as_json=as_json)
         answers.present(operation.id, answer, as_json=as_json)
 
@@ -114,6 +121,8 @@ def command(operation: AnyOperation) -> Any:
     parameters.append(_keyword("as_json", calls.AsJson))
     if asks:
         parameters.append(_keyword("yes", Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]))
+    if fetch.fetches(operation.id):
+        parameters.append(_keyword("output", fetch.Output, default=None))
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     single = typer.Typer(add_completion=False)
@@ -122,8 +131,8 @@ def command(operation: AnyOperation) -> Any:
     return typer.main.get_command(single)
 
 
-def _keyword(name: str, annotation: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+def _keyword(name: str, annotation: Any, *, default: Any = False) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _parameter(argument: Argument) -> inspect.Parameter:

@@ -79,7 +79,8 @@ def arguments_of(operation: AnyOperation) -> tuple[Argument, ...]:
             Argument(
                 name=name,
                 kind=kind,
-                required=field.is_required(),
+                # What is deleted is named: the only space, or the one that is called default, is never meant silently.
+                required=field.is_required() or (name == "space" and operation.id == "space.delete"),
                 nullable=type(None) in get_args(field.annotation),
                 positional=name == "space" if operation.in_space else free and not any(a.positional for a in found),
                 description=said[name].get("description", ""),

@@ -47,7 +47,10 @@ class LocalDaemon:
             from mcp_spaces.server import shim
 
             self._say(f"no daemon runs for {self._state}: starting one")
-            shim.started_daemon(self._state).close()
+            try:
+                shim.started_daemon(self._state).close()
+            except shim.NotConnected as why:
+                raise NoDaemon("\n".join(why.lines), hint="Run: mcp-spaces doctor") from None
             connection = connected(places.operator_socket(self._state))
         if connection is None:
             raise self._gone(f"Nobody listens on {places.operator_socket(self._state)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,14 +62,33 @@ def remember_target(
     context.obj = calls.Target(server=server, key_file=key_file)
 
 
-app.command("list", rich_help_panel=EVERYDAY)(shortcuts.list_spaces)
-app.command("approve", rich_help_panel=EVERYDAY)(shortcuts.approve)
-app.command("runs", rich_help_panel=EVERYDAY)(shortcuts.runs)
-app.command("connect", rich_help_panel=EVERYDAY)(connect.connect)
-app.command("port-forward", rich_help_panel=EVERYDAY)(port_forward.port_forward)
-app.command("install", rich_help_panel=SETUP)(install.install)
-app.command("doctor", rich_help_panel=SETUP)(doctor.doctor)
-app.command("backup", rich_help_panel=SETUP)(shortcuts.backup)
-app.command("serve", rich_help_panel=SETUP)(serve.serve)
-app.command("stop", rich_help_panel=SETUP)(stop.stop)
-app.command("stdio", rich_help_panel=SETUP)(serve.stdio)
+EXAMPLES = {
+    "list": "mcp-spaces list --json",
+    "approve": "mcp-spaces approve ap_aaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "runs": "mcp-spaces runs --space work --limit 50",
+    "connect": "mcp-spaces connect work main",
+    "port-forward": "mcp-spaces port-forward work main 8000 3000",
+    "install": "mcp-spaces install --client claude-code",
+    "doctor": "mcp-spaces doctor --json",
+    "backup": "mcp-spaces backup /srv/backups/spaces.db --include-files",
+    "serve": "mcp-spaces serve --http-port 8080",
+    "stop": "mcp-spaces stop --wait-s 60",
+    "stdio": "mcp-spaces stdio",
+}
+
+
+def _command(name: str, panel: str, run: Callable[..., None]) -> None:
+    app.command(name, rich_help_panel=panel, epilog=f"Example: {EXAMPLES[name]}")(run)
+
+
+_command("list", EVERYDAY, shortcuts.list_spaces)
+_command("approve", EVERYDAY, shortcuts.approve)
+_command("runs", EVERYDAY, shortcuts.runs)
+_command("connect", EVERYDAY, connect.connect)
+_command("port-forward", EVERYDAY, port_forward.port_forward)
+_command("install", SETUP, install.install)
+_command("doctor", SETUP, doctor.doctor)
+_command("backup", SETUP, shortcuts.backup)
+_command("serve", SETUP, serve.serve)
+_command("stop", SETUP, stop.stop)
+_command("stdio", SETUP, serve.stdio)

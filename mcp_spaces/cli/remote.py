@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
+from mcp_spaces.cli.clear_text import check_server
 from mcp_spaces.cli.wire import (
     PROTOCOL_VERSION,
     REQUEST_ID,
@@ -33,11 +32,7 @@ class RemoteDaemon:
     """
 
     def __init__(self, url: str, *, key: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Refusal(f"{url} is not a URL of a server.", hint="Such as https://spaces.example.org/mcp")
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
-            raise Refusal("The key would travel in clear text.", hint="Use https://, or a tunnel to 127.0.0.1.")
+        check_server(url)
         self._url = url
         self._key = key
 
@@ -110,12 +105,3 @@ def _whole(status: int, body: bytes) -> Answer:
             raise Refusal(text, code=code)
         case _:
             raise Refusal(f"The server answered HTTP {status}, which is no MCP.", hint="Does the URL end in /mcp?")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 100_000
 """Beyond any row: what goes into a pipe is never wrapped or cut."""
+GAP = 2
+TEXT_WIDTH = 24
+"""What a column of longer texts gets on a terminal, at least."""
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -47,9 +50,17 @@ def print_json(value: object) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> None:
-    """A header, and one row each. Without `columns`: every key that some row has, in order of appearance."""
-    names = list(columns) or list(dict.fromkeys(name for row in rows for name in row))
-    _print_table(_console(), rows, names, indent=0)
+    """A header, and one row each. Without `columns`: every key that some row has, in order of appearance.
+
+    With them, the last ones are left out on a terminal that is too narrow, so that a row stays one line.
+    """
+    console, chosen = _console(), list(columns)
+    names = chosen or list(dict.fromkeys(name for row in rows for name in row))
+    if chosen and console.is_terminal:
+        names = _fitting(rows, chosen, width=console.width)
+    _print_table(console, rows, names, indent=0)
+    if left_out := ", ".join(chosen[len(names) :]):
+        say(f"left out for lack of room: {left_out} (--json has everything)")
 
 
 def print_record(record: Mapping[str, Any]) -> None:
@@ -62,7 +73,9 @@ def print_answer(content: Mapping[str, Any] | str) -> None:
     if isinstance(content, str):
         print_prose(content)
         return
-    said = {name: value for name, value in content.items() if name not in ("next_cursor", "truncated")}
+    said = {
+        name: value for name, value in content.items() if name not in ("next_cursor", "truncated", "items_left_out")
+    }
     match list(said.items()):
         case [(_, list() as rows)] if all(isinstance(row, dict) for row in rows):
             if rows:
@@ -128,6 +141,17 @@ def _write(stream: TextIO, text: str) -> None:
     stream.flush()
 
 
+def _fitting(rows: Sequence[Mapping[str, Any]], names: Sequence[str], *, width: int) -> list[str]:
+    """As many of the first columns as fit; never less than two. A long text needs TEXT_WIDTH and is folded in it."""
+    needed = 0
+    for count, name in enumerate(names):
+        longest = max((len(cell(name, row.get(name))) for row in rows), default=0)
+        needed += max(len(name), longest if _is_whole(name) else min(longest, TEXT_WIDTH)) + GAP
+        if needed - GAP > width and count >= 2:
+            return list(names[:count])
+    return list(names)
+
+
 def _console() -> Console:
     from rich.console import Console
 
@@ -175,6 +199,11 @@ def _as_table(value: Mapping[str, Mapping[str, Any]]) -> tuple[list[dict[str, An
     return rows, columns
 
 
+def _is_whole(name: str) -> bool:
+    """An id that is cut or wrapped cannot be copied."""
+    return name == "id" or name.endswith("_id")
+
+
 def _nested(value: object) -> bool:
     match value:
         case dict():
@@ -190,10 +219,9 @@ def _print_table(console: Console, rows: Sequence[Mapping[str, Any]], names: Seq
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for name in names:
-        # An id that is cut or wrapped cannot be copied.
-        whole = not console.is_terminal or name == "id" or name.endswith("_id")
+        whole = not console.is_terminal or _is_whole(name)
         table.add_column(Text(cell("", name)), no_wrap=whole, overflow="ignore" if whole else "fold")
     for row in rows:
         table.add_row(*(Text(cell(name, row.get(name))) for name in names))

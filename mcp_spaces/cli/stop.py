@@ -12,38 +12,44 @@ from typing import Annotated
 import typer
 
 from mcp_spaces import places
-from mcp_spaces.cli import exits
+from mcp_spaces.cli import calls, show
+from mcp_spaces.cli.wire import Refusal
 
 WAIT_S = 30.0
 
 
 def stop(
     wait_s: Annotated[float, typer.Option(help="Seconds to wait for its end.", min=0)] = WAIT_S,
+    as_json: calls.AsJson = False,
 ) -> None:
     """Stop the daemon: sandboxes are freed, their files and all records stay.
 
     It starts again by itself when an agent connects.
     """
-    process = daemon_process(places.state_directory(os.environ))
-    if process is None:
-        typer.echo("no daemon is running")
-        return
+    state = places.state_directory(os.environ)
+    with calls.failures(as_json=as_json):
+        process = daemon_process(state)
+        stopped = process is not None and _stopped(process, wait_s=wait_s, log=places.daemon_log(state))
+    if as_json:
+        show.print_json({"stopped": stopped, "process": process if stopped else None})
+    else:
+        show.print_line("the daemon is stopped" if stopped else "no daemon is running")
+
+
+def _stopped(process: int, *, wait_s: float, log: str) -> bool:
+    """Whether there was one to stop. Raises Refusal."""
     try:
         # The descriptor names this very process, whatever becomes of its number.
         descriptor = os.pidfd_open(process)
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
     except ProcessLookupError:
-        typer.echo("no daemon is running")
-        return
+        return False
     except PermissionError:
-        typer.echo(f"error: process {process} is not yours to stop", err=True)
-        raise typer.Exit(exits.REFUSED) from None
+        raise Refusal(f"Process {process} is not yours to stop.", hint="Stop it as the user who runs it.") from None
     ended, _, _ = select.select([descriptor], [], [], wait_s)
     if not ended:
-        typer.echo(f"error: process {process} is still stopping after {wait_s:g} s", err=True)
-        typer.echo("hint: see daemon.log in the state directory", err=True)
-        raise typer.Exit(exits.REFUSED)
-    typer.echo("the daemon is stopped")
+        raise Refusal(f"Process {process} is still stopping after {wait_s:g} s.", hint=f"See {log}.", code="timeout")
+    return True
 
 
 def daemon_process(state: str) -> int | None:

@@ -19,6 +19,10 @@ class Kind(StrEnum):
     API_KEY = "api_key"
 
 
+EXAMPLES = {
+    "vault.set": "mcp-spaces vault set prod/github --kind api_key --origin https://api.github.com",
+    "vault.import": "mcp-spaces vault import export.json --prefix imported --dry-run",
+}
 MAIN = {Kind.VALUE: "value", Kind.LOGIN: "password", Kind.API_KEY: "token"}
 
 

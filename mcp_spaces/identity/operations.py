@@ -13,11 +13,12 @@ from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation
 from mcp_spaces.core.place import Everywhere
-from mcp_spaces.core.scope import OperationPattern, Scope
+from mcp_spaces.core.scope import EVERYTHING, OperationPattern, Scope
 from mcp_spaces.core.scope_request import ScopeRequest
 from mcp_spaces.errors import InvalidInput
-from mcp_spaces.identity.model import AGENT_POLICY, AGENT_SCOPE, LOCAL_AGENT, Key, Principal, new_token
+from mcp_spaces.identity.model import AGENT_POLICY, AGENT_SCOPE, LOCAL_AGENT, OPERATOR, Key, Principal, new_token
 from mcp_spaces.identity.store import Identity
+from mcp_spaces.spaces.port import Spaces
 
 Preset = Literal["restrictive", "standard", "permissive"]
 
@@ -29,10 +30,10 @@ class NoInput(Everywhere):
 class KeyCreateInput(Everywhere):
     label: str = Field(min_length=1, max_length=100)
     """What it is for."""
-    principal: str = Field(default=LOCAL_AGENT, max_length=200)
-    """Name or id of who it stands for."""
+    principal: str | None = Field(default=None, min_length=1, max_length=200)
+    """Name or id of who it stands for; left out: local-agent, or operator for an operator's key."""
     spaces: list[str] | None = Field(default=None, max_length=100)
-    """Only these spaces, by id; left out: all that the principal may see."""
+    """Only these spaces, by id or name; left out: all that the principal may see."""
     operations: list[OperationPattern] | None = Field(default=None, max_length=100)
     """Only these, such as sandbox.* or run.get."""
     expires_in_s: float | None = Field(default=90 * 86400, gt=0, le=10 * 365 * 86400)
@@ -98,19 +99,22 @@ class PrincipalGrantInput(Everywhere):
 
 async def create_key(context: Context, wanted: KeyCreateInput) -> NewKey:
     identity = context.use(Identity)
-    principal = identity.get(wanted.principal)
+    # Nobody approves their own call: an operator's key that stood for the agent could not answer what the agent asks.
+    principal = identity.get(wanted.principal or (OPERATOR if wanted.operator else LOCAL_AGENT))
     if wanted.operator and (wanted.spaces is not None or wanted.operations is not None):
         raise InvalidInput("An operator's key is not bound to spaces or operations.", hint="Leave them out.")
+    spaces = None if wanted.spaces is None else _space_ids(context, wanted.spaces)
     now, fresh = context.clock.now(), new_token()
     key = Key(
         id=fresh.key_id,
         principal_id=principal.id,
         label=wanted.label,
         secret_sha256=fresh.secret_sha256,
-        spaces=None if wanted.spaces is None else tuple(wanted.spaces),
+        spaces=spaces,
+        # Nothing else of today's scope: what the principal is granted later reaches its keys, too.
         scope=None
         if wanted.operations is None
-        else principal.scope.model_copy(update={"operations": tuple(wanted.operations)}),
+        else EVERYTHING.model_copy(update={"operations": tuple(wanted.operations)}),
         operator=wanted.operator,
         created_at=now,
         expires_at=None if wanted.expires_in_s is None else now + wanted.expires_in_s,
@@ -118,8 +122,17 @@ async def create_key(context: Context, wanted: KeyCreateInput) -> NewKey:
     await identity.add_key(key)
     # The token has to reach the caller, so it is the one thing that redaction lets through.
     return NewKey(
-        id=key.id, token=fresh.token, principal=principal.name, spaces=wanted.spaces, expires_at=key.expires_at
+        id=key.id,
+        token=fresh.token,
+        principal=principal.name,
+        spaces=None if spaces is None else list(spaces),
+        expires_at=key.expires_at,
     )
+
+
+def _space_ids(context: Context, references: list[str]) -> tuple[str, ...]:
+    """Raises NotFound or Ambiguous: a key for a space that is not there would see nothing, and not say why."""
+    return tuple(dict.fromkeys(context.use(Spaces).resolve(context.caller, one).id for one in references))
 
 
 async def list_keys(context: Context, _: NoInput) -> KeyList:

@@ -54,6 +54,10 @@ class Identity:
         )
         return None if row is None else unseal(self._database.sealer, "principals", row, Principal)
 
+    def name_of(self, principal_id: str) -> str | None:
+        row = self._database.read_one("SELECT name FROM principals WHERE id = ?", (principal_id,))
+        return None if row is None else str(row["name"])
+
     def get(self, reference: str) -> Principal:
         principal = self.find(reference)
         if principal is None:

@@ -58,6 +58,15 @@ class BackedUp(BaseModel):
     """Without these the copy cannot be used."""
 
 
+class StateDescription(BaseModel):
+    master_key: str | None = None
+    """Where the vault's master key is; absent while there is no vault."""
+
+
+async def describe(context: Context, _: Everywhere) -> StateDescription:
+    return StateDescription(master_key=context.use(Backups).master_key())
+
+
 async def verify(context: Context, _: Everywhere) -> AuditReport:
     return await context.use(Audit).verify()
 
@@ -120,6 +129,17 @@ AUDIT_LIST = Operation(
     listed=False,
     idempotent=True,
     example={"limit": 20},
+)
+STATE_DESCRIBE = Operation(
+    id="state.describe",
+    summary="Where this daemon keeps what the records alone do not hold.",
+    input=Everywhere,
+    output=StateDescription,
+    effect=Effect.OBSERVES,
+    handler=describe,
+    audience=Audience.OPERATOR,
+    listed=False,
+    idempotent=True,
 )
 STATE_BACKUP = Operation(
     id="state.backup",

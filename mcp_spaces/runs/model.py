@@ -51,7 +51,10 @@ class RunLine(BaseModel):
     error_code: str | None = None
     parent: str | None = None
     principal: str
+    principal_name: str | None = None
+    """For operators: others know their own."""
     space: str | None = None
+    space_name: str | None = None
     runtime: str | None = None
     started_at: str
     duration_ms: float | None = None

@@ -11,8 +11,9 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.errors import InvalidInput, NotFound, WrongState
+from mcp_spaces.identity.port import Principals
 from mcp_spaces.runs.artifacts import ArtifactStore
-from mcp_spaces.runs.audit_operations import AUDIT_LIST, AUDIT_VERIFY, STATE_BACKUP
+from mcp_spaces.runs.audit_operations import AUDIT_LIST, AUDIT_VERIFY, STATE_BACKUP, STATE_DESCRIBE
 from mcp_spaces.runs.export import EVENTS_MAX, RUNS_MAX, ExportedRun, write_zip
 from mcp_spaces.runs.model import Artifact, ArtifactView, RunLine, RunView
 from mcp_spaces.runs.store import Filters, RunStore, line
@@ -84,9 +85,27 @@ async def list_runs(context: Context, wanted: ListInput) -> RunList:
     )
     return RunList(
         # This very call is no news.
-        runs=[line(row) for row in page.rows if row["id"] != context.run_id],
+        runs=_named(context, [line(row) for row in page.rows if row["id"] != context.run_id]),
         next_cursor=None if page.next_before is None else str(page.next_before),
     )
+
+
+def _named(context: Context, lines: list[RunLine]) -> list[RunLine]:
+    """With the names that people know, for operators; an id stays alone where what it named is gone."""
+    if not context.caller.operator:
+        return lines
+    spaces, principals = context.use(Spaces), context.use(Principals)
+    found = {one.space: spaces.get(one.space) for one in lines if one.space is not None}
+    names = {one.principal: principals.name_of(one.principal) for one in lines}
+    return [
+        one.model_copy(
+            update={
+                "principal_name": names[one.principal],
+                "space_name": space.name if (space := found.get(one.space or "")) is not None else None,
+            }
+        )
+        for one in lines
+    ]
 
 
 async def get(context: Context, wanted: GetInput) -> RunView:
@@ -277,4 +296,5 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     AUDIT_VERIFY,
     AUDIT_LIST,
     STATE_BACKUP,
+    STATE_DESCRIBE,
 )

@@ -13,7 +13,7 @@ from mcp_spaces.errors import Busy, Conflict, InvalidInput, NotFound, RuntimeUna
 from mcp_spaces.sandbox import walls
 from mcp_spaces.sandbox.attached import AttachedSandbox
 from mcp_spaces.sandbox.container import INSTANCE_LABEL, RUNTIME_LABEL, sizes
-from mcp_spaces.sandbox.engine import Engine, NoPython, Threads
+from mcp_spaces.sandbox.engine import Engine, NoPython, Threads, mend
 from mcp_spaces.sandbox.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.latecomers import Latecomers, a_while
 from mcp_spaces.sandbox.launcher import Launcher
@@ -285,7 +285,7 @@ class DockerDriver:
             host = await self._thread(self._engine.host_facts)
             found += walls.engine_walls(host, SandboxLimits())
         except SpacesError as error:
-            found.append(Wall("engine", False, error.message, "systemctl start docker"))
+            found.append(Wall("engine", False, error.message, mend(error)))
         else:
             found.append(await self._image_wall())
         if self._loop_missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import socket
 import threading
 import time
@@ -29,6 +30,7 @@ CALL_TIMEOUT_S = 60
 OLDEST_API = "1.41"
 GONE_TIMEOUT_S = 20
 RECENT_S = 5.0
+JOIN_GROUP = "sudo usermod -aG docker $USER"
 SOCKET = "unix:///var/run/docker.sock"
 NO_PYTHON = 'exec: "python3"'
 
@@ -82,6 +84,33 @@ def translated(error: Exception) -> SpacesError:
     return RuntimeUnavailable("The engine answered something unexpected.", hint="See the daemon's log.")
 
 
+def unreachable(error: OSError, *, socket_path: str) -> RuntimeUnavailable:
+    """What a socket that cannot be connected to says of the engine."""
+    match error:
+        case PermissionError():
+            return RuntimeUnavailable(
+                f"Your user may not use {socket_path}.", hint=f"Run `{JOIN_GROUP}`, then log in again."
+            )
+        case FileNotFoundError():
+            return RuntimeUnavailable(
+                f"There is no {socket_path}: the engine is not installed, or not running.",
+                hint="Install it, or start it; `mcp-spaces doctor` has the command.",
+            )
+        case _:
+            return RuntimeUnavailable("The engine does not answer.", hint="Is Docker running? Run `mcp-spaces doctor`.")
+
+
+def mend(error: SpacesError) -> str:
+    """The command that mends an engine that cannot be used."""
+    match error.__cause__:
+        case PermissionError():
+            return f"{JOIN_GROUP}    # then log in again"
+        case FileNotFoundError() if shutil.which("dockerd") is None:
+            return "sudo apt-get install docker.io    # elsewhere: https://docs.docker.com/engine/install/"
+        case _:
+            return "sudo systemctl start docker"
+
+
 class Engine:
     """Every method blocks and raises only errors of `mcp_spaces.errors` (and NoPython)."""
 
@@ -117,9 +146,13 @@ class Engine:
             asked = self._client is None or time.monotonic() - self._answered_at > RECENT_S
             if asked and self.url.startswith("unix://"):
                 # The client leaves a socket open when it cannot connect; this one is closed.
+                path = self.url.removeprefix("unix://")
                 with socket.socket(socket.AF_UNIX) as attempt:
                     attempt.settimeout(PING_TIMEOUT_S)
-                    attempt.connect(self.url.removeprefix("unix://"))
+                    try:
+                        attempt.connect(path)
+                    except (PermissionError, FileNotFoundError, ConnectionRefusedError) as error:
+                        raise unreachable(error, socket_path=path) from error
             if self._client is None or self._quick is None:
                 version = self._version(docker)
                 self._client = docker.APIClient(base_url=self.url, version=version, timeout=CALL_TIMEOUT_S)

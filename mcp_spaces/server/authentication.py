@@ -6,7 +6,8 @@ it. So identity is never an argument that a handler could mix up, and never what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ class Guard:
 
     app: Application
     check_s: float
-    _followed: dict[anyio.CancelScope, Caller] = field(default_factory=dict)
+    _followed: dict[object, tuple[Caller, Callable[[], object]]] = field(default_factory=dict)
     _changed: anyio.Event = field(default_factory=anyio.Event)
     _look: bool = False
 
@@ -67,28 +68,46 @@ class Guard:
             if caller.key_id is None:
                 yield scope
                 return
-            self._followed[scope] = caller
-            self._changed.set()
+            stop = self.follow(caller, scope.cancel)
             try:
                 yield scope
             finally:
-                del self._followed[scope]
+                stop()
+
+    def follow(self, caller: Caller, end: Callable[[], object]) -> Callable[[], None]:
+        """Call `end` once the caller's key has ended, unless what this returns is called before."""
+        if caller.key_id is None:
+            return lambda: None
+        name = object()
+        self._followed[name] = (caller, end)
+        self._changed.set()
+
+        def stop() -> None:
+            self._followed.pop(name, None)
+
+        return stop
 
     def look_now(self) -> None:
         self._look = True
         self._changed.set()
 
     async def run(self) -> None:
+        look_at = math.inf
         while True:
-            # Nothing is followed most of the time, and then there is nothing to wake up for.
-            with anyio.move_on_after(self.check_s if self._followed else None) as waiting:
+            # Nothing is followed most of the time, and then there is nothing to wake up for. Whoever comes later does
+            # not put off the next look.
+            look_at = min(look_at, anyio.current_time() + self.check_s) if self._followed else math.inf
+            with anyio.CancelScope(deadline=look_at):
                 await self._changed.wait()
             self._changed = anyio.Event()
-            if self._look or waiting.cancelled_caught:
-                self._look = False
+            if self._look or anyio.current_time() >= look_at:
+                self._look, look_at = False, math.inf
                 await self._end_invalid()
 
     async def _end_invalid(self) -> None:
-        for scope, caller in list(self._followed.items()):
-            if not await self.app.still_valid(caller):
-                scope.cancel()
+        valid: dict[str | None, bool] = {}  # a key may have many sessions and streams
+        for caller, end in list(self._followed.values()):
+            if caller.key_id not in valid:
+                valid[caller.key_id] = await self.app.still_valid(caller)
+            if not valid[caller.key_id]:
+                end()

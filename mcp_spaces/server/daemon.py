@@ -21,6 +21,7 @@ import anyio
 
 from mcp_spaces import places
 from mcp_spaces.errors import SpacesError, TimedOut, WrongState
+from mcp_spaces.server.daemon_log import DaemonLog
 from mcp_spaces.server.endpoint import open_server
 from mcp_spaces.server.private_process import keep_private
 from mcp_spaces.server.unix import LocalSockets, make_private
@@ -53,7 +54,11 @@ def serve(
     """
     os.umask(0o077)
     keep_private()
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        level=logging.INFO,
+        handlers=[DaemonLog(Path(places.daemon_log(str(settings.state_dir))))],
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
     logging.getLogger("mcp").setLevel(logging.WARNING)  # at INFO it writes session ids down
     try:
         make_private(settings.state_dir)

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.server.http_answer import MCP_PATH
 from mcp_spaces.server.http_edge import HttpEdge
 from mcp_spaces.server.http_protocol import Deadlines, bound, serving
+from mcp_spaces.server.http_sessions import KeyedSessions
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -37,8 +36,10 @@ async def listening(
     check_bind(settings)
     with bound(settings.http_host, settings.http_port or 0) as listener:
         port = listener.getsockname()[1]
-        manager = StreamableHTTPSessionManager(
+        manager = KeyedSessions(
             app=server,
+            guard=server.guard,
+            per_key_max=settings.http_sessions_per_key_max,
             session_idle_timeout=settings.http_session_idle_s,
             max_sessions=settings.http_sessions_max,
             max_request_body_size=settings.http_body_bytes_max,

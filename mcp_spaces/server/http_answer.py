@@ -101,7 +101,7 @@ class Answer:
 
     def log(self) -> None:
         """No query, no header, no link's token: nothing that lets somebody in (threat T03)."""
-        access_log.info(
+        access_log.debug(
             "%s %s %s %.1f ms key=%s",
             self._scope["method"],
             shown(self._scope["path"]),

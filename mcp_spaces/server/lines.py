@@ -19,9 +19,12 @@ from pydantic_core import PydanticSerializationError
 
 from mcp_spaces.server import strict_json
 
+ENDS_BYTES = 1024
+"""Of a line that is too long: where the id of its request is looked for."""
+
 
 class LineReader:
-    """The SDK's read stream. Ends when the client closes its side, or sends a line above the limit."""
+    """The SDK's read stream. Ends when the client closes its side. A line above the limit is refused and skipped."""
 
     def __init__(self, reader: asyncio.StreamReader, answers: LineWriter, *, first_line: bytes = b"") -> None:
         self._reader = reader
@@ -38,13 +41,33 @@ class LineReader:
         if self._first_line:
             line, self._first_line = self._first_line, b""
             return line
-        try:
-            return await self._reader.readline()
-        except ValueError:  # the stream's limit
-            self._answers.refuse(None, types.INVALID_REQUEST, "The message is longer than this server reads.")
-            return b""
-        except ConnectionError:
-            return b""
+        while True:
+            try:
+                return await self._reader.readuntil(b"\n")
+            except asyncio.IncompleteReadError as error:
+                return error.partial
+            except asyncio.LimitOverrunError as error:
+                if not await self._skip_line(error.consumed):
+                    return b""
+            except ConnectionError:
+                return b""
+
+    async def _skip_line(self, waiting_bytes: int) -> bool:
+        """Read on to the end of a line that is too long, and refuse it; the calls under way go on. False: it ended."""
+        head = tail = await self._reader.readexactly(waiting_bytes)
+        head = head[:ENDS_BYTES]
+        while True:
+            tail = tail[-ENDS_BYTES:]
+            try:
+                tail += await self._reader.readuntil(b"\n")
+                break
+            except asyncio.LimitOverrunError as error:
+                tail += await self._reader.readexactly(error.consumed)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return False
+        request_id = strict_json.request_id_by_ends(head, tail)
+        self._answers.refuse(request_id, types.INVALID_REQUEST, "The message is longer than this server reads.")
+        return True
 
     def _message(self, line: bytes) -> SessionMessage | None:
         """The line's message; one that is none is answered here, since the SDK drops it in silence."""

@@ -2,7 +2,7 @@
 
 Some clients show the model only `structuredContent`, others only text: so text is its JSON. Errors are text alone,
 since clients hide the text of an error beside structured content. An answer above the limit keeps head and tail,
-because clients replace a longer one by its first 2 KB.
+because clients replace a longer one by its first 2 KB; a list of objects keeps its head, and stays one of objects.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Pictured(Protocol):
 _BLOCKS: TypeAdapter[list[types.ContentBlock]] = TypeAdapter(list[types.ContentBlock])
 
 
-def success(outcome: Outcome, *, characters_max: int) -> types.CallToolResult:
+def success(outcome: Outcome, *, characters_max: int | None) -> types.CallToolResult:
     meta: dict[str, Any] = {RUN_KEY: {"id": outcome.run_id, "receipt": outcome.receipt}}
     # Asking isinstance of a runtime protocol takes as long as everything else here together.
     if hasattr(type(outcome.output), "blocks"):
@@ -70,13 +70,13 @@ def described(error: SpacesError) -> dict[str, Any]:
     }
 
 
-def rendered(output: BaseModel, *, characters_max: int) -> tuple[dict[str, Any], str]:
-    """The output as a JSON object, and the same as text; cut where it is above the limit."""
+def rendered(output: BaseModel, *, characters_max: int | None) -> tuple[dict[str, Any], str]:
+    """The output as a JSON object, and the same as text; cut where it is above the limit, if there is one."""
     structured: dict[str, Any] = output.model_dump(mode="json", exclude_none=True)
     text = as_json(structured)
     if not text.isascii():
         structured, text = _without_lone_surrogates(structured, text)
-    if len(text) <= characters_max:
+    if characters_max is None or len(text) <= characters_max:
         return structured, text
     return _cut(structured, total=len(text), characters_max=characters_max)
 
@@ -102,6 +102,8 @@ def _shortened(value: Any, characters_max: int, *, items_max: int) -> Any:
             keep = (characters_max - MARKER_CHARACTERS) // 2
             left_out = len(value) - 2 * keep
             return f"{value[:keep]}\n[… {left_out:,} characters left out …]\n{value[len(value) - keep :]}"
+        case list() if len(value) > items_max and all(isinstance(one, dict) for one in value):
+            return [_shortened(one, characters_max, items_max=items_max) for one in value[:items_max]]
         case list() if len(value) > items_max:
             head, tail = items_max - items_max // 2, items_max // 2
             kept = [*value[:head], f"[… {len(value) - head - tail:,} items left out …]", *value[len(value) - tail :]]
@@ -109,9 +111,20 @@ def _shortened(value: Any, characters_max: int, *, items_max: int) -> Any:
         case list():
             return [_shortened(one, characters_max, items_max=items_max) for one in value]
         case dict():
-            return {name: _shortened(one, characters_max, items_max=items_max) for name, one in value.items()}
+            shorter = {name: _shortened(one, characters_max, items_max=items_max) for name, one in value.items()}
+            gone = {name: len(value[name]) - len(one) for name, one in shorter.items() if _is_cut(value[name], one)}
+            if gone:
+                # It would lead past what was left out.
+                shorter.pop("next_cursor", None)
+                shorter["items_left_out"] = gone
+            return shorter
         case _:
             return value
+
+
+def _is_cut(whole: Any, shorter: Any) -> bool:
+    """Whether objects were left out of a list; other lists say so themselves."""
+    return isinstance(whole, list) and len(shorter) < len(whole) and all(isinstance(one, dict) for one in whole)
 
 
 def _without_lone_surrogates(structured: dict[str, Any], text: str) -> tuple[dict[str, Any], str]:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 CHUNK_BYTES = 1 << 16
-READY_WITHIN_MS = 60_000
-"""The daemon imports the SDK (1 s) and reconciles what a crash left; a minute is far beyond both."""
+READY_S = 60
+"""Reconciling what a crash left, unless MCP_SPACES_START_S says otherwise: then the daemon itself gives up."""
+IMPORTING_S = 30
+"""Beside that, for what a daemon does before it looks at its clock. It takes 1 s on a machine with nothing to do."""
 SO_PEERCRED = 17  # linux/asm-generic/socket.h; the `socket` module would bring it, and 5 ms
 
 EXIT_REFUSED = 2
@@ -35,7 +37,13 @@ EXIT_NO_DAEMON = 3
 EXIT_DAEMON_LEFT = 4
 """The daemon went away while the client was still connected."""
 
-PASSED_ON = frozenset({"HOME", "LANG", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER"})
+PASSED_ON = frozenset(
+    {
+        *("HOME", "LANG", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER"),
+        # The session's: the OS keyring is reached over its bus, and a browser that people look at needs its screen.
+        *("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"),
+    }
+)
 PASSED_ON_PREFIXES = ("DOCKER_", "LC_", "MCP_SPACES_", "PLAYWRIGHT_BROWSERS_PATH", "SSL_CERT_", "XDG_")
 """What the daemon inherits. It outlives this client and serves others, so the client's own environment, with its
 tokens, interpreter switches and preloads, stays out."""
@@ -49,6 +57,15 @@ READ_ONCE = (
 """The daemon erases its own copy of these (vault/master_key.py)."""
 
 
+class NotConnected(Exception):
+    """There is no daemon to talk to. The code that a shim exits with, and what to say, line by line."""
+
+    def __init__(self, code: int, *lines: str) -> None:
+        super().__init__(*lines)
+        self.code = code
+        self.lines = lines
+
+
 def main() -> NoReturn:
     """Connect standard input and output with the daemon until either side ends, then exit."""
     try:
@@ -59,6 +76,8 @@ def main() -> NoReturn:
         if greeting:
             connection.sendall(greeting)
         copy_both_ways(connection, log=places.daemon_log(state))
+    except NotConnected as why:
+        give_up(why.code, *why.lines)
     except KeyboardInterrupt:
         leave(130)  # by the shells' convention
 
@@ -73,45 +92,64 @@ def preamble(key: str) -> bytes:
 
 
 def connect(state: str) -> _socket.socket | None:
-    """A connection to the running daemon, or None where none listens."""
+    """A connection to the running daemon, or None where none listens. Raises NotConnected."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.connect(places.agent_socket(state))
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except OSError as error:
-        give_up(EXIT_REFUSED, f"{places.agent_socket(state)}: {error.strerror or error}.")
+        raise NotConnected(EXIT_REFUSED, f"{places.agent_socket(state)}: {error.strerror or error}.") from None
     # pid, uid and gid, 32 bits each: a key must not be told to whoever else listens there
     owner = int.from_bytes(connection.getsockopt(_socket.SOL_SOCKET, SO_PEERCRED, 12)[4:8], sys.byteorder)
     if owner not in (0, os.geteuid()):
-        give_up(EXIT_REFUSED, f"{places.agent_socket(state)} belongs to another user (uid {owner}).")
+        raise NotConnected(EXIT_REFUSED, f"{places.agent_socket(state)} belongs to another user (uid {owner}).")
     return connection
 
 
 def started_daemon(state: str) -> _socket.socket:
-    """Start the daemon unless somebody else just did, wait until it listens, and connect to it."""
+    """Start the daemon unless somebody else just did, wait until it listens, and connect to it.
+
+    Raises NotConnected: it cannot be started, or the state directory cannot be written.
+    """
     import fcntl
 
-    os.makedirs(state, mode=0o700, exist_ok=True)
-    lock = os.open(places.start_lock(state), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    connection = connect(state)
-    if connection is None:
-        start(state)
+    try:
+        os.makedirs(state, mode=0o700, exist_ok=True)
+        lock = os.open(places.start_lock(state), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unwritable(error, state) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         connection = connect(state)
-    os.close(lock)
+        if connection is None:
+            start(state)
+            connection = connect(state)
+    finally:
+        os.close(lock)
     if connection is None:
-        give_up(EXIT_NO_DAEMON, f"The daemon started, but does not listen on {places.agent_socket(state)}.")
+        raise NotConnected(EXIT_NO_DAEMON, f"The daemon started, but does not listen on {places.agent_socket(state)}.")
     return connection
 
 
+def unwritable(error: OSError, state: str) -> NotConnected:
+    return NotConnected(
+        EXIT_NO_DAEMON,
+        f"{error.filename or state} cannot be written: {error.strerror or error}.",
+        f"Set {places.STATE_DIRECTORY_VARIABLE} to a directory of yours.",
+    )
+
+
 def start(state: str) -> None:
-    """Start the daemon in a session of its own and wait until it says that it listens."""
+    """Start the daemon in a session of its own and wait until it says that it listens. Raises NotConnected."""
     import select
     import subprocess
 
     path = places.daemon_log(state)
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unwritable(error, state) from None
     written_before = os.fstat(log).st_size
     ready, tell_ready = os.pipe()
     # The code beside this file, whatever the client's working directory holds: a project must not lend us modules.
@@ -128,18 +166,29 @@ def start(state: str) -> None:
         umask=0o077,
     )
     os.close(tell_ready)
+    os.close(log)
     # The end of the pipe means that the daemon died, or that it closed its end without listening.
     waiting = select.poll()
     waiting.register(ready, select.POLLIN)
-    if not waiting.poll(READY_WITHIN_MS):
+    if not waiting.poll(ready_within_s(os.environ) * 1000):
         daemon.kill()
     elif os.read(ready, 1):
+        os.close(ready)
         return
+    os.close(ready)
     daemon.wait()
     with open(path, "rb") as reader:
         reader.seek(written_before)
         last_lines = reader.read().decode(errors="replace").splitlines()[-8:]
-    give_up(EXIT_NO_DAEMON, "The daemon could not start.", *last_lines, f"The whole log is in {path}.")
+    raise NotConnected(EXIT_NO_DAEMON, "The daemon could not start.", *last_lines, f"The whole log is in {path}.")
+
+
+def ready_within_s(environment: Mapping[str, str]) -> float:
+    """How long a daemon may take to listen: longer than it gives itself."""
+    try:
+        return max(READY_S, float(environment.get("MCP_SPACES_START_S", READY_S))) + IMPORTING_S
+    except ValueError:
+        return READY_S + IMPORTING_S  # the daemon says what is wrong with it
 
 
 def scrubbed(environment: Mapping[str, str], state: str) -> dict[str, str]:

@@ -13,6 +13,10 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
+_ID = rb'"id"\s*:\s*(-?\d{1,18}|"[^"\\]{1,200}")\s*'
+ID_FIRST = re.compile(rb'\s*\{\s*(?:"(?:jsonrpc|method)"\s*:\s*"[^"\\]*"\s*,\s*)*' + _ID + b",")
+ID_LAST = re.compile(_ID + rb"\}\s*$")
+"""Only a member of the outermost object stands before its first nested one, or before the last brace."""
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89abcdefABCDEF]")
 
 
@@ -70,6 +74,12 @@ def request_id(text: bytes) -> int | str | None:
             return name
         case _:
             return None
+
+
+def request_id_by_ends(head: bytes, tail: bytes) -> int | str | None:
+    """The id of a request of which only the ends are known: clients write it first, or last. None where neither."""
+    found = ID_FIRST.match(head) or ID_LAST.search(tail)
+    return None if found is None else request_id(b'{"id":' + found[1] + b"}")
 
 
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

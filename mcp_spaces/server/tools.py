@@ -68,7 +68,9 @@ class Tools:
                 # The person has the address: the model needs none.
                 without = {name: value for name, value in told.items() if value != page}
                 outcome = replace(outcome, output=Untyped(without))
-        return success(outcome, characters_max=self._settings.answer_characters_max)
+        # The limit is for what a model reads: people's commands show tables, and write whole files.
+        characters_max = None if who.caller.operator else self._settings.answer_characters_max
+        return success(outcome, characters_max=characters_max)
 
     def _operation(self, tool: str, caller: Caller) -> AnyOperation:
         """The operation behind a tool. One that this caller may not call is called all the same: the pipeline says

@@ -197,9 +197,11 @@ def peer_is_us(connection: socket.socket) -> bool:
 
 async def _first_line(reader: asyncio.StreamReader) -> bytes:
     try:
-        return await reader.readline()
-    except ValueError:
-        return b""
+        return await reader.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except asyncio.LimitOverrunError:
+        return b""  # it is still to be read, and refused, by the reader of messages
 
 
 def _is_preamble(line: bytes) -> bool:

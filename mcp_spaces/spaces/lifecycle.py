@@ -26,7 +26,8 @@ LONGEST_NAP_S = 60.0
 
 
 class Lifecycle:
-    """`announce` is told the id of each space that changed."""
+    """`announce` is told the id of each space that changed; `announce_listed` each one that came, went or has another
+    name, which is what lists of spaces show."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Lifecycle:
         active: ActiveCalls,
         clock: Clock,
         announce: Callable[[str], None],
+        announce_listed: Callable[[Space], None],
     ) -> None:
         self._spaces = spaces
         self._runtimes = runtimes
@@ -46,11 +48,17 @@ class Lifecycle:
         self._active = active
         self._clock = clock
         self._announce = announce
+        self._announce_listed = announce_listed
         self._wake = anyio.Event()
 
     def changed(self, space: Space) -> None:
-        """A space was created or changed: tell who listens, and look at the deadlines again."""
+        """Tell who listens, and look at the deadlines again."""
         self._announce(space.id)
+        self._wake.set()
+
+    def listed(self, space: Space) -> None:
+        """`changed` for a space that was created, or has another name."""
+        self._announce_listed(space)
         self._wake.set()
 
     async def up(self, space_id: str) -> Space:
@@ -85,7 +93,8 @@ class Lifecycle:
             raise WrongState(
                 f"Runtimes are active: {', '.join(active)}.", hint="Stop them (space_down), or delete with force=true."
             )
-        await self.down(space_id, reason="the space is being deleted")
+        # Read while it is there: only its owner is to hear that it went.
+        space = await self.down(space_id, reason="the space is being deleted")
         with anyio.CancelScope(shield=True):
             for control in self._controls:
                 await control.delete_all(space_id)
@@ -94,7 +103,7 @@ class Lifecycle:
             # A stopped space still takes files: whoever found it before its row was gone may have left one more.
             await self._active.end_where(lambda call: _is_inside(call, space_id), reason="the space was deleted")
             await self._storage.delete_namespace(space_id)
-        self._announce(space_id)
+        self._announce_listed(space)
 
     async def reap_forever(self) -> None:
         """Delete what expired and stop what idles, at the moment it is due."""

@@ -79,7 +79,7 @@ async def create(context: Context, wanted: CreateInput) -> SpaceView:
     if context.caller.spaces is not None:
         raise WrongState("This key is bound to its spaces.", hint="Use a key that is not, to make more.")
     await context.use(SpaceStore).add(space, most=context.caller.scope.limits.spaces)
-    context.use(Lifecycle).changed(space)
+    context.use(Lifecycle).listed(space)
     return context.use(SpaceViews).whole(context.caller, space)
 
 
@@ -140,7 +140,8 @@ async def update(context: Context, wanted: UpdateInput) -> SpaceView:
         return space.model_copy(update={"requested": request, "ceiling": ceiling, "version": space.version + changed})
 
     space = await context.use(SpaceStore).change(context.space.id, change)
-    context.use(Lifecycle).changed(space)
+    renamed = space.requested.name != before[-1].requested.name
+    (context.use(Lifecycle).listed if renamed else context.use(Lifecycle).changed)(space)
     # Whatever is under way and no longer permitted ends now, before the caller hears that it is (threat T09).
     lowered = _is_lower(context, space, before[-1])
     await context.pipeline.active.end_where(

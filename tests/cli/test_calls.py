@@ -126,3 +126,18 @@ async def test_a_daemon_that_cannot_start_ends_with_3(tmp_path: Path) -> None:
     ended = await run("list", state_dir=tmp_path / "state")
     assert ended.code == 3
     assert "chmod 700" in ended.stderr
+
+
+async def test_with_json_a_daemon_that_cannot_start_is_a_document_too(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o755)
+    ended = await run("list", "--json", state_dir=tmp_path / "state")
+    assert ended.code == 3
+    assert ended.json()["error"]["code"] == "no_daemon"
+    assert "chmod 700" in ended.json()["error"]["message"]
+
+
+async def test_a_state_directory_that_cannot_be_made_ends_with_3_and_no_traceback() -> None:
+    ended = await run("list", state_dir="/proc/state")
+    assert ended.code == 3
+    assert "/proc/state cannot be written: " in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from mcp_spaces.cli import checks
 from tests.cli.commands import run
+from tests.cli.served import served
+from tests.security.app import nobody, short_folder
 
 pytestmark = pytest.mark.anyio
 
@@ -21,6 +25,37 @@ def test_a_state_directory_that_others_may_read_is_mended_by_chmod(tmp_path: Pat
 def test_a_state_directory_that_is_not_there_yet_is_no_trouble_and_stays_so(tmp_path: Path) -> None:
     assert checks.state_directory(tmp_path / "new").holds
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_this_user_may_not_look_into_is_a_finding() -> None:
+    with short_folder() as folder:
+        folder.chmod(0o700)
+        with nobody():
+            found = [checks.state_directory(folder / "a" / "state"), checks.state_directory(folder / "state")]
+            space = checks.space_left(folder / "a" / "state")
+    assert [one.holds for one in found] == [False, False]
+    assert all(one.mend == "export MCP_SPACES_STATE_DIR=~/mcp-spaces" for one in found)
+    assert "GiB free in" in space.found
+
+
+async def test_what_doctor_says_to_run_are_commands(tmp_path: Path) -> None:
+    env = {"MCP_SPACES_TYPO": "1", "MCP_SPACES_STATE_DIR": str(tmp_path)}
+    (found,) = checks.configured(env)
+    assert found.wall.mend == "unset MCP_SPACES_TYPO"
+    (found,) = checks.configured({"MCP_SPACES_STATE_DIR": str(tmp_path), "MCP_SPACES_START_S": "-1"})
+    assert found.wall.mend == "unset MCP_SPACES_START_S"
+    assert checks.python().mend == checks.system().mend == ""
+
+
+async def test_where_the_master_key_is_is_the_daemons_word() -> None:
+    async with served() as house:
+        state = house.world.folder / "state"
+        assert await anyio.to_thread.run_sync(checks.kept_key, str(state)) is None
+        await house.world.govern("vault.set", path="prod/github", kind="value", value="a-secret-value")
+        # Its own file, whatever this process would choose for a new vault.
+        found = await anyio.to_thread.run_sync(checks.kept_key, str(state))
+    assert found is not None and found.holds
+    assert found.found.startswith(f"{state}/") and found.found.endswith(", says the daemon")
 
 
 def test_a_path_too_long_for_a_socket_is_found() -> None:

@@ -116,3 +116,24 @@ async def test_print_writes_nothing(tmp_path: Path) -> None:
     ended = await run("install", "--client", "codex", "--print", state_dir="/srv/state", env={"HOME": str(tmp_path)})
     assert tomllib.loads(ended.stdout)["mcp_servers"]["spaces"]["args"][-1] == "stdio"
     assert [one async for one in home.iterdir()] == []
+
+
+async def test_a_key_is_not_sent_in_clear_text(tmp_path: Path) -> None:
+    words = ("install", "--client", "cursor", "--http", "http://192.0.2.1/mcp")
+    ended = await run(*words, "--json", state_dir="/srv/state", env={"HOME": str(tmp_path)})
+    assert ended.code == 1
+    assert "clear text" in ended.json()["error"]["message"]
+    assert [one async for one in anyio.Path(tmp_path).iterdir()] == []
+
+
+async def test_with_json_what_was_done_is_a_document(tmp_path: Path) -> None:
+    words, env = ("install", "--client", "cursor", "--json"), {"HOME": str(tmp_path)}
+    first = await run(*words, state_dir="/srv/state", env=env)
+    again = await run(*words, state_dir="/srv/state", env=env)
+    file = str(tmp_path / ".cursor/mcp.json")
+    assert first.json() | {"text": ""} == {"file": file, "written": True, "copy": None, "text": ""}
+    assert again.json()["written"] is False
+    await anyio.Path(file).write_text("{ // mine\n}")
+    refused = await run(*words, state_dir="/srv/state", env=env)
+    assert refused.code == 1
+    assert "mcpServers" in refused.json()["error"]["hint"]

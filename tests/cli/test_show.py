@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import typer
 
@@ -54,3 +56,20 @@ def test_a_broken_audit_chain_ends_with_1(capsys: pytest.CaptureFixture[str]) ->
         answers.present("audit.verify", Answer(broken), as_json=False)
     assert ended.value.exit_code == 1
     assert capsys.readouterr().out == "9 rows: Row 4 was changed.\nthe first row that is wrong: 4\n"
+
+
+@pytest.mark.parametrize(("columns", "kept"), [("80", "memory"), ("200", "created_at")])
+def test_on_a_terminal_a_row_stays_one_line(
+    columns: str, kept: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TTY_COMPATIBLE": "1", "FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": columns}.items():
+        monkeypatch.setenv(name, value)
+    row = {"id": "sp_" + "a" * 26, "name": "work", "role": "admin", "state": "running", "cpu": 2.0, "memory": "4 GiB"}
+    more = {"disk": "10 GiB", "net": "none", "llm_tokens": None, "created_at": 1_800_000_000.0}
+    show.print_table([row | more, row | more], answers.SPACE_COLUMNS)
+    said = capsys.readouterr()
+    lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in said.out.splitlines()]
+    assert len(lines) == 3
+    assert all(len(line) <= int(columns) and str(row["id"]) in line for line in lines[1:])
+    assert kept in lines[0]
+    assert ("created_at" in said.err) == (columns == "80")

@@ -10,7 +10,7 @@ import pytest
 
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.scope import EVERYTHING
-from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound, Unauthenticated
+from mcp_spaces.errors import Ambiguous, Conflict, Denied, InvalidInput, NotFound, Unauthenticated
 from mcp_spaces.identity.model import AGENT_SCOPE, TOKEN, new_token, parse_token, secret_matches
 from tests.security.app import World, open_world
 
@@ -112,8 +112,28 @@ async def test_a_key_ends_when_its_time_is_over_also_after_a_restart(tmp_path: P
 async def test_an_operators_key_is_made_by_the_operator_and_is_not_bound(world: World) -> None:
     with pytest.raises(InvalidInput):
         await world.govern("key.create", label="x", operator=True, spaces=["sp_" + "a" * 26])
-    key = await world.key(operator=True, principal="operator")
-    assert key.operator and (await world.call("key.list", caller=key)).keys
+    key = await world.key(operator=True)
+    assert key.operator and key.name == "operator" and key.scope == EVERYTHING
+    assert (await world.call("key.list", caller=key)).keys
+
+
+async def test_a_key_names_its_spaces_by_id_or_by_a_name_that_is_there_and_unique(world: World) -> None:
+    work = await world.space("work")
+    await world.space("twice")
+    await world.govern("space.create", name="twice")
+    key = await world.key(spaces=["work", work])
+    assert key.spaces == frozenset({work})
+    with pytest.raises(NotFound):
+        await world.key(spaces=["wrok"])
+    with pytest.raises(Ambiguous):
+        await world.key(spaces=["twice"])
+
+
+async def test_what_a_principal_is_granted_later_reaches_its_keys(world: World) -> None:
+    key = await world.key(operations=["space.*"])
+    await world.govern("principal.grant", principal="local-agent", scope={"storage": [{"namespace": "shared"}]})
+    assert "shared" in world.app.current(key).scope.storage
+    assert not world.app.current(key).scope.permits_operation("vault.get")
 
 
 async def test_a_grant_changes_the_parts_that_it_names(world: World) -> None:

@@ -157,6 +157,18 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def nobody() -> Iterator[None]:
+    """As a user of whom file modes are true; root may do anything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
 # ------------------------------------------------------------------------------------------ a prepared world
 
 

@@ -254,7 +254,7 @@ async def test_the_operator_verifies_a_chain_that_is_in_use(bench: Bench) -> Non
     assert [row["kind"] for row in page["rows"]] == ["intent", "outcome"] and page["next_cursor"]
     rest = await bench.answer("audit.list", OPERATOR, cursor=page["next_cursor"])
     assert rest["rows"][0]["seq"] == page["rows"][-1]["seq"] - 1
-    for operation in ("audit.verify", "audit.list", "state.backup"):
+    for operation in ("audit.verify", "audit.list", "state.backup", "state.describe"):
         with pytest.raises(NotFound):
             await bench.call(operation, AGENT_A)
 

@@ -90,6 +90,7 @@ def of_operators(at: Prepared, folder: Path, ids: dict[str, str]) -> dict[str, d
         "principal.grant": {"principal": "local-agent"},
         "audit.list": {"limit": 200},
         "audit.verify": {},
+        "state.describe": {},
         "state.backup": {"path": str(folder / "backup.db"), "include_files": True},
     }  # fmt: skip
 

@@ -274,9 +274,17 @@ async def test_t13_json_that_two_parsers_could_read_differently_is_refused(body:
 # ------------------------------------------------------------------------------------------- D09, D10, D11
 
 
+async def test_the_largest_write_that_operations_take_arrives() -> None:
+    async with http() as client:
+        # 10 MiB as base64; this operation takes less text, and says so.
+        answer = await client.post("tools/call", {"name": "thing_echo", "arguments": {"text": "x" * (14 << 20)}})
+        assert answer.status_code == 200
+        assert "at most 100000 characters" in answer.text
+
+
 @pytest.mark.parametrize("era", ERAS)
 async def test_d09_a_huge_body_is_refused(era: str) -> None:
-    async with http() as client:
+    async with http(http_body_bytes_max=4 << 20) as client:
         answer = await client.send(b'{"text":"' + b"x" * (5 << 20) + b'"}', mcp_protocol_version=era)
         assert answer.status_code == 413
         assert (await client.post("tools/list")).status_code == 200
@@ -388,16 +396,64 @@ async def test_d11_one_keys_calls_are_counted_over_all_its_connections() -> None
         client.house.app.bench.go_on.set()
 
 
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+}
+
+
+async def hello(client: Http, *, key: str = KEY) -> httpx2.Response:
+    """What opens a session of the handshake era."""
+    return await client.send(json.dumps(HELLO).encode(), key=key, mcp_protocol_version="")
+
+
 async def test_d11_sessions_above_the_limit_are_refused() -> None:
-    hello = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
-    }
     async with http(http_sessions_max=2) as client:
-        codes = [(await client.send(json.dumps(hello).encode(), mcp_protocol_version="")).status_code for _ in range(3)]
-        assert codes == [200, 200, 503]
+        assert [(await hello(client)).status_code for _ in range(3)] == [200, 200, 503]
+
+
+async def test_d11_one_key_opens_so_many_sessions_and_leaves_room_for_others() -> None:
+    async with http(http_sessions_per_key_max=2) as client:
+        opened = [await hello(client) for _ in range(3)]
+        assert [one.status_code for one in opened] == [200, 200, 503]
+        assert (await hello(client, key=OTHER_KEY)).status_code == 200
+        session = opened[0].headers["mcp-session-id"]
+        headers = {"authorization": f"Bearer {KEY}", "mcp-session-id": session, "mcp-protocol-version": "2025-11-25"}
+        await client.client.delete(client.house.url, headers=headers)
+        assert (await hello(client)).status_code == 200
+
+
+async def test_t06_a_session_ends_with_its_key_and_makes_room() -> None:
+    async with http(http_sessions_max=2) as client:
+        app = client.house.app
+        assert [(await hello(client)).status_code, (await hello(client, key=OTHER_KEY)).status_code] == [200, 200]
+        assert (await hello(client, key=OTHER_KEY)).status_code == 503
+        await app.revoke(KEY)
+        with anyio.fail_after(10):
+            while (await hello(client, key=OTHER_KEY)).status_code != 200:
+                pass
+
+
+async def test_t06_whoever_comes_later_does_not_put_off_the_end_of_an_expired_key() -> None:
+    async with open_house(key_check_s=0.3) as house:
+        guard, first = house.server.guard, house.app.keys[KEY]
+        with anyio.fail_after(10), guard.following(first) as scope:
+            del house.app.keys[KEY]
+            while True:
+                with guard.following(house.app.keys[OTHER_KEY]):
+                    await anyio.sleep(0.05)
+        assert scope.cancelled_caught
+
+
+async def test_a_request_leaves_no_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with http() as client:
+        caplog.clear()
+        assert (await client.post("tools/list")).status_code == 200
+        said = [one for one in caplog.records if not one.name.startswith(("httpx", "httpcore", "asyncio"))]
+        assert [one.getMessage() for one in said] == []
 
 
 # ---------------------------------------------------------------------------------------------- S18, L24, T11

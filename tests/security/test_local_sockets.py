@@ -226,15 +226,35 @@ async def test_t13_a_line_that_is_no_message_is_answered_and_the_connection_live
         assert "result" in await agent.ask(HELLO)
 
 
-async def test_d09_a_line_above_the_limit_is_refused_and_ends_the_connection() -> None:
-    async with open_house(line_bytes_max=1 << 16) as house:
-        async with line_to(agent_socket(house)) as agent:
-            assert "result" in await agent.ask(HELLO)
-            await agent.send(b"x" * (1 << 17))
-            assert (await agent.answer())["error"]["code"] == -32600
-            assert await agent.answer() is None
-        async with line_to(agent_socket(house)) as agent:
-            assert "result" in await agent.ask(HELLO)
+TOO_LONG = {
+    "the id comes first": (b'{"jsonrpc":"2.0","id":7,"method":"x","params":{"id":1,"a":"%s"}}', 7),
+    "the id comes last": (b'{"method":"x","params":{"id":1,"a":"%s"},"jsonrpc":"2.0","id":"seven"}', "seven"),
+    "there is no id": (b'{"method":"x","params":{"id":1,"a":"%s"}}', None),
+    "it is no message": (b"%s", None),
+}
+
+
+@pytest.mark.parametrize("kind", TOO_LONG)
+@pytest.mark.parametrize("length", [(1 << 16) + 1, 1 << 20])
+async def test_d09_a_line_above_the_limit_is_refused_and_the_calls_under_way_go_on(kind: str, length: int) -> None:
+    line, request_id = TOO_LONG[kind]
+    async with open_house(line_bytes_max=1 << 16) as house, line_to(agent_socket(house)) as agent:
+        params = {"name": "thing_wait", "arguments": {}, "_meta": ENVELOPE}
+        await agent.send(json.dumps({"jsonrpc": "2.0", "id": 40, "method": "tools/call", "params": params}).encode())
+        await house.app.bench.waiting.wait()
+        await agent.send(line % (b"x" * length))
+        refused = await agent.answer()
+        assert (refused["error"]["code"], refused.get("id")) == (-32600, request_id)
+        house.app.bench.go_on.set()
+        waited = await agent.answer()
+        assert (waited["id"], waited["result"]["content"][0]["text"]) == (40, '{"text":"waited"}')
+
+
+async def test_a_first_line_above_the_limit_is_refused_too() -> None:
+    async with open_house(line_bytes_max=1 << 16) as house, line_to(agent_socket(house)) as agent:
+        await agent.send(b"x" * (1 << 17))
+        assert (await agent.answer())["error"]["code"] == -32600
+        assert "result" in await agent.ask(HELLO)
 
 
 async def test_d11_connections_above_the_limit_are_told_so() -> None:
@@ -247,7 +267,8 @@ async def test_d11_connections_above_the_limit_are_told_so() -> None:
 
 async def test_a_message_of_several_megabytes_arrives_whole() -> None:
     async with open_house() as house, line_to(agent_socket(house)) as agent:
-        refused = await agent.call("thing_echo", {"text": "x" * (4 << 20)})
+        # The largest write that operations advertise: 10 MiB as base64.
+        refused = await agent.call("thing_echo", {"text": "x" * (14 << 20)})
         assert refused["result"]["isError"]
         assert "text" in refused["result"]["content"][0]["text"]
 

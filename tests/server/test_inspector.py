@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from tests.cli.served import served
 from tests.server.doors import ROOT, House, open_house
 from tests.server.small_app import KEY
 
@@ -24,9 +26,13 @@ LIST = ["--method", "tools/list", "--strict"]
 CALL = ["--method", "tools/call", "--tool-name", "thing_echo", "--tool-arg", "text=hi"]
 
 
-def over_stdio(house: House, *_era: str) -> list[str]:
-    state = f"MCP_SPACES_STATE_DIR={house.settings.state_dir}"
-    return [sys.executable, "-m", "mcp_spaces", "stdio", "-e", state, "--cwd", str(ROOT)]
+def stdio(state: Path, era: str) -> list[str]:
+    program = [sys.executable, "-m", "mcp_spaces", "stdio"]
+    return [*program, "-e", f"MCP_SPACES_STATE_DIR={state}", "--cwd", str(ROOT), "--protocol-era", era]
+
+
+def over_stdio(house: House, era: str) -> list[str]:
+    return stdio(house.settings.state_dir, era)
 
 
 def over_http(house: House, era: str) -> list[str]:
@@ -52,3 +58,12 @@ async def test_it_lists_strictly_and_calls(door: Any, era: str, tmp_path: object
         ]
         called = await inspect(door(house, era), CALL, tmp_path)
         assert called["structuredContent"] == {"text": "hi"}
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_it_finds_nothing_wrong_with_the_whole_product(era: str, tmp_path: object) -> None:
+    async with served() as house:
+        listed = await inspect(stdio(house.world.folder / "state", era), LIST, tmp_path)
+        permitted = [one for one in house.world.app.permitted(house.world.agent) if one.listed]
+        assert [tool["name"] for tool in listed["tools"]] == [one.tool for one in permitted]
+        assert len(permitted) > 30

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces import places
-from mcp_spaces.server.shim import scrubbed
+from mcp_spaces.server.shim import ready_within_s, scrubbed
 from tests.server.doors import ROOT, open_house
 from tests.server.small_app import KEY
 from tests.server.test_daemon import daemon, environment, state
@@ -91,6 +91,20 @@ def test_it_says_why_the_daemon_could_not_start(state: Path) -> None:
     assert f"chmod 700 {state}".encode() in shim.stderr
 
 
+def test_it_says_that_it_cannot_write_its_state_directory() -> None:
+    shim = subprocess.run(
+        SHIM, env=environment(Path("/proc/state")), cwd=ROOT, input=b"", capture_output=True, timeout=60
+    )
+    assert shim.returncode == 3
+    assert b"/proc/state cannot be written: " in shim.stderr
+    assert b"Traceback" not in shim.stderr
+
+
+@pytest.mark.parametrize(("said", "start_s"), [("600", 600), ("5", 60), ("soon", 60), (None, 60)])
+def test_a_daemon_has_the_time_that_it_gives_itself(said: str | None, start_s: float) -> None:
+    assert ready_within_s({} if said is None else {"MCP_SPACES_START_S": said}) > start_s
+
+
 def test_the_daemon_gets_none_of_the_clients_environment(tmp_path: Path) -> None:
     client = {
         "PATH": "/bin",
@@ -98,6 +112,10 @@ def test_the_daemon_gets_none_of_the_clients_environment(tmp_path: Path) -> None
         "DOCKER_HOST": "unix:///x",
         "MCP_SPACES_HTTP_PORT": "1",
         "MCP_SPACES_KEY": "msp_x",
+        "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/1000/bus",
+        "DISPLAY": ":0",
+        "WAYLAND_DISPLAY": "wayland-0",
+        "XAUTHORITY": "/run/user/1000/auth",
         "GITHUB_TOKEN": "t",
         "LD_PRELOAD": "/x.so",
         "PYTHONPATH": "/x",
@@ -107,6 +125,10 @@ def test_the_daemon_gets_none_of_the_clients_environment(tmp_path: Path) -> None
         "PATH": "/bin",
         "HOME": "/root",
         "DOCKER_HOST": "unix:///x",
+        "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/1000/bus",
+        "DISPLAY": ":0",
+        "WAYLAND_DISPLAY": "wayland-0",
+        "XAUTHORITY": "/run/user/1000/auth",
         "MCP_SPACES_HTTP_PORT": "1",
         "MCP_SPACES_STATE_DIR": str(tmp_path),
     }

@@ -13,9 +13,10 @@ import pytest
 from mcp import MCPError
 from mcp.client import Client
 
+from mcp_spaces.core.context import Context
 from mcp_spaces.server.http_protocol import bound
 from tests.server.doors import Era, Transport, open_house
-from tests.server.small_app import AWKWARD, caller
+from tests.server.small_app import AWKWARD, AnyOutput, NoInput, caller, observing
 
 
 def text_of(result: types.CallToolResult) -> str:
@@ -154,6 +155,26 @@ async def test_a_long_answer_keeps_head_and_tail_within_the_limit(much: dict[str
             assert any("items left out" in item for item in items)
         if "characters" in much:
             assert "characters left out" in result.structured_content["text"]
+
+
+async def test_a_list_of_objects_stays_one_when_it_is_cut() -> None:
+    rows = [{"id": f"run_{number}", "text": "x" * 300} for number in range(100)]
+
+    async def page(_: Context, __: NoInput) -> AnyOutput:
+        return AnyOutput.model_validate({"runs": rows, "next_cursor": "100"})
+
+    listing = observing("thing.page", page, NoInput, AnyOutput)
+    async with open_house(operations=[listing]) as house:
+        async with house.client() as client:
+            cut = (await client.call_tool("thing_page", {})).structured_content
+        async with house.client(caller=caller("boss", operator=True)) as client:
+            whole = (await client.call_tool("thing_page", {})).structured_content
+    assert whole == {"runs": rows, "next_cursor": "100"}
+    assert cut is not None
+    assert cut["runs"] == rows[: len(cut["runs"])]
+    assert cut["items_left_out"] == {"runs": 100 - len(cut["runs"])}
+    # It would lead past what was left out.
+    assert "next_cursor" not in cut
 
 
 async def test_an_answer_within_the_limit_is_whole() -> None:

@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.abc
 import pytest
 
+from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.errors import Ambiguous, ExceedsCeiling, InvalidInput, NotFound, QuotaExceeded, WrongState
 from mcp_spaces.identity.model import AGENT_LIMITS
-from tests.security.app import LITTLE, World, open_world, prepared
+from tests.security.app import LITTLE, World, eventually, open_world, prepared
 
 pytestmark = pytest.mark.anyio
 
@@ -180,3 +183,29 @@ async def test_a_key_that_is_bound_to_its_spaces_makes_no_more(world: World) -> 
     key = await world.key(spaces=[space])
     with pytest.raises(WrongState, match="bound"):
         await world.space("another", caller=key)
+
+
+async def test_lists_of_spaces_change_when_one_comes_goes_or_is_renamed_and_only_its_owner_hears(world: World) -> None:
+    heard: list[Change] = []
+
+    async def listen(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        async with world.use(Changes).subscribe() as changes:
+            task_status.started()
+            async for change in changes:
+                heard.append(change)
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(listen)
+        space = await world.space("work")
+        await world.launched(space)
+        await world.call("space.update", space=space, patch={"labels": {"a": "b"}})
+        await world.call("space.down", space=space)
+        await world.call("space.update", space=space, patch={"name": "play"})
+        await world.call("space.delete", space=space, force=True)
+        await eventually(lambda: len([one for one in heard if one.kind == "resources"]) >= 3)
+        tasks.cancel_scope.cancel()
+    owner = world.agent.principal_id
+    assert [one for one in heard if one.kind == "resources"] == [Change("resources", space, owner)] * 3
+    assert {one.principal_id for one in heard} == {owner}
+    # A runtime's coming and going is news of the context alone.
+    assert len([one for one in heard if one.kind == "context"]) > 4
