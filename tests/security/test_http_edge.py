@@ -290,7 +290,7 @@ async def test_d09_a_huge_body_is_refused(era: str) -> None:
         assert (await client.post("tools/list")).status_code == 200
 
 
-@pytest.mark.parametrize(("header_s", "count"), [(600, 500), (1, 50)])
+@pytest.mark.parametrize(("header_s", "count"), [(60, 500), (1, 50)])
 async def test_d10_connections_that_send_nothing_are_closed_and_hold_up_nobody(header_s: int, count: int) -> None:
     async with http(http_header_s=header_s, http_connections_max=1_024) as client, AsyncExitStack() as connections:
         half_open = []
