@@ -94,12 +94,12 @@ async def test_an_idle_space_goes_down_and_keeps_its_files(tmp_path: Path) -> No
         time.seconds += 11
         wake(world, at.space)
         await eventually(lambda: state(world, at.space) == "stopped", seconds=30)
-        read, content = {"space": at.space, "path": "inputs/sales.csv"}, None
+        content = None
         with anyio.fail_after(10):
             while content is None:
                 # The state comes first; a call that begins before the end of what it ends is cancelled with the rest.
                 with suppress(Cancelled):
-                    content = (await world.call("storage.read", **read)).content
+                    content = (await world.call("storage.read", space=at.space, path="inputs/sales.csv")).content
         assert content
 
 
