@@ -48,7 +48,7 @@ async def test_a_space_goes_when_its_time_is_over_with_all_that_it_holds(tmp_pat
         await world.call("space.get", space=at.space)
         time.seconds += 2
         wake(world, at.space)
-        await eventually(lambda: state(world, at.space) is None, seconds=10)
+        await eventually(lambda: state(world, at.space) is None, seconds=30)
         assert world.count("SELECT count(*) FROM runtimes") == 0
         assert world.count("SELECT count(*) FROM files") == 0
         assert state(world, stays) == "running"
@@ -60,7 +60,7 @@ async def test_a_space_that_expired_while_no_daemon_ran_goes_at_the_next_start(t
         space = (await prepared(world, "short", ttl_s=60)).space
     time.seconds += 61
     async with open_world(tmp_path, clock=time.clock) as again:
-        await eventually(lambda: state(again, space) is None, seconds=10)
+        await eventually(lambda: state(again, space) is None, seconds=30)
         assert not list((tmp_path / "workspaces").iterdir())
 
 
@@ -76,7 +76,7 @@ async def test_extending_moves_the_end_and_null_takes_it_away(tmp_path: Path) ->
         assert (state(world, longer), state(world, forever)) == ("running", "running")
         time.seconds += 10_000
         wake(world, forever)
-        await eventually(lambda: state(world, longer) is None, seconds=10)
+        await eventually(lambda: state(world, longer) is None, seconds=30)
         assert state(world, forever) == "running"
 
 
@@ -92,7 +92,7 @@ async def test_an_idle_space_goes_down_and_keeps_its_files(tmp_path: Path) -> No
         assert state(world, at.space) == "running", "it was used 50 s ago"
         time.seconds += 11
         wake(world, at.space)
-        await eventually(lambda: state(world, at.space) == "stopped", seconds=10)
+        await eventually(lambda: state(world, at.space) == "stopped", seconds=30)
         # Waits for what the reaper ends; a call of our own in that moment would end with it.
         await world.call("space.down", space=at.space)
         assert (await world.call("storage.read", space=at.space, path="inputs/sales.csv")).content
@@ -109,7 +109,7 @@ async def test_a_space_whose_job_runs_is_not_idle(tmp_path: Path) -> None:
         await world.call("job.stop", space=at.space, job=at.job)
         time.seconds += 600
         wake(world, at.space)
-        await eventually(lambda: state(world, at.space) == "stopped", seconds=10)
+        await eventually(lambda: state(world, at.space) == "stopped", seconds=30)
 
 
 async def test_idling_counts_across_a_restart(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ async def test_idling_counts_across_a_restart(tmp_path: Path) -> None:
         space = await world.space("idle", idle_timeout_s=60)
     time.seconds += 61
     async with open_world(tmp_path, clock=time.clock) as again:
-        await eventually(lambda: state(again, space) == "stopped", seconds=10)
+        await eventually(lambda: state(again, space) == "stopped", seconds=30)
 
 
 async def test_what_cannot_be_deleted_keeps_nobody_else(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ async def test_what_cannot_be_deleted_keeps_nobody_else(tmp_path: Path) -> None:
         await world.database.write(lambda tx: tx.execute("UPDATE spaces SET mac = x'00' WHERE id = ?", (damaged,)))
         time.seconds += 62
         wake(world, other)
-        await eventually(lambda: state(world, other) is None and state(world, idle) == "stopped", seconds=10)
+        await eventually(lambda: state(world, other) is None and state(world, idle) == "stopped", seconds=30)
 
 
 async def test_a_space_is_used_until_the_last_of_its_calls_ends(tmp_path: Path) -> None:
