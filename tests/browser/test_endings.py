@@ -231,7 +231,7 @@ async def test_a_space_that_idles_stops_its_browsers(folder: Path, net: SmallNet
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"driver": "container", "docker_host": "unix:///nowhere/docker.sock"}, ("Docker", "doctor")),
+        ({"driver": "container", "docker_host": "unix:///nowhere/docker.sock"}, ("engine", "doctor")),
         ({"driver": "container", "browser_image": "no-such-image:1"}, ("no-such-image:1", "make image")),
         ({"driver": "local", "browser_executable": "/nowhere/chromium"}, ("/nowhere/chromium", "browser_executable")),
     ],

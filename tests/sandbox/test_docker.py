@@ -243,7 +243,7 @@ async def test_an_engine_that_is_down_is_said_within_two_seconds(tmp_path: Path)
     assert time.monotonic() - began < GUARD_S
     assert "doctor" in caught.value.hint
     engine = next(wall for wall in await driver.walls() if wall.name == "engine")
-    assert (engine.holds, engine.mend) == (False, "systemctl start docker")
+    assert (engine.holds, engine.mend) == (False, "sudo systemctl start docker")
     await driver.aclose()
 
 

@@ -116,8 +116,10 @@ async def open_world(
 ) -> AsyncIterator[World]:
     """Opening a folder again is a restart of the daemon. Browsers have a page for a network, unless `browser_driver`
     names a real driver."""
-    usual = {"sandbox_image": FAKE_IMAGE, "vault_key_source": "file", "http_public_url": "https://spaces.example"}
-    known = Settings(**{"state_dir": folder / "state", **usual, **settings})
+    usual = {"state_dir": folder / "state", "sandbox_image": FAKE_IMAGE, "vault_key_source": "file"}
+    if settings.get("http_port") is None:
+        usual["http_public_url"] = "https://spaces.example"
+    known = Settings(**{**usual, **settings})
     make_private(known.state_dir)
     chosen = driver or FakeDriver(folder / "workspaces")
 

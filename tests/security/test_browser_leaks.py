@@ -451,27 +451,27 @@ async def test_k06_a_call_that_is_taken_back_in_the_middle_closes_the_browser(ri
     assert await rig.state() == "failed"
 
 
-async def test_k06_a_call_that_is_taken_back_at_the_end_leaves_a_browser_that_can_be_used(rig: Rig) -> None:
+async def test_k06_a_call_that_is_taken_back_at_the_end_leaves_a_browser_that_can_be_used(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No field holds the secret any more; what was downloaded meanwhile is being removed."""
     live, reached = rig.live, asyncio.Event()
 
-    class Hanging:
-        async def remove_file(self, _name: str) -> None:
-            reached.set()
-            await asyncio.Event().wait()
+    async def hangs(_download: Download) -> None:
+        reached.set()
+        await asyncio.Event().wait()
 
-    context = live.live
     live.begin_secret()
-    live.downloads._by_guid["g"] = Download("d1", "g", f"{APP}/", "secret.txt")
+    live.downloads._by_guid["g"] = Download("d1", "g", f"{APP}/", "secret.txt", number=live.downloads.count + 1)
     refused = await rig.refusal("browser.snapshot")
-    live.live = Hanging()  # type: ignore[assignment]
+    monkeypatch.setattr(live.downloads, "drop", hangs)
     ending = asyncio.ensure_future(live.end_secret())
     with anyio.fail_after(10):
         await reached.wait()
     ending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await ending
-    live.live = context
+    monkeypatch.undo()
     assert (await rig.call("browser.snapshot")).page == "p1" and live.downloads.all() == []
     # And where one is stuck all the same, the hint is one that can be followed.
     assert "browser_stop" in refused.hint
