@@ -268,7 +268,8 @@ async def test_n17_without_the_gateway_s_end_nothing_is_reachable(inside: Inside
     ended = await inside.world.govern("job.wait", space="net", job=job)
     assert ended.state != "running"
     refused = await inside.run("curl -sS http://site.test/hello.txt; curl -sS --noproxy '*' http://site.test/hello.txt")
-    assert "Empty reply" in refused.stderr or "reset" in refused.stderr, refused
+    # Closed at once: whether curl had seen the connection by then is chance.
+    assert any(words in refused.stderr for words in ("Empty reply", "reset", "Failed to connect")), refused
     assert "Could not resolve host" in refused.stderr
     assert refused.stdout == ""
 
