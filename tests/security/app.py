@@ -483,10 +483,11 @@ async def nursery() -> AsyncIterator[Nursery]:
     try:
         yield Nursery(process)
     finally:
-        with anyio.CancelScope(shield=True):
-            assert process.stdin is not None
-            process.stdin.close()
-            process.terminate()
+        assert process.stdin is not None
+        process.stdin.close()
+        process.terminate()
+        # Bounded: asyncio waits for the pipes as well, and a daemon that outlived a failed test may hold one.
+        with anyio.move_on_after(PATIENCE_S, shield=True):
             await process.wait()
 
 
