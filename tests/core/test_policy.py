@@ -517,6 +517,12 @@ def test_the_ceiling_names_each_key_that_is_wider() -> None:
     assert policy_excess(load_preset("standard"), inner) == ["files.max_file_bytes", "shell.blocked", "shell.git_push"]
 
 
+@pytest.mark.parametrize(("key", "value"), [("recursive_delete", "allow"), ("build_folders", ["src"])])
+def test_a_shell_that_is_off_hides_nothing_that_file_operations_are_judged_by(key: str, value: object) -> None:
+    inner = policy_from("standard", {"shell": {"mode": "none", key: value}})
+    assert policy_excess(load_preset("standard"), inner) == [f"shell.{key}"]
+
+
 def test_a_policy_that_says_nothing_allows_nothing_but_looking() -> None:
     silent = Policy(name="silent")
     for effect in Effect:

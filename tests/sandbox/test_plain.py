@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mcp_spaces.sandbox.plain import plain_words
+from mcp_spaces.sandbox.plain import _PLAIN, plain_words
 
 SAME_AS_PROGRAMS = {"true", "false"}
 PIECES = st.sampled_from(
@@ -44,7 +44,7 @@ def test_no_builtin_and_no_keyword_of_bash_is_plain() -> None:
     assert {word for word in of_bash if plain_words(word)} <= SAME_AS_PROGRAMS
 
 
-@given(st.lists(PIECES, max_size=12).map("".join))
+@given(st.from_regex(_PLAIN, fullmatch=True) | st.lists(PIECES, max_size=12).map("".join))
 @example("a b=c:d -x=+y, %1 @2")
 @settings(max_examples=300, deadline=None)
 def test_bash_makes_the_same_words_of_what_is_plain(command: str) -> None:
