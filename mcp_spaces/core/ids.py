@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 ID_PATTERN = r"^[a-z]{2,4}_[a-z2-7]{26}$"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 def new_id(prefix: str) -> str:
-    """`sp_…`: 128 random bits, so that a handle cannot be guessed. It is still no authority (threat T02)."""
-    return f"{prefix}_{base64.b32encode(secrets.token_bytes(16)).decode().rstrip('=').lower()}"
+    """`sp_…`: 130 random bits, so that a handle cannot be guessed. It is still no authority (threat T02)."""
+    return f"{prefix}_{''.join([_ALPHABET[byte & 31] for byte in secrets.token_bytes(26)])}"
 
 
 @dataclass(frozen=True, slots=True)

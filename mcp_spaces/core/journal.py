@@ -103,7 +103,7 @@ class Journal:
             )
             tx.append_audit(at=run.started_at, kind="intent", run_id=run.id, body=intent)
 
-        run.recorded = self._database.submit(change)
+        run.recorded = self._database.submit(change, brief=True)
         return run
 
     async def close(
@@ -143,7 +143,7 @@ class Journal:
                 _insert_event(tx, run.id, event)
             return tx.append_audit(at=ended_at, kind="outcome", run_id=run.id, body=body)
 
-        link = await self._database.write(change)
+        link = await self._database.write(change, brief=True)
         for told in self.on_closed:
             told(run.id)
         return link

@@ -27,7 +27,8 @@ from mcp_spaces.core.invalid_input import DEPTH_MAX, explain_validation, holds_a
 from mcp_spaces.core.journal import Event, Journal, Run, RunState
 from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlace
-from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy, decide
+from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy
+from mcp_spaces.core.policy.remembered import decide_again
 from mcp_spaces.core.recordable import recordable
 from mcp_spaces.core.redaction import Redactor, redacted
 from mcp_spaces.core.scope import Scope, narrow_again
@@ -257,7 +258,7 @@ class Pipeline:
     def _decide(self, call: _Call) -> Decision:
         """Step 5: a pure function over policy, effect and facts; stored with the run. Raises Denied."""
         facts = call.operation.facts(call.input)
-        decision = decide(call.policy, operation_id=call.operation.id, effect=call.operation.effect, facts=facts)
+        decision = decide_again(call.policy, operation_id=call.operation.id, effect=call.operation.effect, facts=facts)
         call.run.decision = {
             "verdict": type(decision).__name__.lower(),
             "rule": decision.rule,
@@ -336,14 +337,15 @@ class Pipeline:
         seconds = math.inf if call.operation.lasts else call.scope.limits.call_seconds
         if call.caller.expires_at is not None:
             seconds = min(seconds, call.caller.expires_at - self._clock.now())
-        with active.cancel_scope, anyio.move_on_after(seconds) as deadline:
+        active.cancel_scope.deadline = anyio.current_time() + seconds
+        with active.cancel_scope:
             # What was taken away while the call waited for a yes or a key is not begun any more.
             await anyio.lowlevel.checkpoint_if_cancelled()
             output: BaseModel = await call.operation.handler(context, call.input)
             return output
         if active.cancelled_because:
             raise Cancelled(f"The call was cancelled: {active.cancelled_because}.", hint="Nothing more will happen.")
-        if deadline.cancelled_caught:
+        if active.cancel_scope.cancelled_caught:
             raise TimedOut(
                 f"{call.operation.id} took longer than the {seconds:g} s that the scope allows.",
                 hint="Use a background job, or smaller steps.",

@@ -182,23 +182,23 @@ async def run_to_end(
     """The command and its descendants are gone when this returns early, raises or is cancelled."""
     began = anyio.current_time()
     process: Process | None = None
-    with anyio.move_on_after(timeout_s):
-        process = await sandbox.start(command, output=capture)
-    if process is None:
-        raise RuntimeUnavailable(
-            "The sandbox did not start the command in time.", hint="Stop and launch it again: it may be overloaded."
-        )
-    feeding = asyncio.create_task(_feed(process, stdin)) if stdin else None
+    feeding: asyncio.Task[None] | None = None
     ended: Exit | None = None
     try:
-        with anyio.CancelScope(deadline=began + timeout_s) as scope:
+        with anyio.move_on_after(timeout_s) as scope:
+            process = await sandbox.start(command, output=capture)
             capture.on_over_limit = scope.cancel
+            feeding = asyncio.create_task(_feed(process, stdin)) if stdin else None
             ended = await process.wait()
     finally:
         if feeding is not None:
             feeding.cancel()
-        if ended is None or capture.over_limit:
+        if process is not None and (ended is None or capture.over_limit):
             await _kill(process)
+    if process is None:
+        raise RuntimeUnavailable(
+            "The sandbox did not start the command in time.", hint="Stop and launch it again: it may be overloaded."
+        )
     duration_ms = (anyio.current_time() - began) * 1000
     if capture.over_limit:
         return Ended(KILLED_EXIT_CODE, duration_ms, "output_limit")

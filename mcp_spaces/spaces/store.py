@@ -11,7 +11,8 @@ from mcp_spaces.errors import Ambiguous, NotFound, QuotaExceeded
 from mcp_spaces.spaces.model import PolicyChoice, Runtime, Space
 from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.quotas import check_room
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database, Row, Transaction
+from mcp_spaces.state.remembered import Remembered
 from mcp_spaces.state.sealed import seal, unseal
 
 TABLE = "spaces"
@@ -27,10 +28,11 @@ class SpaceStore:
         self._database = database
         self._runtimes = runtimes
         self._policies: dict[str, Policy] = {}
+        self._by_id = Remembered(database, self._stored)
+        self._named = Remembered(database, self._asked_for)
 
     def get(self, space_id: str) -> Space | None:
-        row = self._database.read_one("SELECT id, body, mac FROM spaces WHERE id = ?", (space_id,))
-        return None if row is None else unseal(self._database.sealer, TABLE, row, Space)
+        return self._by_id(space_id)
 
     def may_see(self, caller: Caller, space_id: str) -> bool:
         sql, parameters = self._visibility(caller)
@@ -47,16 +49,11 @@ class SpaceStore:
             f"SELECT id, body, mac FROM spaces WHERE id > ? AND {sql} ORDER BY id LIMIT ?",  # noqa: S608 - fixed text
             (after, *parameters, limit),
         )
-        return [unseal(self._database.sealer, TABLE, row, Space) for row in rows]
+        return [self._unsealed(row) for row in rows]
 
     def resolve(self, caller: Caller, reference: str) -> Space:
         """By id, by a name that is unique among what the caller sees, or `default`. Raises NotFound or Ambiguous."""
-        sql, parameters = self._visibility(caller)
-        rows = self._database.read(
-            f"SELECT id, body, mac FROM spaces WHERE (id = ? OR name = ?) AND {sql} ORDER BY id LIMIT 10",  # noqa: S608
-            (reference, reference, *parameters),
-        )
-        found = [unseal(self._database.sealer, TABLE, row, Space) for row in rows]
+        found = self._named((reference, *self._visibility(caller)))
         if not found and reference == DEFAULT_SPACE:
             found = self.visible(caller, limit=10)
             if not found:
@@ -129,7 +126,7 @@ class SpaceStore:
             row = tx.one("SELECT id, body, mac FROM spaces WHERE id = ?", (space_id,))
             if row is None:
                 raise NotFound("No such space.", hint="space_list shows the spaces that you can see.")
-            changed = change(unseal(self._database.sealer, TABLE, row, Space))
+            changed = change(self._unsealed(row))
             self._store(tx, changed)
             return changed
 
@@ -159,6 +156,22 @@ class SpaceStore:
     def running_ids(self) -> list[str]:
         return [row["id"] for row in self._database.read("SELECT id FROM spaces WHERE state = 'running' ORDER BY id")]
 
+    def _stored(self, space_id: str) -> Space | None:
+        row = self._database.read_one("SELECT id, body, mac FROM spaces WHERE id = ?", (space_id,))
+        return None if row is None else self._unsealed(row)
+
+    def _asked_for(self, asked: tuple[str, str, tuple[object, ...]]) -> list[Space]:
+        """Those that a reference may mean, among what `_visibility` shows."""
+        reference, sql, parameters = asked
+        rows = self._database.read(
+            f"SELECT id, body, mac FROM spaces WHERE (id = ? OR name = ?) AND {sql} ORDER BY id LIMIT 10",  # noqa: S608
+            (reference, reference, *parameters),
+        )
+        return [self._unsealed(row) for row in rows]
+
+    def _unsealed(self, row: Row) -> Space:
+        return unseal(self._database.sealer, TABLE, row, Space)
+
     def _visibility(self, caller: Caller) -> tuple[str, tuple[object, ...]]:
         if caller.spaces is not None:
             marks = ", ".join("?" * len(caller.spaces))
@@ -182,6 +195,8 @@ class RuntimeStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._by_id = Remembered(database, self._stored)
+        self._by_space = Remembered(database, self._stored_of)
 
     async def add(self, runtime: Runtime, *, space_version: int) -> Runtime:
         def change(tx: Transaction) -> Runtime:
@@ -206,18 +221,21 @@ class RuntimeStore:
         await self._database.write(lambda tx: tx.execute("DELETE FROM runtimes WHERE id = ?", (runtime_id,)))
 
     def get(self, runtime_id: str) -> Runtime | None:
-        row = self._database.read_one("SELECT id, body, mac FROM runtimes WHERE id = ?", (runtime_id,))
-        return None if row is None else unseal(self._database.sealer, "runtimes", row, Runtime)
+        return self._by_id(runtime_id)
 
     def of_space(self, space_id: str, *, kind: str | None = None) -> list[Runtime]:
-        rows = self._database.read(
-            "SELECT id, body, mac FROM runtimes WHERE space_id = ? AND (? IS NULL OR kind = ?) ORDER BY rowid",
-            (space_id, kind, kind),
-        )
-        return [unseal(self._database.sealer, "runtimes", row, Runtime) for row in rows]
+        return [one for one in self._by_space(space_id) if kind is None or one.kind == kind]
 
     def all(self, *, kind: str) -> list[Runtime]:
         rows = self._database.read("SELECT id, body, mac FROM runtimes WHERE kind = ? ORDER BY rowid", (kind,))
+        return [unseal(self._database.sealer, "runtimes", row, Runtime) for row in rows]
+
+    def _stored(self, runtime_id: str) -> Runtime | None:
+        row = self._database.read_one("SELECT id, body, mac FROM runtimes WHERE id = ?", (runtime_id,))
+        return None if row is None else unseal(self._database.sealer, "runtimes", row, Runtime)
+
+    def _stored_of(self, space_id: str) -> list[Runtime]:
+        rows = self._database.read("SELECT id, body, mac FROM runtimes WHERE space_id = ? ORDER BY rowid", (space_id,))
         return [unseal(self._database.sealer, "runtimes", row, Runtime) for row in rows]
 
     def _changed(self, tx: Transaction, runtime_id: str, change: Callable[[Runtime], Runtime]) -> Runtime:

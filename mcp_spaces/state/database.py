@@ -2,7 +2,8 @@
 
 The writer is a thread of its own. Changes that arrive while a commit is under way are committed together
 (group commit), each in a savepoint, so one that fails takes nothing else with it. A change has happened when
-`write` returns: WAL with synchronous=FULL has it on the disk.
+`write` returns: WAL with synchronous=FULL has it on the disk. While nothing waits and the disk is quick, brief
+changes are made without the thread: to wake it and be woken takes longer than they do (decision 0015).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +28,16 @@ Row = sqlite3.Row
 
 BUSY_TIMEOUT_MS = 1000
 GROUP_LIMIT = 64
+QUICK_S = 0.001
+"""What a commit takes at most, on average, where brief ones are made in the event loop: not longer than it stands still
+for one large message."""
+RECENT = 8
+"""Commits that the average is over, the last ones counting most. One stall of 8 ms and they go to the thread again."""
 ANCHOR_NAME = "audit.head"
 UNDO_ONE = ("ROLLBACK TO change", "RELEASE change")
 UNDO_ALL = ("ROLLBACK", "BEGIN IMMEDIATE")
+RECORDING = ("INSERT INTO runs ", "UPDATE runs ", "INSERT INTO events ")
+"""How the statements begin that every call makes and that change nothing which a later call goes by."""
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +49,11 @@ class Transaction:
         self._connection = connection
         self._sealer = sealer
         self.head = head
+        self.only_records = True
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        if self.only_records and not sql.startswith(RECORDING):
+            self.only_records = False
         return self._connection.execute(sql, parameters)
 
     def one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
@@ -62,6 +74,10 @@ class Transaction:
         return link
 
 
+Made = tuple["_Change", Any, BaseException | None]
+"""A change with its result, or with what went wrong."""
+
+
 @dataclass(slots=True)
 class _Change:
     """`function` is None for emptying the log, which happens between transactions."""
@@ -77,11 +93,16 @@ class Database:
     def __init__(self, path: Path, *, sealer: Sealer, writer: sqlite3.Connection, anchor: Anchor) -> None:
         self.path = path
         self.sealer = sealer
+        self.changes = 0
+        """Counts the commits that may have changed anything but records, each before it is acknowledged."""
         self._writer = writer
         self._anchor = anchor
         self._reader = _connect(path, read_only=True)
         self._head = last_link(writer)
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._waiting = 0
+        """Changes that were given to the thread and are not acknowledged. Where there is none, it touches nothing."""
+        self._typical_s = 2 * QUICK_S
         self._failed: str | None = None
         self._thread = threading.Thread(target=self._write_loop, name="sqlite-writer", daemon=True)
         self._thread.start()
@@ -101,16 +122,17 @@ class Database:
             anchor.sync()
         return cls(path, sealer=sealer, writer=writer, anchor=anchor)
 
-    async def write(self, change: Callable[[Transaction], T]) -> T:
+    async def write(self, change: Callable[[Transaction], T], *, brief: bool = False) -> T:
         """Run `change` in a transaction and return its result once it is on the disk.
 
         The change happens even when the caller is cancelled while it waits. An exception of `change` undoes it.
         Raises Busy, DiskFull, or WrongState after the disk failed to sync (then nothing more is accepted).
         """
-        return await asyncio.shield(self.submit(change))
+        return await asyncio.shield(self.submit(change, brief=brief))
 
-    def submit(self, change: Callable[[Transaction], T]) -> asyncio.Future[T]:
-        """`write`, to be waited for later: changes are made in the order in which they were submitted.
+    def submit(self, change: Callable[[Transaction], T], *, brief: bool = False) -> asyncio.Future[T]:
+        """`write`, to be waited for later: changes are made in the order in which they were submitted. `brief` says that
+        the change touches a few rows, so that it may be made here and now.
 
         Wait for the future through `asyncio.shield`, so that a cancellation does not make it lose the answer.
         """
@@ -121,7 +143,12 @@ class Database:
             )
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._changes.put(_Change(change, future, loop))
+        submitted = _Change(change, future, loop)
+        if brief and not self._waiting and self._typical_s < QUICK_S:
+            for made in self._commit([submitted]):
+                _settle(*made)
+        else:
+            self._give(submitted)
         return future
 
     async def empty_log(self) -> None:
@@ -131,7 +158,7 @@ class Database:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        self._changes.put(_Change(None, future, loop))
+        self._give(_Change(None, future, loop))
         await asyncio.shield(future)
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
@@ -160,6 +187,20 @@ class Database:
         self._reader.close()
         self._writer.close()
 
+    def _give(self, change: _Change) -> None:
+        self._waiting += 1
+        self._changes.put(change)
+
+    def _acknowledge(self, made: list[Made]) -> None:
+        """From the thread. The last thing that it does with a group of changes."""
+
+        def settle() -> None:
+            self._waiting -= len(made)
+            for each in made:
+                _settle(*each)
+
+        made[0][0].loop.call_soon_threadsafe(settle)
+
     def _write_loop(self) -> None:
         while True:
             first = self._changes.get()
@@ -181,7 +222,7 @@ class Database:
                     emptying = more
                     break
                 group.append(more)
-            self._commit(group)
+            self._acknowledge(self._commit(group))
             if emptying is not None:
                 self._empty_log(emptying)
             if closing:
@@ -193,27 +234,32 @@ class Database:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             problem = translate(error)
-        asked.loop.call_soon_threadsafe(_settle, asked.future, None, problem)
+        self._acknowledge([(asked, None, problem)])
 
-    def _commit(self, group: list[_Change]) -> None:
+    def _commit(self, group: list[_Change]) -> list[Made]:
+        started = time.perf_counter()
+        try:
+            return self._committed(group)
+        finally:
+            self._typical_s += (time.perf_counter() - started - self._typical_s) / RECENT
+
+    def _committed(self, group: list[_Change]) -> list[Made]:
         transaction = Transaction(self._writer, self.sealer, self._head)
-        results: list[tuple[_Change, Any, BaseException | None]] = []
+        made: list[Made] = []
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             for change in group:
-                results.append((change, *self._attempt(transaction, change, alone=len(group) == 1)))
+                made.append((change, *self._attempt(transaction, change, alone=len(group) == 1)))
             self._writer.execute("COMMIT")
+            self.changes += not transaction.only_records
         except Exception as error:  # noqa: BLE001 - see below
             # Whatever happened, nobody in this group may believe that their change is on the disk.
             self._undo_all(error)
             failure = translate(error) if isinstance(error, sqlite3.Error) else error
-            for change in group:
-                change.loop.call_soon_threadsafe(_settle, change.future, None, failure)
-            return
+            return [(change, None, failure) for change in group]
         self._head = transaction.head
         self._anchor_head()
-        for change, result, problem in results:
-            change.loop.call_soon_threadsafe(_settle, change.future, result, problem)
+        return made
 
     def _anchor_head(self) -> None:
         try:
@@ -254,13 +300,13 @@ class Database:
             log.critical("the database stopped accepting changes: %s", error)
 
 
-def _settle(future: asyncio.Future[Any], result: object, problem: BaseException | None) -> None:
-    if future.cancelled():
+def _settle(change: _Change, result: object, problem: BaseException | None) -> None:
+    if change.future.cancelled():
         return
     if problem is None:
-        future.set_result(result)
+        change.future.set_result(result)
     else:
-        future.set_exception(problem)
+        change.future.set_exception(problem)
 
 
 def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

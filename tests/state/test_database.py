@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from pathlib import Path
 
 import anyio
 import pytest
 
 from mcp_spaces.errors import Busy, Conflict, SpacesError
+from mcp_spaces.state import database as state
 from mcp_spaces.state.backup import backup
 from mcp_spaces.state.chain import Anchor, Sealer
 from mcp_spaces.state.database import ANCHOR_NAME, Database, Transaction, translate
@@ -139,3 +141,57 @@ def test_every_error_of_sqlite_becomes_one_of_ours(kind: type[sqlite3.Error]) ->
     assert isinstance(ours, SpacesError)
     assert "secret" not in ours.message
     assert ours.hint
+
+
+async def test_a_brief_change_is_made_at_once_while_the_disk_is_quick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "QUICK_S", 60.0)
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    await fall_quick(database)
+    made = database.submit(lambda tx: tx.append_audit(at=1.0, kind="intent", run_id="r", body="{}"), brief=True)
+    assert made.done()
+    assert Anchor.read(tmp_path / ANCHOR_NAME) == made.result()
+    failed = database.submit(lambda tx: tx.execute("INSERT INTO settings (name) VALUES ('a')"), brief=True)
+    with pytest.raises(Conflict):
+        failed.result()
+    later = await database.write(lambda tx: tx.append_audit(at=2.0, kind="outcome", run_id="r", body="{}"))
+    assert later.seq == made.result().seq + 1
+    database.close()
+
+
+async def test_a_brief_change_waits_for_those_that_were_submitted_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "QUICK_S", 60.0)
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    await fall_quick(database)
+    first = database.submit(lambda tx: tx.append_audit(at=1.0, kind="intent", run_id="first", body="{}"))
+    second = database.submit(lambda tx: tx.append_audit(at=1.0, kind="intent", run_id="second", body="{}"), brief=True)
+    assert not second.done()
+    assert (await second).seq == (await first).seq + 1
+    database.close()
+
+
+async def test_after_a_stall_of_the_disk_brief_changes_are_the_writers_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "QUICK_S", 0.05)
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    await fall_quick(database)
+    await database.write(lambda _tx: time.sleep(1.0))
+    after = database.submit(lambda tx: tx.execute(*setting("a", "1")), brief=True)
+    assert not after.done()
+    await after
+    assert len(database.read("SELECT value FROM settings")) == 1
+    database.close()
+
+
+async def fall_quick(database: Database) -> None:
+    """Commit until brief changes are made at once."""
+    for _ in range(1_000):
+        made = database.submit(lambda _tx: None, brief=True)
+        if made.done():
+            return
+        await made
+    raise AssertionError("brief changes never were made at once")

@@ -63,7 +63,14 @@ def decision_for(answer: Answer, *, rule: str, reason: str, suggestion: str) -> 
 
 def strictest(*decisions: Decision) -> Decision:
     """Deny beats ask beats allow; among equals the first, so the most telling one comes first."""
-    return max(decisions, key=lambda decision: answer_of(decision).strictness)
+    return max(decisions, key=_strictness)
+
+
+_STRICTNESS = {Allow: 0, Ask: 1, Deny: 2}
+
+
+def _strictness(decision: Decision) -> int:
+    return _STRICTNESS[type(decision)]
 
 
 @dataclass(frozen=True, slots=True)

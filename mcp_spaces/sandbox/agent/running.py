@@ -24,8 +24,6 @@ DRAIN_BYTES = 1 << 20
 """What is still taken of the output after the program ended: more than any pipe holds, so never cut short; bounded,
 since a descendant may go on writing for ever."""
 QUIET_PASSES = 25
-ALONE_S = 0.005
-"""How long the word that a program runs waits for its first output or its end, so that one message carries both."""
 END_OF_INPUT = b"\x04"
 
 
@@ -154,7 +152,7 @@ class Running(Call):
         for at in range(0, len(told), supervisor.TOLD_BYTES):
             word, first = told[at : at + 1], wire.number([told[at + 1 : at + 9]], 0)
             if word == b"S":
-                self.loop.later(ALONE_S, self._start_alone)
+                self._start()
             elif word == b"E":
                 self.exit = (first, wire.number([told[at + 9 : at + 17]], 0))
                 self.loop.run_slices(self._drain())
@@ -169,10 +167,6 @@ class Running(Call):
         if not self.started:
             self.started = True
             self.send(wire.STARTED)
-
-    def _start_alone(self) -> None:
-        if not self.reported:
-            self._start()
 
     def _let_go(self) -> None:
         """Listen to the supervisor no more."""

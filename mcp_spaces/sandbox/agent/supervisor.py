@@ -23,8 +23,10 @@ else:
     import _signal as signal
 
 INLINE_BYTES = 32 * 1024
+ALONE_S = 0.005
+"""How long the word that a program runs waits for its end: most end sooner, and then one message tells all."""
 TOLD_BYTES = 17
-"""What a supervisor tells is a letter and two numbers: S started, E ended (code, microseconds), X nothing is left,
+"""What a supervisor tells is a letter and two numbers: S it runs, E ended (code, microseconds), X nothing is left,
 F no such folder (errno), P no process left (errno)."""
 FDS = struct.Struct("4i")
 FDS_ONE = struct.Struct("i")
@@ -33,6 +35,7 @@ DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 RESET = [signal.SIGPIPE, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 if hasattr(signal, "SIGXFSZ"):
     RESET.append(signal.SIGXFSZ)
+CHILD_ENDED = [signal.SIGCHLD]
 
 
 class Supervisor:
@@ -117,6 +120,8 @@ def leave_the_agent(keep: set[int]) -> None:
 def _supervise(root: bytes, socket: Any) -> NoReturn:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     leave_the_agent({socket.fileno()})
+    # Kept until it is waited for, with a limit that waitpid does not have.
+    signal.pthread_sigmask(signal.SIG_BLOCK, CHILD_ENDED)
     for fd in (0, 1, 2):
         # So that no descriptor that arrives takes one of these numbers.
         os.dup2(os.open("/dev/null", os.O_RDWR), fd)
@@ -142,7 +147,7 @@ def _obey(root: bytes, socket: Any, streams: tuple[int, int, int], fields: list[
     if marker:
         env[b"MCP_SPACES_COMMAND"] = marker
     began = time.monotonic()
-    pid = -1
+    pid, silent = -1, False
     try:
         os.chdir(root + b"/" + cwd)
     except OSError as error:
@@ -158,22 +163,25 @@ def _obey(root: bytes, socket: Any, streams: tuple[int, int, int], fields: list[
                 _tell(socket, b"S", 0)
                 _tell(socket, b"E", 127 if error.errno == errno.ENOENT else 126, int((time.monotonic() - began) * 1e6))
         else:
-            _tell(socket, b"S", pid)
+            silent = True
     os.chdir("/")
     for fd in set(streams):
         os.close(fd)
     told = b""
     while True:
+        if silent and not signal.sigtimedwait(CHILD_ENDED, max(0.0, began + ALONE_S - time.monotonic())):
+            _tell(socket, b"S", pid)
+            silent = False
         try:
             # What ended is told before the wait for what it left behind, and with the end of that where there is nothing.
-            ended, how = os.waitpid(-1, os.WNOHANG if told else 0)
+            ended, how = os.waitpid(-1, os.WNOHANG if told or silent else 0)
         except ChildProcessError:
             break
         if ended == pid:
-            pid = -1
+            pid, silent = -1, False
             code = os.WEXITSTATUS(how) if os.WIFEXITED(how) else 128 + os.WTERMSIG(how)
             told = _words(b"E", code, int((time.monotonic() - began) * 1e6))
-        elif ended == 0:
+        elif ended == 0 and told:
             socket.sendall(told)
             told = b""
     socket.sendall(told + _words(b"X"))
@@ -261,6 +269,7 @@ def _fork(
     pid = os.fork()
     if pid == 0:
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.setsid()
             if terminal:
                 # Opening a terminal makes it the controlling one of a session leader that has none.
