@@ -1,10 +1,11 @@
-"""`mcp-spaces stdio`: what an MCP client spawns. It starts the daemon where none runs, then copies bytes.
+"""`mcp-spaces stdio`: what an MCP client spawns. It starts the daemon where none runs, lends it the client's pipes, and
+waits; what is no pipe (a file, a terminal) it copies.
 
 Standard library only, and of that only what is built in or tiny: importing `socket`, `subprocess` or `typing` would
 cost more than everything else here together.
 
-The client's bytes are never looked at. When `MCP_SPACES_KEY` holds a key, one line goes ahead of them,
-`{"mcp-spaces":1,"key":"…"}`, and the daemon serves this connection as the key's principal.
+The client's bytes are never looked at. One line goes ahead of them, `{"mcp-spaces":1}` with the pipes. When
+`MCP_SPACES_KEY` holds a key it says `{"mcp-spaces":1,"key":"…"}`, and the daemon serves the key's principal.
 """
 # pathlib takes longer to import than the shim takes to connect, and contextlib as long
 # ruff: noqa: PTH100, PTH103, PTH120, PTH123, SIM105
@@ -14,6 +15,7 @@ from __future__ import annotations
 import _socket
 import _thread
 import os
+import stat
 import sys
 
 from mcp_spaces import places
@@ -28,6 +30,9 @@ READY_S = 60
 """Reconciling what a crash left, unless MCP_SPACES_START_S says otherwise: then the daemon itself gives up."""
 IMPORTING_S = 30
 """Beside that, for what a daemon does before it looks at its clock. It takes 1 s on a machine with nothing to do."""
+GREETING = b'{"mcp-spaces":1}\n'
+CLIENT_LEFT = b"."
+"""What the daemon says last of all, over the connection of a shim that lent pipes, when it was the client that left."""
 SO_PEERCRED = 17  # linux/asm-generic/socket.h; the `socket` module would bring it, and 5 ms
 
 EXIT_REFUSED = 2
@@ -73,9 +78,13 @@ def main() -> NoReturn:
         greeting = preamble(os.environ.get("MCP_SPACES_KEY", ""))
         connection = connect(state) or started_daemon(state)
         erase_keys()
+        log = places.daemon_log(state)
+        if are_pipes(0, 1):
+            lend_pipes(connection, greeting or GREETING)
+            wait(connection, log=log)
         if greeting:
             connection.sendall(greeting)
-        copy_both_ways(connection, log=places.daemon_log(state))
+        copy_both_ways(connection, log=log)
     except NotConnected as why:
         give_up(why.code, *why.lines)
     except KeyboardInterrupt:
@@ -222,6 +231,33 @@ def erase_keys() -> None:
         pass  # a kernel that lets no process write there
 
 
+def are_pipes(*fds: int) -> bool:
+    """Whether the daemon can wait for each of them by itself: pipes, or sockets as Node makes them, not one for both."""
+    try:
+        found = [os.fstat(fd) for fd in fds]
+    except OSError:
+        return False
+    apart = len({(one.st_dev, one.st_ino) for one in found}) == len(found)
+    return apart and all(stat.S_ISFIFO(one.st_mode) or stat.S_ISSOCK(one.st_mode) for one in found)
+
+
+def lend_pipes(connection: _socket.socket, greeting: bytes) -> None:
+    """From now on the client and the daemon talk without us, which saves each call two wake-ups."""
+    both = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1))
+    connection.sendmsg([greeting], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, both)])
+
+
+def wait(connection: _socket.socket, *, log: str) -> NoReturn:
+    """Until the client left, as the daemon says, or the daemon did."""
+    try:
+        said = connection.recv(CHUNK_BYTES)
+    except OSError:
+        said = b""
+    if said == CLIENT_LEFT:
+        leave(0)
+    give_up_without_daemon(log)
+
+
 def copy_both_ways(connection: _socket.socket, *, log: str) -> NoReturn:
     """Copy until the daemon closes the connection, which it also does after the client's last byte."""
     client_left = _thread.allocate_lock()
@@ -249,6 +285,10 @@ def copy_both_ways(connection: _socket.socket, *, log: str) -> NoReturn:
         pass
     if client_left.locked():
         leave(0)
+    give_up_without_daemon(log)
+
+
+def give_up_without_daemon(log: str) -> NoReturn:
     give_up(EXIT_DAEMON_LEFT, f"The daemon closed the connection. Its log is in {log}; start this client again.")
 
 

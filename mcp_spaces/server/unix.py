@@ -13,7 +13,7 @@ import socket
 import stat
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from mcp_spaces.server import strict_json
 from mcp_spaces.server.authentication import Visitor, visited_by
 from mcp_spaces.server.limits import Lanes
 from mcp_spaces.server.lines import LineReader, LineWriter
+from mcp_spaces.server.local_clients import LocalClient, NoClient, first_line, met
 from mcp_spaces.server.terminal import serve_terminal, wanted
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREAMBLE_START = b'{"mcp-spaces":'
+BACKLOG = 128
+ACCEPT_AGAIN_S = 1.0
+"""After there was no descriptor left for one more."""
 PATH_BYTES_MAX = 107  # sockaddr_un
 UNAUTHENTICATED = -32001
 """In the range that JSON-RPC leaves to implementations."""
@@ -66,32 +70,43 @@ class LocalSockets:
     async def _listener(
         self, start_soon: Callable[..., object], path: Path, identify: Callable[[bytes], Awaitable[Caller]]
     ) -> AsyncIterator[None]:
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            start_soon(self._connection, reader, writer, identify)
+        listener = bound(path)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
 
-        listener = await asyncio.start_unix_server(
-            accept, sock=bound(path), limit=self._settings.line_bytes_max, backlog=128
-        )
+        async def accept() -> None:
+            while True:
+                try:
+                    connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+                except OSError as error:
+                    log.warning("a local connection could not be accepted: %s", error.strerror)
+                    await asyncio.sleep(ACCEPT_AGAIN_S)
+                else:
+                    start_soon(self._connection, connection, identify)
+
+        accepting = asyncio.create_task(accept())
         try:
             yield
         finally:
+            accepting.cancel()
             listener.close()
             remove(path)
 
-    async def _connection(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        identify: Callable[[bytes], Awaitable[Caller]],
-    ) -> None:
+    async def _connection(self, connection: socket.socket, identify: Callable[[bytes], Awaitable[Caller]]) -> None:
+        if not peer_is_us(connection):
+            log.warning("refused a local connection of another user")
+            connection.close()
+            return
         self._open += 1
         try:
-            if not peer_is_us(writer.get_extra_info("socket")):
-                log.warning("refused a local connection of another user")
-            elif self._open > self._settings.local_connections_max:
-                LineWriter(writer).refuse(None, types.INVALID_REQUEST, "Too many local connections are open.")
-            else:
-                await self._serve(reader, writer, identify)
+            async with met(connection, line_bytes_max=self._settings.line_bytes_max) as client:
+                if self._open > self._settings.local_connections_max:
+                    refusal = "Too many local connections are open."
+                    LineWriter(client.writer).refuse(None, types.INVALID_REQUEST, refusal)
+                else:
+                    await self._serve(client, identify)
+        except NoClient as problem:
+            log.warning("refused a local connection: %s", problem)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError):
             log.debug("a local client left without closing")
         except Exception:
@@ -99,28 +114,20 @@ class LocalSockets:
             log.exception("a local connection ended by an error")
         finally:
             self._open -= 1
-            writer.close()
-            with anyio.move_on_after(1, shield=True), suppress(ConnectionError):
-                await writer.wait_closed()
 
-    async def _serve(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        identify: Callable[[bytes], Awaitable[Caller]],
-    ) -> None:
-        answers = LineWriter(writer)
-        first_line = await _first_line(reader)
-        arguments = wanted(first_line)
+    async def _serve(self, client: LocalClient, identify: Callable[[bytes], Awaitable[Caller]]) -> None:
+        answers = LineWriter(client.writer)
+        arguments = wanted(client.first_line)
         if arguments is not None and identify == self._operator:
-            await serve_terminal(self._app, self._app.operator(), arguments, reader, writer)
+            await serve_terminal(self._app, self._app.operator(), arguments, client.reader, client.writer)
             return
         try:
-            caller = await identify(first_line)
+            caller = await identify(client.first_line)
         except SpacesError as error:
-            await _answer_first_request(reader, answers, first_line, error)
+            await _answer_first_request(client, answers, error)
             return
-        messages = LineReader(reader, answers, first_line=b"" if _is_preamble(first_line) else first_line)
+        first_request = b"" if _is_preamble(client.first_line) else client.first_line
+        messages = LineReader(client.reader, answers, first_line=first_request)
         with self._server.guard.following(caller), visited_by(Visitor(caller, self._lanes.new())):
             await serve_dual_era_loop(
                 self._server,
@@ -195,15 +202,6 @@ def peer_is_us(connection: socket.socket) -> bool:
     return user in (0, os.geteuid())
 
 
-async def _first_line(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.readuntil(b"\n")
-    except asyncio.IncompleteReadError as error:
-        return error.partial
-    except asyncio.LimitOverrunError:
-        return b""  # it is still to be read, and refused, by the reader of messages
-
-
 def _is_preamble(line: bytes) -> bool:
     return line.startswith(PREAMBLE_START)
 
@@ -219,14 +217,15 @@ def _key(line: bytes) -> str | None:
     match said:
         case {"mcp-spaces": 1, "key": str() as key, **rest} if not rest:
             return key
+        case {"mcp-spaces": 1, **rest} if not rest:
+            return None
         case _:
             raise InvalidInput("The first line is not one that this daemon knows.", hint="Update mcp-spaces.")
 
 
-async def _answer_first_request(
-    reader: asyncio.StreamReader, answers: LineWriter, line: bytes, error: SpacesError
-) -> None:
+async def _answer_first_request(client: LocalClient, answers: LineWriter, error: SpacesError) -> None:
     """Tell a client why it is not served, as the answer to what it asks first: else it only sees a closed pipe."""
+    line = client.first_line
     if _is_preamble(line):
-        line = await _first_line(reader)
+        line = await first_line(client.reader)
     answers.refuse(strict_json.request_id(line), UNAUTHENTICATED, f"{error.message} {error.hint}".strip())

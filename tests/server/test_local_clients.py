@@ -1,0 +1,154 @@
+"""Clients on this machine: their own pipes where the shim can lend them, copies where it cannot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from mcp_spaces import places
+from tests.server.doors import ROOT
+from tests.server.test_daemon import daemon, environment, state
+from tests.server.test_shim import HELLO, SHIM
+
+__all__ = ["state"]
+
+ANSWER_S = 30
+
+
+def spawned(state: Path, *, stdin: int | IO[bytes], stdout: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(SHIM, env=environment(state), cwd=ROOT, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
+
+
+def descriptors(pid: int) -> set[str]:
+    """What the descriptors of a process lead to."""
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(link.readlink()))
+    return found
+
+
+def standard(pid: int) -> set[str]:
+    """What its standard input and output lead to."""
+    return {str(Path(f"/proc/{pid}/fd/{fd}").readlink()) for fd in (0, 1)}
+
+
+def greet(shim: subprocess.Popen[bytes]) -> None:
+    assert shim.stdin is not None
+    assert shim.stdout is not None
+    shim.stdin.write(HELLO)
+    shim.stdin.flush()
+    assert b'"serverInfo"' in shim.stdout.readline()
+
+
+def answered(connection: socket.socket) -> bytes:
+    connection.settimeout(ANSWER_S)
+    with connection.makefile("rb") as lines:
+        return lines.readline()
+
+
+def test_the_daemon_talks_to_the_client_by_the_pipes_that_the_shim_was_given(state: Path) -> None:
+    with daemon(state) as serving, spawned(state, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shim:
+        greet(shim)
+        lent = standard(shim.pid)
+        assert lent <= descriptors(serving.pid)
+        _, said = shim.communicate(timeout=ANSWER_S)
+        assert shim.returncode == 0, said
+        assert lent.isdisjoint(descriptors(serving.pid))
+
+
+def test_sockets_will_do_as_pipes_since_node_gives_what_it_spawns_such(state: Path) -> None:
+    with daemon(state) as serving, ExitStack() as stack:
+        requests, stdin = (stack.enter_context(one) for one in socket.socketpair())
+        answers, stdout = (stack.enter_context(one) for one in socket.socketpair())
+        shim = stack.enter_context(spawned(state, stdin=stdin.fileno(), stdout=stdout.fileno()))
+        stdin.close()
+        stdout.close()
+        requests.sendall(HELLO)
+        assert b'"serverInfo"' in answered(answers)
+        assert standard(shim.pid) <= descriptors(serving.pid)
+        requests.close()
+        assert shim.wait(ANSWER_S) == 0
+
+
+def test_one_socket_for_both_ways_is_copied(state: Path) -> None:
+    with daemon(state) as serving, ExitStack() as stack:
+        client, theirs = (stack.enter_context(one) for one in socket.socketpair())
+        shim = stack.enter_context(spawned(state, stdin=theirs.fileno(), stdout=theirs.fileno()))
+        theirs.close()
+        client.sendall(HELLO)
+        assert b'"serverInfo"' in answered(client)
+        assert standard(shim.pid).isdisjoint(descriptors(serving.pid))
+        client.shutdown(socket.SHUT_WR)
+        assert shim.wait(ANSWER_S) == 0
+
+
+def test_files_are_copied(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "requests").write_bytes(HELLO)
+    with (
+        daemon(state),
+        (tmp_path / "requests").open("rb") as requests,
+        (tmp_path / "answers").open("wb") as answers,
+        spawned(state, stdin=requests, stdout=answers) as shim,
+    ):
+        assert shim.wait(ANSWER_S) == 0
+    assert b'"serverInfo"' in (tmp_path / "answers").read_bytes()
+
+
+def test_a_shim_that_is_killed_takes_its_session_along(state: Path) -> None:
+    with daemon(state), spawned(state, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shim:
+        greet(shim)
+        shim.send_signal(signal.SIGKILL)
+        # Its end comes when the daemon has let go of the pipe too, with the client still there.
+        assert shim.stdout is not None
+        assert shim.stdout.read() == b""
+
+
+@pytest.mark.parametrize("lent", [("file", "pipe"), ("pipe", "file"), ("pipe",), ("pipe", "pipe", "pipe")])
+def test_what_is_lent_has_to_be_two_pipes(state: Path, tmp_path: Path, lent: tuple[str, ...]) -> None:
+    with daemon(state) as serving, ExitStack() as stack:
+        fds = []
+        for kind in lent:
+            if kind == "file":
+                fds.append(stack.enter_context((tmp_path / "file").open("w+b")).fileno())
+            else:
+                here, there = os.pipe()
+                stack.callback(os.close, here)
+                stack.callback(os.close, there)
+                fds.append(there)
+        client = stack.enter_context(socket.socket(socket.AF_UNIX))
+        client.connect(places.agent_socket(str(state)))
+        socket.send_fds(client, [b'{"mcp-spaces":1}\n'], fds)
+        assert answered(client) == b""
+        assert {str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in fds}.isdisjoint(descriptors(serving.pid))
+        # Others are served as before.
+        shim = subprocess.run(SHIM, env=environment(state), cwd=ROOT, input=HELLO, capture_output=True, timeout=60)
+        assert b'"serverInfo"' in shim.stdout
+
+
+def test_pipes_come_with_a_whole_line_or_not_at_all(state: Path) -> None:
+    with daemon(state), socket.socket(socket.AF_UNIX) as client:
+        here, there = os.pipe()
+        client.connect(places.agent_socket(str(state)))
+        socket.send_fds(client, [b'{"mcp-'], [here, there])
+        os.close(here)
+        os.close(there)
+        assert answered(client) == b""
+
+
+def test_a_client_that_leaves_without_a_word_disturbs_nobody(state: Path) -> None:
+    with daemon(state):
+        for _ in range(3):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(places.agent_socket(str(state)))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(places.agent_socket(str(state)))
+            client.sendall(HELLO)
+            assert b'"serverInfo"' in answered(client)
