@@ -22,6 +22,7 @@ import anyio
 from mcp_spaces import places
 from mcp_spaces.errors import SpacesError, TimedOut, WrongState
 from mcp_spaces.server.daemon_log import DaemonLog
+from mcp_spaces.server.descriptors import make_room
 from mcp_spaces.server.endpoint import open_server
 from mcp_spaces.server.private_process import keep_private
 from mcp_spaces.server.unix import LocalSockets, make_private
@@ -54,6 +55,7 @@ def serve(
     """
     os.umask(0o077)
     keep_private()
+    make_room()
     logging.basicConfig(
         level=logging.INFO,
         handlers=[DaemonLog(Path(places.daemon_log(str(settings.state_dir))))],

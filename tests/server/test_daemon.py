@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from mcp import Client, StdioServerParameters
 
+from mcp_spaces.server.descriptors import WANTED
 from tests.server.doors import ROOT
 
 SECONDS = 30
@@ -132,3 +134,14 @@ async def test_clients_reach_it_through_the_shim_and_share_it(state: Path) -> No
         async with Client(shim) as first, Client(shim, mode="legacy") as second:
             for client in (first, second):
                 assert (await client.call_tool("thing_echo", {"text": "a"})).structured_content == {"text": "a"}
+
+
+def test_it_takes_the_room_for_open_files_that_it_may_have(state: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = WANTED if hard == resource.RLIM_INFINITY else min(hard, WANTED)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, most // 2), hard))
+    try:
+        with daemon(state) as process:
+            assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (most, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
