@@ -139,8 +139,8 @@ class DockerDriver:
         profile = Profile(image_id, spec.limits)
         if image_id in self._without_python:
             return await self._launch_without_python(profile, spec.runtime_id)
-        known = await self._thread(lambda: self._disks.path(spec.runtime_id).exists())
-        warm = None if known or self._loop_missing else self._pool.take(profile)
+        known = bool(self._loop_missing) or await self.has_workspace(spec.runtime_id)
+        warm = None if known else self._pool.take(profile)
         sandbox: AttachedSandbox | None = None
         if warm is not None:
             sandbox = await self._claim(warm, spec.runtime_id)
@@ -195,6 +195,12 @@ class DockerDriver:
             return None
         warm.sandbox.adopt(lambda: self._free(warm.sandbox.container_id, runtime_id, keep_disk=True))
         return warm.sandbox
+
+    async def has_workspace(self, runtime_id: str) -> bool:
+        if not self._loop_missing:
+            return await self._thread(lambda: self._disks.path(runtime_id).exists())
+        volumes = await self._thread(lambda: self._engine.volumes(f"{INSTANCE_LABEL}={self.instance_id}"))
+        return self._launcher.name_of(checked_id(runtime_id)) in {one["Name"] for one in volumes}
 
     async def resize(self, runtime_id: str, limits: SandboxLimits) -> None:
         _check(limits)

@@ -295,6 +295,9 @@ class SandboxDriver(Protocol):
         first time, with its files afterwards). Either all of it or nothing is left behind. Conflict while the runtime
         runs already; RuntimeUnavailable when the engine, the image or a wall is missing (images are never pulled)."""
 
+    async def has_workspace(self, runtime_id: str) -> bool:
+        """Whether there are files for `launch` to start on. Raises RuntimeUnavailable."""
+
     async def resize(self, runtime_id: str, limits: SandboxLimits) -> None:
         """Memory, processors and processes of a live sandbox, from now on; its disk stays as it was made. What it uses
         above them already may end it. Raises NotFound, InvalidInput, RuntimeUnavailable."""

@@ -435,8 +435,10 @@ class Lives:
         assert usage.pids >= 1
 
     async def test_files_survive_a_stop(self, driver: SandboxDriver, image: str) -> None:
+        assert not await driver.has_workspace("runtime")
         async with sandbox_of(driver, image=image) as first:
             await first.write_file("kept", b"still", overwrite=False)
+        assert await driver.has_workspace("runtime")
         async with sandbox_of(driver, image=image) as second:
             assert (await second.read_file("kept", limit=10)).content == b"still"
 
@@ -445,6 +447,7 @@ class Lives:
             await first.write_file("kept", b"still", overwrite=False)
         await driver.delete_workspace("runtime")
         await driver.delete_workspace("runtime")
+        assert not await driver.has_workspace("runtime")
         async with sandbox_of(driver, image=image) as second:
             assert (await second.list_files(".")).entries == ()
 

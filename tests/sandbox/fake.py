@@ -98,6 +98,9 @@ class FakeDriver:
         self._held[spec.runtime_id] = sandbox
         return sandbox
 
+    async def has_workspace(self, runtime_id: str) -> bool:
+        return (self.folder / checked_id(runtime_id)).exists()
+
     async def resize(self, runtime_id: str, limits: SandboxLimits) -> None:
         """It has no limits."""
 
