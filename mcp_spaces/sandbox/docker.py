@@ -135,12 +135,22 @@ class DockerDriver:
             self._launching.discard(spec.runtime_id)
 
     async def _launch_any(self, spec: SandboxSpec) -> Sandbox:
+        known = await self._thread(lambda: self._has_workspace(spec.runtime_id))
+        sandbox = await self._launch_on(spec, known=known)
+        sandbox.new_workspace = not known
+        return sandbox
+
+    def _has_workspace(self, runtime_id: str) -> bool:
+        if self._loop_missing:
+            return self._engine.has_volume(self._launcher.name_of(runtime_id))
+        return self._disks.path(runtime_id).exists()
+
+    async def _launch_on(self, spec: SandboxSpec, *, known: bool) -> Sandbox:
         image_id = await self._launcher.image_id(spec.image)
         profile = Profile(image_id, spec.limits)
         if image_id in self._without_python:
             return await self._launch_without_python(profile, spec.runtime_id)
-        known = bool(self._loop_missing) or await self.has_workspace(spec.runtime_id)
-        warm = None if known else self._pool.take(profile)
+        warm = None if known or self._loop_missing else self._pool.take(profile)
         sandbox: AttachedSandbox | None = None
         if warm is not None:
             sandbox = await self._claim(warm, spec.runtime_id)
@@ -195,12 +205,6 @@ class DockerDriver:
             return None
         warm.sandbox.adopt(lambda: self._free(warm.sandbox.container_id, runtime_id, keep_disk=True))
         return warm.sandbox
-
-    async def has_workspace(self, runtime_id: str) -> bool:
-        if not self._loop_missing:
-            return await self._thread(lambda: self._disks.path(runtime_id).exists())
-        volumes = await self._thread(lambda: self._engine.volumes(f"{INSTANCE_LABEL}={self.instance_id}"))
-        return self._launcher.name_of(checked_id(runtime_id)) in {one["Name"] for one in volumes}
 
     async def resize(self, runtime_id: str, limits: SandboxLimits) -> None:
         _check(limits)

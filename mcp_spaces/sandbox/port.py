@@ -205,7 +205,12 @@ class SandboxUsage:
 
 
 class Sandbox(Protocol):
-    """A live sandbox. File operations run inside, with the sandbox's own rights; the host opens no path by name."""
+    """A live sandbox. File operations run inside, with the sandbox's own rights; the host opens no path by name.
+
+    `new_workspace`: there was none for this runtime before the launch.
+    """
+
+    new_workspace: bool
 
     @property
     def container_id(self) -> str: ...
@@ -294,9 +299,6 @@ class SandboxDriver(Protocol):
         """A sandbox whose walls were proven, with the workspace that belongs to `runtime_id` (new and empty the
         first time, with its files afterwards). Either all of it or nothing is left behind. Conflict while the runtime
         runs already; RuntimeUnavailable when the engine, the image or a wall is missing (images are never pulled)."""
-
-    async def has_workspace(self, runtime_id: str) -> bool:
-        """Whether there are files for `launch` to start on. Raises RuntimeUnavailable."""
 
     async def resize(self, runtime_id: str, limits: SandboxLimits) -> None:
         """Memory, processors and processes of a live sandbox, from now on; its disk stays as it was made. What it uses

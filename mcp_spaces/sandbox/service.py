@@ -185,14 +185,13 @@ class SandboxService:
             runtime = await shielded(self.runtimes.reactivate(runtime_id, claim))
             self._announce(runtime.space_id)
             try:
-                files_lost = not await self._driver.has_workspace(runtime.id)
                 started, live = await self._start(runtime, run_id)
             except BaseException as error:
                 reason = error.message if isinstance(error, SpacesError) else "its start was cancelled"
                 await shielded(self._set_state(runtime, RuntimeState.FAILED, reason))
                 raise
-            live.files_lost = files_lost
-            if files_lost:
+            live.files_lost = live.sandbox.new_workspace
+            if live.files_lost:
                 log.warning("sandbox %s starts with an empty workspace: the one that it had is gone", runtime.id)
             return started, live
 
