@@ -22,6 +22,7 @@ from mcp_spaces.browser.answers import (
 )
 from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.live import LiveBrowser
+from mcp_spaces.browser.own_script import run_script
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.reading import described, gone, located, read, within
 from mcp_spaces.browser.service import BrowserService
@@ -292,7 +293,7 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
 
 
 async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
-    """Raises WrongState with the script's own error, or beside a document that a secret was in; TimedOut."""
+    """Raises WrongState beside a document that a secret was in, TimedOut, and what `run_script` does."""
     refuse_secrets(context, given.script)
     async with turn(context) as live:
         opened = await live.usable(given.page)
@@ -301,8 +302,8 @@ async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
 
         async def perform(opened: OpenPage) -> object:
             if given.ref is not None:
-                return await located(opened, given.ref).evaluate(given.script, timeout=TIMEOUT_S * 1000)
-            return await opened.page.evaluate(given.script)
+                return await run_script(located(opened, given.ref), given.script, timeout_ms=TIMEOUT_S * 1000)
+            return await run_script(opened.page, given.script)
 
         with in_time("evaluate", given.timeout_s):
             result = await until_dialog(opened, perform, what="evaluate")

@@ -6,6 +6,7 @@ import anyio
 from pydantic import Field
 
 from mcp_spaces.browser.answers import Answer, PageView, page_view
+from mcp_spaces.browser.failures import in_time
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import (
     BrowserOptions,
@@ -17,7 +18,7 @@ from mcp_spaces.browser.model import (
     Timezone,
     Viewport,
 )
-from mcp_spaces.browser.record_operations import stopped
+from mcp_spaces.browser.record_operations import START_S, stopped
 from mcp_spaces.browser.recording import refuse_profile
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.browser.sizes import BOOKED, check_size
@@ -133,7 +134,8 @@ async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
         runtime, live = await _new(context, browsers, given)
     if live.options.record:
         try:
-            await live.recording.start(context)
+            with in_time("start the recording", START_S):
+                await live.recording.start(context)
         except BaseException:
             await browsers.stop(runtime.id, reason="its recording did not start")
             raise

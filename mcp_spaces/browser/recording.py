@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_spaces.browser import artifacts
 from mcp_spaces.browser.events import safely
-from mcp_spaces.browser.failures import translated
+from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.model import BrowserOptions
 from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.sessions import let_go
 from mcp_spaces.browser.trace_scrubbing import scrub
 from mcp_spaces.browser.video import Film
 from mcp_spaces.core.context import Context
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 RECORD_S = 1_800.0
 """The longest recording; after it nothing is added, and what there is waits to be fetched."""
+TRACE_S = 15.0
+"""How long a trace may take to be written."""
 FILM_BYTES_MAX = 128 << 20
 FILM_FRAMES_MAX = 10_000
 """More than half an hour at five a second."""
@@ -116,7 +119,7 @@ class Recording:
             return False
         async with self._lock:
             if self._trace is None:
-                with translated("end the recording"):
+                with in_time("end the recording", TRACE_S):
                     await self._live.live.context.tracing.stop()
             await self._stop_filming()
             self._forget()
@@ -178,12 +181,8 @@ class Recording:
             self._film.add(picture, at=time.monotonic())
 
     async def _stop_filming(self) -> None:
-        from playwright.async_api import Error
-
         sessions, self._filming = self._filming, {}
-        for session in sessions.values():
-            with suppress(Error):
-                await session.detach()
+        await asyncio.gather(*(let_go(one) for one in sessions.values()))
 
     # The end
 
@@ -195,7 +194,7 @@ class Recording:
             await self._stop_filming()
             if self._trace is None and self._artifacts is not None and self.active:
                 path = self._artifacts.spool()
-                with translated("end the recording"):
+                with in_time("end the recording", TRACE_S):
                     await self._live.live.context.tracing.stop(path=path)
                 self._trace = path
 

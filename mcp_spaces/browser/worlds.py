@@ -3,18 +3,23 @@ origin of each document as the browser knows it, whatever the page says (threats
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mcp_spaces.browser.events import safely
+from mcp_spaces.browser.failures import in_time
+from mcp_spaces.browser.sessions import let_go
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, CDPSession, Page
 
 WORLD = "__playwright_utility_world"
 CALL = "function (name, ...given) { return spacesFilling[name](...given); }"
+ANSWER_S = 5.0
+"""A document that answers nothing for so long is out of reach."""
 DOCUMENT = "function () { return globalThis.spacesFilling ? spacesFilling.document : null; }"
 
 
@@ -68,21 +73,10 @@ class Worlds:
 
     async def forget_history(self) -> None:
         """Nothing that this page showed before can be gone back to. Raises OutOfReachError."""
-        from playwright.async_api import Error
-
-        try:
-            await self._session.send("Page.resetNavigationHistory")
-        except Error:
-            raise OutOfReachError from None
+        await self._asked("Page.resetNavigationHistory")
 
     async def _origin(self, frame_id: str) -> str | None:
-        from playwright.async_api import Error
-
-        try:
-            tree = (await self._session.send("Page.getFrameTree"))["frameTree"]
-        except Error:
-            raise OutOfReachError from None
-        chain = _chain(tree, frame_id)
+        chain = _chain((await self._asked("Page.getFrameTree"))["frameTree"], frame_id)
         origins = {str(one.get("securityOrigin", "")) for one in chain}
         if len(origins) != 1:
             return None
@@ -90,25 +84,29 @@ class Worlds:
         return origin if origin.startswith(("https://", "http://")) and origin.isascii() else None
 
     async def _call(self, world: int, function: str, *given: object) -> Any:
-        from playwright.async_api import Error
-
-        try:
-            answer = await self._session.send(
-                "Runtime.callFunctionOn",
-                {
-                    "functionDeclaration": function,
-                    "executionContextId": world,
-                    "arguments": [{"value": one} for one in given],
-                    "returnByValue": True,
-                    "silent": True,
-                    "userGesture": True,
-                },
-            )
-        except Error:
-            raise OutOfReachError from None
+        answer = await self._asked(
+            "Runtime.callFunctionOn",
+            {
+                "functionDeclaration": function,
+                "executionContextId": world,
+                "arguments": [{"value": one} for one in given],
+                "returnByValue": True,
+                "silent": True,
+                "userGesture": True,
+            },
+        )
         if "exceptionDetails" in answer:
             raise OutOfReachError
         return answer["result"].get("value")
+
+    async def _asked(self, method: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
+        from playwright.async_api import Error
+
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await self._session.send(method, given)
+        except (Error, TimeoutError):
+            raise OutOfReachError from None
 
     def _on_created(self, told: dict[str, Any]) -> None:
         context = told["context"]
@@ -134,14 +132,13 @@ def _chain(tree: dict[str, Any], frame_id: str) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def worlds(context: BrowserContext, page: Page) -> AsyncIterator[Worlds]:
-    """Of the page's own process: a frame of another site is not among them. Raises Playwright's Error."""
-    from playwright.async_api import Error
-
-    session = await context.new_cdp_session(page)
+    """Of the page's own process: a frame of another site is not among them. Raises what `in_time` does."""
+    with in_time("look into the page", ANSWER_S):
+        session = await context.new_cdp_session(page)
     try:
         found = Worlds(session)
-        await session.send("Runtime.enable")
+        with in_time("look into the page", ANSWER_S):
+            await session.send("Runtime.enable")
         yield found
     finally:
-        with suppress(Error):
-            await session.detach()
+        await let_go(session)

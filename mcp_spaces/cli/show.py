@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ PLAIN_WIDTH = 100_000
 GAP = 2
 TEXT_WIDTH = 24
 """What a column of longer texts gets on a terminal, at least."""
+ID = re.compile(r"\b[a-z]{2,8}_[a-z2-7]{16,}\b")
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -50,14 +52,16 @@ def print_json(value: object) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> None:
-    """A header, and one row each. Without `columns`: every key that some row has, in order of appearance.
+    """A header, and one row each. Without `columns`: every key that some row has, in order of appearance; where a
+    terminal has no room for them, each row becomes lines of its own.
 
     With them, the last ones are left out on a terminal that is too narrow, so that a row stays one line.
     """
     console, chosen = _console(), list(columns)
-    names = chosen or list(dict.fromkeys(name for row in rows for name in row))
-    if chosen and console.is_terminal:
-        names = _fitting(rows, chosen, width=console.width)
+    if not chosen:
+        _print_rows(console, rows, indent=0)
+        return
+    names = _fitting(rows, chosen, width=console.width) if console.is_terminal else chosen
     _print_table(console, rows, names, indent=0)
     if left_out := ", ".join(chosen[len(names) :]):
         say(f"left out for lack of room: {left_out} (--json has everything)")
@@ -142,14 +146,34 @@ def _write(stream: TextIO, text: str) -> None:
 
 
 def _fitting(rows: Sequence[Mapping[str, Any]], names: Sequence[str], *, width: int) -> list[str]:
-    """As many of the first columns as fit; never less than two. A long text needs TEXT_WIDTH and is folded in it."""
+    """As many of the first columns as fit; never less than two."""
     needed = 0
     for count, name in enumerate(names):
-        longest = max((len(cell(name, row.get(name))) for row in rows), default=0)
-        needed += max(len(name), longest if _is_whole(name) else min(longest, TEXT_WIDTH)) + GAP
+        needed += _least(name, rows) + GAP
         if needed - GAP > width and count >= 2:
             return list(names[:count])
     return list(names)
+
+
+def _least(name: str, rows: Sequence[Mapping[str, Any]]) -> int:
+    """The narrowest that a column may get: an id in it stays on one line, a long text is folded."""
+    cells = [cell(name, row.get(name)) for row in rows]
+    longest = max(map(len, cells), default=0)
+    whole = longest if _is_whole(name) else max((len(one) for text in cells for one in ID.findall(text)), default=0)
+    return max(len(cell("", name)), whole, min(longest, TEXT_WIDTH))
+
+
+def _widths(rows: Sequence[Mapping[str, Any]], names: Sequence[str], *, width: int) -> list[int]:
+    """Of each column: what it needs at least, and of the rest of the room as much as it has a use for."""
+    widths = [_least(name, rows) for name in names]
+    more = [max((len(cell(name, row.get(name))) for row in rows), default=0) for name in names]
+    room = width - sum(widths) - GAP * (len(names) - 1)
+    by_need = sorted(range(len(names)), key=lambda at: more[at] - widths[at])
+    for done, at in enumerate(by_need):
+        given = max(0, min(more[at] - widths[at], room // (len(names) - done)))
+        widths[at] += given
+        room -= given
+    return widths
 
 
 def _console() -> Console:
@@ -174,7 +198,7 @@ def _print_record(console: Console, record: Mapping[str, Any], *, indent: int) -
             _print_record(console, value, indent=indent + 2)
         elif isinstance(value, list) and _nested(value):
             print_line(f"{margin}{shown}")
-            _print_table(console, value, list(dict.fromkeys(key for row in value for key in row)), indent=indent + 2)
+            _print_rows(console, value, indent=indent + 2)
         elif isinstance(value, str) and "\n" in value.rstrip("\n"):
             print_line(f"{margin}{shown}")
             for line in value.rstrip("\n").split("\n"):
@@ -200,8 +224,8 @@ def _as_table(value: Mapping[str, Mapping[str, Any]]) -> tuple[list[dict[str, An
 
 
 def _is_whole(name: str) -> bool:
-    """An id that is cut or wrapped cannot be copied."""
-    return name == "id" or name.endswith("_id")
+    """An id that is cut or wrapped cannot be copied; a time that is, hardly read."""
+    return name == "id" or name.endswith(("_id", "_at"))
 
 
 def _nested(value: object) -> bool:
@@ -214,15 +238,31 @@ def _nested(value: object) -> bool:
             return False
 
 
+def _print_rows(console: Console, rows: Sequence[Mapping[str, Any]], *, indent: int) -> None:
+    """As a table of every key, or where that has no room as one record after the other."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    needed = indent + sum(_least(name, rows) + GAP for name in names) - GAP
+    if needed <= console.width:
+        _print_table(console, rows, names, indent=indent)
+        return
+    for number, row in enumerate(rows):
+        if number:
+            print_line("")
+        _print_record(console, row, indent=indent)
+
+
 def _print_table(console: Console, rows: Sequence[Mapping[str, Any]], names: Sequence[str], *, indent: int) -> None:
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
+    widths: Sequence[int | None] = [None] * len(names)
+    if console.is_terminal:
+        widths = _widths(rows, names, width=console.width - indent)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for name in names:
+    for name, width in zip(names, widths, strict=True):
         whole = not console.is_terminal or _is_whole(name)
-        table.add_column(Text(cell("", name)), no_wrap=whole, overflow="ignore" if whole else "fold")
+        table.add_column(Text(cell("", name)), width=width, no_wrap=whole, overflow="ignore" if whole else "fold")
     for row in rows:
         table.add_row(*(Text(cell(name, row.get(name))) for name in names))
     with console.capture() as captured:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -13,6 +14,7 @@ from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation
 from mcp_spaces.core.place import Everywhere
+from mcp_spaces.core.policy import load_preset, policy_excess, policy_from
 from mcp_spaces.core.scope import EVERYTHING, OperationPattern, Scope
 from mcp_spaces.core.scope_request import ScopeRequest
 from mcp_spaces.errors import InvalidInput
@@ -20,6 +22,7 @@ from mcp_spaces.identity.model import AGENT_POLICY, AGENT_SCOPE, LOCAL_AGENT, OP
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.spaces.port import Spaces
 
+SPACES_PAGE = 200
 Preset = Literal["restrictive", "standard", "permissive"]
 
 
@@ -94,7 +97,21 @@ class PrincipalGrantInput(Everywhere):
     scope: ScopeRequest = ScopeRequest()
     """Parts that are left out stay as they are."""
     policy: Preset | None = None
-    """The widest preset that its spaces may have."""
+    """The widest preset that it may choose from now on; spaces that are wider stay so, and the answer names them."""
+
+
+class WiderSpace(BaseModel):
+    id: str
+    name: str
+    preset: str
+    wider: list[str]
+    """The keys of its policy in which it is wider than the principal may choose now."""
+
+
+class Granted(PrincipalView):
+    wider_spaces: list[WiderSpace] | None = None
+    """Of the principal's own, where a policy was given."""
+    hint: str | None = None
 
 
 async def create_key(context: Context, wanted: KeyCreateInput) -> NewKey:
@@ -155,7 +172,7 @@ async def add_principal(context: Context, wanted: PrincipalAddInput) -> Principa
     return _principal_view(principal)
 
 
-async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> PrincipalView:
+async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> Granted:
     identity = context.use(Identity)
     principal = identity.get(wanted.principal)
     scope = wanted.scope.over(principal.scope)
@@ -173,7 +190,32 @@ async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> Prin
         reason="the principal's scope was lowered",
     )
     context.use(Changes).announce(Change("tools", principal_id=changed.id), Change("context", principal_id=changed.id))
-    return _principal_view(changed)
+    wider = [] if wanted.policy is None else _wider_spaces(context, changed)
+    return Granted(
+        **dict(_principal_view(changed)),
+        wider_spaces=wider or None,
+        hint=f"These keep their policies. To narrow one: {_narrowing(wider[0], changed)}" if wider else None,
+    )
+
+
+def _wider_spaces(context: Context, principal: Principal) -> list[WiderSpace]:
+    """A scope counts at every call, so lowering it lowers what is there. A space's policy is its own: an operator may
+    have set it wider than its owner could, and it is not taken back unsaid."""
+    most, owner, spaces = load_preset(principal.policy), context.use(Identity).caller(principal), context.use(Spaces)
+    found: list[WiderSpace] = []
+    after = ""
+    while page := spaces.visible(owner, after=after, limit=SPACES_PAGE):
+        after = page[-1].id
+        for space in page:
+            choice = space.requested.policy
+            if wider := policy_excess(most, policy_from(choice.preset, choice.overrides)):
+                found.append(WiderSpace(id=space.id, name=space.requested.name, preset=choice.preset, wider=wider))
+    return found
+
+
+def _narrowing(space: WiderSpace, principal: Principal) -> str:
+    patch = {"policy": {"preset": principal.policy, "overrides": None}}
+    return f"mcp-spaces space update {space.id} --patch '{json.dumps(patch)}'"
 
 
 def _view(key: Key) -> KeyView:
@@ -252,7 +294,7 @@ PRINCIPAL_GRANT = Operation(
     id="principal.grant",
     summary="Set parts of a principal's scope: what its spaces may mount and use at most.",
     input=PrincipalGrantInput,
-    output=PrincipalView,
+    output=Granted,
     effect=Effect.GOVERNS,
     audience=Audience.OPERATOR,
     handler=grant_principal,

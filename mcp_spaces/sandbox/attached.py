@@ -34,6 +34,7 @@ class AttachedSandbox:
     """A live container with its stream. `free` removes what the driver set up around it; it is called once."""
 
     def __init__(self, *, container_id: str, stream: AgentStream, free: Callable[[], Awaitable[None]]) -> None:
+        self.new_workspace = False
         self._container_id = container_id
         self._stream = stream
         self._free = free

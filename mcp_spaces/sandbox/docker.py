@@ -135,11 +135,21 @@ class DockerDriver:
             self._launching.discard(spec.runtime_id)
 
     async def _launch_any(self, spec: SandboxSpec) -> Sandbox:
+        known = await self._thread(lambda: self._has_workspace(spec.runtime_id))
+        sandbox = await self._launch_on(spec, known=known)
+        sandbox.new_workspace = not known
+        return sandbox
+
+    def _has_workspace(self, runtime_id: str) -> bool:
+        if self._loop_missing:
+            return self._engine.has_volume(self._launcher.name_of(runtime_id))
+        return self._disks.path(runtime_id).exists()
+
+    async def _launch_on(self, spec: SandboxSpec, *, known: bool) -> Sandbox:
         image_id = await self._launcher.image_id(spec.image)
         profile = Profile(image_id, spec.limits)
         if image_id in self._without_python:
             return await self._launch_without_python(profile, spec.runtime_id)
-        known = await self._thread(lambda: self._disks.path(spec.runtime_id).exists())
         warm = None if known or self._loop_missing else self._pool.take(profile)
         sandbox: AttachedSandbox | None = None
         if warm is not None:

@@ -264,6 +264,17 @@ class Engine:
     def volumes(self, label: str) -> list[dict[str, Any]]:
         return list(self._call(lambda client: client.volumes(filters={"label": label})).get("Volumes") or ())
 
+    def has_volume(self, name: str) -> bool:
+        import docker.errors
+
+        client = self.client()
+        with self._border():
+            try:
+                client.inspect_volume(name)
+            except docker.errors.NotFound:
+                return False
+        return True
+
     def remove_volume(self, name: str) -> None:
         import docker.errors
 

@@ -69,6 +69,7 @@ class ExecSandbox:
         free: Callable[[], Awaitable[None]],
         log: logging.Logger,
     ) -> None:
+        self.new_workspace = False
         self._container_id = container_id
         self._engine = engine
         self._life = life

@@ -57,6 +57,8 @@ class LaunchOutput(SandboxView):
     shell: str
     """What runs commands."""
     started_in_ms: float
+    files_lost: bool | None = None
+    """The workspace that it had is gone: it starts empty."""
 
 
 class ListInput(InSpace):
@@ -104,12 +106,15 @@ async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
         runtime, live = await _again(context, sandboxes, found, given)
     else:
         runtime, live = await _new(context, sandboxes, given)
+    if live.files_lost:
+        context.note("filesLost", {"runtime": runtime.id, "alias": runtime.alias})
     await context.progress(2, 2, f"sandbox {runtime.alias} is active")
     return LaunchOutput(
         **_view(runtime).model_dump(exclude={"limits"}),
         limits=_limits(runtime),
         shell=live.shell.path.rpartition("/")[2],
         started_in_ms=round((context.clock.monotonic() - began) * 1000, 1),
+        files_lost=live.files_lost or None,
     )
 
 

@@ -205,7 +205,12 @@ class SandboxUsage:
 
 
 class Sandbox(Protocol):
-    """A live sandbox. File operations run inside, with the sandbox's own rights; the host opens no path by name."""
+    """A live sandbox. File operations run inside, with the sandbox's own rights; the host opens no path by name.
+
+    `new_workspace`: there was none for this runtime before the launch.
+    """
+
+    new_workspace: bool
 
     @property
     def container_id(self) -> str: ...

@@ -69,11 +69,12 @@ class Shell:
 @dataclass(slots=True, eq=False)
 class Live:
     """A sandbox that runs. `shell` is bash where the image has it: policy reads commands as bash does; `run_id` is
-    the run that started it."""
+    the run that started it. `files_lost`: it was started again, and the workspace that it had was gone."""
 
     sandbox: Sandbox
     shell: Shell
     run_id: str = ""
+    files_lost: bool = False
     watcher: asyncio.Task[None] | None = field(default=None)
 
 
@@ -166,7 +167,8 @@ class SandboxService:
     async def start_again(
         self, runtime_id: str, change: Callable[[Runtime], Runtime], *, run_id: str = ""
     ) -> tuple[Runtime, Live]:
-        """Start a stopped or failed runtime, on its files. Raises Conflict when it is neither.
+        """Start a stopped or failed runtime, on its files; on an empty workspace where they are gone, as after a
+        backup that was put back elsewhere. Raises Conflict when it is neither.
 
         When starting fails, the row says FAILED and why.
         """
@@ -183,11 +185,15 @@ class SandboxService:
             runtime = await shielded(self.runtimes.reactivate(runtime_id, claim))
             self._announce(runtime.space_id)
             try:
-                return await self._start(runtime, run_id)
+                started, live = await self._start(runtime, run_id)
             except BaseException as error:
                 reason = error.message if isinstance(error, SpacesError) else "its start was cancelled"
                 await shielded(self._set_state(runtime, RuntimeState.FAILED, reason))
                 raise
+            live.files_lost = live.sandbox.new_workspace
+            if live.files_lost:
+                log.warning("sandbox %s starts with an empty workspace: the one that it had is gone", runtime.id)
+            return started, live
 
     async def _start(self, runtime: Runtime, run_id: str) -> tuple[Runtime, Live]:
         await anyio.lowlevel.checkpoint_if_cancelled()

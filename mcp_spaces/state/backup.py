@@ -1,44 +1,54 @@
-"""A consistent copy of the database while it is in use, and what belongs to it."""
+"""A consistent copy of the database while it is in use."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
 
-from mcp_spaces.errors import Conflict, WrongState
+from mcp_spaces.errors import DiskFull, SpacesError, WrongState
 from mcp_spaces.state.database import Database, translate
 
 
-def backup(database: Database, target: Path) -> int:
-    """Copy the database to `target` (a new file, 0600) with SQLite's online backup; returns its size in bytes.
+def copy_database(database: Database, target: Path) -> int:
+    """Copy the database to `target` (a new file, 0600) with SQLite's online backup; returns its size in bytes once it
+    is on the disk. What an error or a kill leaves at `target` is the caller's to remove.
 
-    Appears whole or not at all. Raises Conflict when the target exists, WrongState when the copy is not sound.
-    Blocks: call it in a worker thread.
+    Raises DiskFull, or WrongState when it cannot be written or is not sound. Blocks: call it in a worker thread.
     """
-    if target.exists():
-        raise Conflict(f"{target} exists already.", hint="Name a file that does not exist yet.")
-    partial = target.with_name(target.name + ".partial")
     source = database.reader()
     try:
         # Created by us before SQLite opens it, so that it is never readable by others.
-        os.close(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600))
-        copy = sqlite3.connect(partial)
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        copy = sqlite3.connect(target)
         try:
             source.backup(copy)
             if copy.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
                 raise WrongState("The copy is not sound.", hint="Run `mcp-spaces audit verify`.")
         finally:
             copy.close()
-        descriptor = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
         os.fsync(descriptor)
         os.close(descriptor)
-        partial.rename(target)
+        return target.stat().st_size
     except sqlite3.Error as error:
+        if error.sqlite_errorname == "SQLITE_FULL":
+            raise no_room(target) from error
         raise translate(error) from error
     except OSError as error:
-        raise WrongState(f"Cannot write {target}: {error.strerror}.", hint="Choose a writable folder.") from error
+        raise cannot_write(target, error) from error
     finally:
         source.close()
-        partial.unlink(missing_ok=True)
-    return target.stat().st_size
+
+
+def cannot_write(target: Path, error: OSError) -> SpacesError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return no_room(target)
+    return WrongState(f"Cannot write {target}: {error.strerror}.", hint="Choose a writable folder.")
+
+
+def no_room(target: Path) -> DiskFull:
+    return DiskFull(
+        f"The disk of {target.parent} is full: there is no backup.", hint="Free space there, or choose another disk."
+    )

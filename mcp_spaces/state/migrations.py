@@ -5,11 +5,16 @@ from __future__ import annotations
 import sqlite3
 from importlib.resources import files
 
+from mcp_spaces.errors import WrongState
+
 STEPS = ("0001_start", "0002_vault", "0003_authorities", "0004_browsers")
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the database to the newest schema. Does nothing when it is there already."""
+    """Bring the database to the newest schema. Does nothing when it is there already.
+
+    Raises WrongState, and closes the connection, for a schema of a newer program: nothing in it is touched.
+    """
     # sqlite_utils takes 0.2 s to import and is needed only when a database is opened.
     from sqlite_utils import Database, Migrations
 
@@ -23,4 +28,13 @@ def migrate(connection: sqlite3.Connection) -> None:
                     database.execute(statement)
 
         steps(name=name)(apply)
-    steps.apply(Database(connection, execute_plugins=False))
+    database = Database(connection, execute_plugins=False)
+    unknown = [step.name for step in steps.applied(database) if step.name not in STEPS]
+    if unknown:
+        connection.close()
+        raise WrongState(
+            f"The database is of a newer mcp-spaces: its schema has {unknown[-1]}, this version ends at {STEPS[-1]}.",
+            hint="Upgrade mcp-spaces. To stay with this version, restore the backup made before the upgrade:"
+            " docs/operations.md.",
+        )
+    steps.apply(database)

@@ -21,6 +21,7 @@ from pathlib import Path
 from anyio.to_thread import run_sync
 
 from mcp_spaces.errors import Conflict, DiskFull, QuotaExceeded, SpacesError, WrongState
+from mcp_spaces.state.backup import cannot_write
 from mcp_spaces.storage.port import CHUNK_BYTES, Blob
 
 _TREE = re.compile(r"(sp_[a-z2-7]{26}|shared\.[a-z0-9][a-z0-9._-]{0,62}|runs\.(sp_[a-z2-7]{26}|none))")
@@ -158,7 +159,7 @@ class FileBlobs:
         except FileExistsError as error:
             raise Conflict(f"{target} exists already.", hint="Name a folder that does not exist yet.") from error
         except OSError as error:
-            raise WrongState(f"Cannot write {target}: {error.strerror}.", hint="Choose a writable folder.") from error
+            raise cannot_write(target, error) from error
         return copied
 
 

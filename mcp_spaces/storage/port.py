@@ -99,7 +99,8 @@ class Blobs(Protocol):
 
     async def copy_to(self, target: Path) -> int:
         """For a backup: every blob, below a new folder `target` (0700). Nothing is removed meanwhile. Returns the
-        bytes. Raises Conflict when the target exists, WrongState when it cannot be written."""
+        bytes. Raises Conflict when the target exists, DiskFull, or WrongState when it cannot be written; what was
+        written until then is the caller's to remove."""
 
     def holding(self) -> AbstractContextManager[None]:
         """Nothing is removed inside; what should have been goes at the next `reconcile`."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from mcp_spaces.browser import own_sandbox
 from mcp_spaces.browser.chromium import install_command
 from mcp_spaces.browser.local import UID
 from mcp_spaces.browser.port import LiveContext
+from mcp_spaces.browser.worlds import OutOfReachError, worlds
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.redaction import Redactor
-from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
+from mcp_spaces.errors import RuntimeUnavailable, SpacesError, TimedOut, WrongState
 from mcp_spaces.spaces.lifecycle import Lifecycle
 from tests.browser.rigs import (
     below,
@@ -39,6 +40,8 @@ from tests.browser.world import SITE, Browsing, browsing
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.geteuid() != 0, reason="looking into jails takes root")]
 
+PATIENCE_S = 40.0
+"""A print or picture of a page may take 20 s, and all of these are asked for at once."""
 LOOKS = ("snapshot", "text", "screenshot", "pages", "console", "reload", "back", "downloads")
 
 
@@ -129,6 +132,31 @@ async def test_a_page_that_never_answers_holds_nobody(at: Browsing) -> None:
     await at.call("delete", space="ends", runtime=runtime)
 
 
+async def test_a_browser_that_stands_still_is_let_go_of_in_time(at: Browsing) -> None:
+    """Chromium answers nothing any more, detaching included: nobody waits for it, and it goes on where it was."""
+    if at.browsers.driver.name != "local":
+        pytest.skip("what stands still is Chromium, whatever is around it")
+    runtime = await at.launch("ends", alias="still", url=SITE)
+    await at.call("record_start", space="ends", runtime=runtime)
+    live = at.browsers.started(runtime)
+    (chromium,) = chromium_of(live.live)
+    async with AsyncExitStack() as looking:
+        found = await looking.enter_async_context(worlds(live.live.context, live.pages["p1"].page))
+        os.kill(chromium, signal.SIGSTOP)
+        try:
+            with anyio.fail_after(PATIENCE_S):
+                with pytest.raises(OutOfReachError):
+                    await found.forget_history()
+                with pytest.raises(TimedOut):
+                    await looking.enter_async_context(worlds(live.live.context, live.pages["p1"].page))
+                await looking.aclose()
+                assert await live.recording.discard_before_secret()
+        finally:
+            os.kill(chromium, signal.SIGCONT)
+    assert "nothing here" in (await at.call("snapshot", space="ends", runtime=runtime)).snapshot
+    await at.call("delete", space="ends", runtime=runtime)
+
+
 FORM = "<button>go</button><input aria-label=name><select aria-label=kind><option>a</select><input type=file aria-label=file>"
 STOPS = (
     "() => void setTimeout(() => { const ask = new XMLHttpRequest(); ask.open('GET', '/never', false); ask.send() })"
@@ -148,8 +176,6 @@ ON_A_PAGE: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 OF_A_RUNTIME = {"launch", "list", "get", "stop", "delete", "forget", "methods", "disconnect"}
 OF_EXECUTE = {"look_step", "act_step", "script_step"}
-PATIENCE_S = 40.0
-"""A print or picture of a page may take 20 s, and all of these are asked for at once."""
 
 
 async def test_no_operation_waits_for_a_page_that_never_answers(at: Browsing) -> None:

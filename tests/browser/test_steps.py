@@ -13,7 +13,7 @@ from mcp_spaces.browser.steps.arguments import parsed
 from mcp_spaces.browser.steps.handles import HANDLES_MAX
 from mcp_spaces.browser.steps.page_methods import BY_ID, METHODS
 from mcp_spaces.core.caller import Caller
-from mcp_spaces.errors import Conflict, InvalidInput, WrongState
+from mcp_spaces.errors import Conflict, InvalidInput, QuotaExceeded, WrongState
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.model import EventView
 from mcp_spaces.runs.store import RunStore
@@ -319,6 +319,16 @@ async def test_a_dry_run_asks_policy_and_does_nothing(room: Room) -> None:
 async def test_a_script_without_end_is_given_up(room: Room) -> None:
     answer = await run(room, *at(room), step("page.evaluate", "while (true);", ref="p", timeoutMs=300))
     assert answer.events[-1].error.code == "timeout"
+
+
+async def test_d14_a_script_that_answers_without_end_is_refused_by_whatever_operation(room: Room) -> None:
+    huge = "'x'.repeat(3e7)"
+    with pytest.raises(QuotaExceeded, match="2,000,000 characters"):
+        await room.call("browser.evaluate", script=huge)
+    scripts = [step("page.evaluate", huge, ref="p"), step("page.locator", "h1", ref="p", bind="h")]
+    scripts.append(step("locator.evaluate", f"() => {huge}", ref="h"))
+    answer = await run(room, *at(room), *scripts, mode="continue")
+    assert [event.error.code for event in answer.events if event.error] == ["quota", "quota"]
 
 
 async def test_a_long_result_is_cut_and_whole_in_an_artifact(room: Room) -> None:

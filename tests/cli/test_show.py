@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import typer
@@ -56,6 +58,73 @@ def test_a_broken_audit_chain_ends_with_1(capsys: pytest.CaptureFixture[str]) ->
         answers.present("audit.verify", Answer(broken), as_json=False)
     assert ended.value.exit_code == 1
     assert capsys.readouterr().out == "9 rows: Row 4 was changed.\nthe first row that is wrong: 4\n"
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Standard output is a terminal of so many columns."""
+
+    def of(columns: int) -> None:
+        wanted = {"TTY_COMPATIBLE": "1", "FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}
+        for name, value in wanted.items():
+            monkeypatch.setenv(name, value)
+
+    return of
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [re.sub("\x1b\\[[0-9;]*m", "", line) for line in capsys.readouterr().out.splitlines()]
+
+
+KEYS = [
+    {
+        "id": "key_" + one * 26,
+        "label": "the pipeline that publishes what was merged, each night",
+        "principal_id": "pr_" + one * 26,
+        "spaces": ["sp_" + one * 26, "sp_" + "z" * 26],
+        "operations": None,
+        "operator": False,
+        "created_at": 1_800_000_000.0,
+        "expires_at": None,
+        "revoked_at": None,
+    }
+    for one in "ab"
+]
+PRINCIPALS = [
+    {
+        "id": "pr_" + one * 26,
+        "name": "local-agent",
+        "kind": "agent",
+        "policy": "standard",
+        "scope": {"vault": {"allow": [], "deny": []}, "operations": ["*"], "limits": {"pids": 512, "runtimes": 8}},
+    }
+    for one in "ab"
+]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120, 160, 240])
+@pytest.mark.parametrize("answer", [{"keys": KEYS}, {"principals": PRINCIPALS}], ids=["keys", "principals"])
+def test_on_a_terminal_of_any_width_every_id_stands_on_one_line(
+    answer: dict[str, Any], columns: int, terminal: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal(columns)
+    show.print_answer(answer)
+    lines = lines_of(capsys)
+    shown = "\n".join(lines)
+    for known in set(re.findall(r"[a-z]+_[a-z]{26}", str(answer))):
+        assert re.search(rf"(?m)(^|\s){known}($|[\s,])", shown), known
+    assert all(len(line) <= max(columns, 80) for line in lines)
+    assert len(shown.split("local-agent" if "principals" in answer else "key_")) == 3
+
+
+def test_a_long_text_folds_beside_whole_ids(
+    terminal: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal(80)
+    show.print_answer({"jobs": [{"id": "job_" + "a" * 26, "command": "word " * 30, "state": "running"}]})
+    lines = lines_of(capsys)
+    assert lines[0].split() == ["id", "command", "state"] and lines[1].startswith("job_" + "a" * 26 + "  word word")
+    assert len(lines) > 4 and all(len(line) <= 80 for line in lines)
 
 
 @pytest.mark.parametrize(("columns", "kept"), [("80", "memory"), ("200", "created_at")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -49,6 +50,25 @@ async def test_a_fresh_instance_has_an_operator_and_an_agent_that_may_make_space
     assert not AGENT_SCOPE.vault.allow and not AGENT_SCOPE.ai.allow
     names = [one.name for one in (await world.govern("principal.list")).principals]
     assert names == ["local-agent", "operator"]
+
+
+async def test_a_grant_of_a_narrower_policy_names_the_spaces_that_stay_wider(world: World) -> None:
+    await world.govern("principal.grant", principal="local-agent", policy="permissive")
+    wide = await world.space("wide", policy={"preset": "permissive"})
+    slow = await world.space("slow", policy={"preset": "standard", "overrides": {"shell": {"timeout_s": 200}}})
+    await world.space("usual", policy={"preset": "standard"})
+    unsaid = await world.govern("principal.grant", principal="local-agent", scope={"limits": {"pids": 600}})
+    assert unsaid.wider_spaces is None and unsaid.hint is None
+    granted = await world.govern("principal.grant", principal="local-agent", policy="standard")
+    assert granted.policy == "standard"
+    assert {one.id: one.preset for one in granted.wider_spaces} == {wide: "permissive", slow: "standard"}
+    assert next(one.wider for one in granted.wider_spaces if one.id == slow) == ["shell.timeout_s"]
+    # What the hint says can be done as it is said.
+    command = re.fullmatch(r"These keep .*: mcp-spaces space update (\S+) --patch '(.*)'", granted.hint)
+    assert command is not None
+    await world.govern("space.update", space=command[1], patch=json.loads(command[2]))
+    again = await world.govern("principal.grant", principal="local-agent", policy="standard")
+    assert {one.id for one in again.wider_spaces} == {wide, slow} - {command[1]}
 
 
 async def test_a_key_is_shown_once_and_is_in_no_record(world: World) -> None:

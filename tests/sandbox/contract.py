@@ -436,8 +436,10 @@ class Lives:
 
     async def test_files_survive_a_stop(self, driver: SandboxDriver, image: str) -> None:
         async with sandbox_of(driver, image=image) as first:
+            assert first.new_workspace
             await first.write_file("kept", b"still", overwrite=False)
         async with sandbox_of(driver, image=image) as second:
+            assert not second.new_workspace
             assert (await second.read_file("kept", limit=10)).content == b"still"
 
     async def test_a_deleted_workspace_is_gone_for_good(self, driver: SandboxDriver, image: str) -> None:
@@ -446,6 +448,7 @@ class Lives:
         await driver.delete_workspace("runtime")
         await driver.delete_workspace("runtime")
         async with sandbox_of(driver, image=image) as second:
+            assert second.new_workspace
             assert (await second.list_files(".")).entries == ()
 
     async def test_runtimes_do_not_see_each_others_files(self, driver: SandboxDriver, image: str) -> None:

@@ -77,6 +77,7 @@ class FakeDriver:
         if spec.runtime_id in self._held:
             raise Conflict("This runtime is running already.", hint="Stop it first.")
         workspace = self.folder / spec.runtime_id
+        known = workspace.exists()
         workspace.mkdir(parents=True, exist_ok=True)
         self.launches += 1
         ours, theirs = socket.socketpair()
@@ -94,6 +95,7 @@ class FakeDriver:
         sandbox = FakeSandbox(
             container_id=f"fake-{process.pid}", stream=stream, free=lambda: self._free(spec.runtime_id, process)
         )
+        sandbox.new_workspace = not known
         await stream.hello
         self._held[spec.runtime_id] = sandbox
         return sandbox

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,26 @@ async def test_an_alias_in_use_is_a_conflict_and_a_stopped_one_starts_again_with
     again = await room.call("sandbox.launch", alias="main")
     assert again.id == first.id
     assert (await room.call("sandbox.read_file", path="kept.txt")).content == "kept"
+
+
+async def test_a_sandbox_that_starts_again_without_the_files_that_it_had_says_so_once(room: Room) -> None:
+    """As after a backup that was put back without its workspaces."""
+
+    async def launched() -> tuple[Any, list[tuple[str, dict[str, Any]]]]:
+        answer = await room.call("sandbox.launch", alias="main")
+        return answer, room.events(room.runs("sandbox.launch")[-1]["id"])
+
+    first, told = await launched()
+    assert first.files_lost is None and told == []
+    await room.call("sandbox.stop")
+    kept, told = await launched()
+    assert kept.files_lost is None and told == []
+    await room.call("sandbox.stop")
+    shutil.rmtree(room.folder / "workspaces" / first.id)
+    empty, told = await launched()
+    assert empty.files_lost is True and told == [("filesLost", {"runtime": first.id, "alias": "main"})]
+    await room.call("sandbox.stop")
+    assert (await launched())[0].files_lost is None
 
 
 async def test_stopping_twice_answers_the_same(room: Room) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from mcp_spaces.errors import Busy, Conflict, SpacesError
 from mcp_spaces.state import database as state
-from mcp_spaces.state.backup import backup
 from mcp_spaces.state.chain import Anchor, Sealer
 from mcp_spaces.state.database import ANCHOR_NAME, Database, Transaction, translate
 
@@ -116,20 +115,6 @@ async def test_a_cancelled_writer_still_gets_its_change(tmp_path: Path) -> None:
         await database.write(lambda tx: tx.execute(*setting("a", "1")))
     await database.write(lambda tx: tx.execute(*setting("b", "1")))
     assert [row["name"] for row in database.read("SELECT name FROM settings ORDER BY name")] == ["a", "b"]
-    database.close()
-
-
-async def test_a_backup_is_whole_private_and_refuses_to_overwrite(tmp_path: Path) -> None:
-    database = Database.open(tmp_path / "state.db", sealer=SEALER)
-    await database.write(lambda tx: tx.execute(*setting("a", "1")))
-    target = tmp_path / "copy.db"
-    await anyio.to_thread.run_sync(backup, database, target)
-    assert target.stat().st_mode & 0o777 == 0o600
-    copy = sqlite3.connect(target)
-    assert copy.execute("SELECT value FROM settings").fetchone() == ("1",)
-    copy.close()
-    with pytest.raises(Conflict):
-        await anyio.to_thread.run_sync(backup, database, target)
     database.close()
 
 

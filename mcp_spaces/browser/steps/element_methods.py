@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from mcp_spaces.browser.looking import PIXELS_MAX
+from mcp_spaces.browser.own_script import run_script
 from mcp_spaces.browser.page_script import masks
 from mcp_spaces.browser.steps import arguments as takes
 from mcp_spaces.browser.steps.doing import Doing
@@ -138,7 +139,7 @@ async def _wait_for(doing: Doing, given: takes.WaitFor) -> None:
 
 
 async def _evaluate(doing: Doing, given: takes.Evaluate) -> object:
-    return await doing.target.thing.evaluate(given.expression, given.arg)
+    return await run_script(doing.target.thing, given.expression, given.arg)
 
 
 async def _count(doing: Doing, _given: Arguments) -> int:

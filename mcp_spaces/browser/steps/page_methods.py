@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from mcp_spaces.browser.answers import address
 from mcp_spaces.browser.downloads import Download
 from mcp_spaces.browser.files import keep_download, printed
+from mcp_spaces.browser.own_script import run_script
 from mcp_spaces.browser.page_script import command
 from mcp_spaces.browser.steps import arguments as takes
 from mcp_spaces.browser.steps.doing import Doing
@@ -118,7 +119,7 @@ async def _drag_and_drop(doing: Doing, given: takes.DragAndDrop) -> None:
 
 
 async def _evaluate(doing: Doing, given: takes.Evaluate) -> object:
-    return await doing.frame.evaluate(given.expression, given.arg)
+    return await run_script(doing.frame, given.expression, given.arg)
 
 
 async def _screenshot(doing: Doing, given: takes.PageScreenshot) -> JsonValue:

@@ -1,0 +1,124 @@
+"""A backup has its name when it is whole, and not before; one that fails leaves nothing and destroys nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcp_spaces.errors import Conflict, DiskFull
+from mcp_spaces.runs.backups import Backups
+from mcp_spaces.storage.blobs import FileBlobs
+from tests.storage.bench import OPERATOR, Bench
+
+pytestmark = pytest.mark.anyio
+
+DISK_BYTES = 4 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "tmpfs", disk], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
+async def copied(bench: Bench, target: Path, *, include_files: bool = True) -> dict[str, object]:
+    return await bench.answer("state.backup", OPERATOR, path=str(target), include_files=include_files)
+
+
+async def test_a_backup_is_whole_and_private_and_leaves_nothing_else(bench: Bench, tmp_path: Path) -> None:
+    await bench.upload("a")
+    target = tmp_path / "copies" / "copy.db"
+    target.parent.mkdir()
+    await copied(bench, target)
+    assert names(target.parent) == ["copy.db", "copy.db.blobs"]
+    assert target.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(target)) as copy:
+        assert copy.execute("SELECT count(*) FROM files").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("taken", ["copy.db", "copy.db.blobs"])
+async def test_what_is_there_already_is_refused_and_stays(bench: Bench, tmp_path: Path, taken: str) -> None:
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    (folder / taken).write_text("the last good one")
+    with pytest.raises(Conflict):
+        await copied(bench, folder / "copy.db")
+    assert names(folder) == [taken] and (folder / taken).read_text() == "the last good one"
+
+
+@pytest.mark.parametrize("room_bytes", [100_000, 1_000_000], ids=["not the database", "not the files"])
+async def test_a_full_disk_leaves_no_part_of_a_backup(bench: Bench, small_disk: Path, room_bytes: int) -> None:
+    for number in range(4):
+        await bench.upload(f"f{number}", f"{number}" * 1_000_000)
+    database_bytes = (await copied(bench, bench.folder / "elsewhere.db", include_files=False))["size_bytes"]
+    assert isinstance(database_bytes, int) and 100_000 < database_bytes < 1_000_000
+    (small_disk / "ballast").write_bytes(b"x" * (DISK_BYTES - room_bytes))
+    with pytest.raises(DiskFull) as caught:
+        await copied(bench, small_disk / "copy.db")
+    assert str(small_disk) in caught.value.message and "another disk" in caught.value.hint
+    assert names(small_disk) == ["ballast"]
+
+
+class Onlooker(FileBlobs):
+    """Looks around when the database is copied and the files are half way: what a kill would leave now."""
+
+    seen: list[str]
+
+    async def copy_to(self, target: Path) -> int:
+        copied = await super().copy_to(target)
+        self.seen = names(target.parent)
+        return copied
+
+
+async def test_a_backup_that_is_killed_leaves_nothing_under_its_name(bench: Bench, tmp_path: Path) -> None:
+    await bench.upload("a")
+    target = tmp_path / "copies" / "copy.db"
+    target.parent.mkdir()
+    blobs = Onlooker(tmp_path / "blobs")
+    made = await Backups(bench.database, blobs, tmp_path, tmp_path).make(target, include_files=True)
+    assert blobs.seen == ["copy.db.blobs.partial", "copy.db.partial"]
+    assert made.files_path == target.with_name("copy.db.blobs") and made.files_bytes == 1
+
+
+async def test_the_rest_of_a_killed_backup_is_replaced_by_the_next(bench: Bench, tmp_path: Path) -> None:
+    await bench.upload("a")
+    folder = tmp_path / "copies"
+    (folder / "copy.db.blobs.partial" / "half").mkdir(parents=True)
+    for rest in ("copy.db.partial", "copy.db.partial-journal"):
+        (folder / rest).write_text("half")
+    await copied(bench, folder / "copy.db")
+    assert names(folder) == ["copy.db", "copy.db.blobs"] and not (folder / "copy.db.blobs" / "half").exists()
+
+
+async def test_two_backups_of_one_name_at_once_are_one_and_a_conflict(bench: Bench, tmp_path: Path) -> None:
+    target, refused = tmp_path / "copies" / "copy.db", []
+    target.parent.mkdir()
+
+    async def one() -> None:
+        try:
+            await copied(bench, target)
+        except Conflict as error:
+            refused.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one)
+        tasks.start_soon(one)
+    assert len(refused) == 1 and names(target.parent) == ["copy.db", "copy.db.blobs"]
+    with closing(sqlite3.connect(target)) as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
