@@ -266,7 +266,7 @@ async def open_app(
             announce_listed=announce_listed,
         )
         links = Links(database, files, clock, public_url=settings.public_url, served=settings.serves_links)
-        entries = EntryRequests(vault, journal, clock)
+        entries = EntryRequests(vault.keeping, journal, clock)
         waiters = RunWaiters()
         journal.on_closed.append(waiters.closed)
 
@@ -277,7 +277,9 @@ async def open_app(
         services.provide(BrowserService, browsers)
         services.provide(
             Backups,
-            Backups(database, blobs, settings.state_dir / KEY_NAME, settings.state_dir / BLOBS_NAME, vault.whereabouts),
+            Backups(
+                database, blobs, settings.state_dir / KEY_NAME, settings.state_dir / BLOBS_NAME, vault.keys.whereabouts
+            ),
         )
         services.provide(Changes, changes)
         services.provide(Database, database)

@@ -29,9 +29,9 @@ from mcp_spaces.vault.model import (
     OriginPattern,
     VaultPath,
 )
-from mcp_spaces.vault.service import Vault, Wanted
+from mcp_spaces.vault.service import Vault
 from mcp_spaces.vault.views import EntryView, view
-from mcp_spaces.vault.wanted import amended, wanted_entry
+from mcp_spaces.vault.wanted import Wanted, amended, wanted_entry
 
 PAGE_MAX = 500
 
@@ -173,7 +173,7 @@ async def set_secret(context: Context, wanted: SetInput) -> EntryView:
         ),
         now=context.clock.now(),
     )
-    (entry,) = await context.use(Vault).put([secret], run_id=context.run_id, action="set")
+    (entry,) = await context.use(Vault).keeping.put([secret], run_id=context.run_id, action="set")
     return await _viewed(context, entry, warnings=_warnings(fields))
 
 
@@ -183,7 +183,7 @@ async def update_secret(context: Context, wanted: UpdateInput) -> EntryView:
     _learn(context, wanted.path, texts)
     metadata = {name: getattr(wanted, name) for name in wanted.model_fields_set - {"path", *given}}
     now = context.clock.now()
-    entry = await context.use(Vault).amend(
+    entry = await context.use(Vault).keeping.amend(
         wanted.path,
         lambda before, fields: amended(before, fields, given=given, metadata=metadata, now=now),
         run_id=context.run_id,
@@ -193,7 +193,7 @@ async def update_secret(context: Context, wanted: UpdateInput) -> EntryView:
 
 async def restore_secret(context: Context, wanted: RestoreInput) -> EntryView:
     """Raises NotFound: no such path, or a version that is not kept."""
-    entry = await context.use(Vault).restore(wanted.path, wanted.version, run_id=context.run_id)
+    entry = await context.use(Vault).keeping.restore(wanted.path, wanted.version, run_id=context.run_id)
     return await _viewed(context, entry)
 
 
@@ -235,18 +235,18 @@ async def totp(context: Context, wanted: OfSecret) -> CodeView:
 
 
 async def delete_secret(context: Context, wanted: PathInput) -> Deleted:
-    await context.use(Vault).delete(wanted.path, run_id=context.run_id)
+    await context.use(Vault).keeping.delete(wanted.path, run_id=context.run_id)
     return Deleted(deleted=wanted.path)
 
 
 async def rotate(context: Context, _: NoInput) -> Rotated:
-    return Rotated(boxes=await context.use(Vault).rotate(run_id=context.run_id))
+    return Rotated(boxes=await context.use(Vault).keys.rotate(run_id=context.run_id))
 
 
 async def rekey(context: Context, wanted: RekeyInput) -> Rekeyed:
-    vault = context.use(Vault)
-    record = await vault.rekey(wanted.to, run_id=context.run_id)
-    return Rekeyed(source=record.source, where=vault.where(record.source))
+    keys = context.use(Vault).keys
+    record = await keys.rekey(wanted.to, run_id=context.run_id)
+    return Rekeyed(source=record.source, where=keys.where(record.source))
 
 
 async def import_secrets(context: Context, wanted: ImportInput) -> Imported:
@@ -262,7 +262,7 @@ async def import_secrets(context: Context, wanted: ImportInput) -> Imported:
             why = problem.message if isinstance(problem, InvalidInput) else "a field does not fit"
             raise InvalidInput(f"Item {item.number}: {why}", hint="Mend or remove it; nothing was stored.") from None
     if not wanted.dry_run and secrets:
-        await context.use(Vault).put(secrets, run_id=context.run_id, action="import", new_only=True)
+        await context.use(Vault).keeping.put(secrets, run_id=context.run_id, action="import", new_only=True)
     return Imported(paths=[item.path for item in export.items], skipped=export.skipped, dry_run=wanted.dry_run)
 
 

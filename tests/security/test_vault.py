@@ -32,9 +32,8 @@ from mcp_spaces.vault.cipher import DataKey, open_secret, seal_secret
 from mcp_spaces.vault.imports import BYTES_MAX, Format, parse_export
 from mcp_spaces.vault.master_key import Given, Source, Stretching
 from mcp_spaces.vault.model import PATH, Bindings, Entry, Kind, SecretValue, VaultPath
-from mcp_spaces.vault.service import Wanted
 from mcp_spaces.vault.totp import parse_seed
-from mcp_spaces.vault.wanted import amended, wanted_entry
+from mcp_spaces.vault.wanted import Wanted, amended, wanted_entry
 from tests.folders import content_of, files_below
 from tests.security.app import World, line_to, nursery, open_world, short_folder
 from tests.vault.rig import EVERYTHING, SEED_80_BITS, Rig, Time, open_rig
@@ -235,7 +234,7 @@ def test_v09_one_function_decrypts_and_few_places_reveal() -> None:
         return {name for name, text in sources.items() if re.search(pattern, text)}
 
     assert callers(r"\bAESGCM\b") == {"mcp_spaces/vault/cipher.py"}
-    assert callers(r"(?<!def )\bopen_secret\(") == {"mcp_spaces/vault/service.py", "mcp_spaces/vault/store.py"}
+    assert callers(r"(?<!def )\bopen_secret\(") == {"mcp_spaces/vault/store.py", "mcp_spaces/vault/unlocking.py"}
     # A further one is a decision: what it does with the value, and who learns of it.
     assert callers(r"\.reveal\b") == {
         "mcp_spaces/browser/filling.py",
@@ -243,8 +242,9 @@ def test_v09_one_function_decrypts_and_few_places_reveal() -> None:
         "mcp_spaces/network/injection.py",
         "mcp_spaces/sandbox/references.py",
         "mcp_spaces/vault/cipher.py",
+        "mcp_spaces/vault/codes.py",
+        "mcp_spaces/vault/keeping.py",
         "mcp_spaces/vault/operations.py",
-        "mcp_spaces/vault/service.py",
         "mcp_spaces/vault/store.py",
     }
 
@@ -466,9 +466,9 @@ async def test_v10_a_version_that_was_changed_on_the_disk_is_not_restored(
         body = json.dumps(entry)
         await rig.database.write(lambda tx: tx.execute("UPDATE vault_versions SET body = ? WHERE version = 2", (body,)))
         with pytest.raises(WrongState, match="damaged or changed"):
-            await rig.vault.restore("prod/a", 2, run_id="run_x")
+            await rig.vault.keeping.restore("prod/a", 2, run_id="run_x")
         assert await shown(rig, "prod/a") == "third value"
-        assert (await rig.vault.restore("prod/a", 1, run_id="run_x")).version == 4
+        assert (await rig.vault.keeping.restore("prod/a", 1, run_id="run_x")).version == 4
         assert await shown(rig, "prod/a") == "first value"
 
 
@@ -522,7 +522,7 @@ async def test_v10_a_secret_that_is_set_again_after_its_deletion_is_another_one(
     async with open_rig(tmp_path) as rig:
         await rig.put("prod/a", value="old" + CANARY)
         old = rig.database.read("SELECT sealed FROM vault_versions")[0]["sealed"]
-        await rig.vault.delete("prod/a", run_id="run_x")
+        await rig.vault.keeping.delete("prod/a", run_id="run_x")
         await rig.put("prod/a", value="new" + CANARY)
     await changed_while_stopped(tmp_path, lambda one: one.execute("UPDATE vault_versions SET sealed = ?", (old,)))
     async with open_rig(tmp_path) as rig:
@@ -581,7 +581,7 @@ async def test_v13_what_was_deleted_is_in_no_file_not_even_sealed(tmp_path: Path
         await rig.put("prod/a", value=CANARY * 50)
         box = bytes(rig.database.read("SELECT sealed FROM vault_versions WHERE path = 'prod/a'")[0]["sealed"])
         assert box[:200] in raw_files(tmp_path)
-        await rig.vault.delete("prod/a", run_id="run_x")
+        await rig.vault.keeping.delete("prod/a", run_id="run_x")
         left = raw_files(tmp_path)
         assert [start for start in range(0, len(box) - 32, 32) if box[start : start + 32] in left] == []
 
@@ -593,7 +593,7 @@ async def test_v13_after_a_rotation_boxes_of_the_old_key_are_in_no_file(tmp_path
             bytes(rig.database.read(f"SELECT {column} FROM {table}")[0][column])
             for table, column in (("vault_versions", "sealed"), ("vault_keys", "wrapped"))
         )
-        assert await rig.vault.rotate(run_id="run_x") == 1
+        assert await rig.vault.keys.rotate(run_id="run_x") == 1
         left = raw_files(tmp_path)
         assert box not in left
         assert wrapped not in left
@@ -804,7 +804,7 @@ async def test_v18_a_seed_of_another_period_gives_codes_at_once_and_none_twice(
         if way == "set":
             await rig.login("prod/crm", totp=seed_of(after_s))
         else:
-            await rig.vault.amend("prod/crm", setting(seed_of(after_s)), run_id="run_x")
+            await rig.vault.keeping.amend("prod/crm", setting(seed_of(after_s)), run_id="run_x")
         codes = [await rig.code("prod/crm") for _ in range(3)]
         assert len(set(codes)) == 3
         assert rig.time.waited == [after_s, after_s]
@@ -820,7 +820,7 @@ async def test_v18_what_changes_beside_the_seed_brings_no_code_back(tmp_path: Pa
     async with open_rig(tmp_path) as rig:
         await rig.login("prod/crm")
         first = await rig.code("prod/crm")
-        await rig.vault.amend(
+        await rig.vault.keeping.amend(
             "prod/crm",
             lambda before, fields: amended(before, fields, given={"password": "x" * 9}, metadata={}, now=0.0),
             run_id="run_x",
@@ -843,7 +843,7 @@ async def test_v19_after_a_clock_that_was_ahead_the_operator_sets_the_seed_again
         with pytest.raises(WrongState, match="clock went backwards") as refused:
             await rig.code("prod/crm")
         assert "mcp-spaces vault update prod/crm --totp" in refused.value.hint
-        await rig.vault.amend("prod/crm", setting(SEED_80_BITS), run_id="run_operator")
+        await rig.vault.keeping.amend("prod/crm", setting(SEED_80_BITS), run_id="run_operator")
         await rig.code("prod/crm")
         # One seed says nothing of another: whose code of next year was given out, it would be given out twice.
         with pytest.raises(WrongState, match="clock went backwards"):
@@ -852,7 +852,7 @@ async def test_v19_after_a_clock_that_was_ahead_the_operator_sets_the_seed_again
         assert row is not None
         assert json.loads(row["body"])["codes"] == "begin anew"
     async with open_rig(tmp_path, time=time) as rig:
-        await rig.vault.amend("prod/other", setting(SEED_80_BITS), run_id="run_operator")
+        await rig.vault.keeping.amend("prod/other", setting(SEED_80_BITS), run_id="run_operator")
         for path in ("prod/crm", "prod/other"):
             await rig.code(path)
 
