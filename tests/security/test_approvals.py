@@ -17,7 +17,10 @@ from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.operation import Audience
 from mcp_spaces.errors import ApprovalNeeded, Denied, NotFound, QuotaExceeded, SpacesError, WrongState
-from tests.security.app import LITTLE, Prepared, World, line_to, nursery, open_world, prepared, short_folder
+from tests.security.app import LITTLE, World, open_world, short_folder
+from tests.security.daemons import nursery
+from tests.security.lines import line_to
+from tests.security.prepared import Prepared, prepared
 
 pytestmark = pytest.mark.anyio
 

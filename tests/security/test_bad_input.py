@@ -20,7 +20,8 @@ from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.errors import SpacesError
 from mcp_spaces.runs.audit import Audit
 from mcp_spaces.sandbox.port import LiveSandboxes
-from tests.security.app import NOWHERE, Prepared, World, eventually, open_world, prepared, refusal, valid_inputs
+from tests.security.app import World, eventually, open_world, refusal
+from tests.security.prepared import NOWHERE, Prepared, prepared, valid_inputs
 
 pytestmark = pytest.mark.anyio
 

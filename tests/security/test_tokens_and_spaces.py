@@ -44,22 +44,10 @@ from mcp_spaces.spaces.port import Runtimes, Spaces
 from mcp_spaces.state.database import Transaction
 from tests.folders import content_of, files_below
 from tests.sandbox.fake import FakeDriver
-from tests.security.app import (
-    ABSENT,
-    LITTLE,
-    NOWHERE,
-    Prepared,
-    World,
-    eventually,
-    line_to,
-    nursery,
-    open_world,
-    prepare_for,
-    prepared,
-    refusal,
-    short_folder,
-    valid_inputs,
-)
+from tests.security.app import LITTLE, World, eventually, open_world, refusal, short_folder
+from tests.security.daemons import nursery
+from tests.security.lines import line_to
+from tests.security.prepared import ABSENT, NOWHERE, Prepared, prepare_for, prepared, valid_inputs
 
 GUARD_S = 20.0
 """The promise is two seconds; a busy machine adds to it, and nothing else would end what is waited for."""

@@ -24,7 +24,9 @@ from mcp_spaces.vault.master_key import Given, Source, Stretching
 from mcp_spaces.vault.model import Bindings, Kind
 from mcp_spaces.vault.wanted import wanted_entry
 from tests.folders import content_of, files_below
-from tests.security.app import line_to, nursery, open_world, short_folder
+from tests.security.app import open_world, short_folder
+from tests.security.daemons import nursery
+from tests.security.lines import line_to
 from tests.security.vaults import CANARY
 from tests.vault.rig import EVERYTHING, SEED_80_BITS, Rig, open_rig
 

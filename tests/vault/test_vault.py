@@ -23,7 +23,8 @@ from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound
 from mcp_spaces.vault.model import VERSIONS_KEPT, Bindings, Kind, Reference, reference
 from mcp_spaces.vault.wanted import wanted_entry
 from tests.cli.commands import run
-from tests.security.app import nursery, open_world, short_folder
+from tests.security.app import open_world, short_folder
+from tests.security.daemons import nursery
 from tests.vault.rig import EVERYTHING, SEED_80_BITS, open_rig
 
 ROOT = Path(__file__).resolve().parents[2]
