@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from mcp_spaces.browser.port import BrowserDriver
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.context import S
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.core.pipeline import Outcome
 from mcp_spaces.errors import SpacesError
 from mcp_spaces.sandbox.port import SandboxDriver
@@ -125,6 +126,12 @@ async def refusal(call: Awaitable[object]) -> SpacesError | None:
     except SpacesError as error:
         return error
     return None
+
+
+async def told(world: World, caller: Caller, operation: AnyOperation, arguments: Mapping[str, Any]) -> object:
+    """Everything that a caller learns from a refusal; of a success, that it was one."""
+    error = await refusal(world.call(operation.id, caller=caller, **arguments))
+    return "it worked" if error is None else (error.code, error.message, error.hint, error.details())
 
 
 async def eventually(holds: Any, *, seconds: float = PATIENCE_S) -> None:

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp_spaces.browser.service import BrowserService
+from mcp_spaces.catalogue import CATALOGUE
+from mcp_spaces.core.operation import Audience
 from tests.browser import paged
 from tests.security.app import LITTLE, World
 
+FOR_AGENTS = [operation for operation in CATALOGUE if operation.audience is Audience.EVERYONE]
+FOR_OPERATORS = [operation for operation in CATALOGUE if operation.audience is Audience.OPERATOR]
 ABSENT = "a" * 26
 
 
