@@ -15,7 +15,8 @@ from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.core.policy import PRESETS, load_preset
 from mcp_spaces.core.scope import OperationPattern
-from tests.security.app import open_world, prepared
+from tests.security.app import open_world
+from tests.security.prepared import prepared
 
 LISTED_MAX = 40
 """Clients offer a model some forty tools in all, and ours are not the only ones."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
@@ -21,17 +21,15 @@ from mcp_spaces.browser.answers import (
     dialog_of,
 )
 from mcp_spaces.browser.failures import in_time, translated
-from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.own_script import run_script
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.reading import described, gone, located, read, within
-from mcp_spaces.browser.service import BrowserService
+from mcp_spaces.browser.secret_rules import no_reference, refuse_inside, refuse_secrets
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.operation import AnyOperation, Operation
-from mcp_spaces.core.redaction import MINIMUM_LENGTH
-from mcp_spaces.errors import Denied, InvalidInput, WrongState
+from mcp_spaces.errors import InvalidInput, WrongState
 
 if TYPE_CHECKING:
     from playwright.async_api import Locator
@@ -41,15 +39,6 @@ FIELDS_MAX = 50
 SCRIPT_CHARACTERS = 50_000
 SCRIPT_S = 30.0
 Modifier = Literal["Alt", "Control", "Meta", "Shift"]
-
-
-def no_reference(text: str) -> str:
-    """A reference is for browser_login: here it would be typed as it stands, or worse, be resolved (threat B19)."""
-    if "{{vault:" in text:
-        raise ValueError("a secret is filled in by browser_login, never typed")
-    return text
-
-
 Text = Annotated[str, Field(max_length=TEXT_CHARACTERS), AfterValidator(no_reference)]
 
 
@@ -309,34 +298,6 @@ async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
             result = await until_dialog(opened, perform, what="evaluate")
         await note_action(context, live, opened, what="run a script")
         return EvaluateOutput(result=result, dialog=dialog_of(opened))
-
-
-def refuse_secrets(context: Context, *given: object) -> None:
-    """What browser_login filled in in a browser of this space is never typed: a page may have asked for it (threat
-    B19). Raises Denied."""
-    used = [one for one in context.use(BrowserService).filled_in(context.space.id) if len(one) >= MINIMUM_LENGTH]
-    if any(one in text for one in used for text in _texts(given)):
-        raise Denied(
-            "That text holds a secret that was filled in here.",
-            hint="Secrets are filled in by browser_login alone, where they are bound to.",
-            rule="browser.secret",
-        )
-
-
-def _texts(given: object) -> Iterator[str]:
-    if isinstance(given, str):
-        yield given
-    elif isinstance(given, Mapping):
-        yield from _texts(list(given.values()))
-    elif isinstance(given, list | tuple):
-        for one in given:
-            yield from _texts(one)
-
-
-def refuse_inside(live: LiveBrowser) -> None:
-    """Raises WrongState while a secret is in a page (threats L01 to L05)."""
-    if live.secret_inside:
-        raise WrongState("A secret is in the page.", hint="Wait until browser_login has ended.")
 
 
 def _interacts(_: object) -> BrowserFacts:

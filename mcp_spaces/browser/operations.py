@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from mcp_spaces.browser import files, handling, launching, leasing, looking, paging, record_operations, signing_in
+from mcp_spaces.browser import (
+    files,
+    handling,
+    launching,
+    leasing,
+    looking,
+    paging,
+    record_operations,
+    runtime_operations,
+    signing_in,
+)
 from mcp_spaces.browser.steps import execute
 from mcp_spaces.core.operation import AnyOperation
 
 OPERATIONS: tuple[AnyOperation, ...] = (
     *launching.OPERATIONS,
+    *runtime_operations.OPERATIONS,
     *paging.OPERATIONS,
     *looking.OPERATIONS,
     *handling.OPERATIONS,

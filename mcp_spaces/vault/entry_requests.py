@@ -17,9 +17,9 @@ import anyio
 
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
+from mcp_spaces.vault.keeping import Keeping
 from mcp_spaces.vault.model import FIELDS, NOTES, Bindings, Entry, Kind
-from mcp_spaces.vault.service import Vault, Wanted
-from mcp_spaces.vault.wanted import amended, wanted_entry
+from mcp_spaces.vault.wanted import Wanted, amended, wanted_entry
 
 LIFETIME_S: Final = 600.0
 OPEN_MAX: Final = 10
@@ -83,9 +83,9 @@ class _Asked:
 class EntryRequests:
     """`address` says where pages are reached, and sees to it that they are; without it, an address is a path alone."""
 
-    def __init__(self, vault: Vault, events: Events, clock: Clock) -> None:
+    def __init__(self, keeping: Keeping, events: Events, clock: Clock) -> None:
         self.address: Callable[[], Awaitable[str]] | None = None
-        self._vault = vault
+        self._keeping = keeping
         self._events = events
         self._clock = clock
         self._by_id: dict[str, _Asked] = {}
@@ -168,7 +168,7 @@ class EntryRequests:
         def new() -> Wanted:
             return wanted_entry(request.path, request.kind, typed, label=None, bindings=request.bindings, now=now)
 
-        return await self._vault.amend(request.path, over, run_id=request.run_id, action="enter", otherwise=new)
+        return await self._keeping.amend(request.path, over, run_id=request.run_id, action="enter", otherwise=new)
 
     def _asked(self, token: str) -> _Asked:
         hashed = _hash(token)

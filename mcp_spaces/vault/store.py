@@ -230,9 +230,9 @@ def put_use(tx: Transaction, sealer: Sealer, path: str, use: Use) -> None:
     )
 
 
-def note(tx: Transaction, *, at: float, run_id: str, generation: int, content: Mapping[str, object]) -> None:
+def note(tx: Transaction, index: Index, *, at: float, run_id: str, content: Mapping[str, object]) -> None:
     """What happened to which path, in the audit log and among the run's events. Never a value."""
-    tx.append_audit(at=at, kind=AUDIT_KIND, run_id=run_id, body=encode({**content, "generation": generation}))
+    tx.append_audit(at=at, kind=AUDIT_KIND, run_id=run_id, body=encode({**content, "generation": index.generation}))
     tx.execute(
         "INSERT INTO events (run_id, at, type, body) VALUES (?, ?, ?, ?)", (run_id, at, "vault", encode(content))
     )

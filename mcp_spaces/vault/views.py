@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pydantic import BaseModel
 
 from mcp_spaces.core.facts import SecretUse
-from mcp_spaces.vault.model import Entry, Kind, Use
+from mcp_spaces.vault.model import Entry, Kind
+from mcp_spaces.vault.service import Vault
 
 
 class EntryView(BaseModel):
@@ -30,7 +31,8 @@ class EntryView(BaseModel):
     warnings: list[str] | None = None
 
 
-def view(entry: Entry, *, use: Use | None, versions: list[int], warnings: list[str] | None) -> EntryView:
+async def view(vault: Vault, entry: Entry, *, warnings: list[str] | None = None) -> EntryView:
+    use = await vault.last_use(entry.path)
     return EntryView(
         path=entry.path,
         kind=entry.kind,
@@ -40,7 +42,7 @@ def view(entry: Entry, *, use: Use | None, versions: list[int], warnings: list[s
         origin_patterns=list(entry.bindings.origin_patterns) or None,
         headers=list(entry.bindings.headers) or None,
         version=entry.version,
-        versions=versions,
+        versions=vault.versions(entry.path),
         created_at=_iso(entry.created_at),
         updated_at=_iso(entry.updated_at),
         last_used_at=None if use is None else _iso(use.last_used_at),

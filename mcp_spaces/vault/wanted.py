@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.vault.model import FIELDS, MAIN_FIELD, SECRET_CHARACTERS_MAX, SEED, Bindings, Entry, Kind
-from mcp_spaces.vault.service import Wanted
 from mcp_spaces.vault.totp import parse_seed
 
 BINDINGS = frozenset(Bindings.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A secret as somebody gave it: everything of an entry but what the vault itself adds.
+
+    `sets_seed`: a one-time seed is among what was given now, be it the one of before.
+    """
+
+    entry: Entry
+    fields: Mapping[str, str]
+    sets_seed: bool = False
 
 
 def wanted_entry(

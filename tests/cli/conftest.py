@@ -16,7 +16,7 @@ import pytest
 
 from mcp_spaces import places
 from tests.cli.commands import MAIN, ROOT, Ended, environment
-from tests.security.app import ENVELOPE
+from tests.security.lines import ENVELOPE
 
 PATIENCE_S = 60
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,12 @@ from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.operation import Audience
 from mcp_spaces.errors import ApprovalNeeded, Denied, NotFound, QuotaExceeded, SpacesError, WrongState
-from tests.security.app import LITTLE, Prepared, World, line_to, nursery, open_world, prepared, short_folder
+from tests.security.app import LITTLE, World, open_world, short_folder
+from tests.security.daemons import nursery
+from tests.security.lines import line_to
+from tests.security.prepared import Prepared, prepared
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,8 @@ from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.errors import SpacesError
 from mcp_spaces.runs.audit import Audit
 from mcp_spaces.sandbox.port import LiveSandboxes
-from tests.security.app import NOWHERE, Prepared, World, eventually, open_world, prepared, refusal, valid_inputs
+from tests.security.app import World, eventually, open_world, refusal
+from tests.security.prepared import NOWHERE, Prepared, prepared, valid_inputs
 
 pytestmark = pytest.mark.anyio
 
@@ -45,12 +45,6 @@ BAD_VALUES: dict[str, Any] = {
     "many": ["x"] * 20_000, "object with a NUL": {"a\0": "b\udcff"}, "dots": "../../..", "SQL": "'; DROP TABLE spaces; --",
     "format": "{0.__class__}%s%n", "bytes-like": "\xff\xfe",
 }  # fmt: skip
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -29,17 +29,8 @@ from mcp_spaces.server.endpoint import open_server
 from mcp_spaces.server.limits import Lane
 from tests import folders
 from tests.browser import paged
-from tests.security.app import (
-    PATIENCE_S,
-    Prepared,
-    World,
-    open_world,
-    prepare_for,
-    prepared,
-    refusal,
-    short_folder,
-    valid_inputs,
-)
+from tests.security.app import PATIENCE_S, World, open_world, refusal, short_folder
+from tests.security.prepared import Prepared, prepare_for, prepared, valid_inputs
 
 ORIGIN = "https://crm.example.com"
 CANARIES = {
@@ -188,7 +179,7 @@ def said(error: SpacesError) -> str:
 
 def usual(operation: AnyOperation, at: Prepared, folder: Path, ids: dict[str, str]) -> dict[str, Any]:
     inputs = {**valid_inputs(at), **of_operators(at, folder, ids)}
-    assert operation.id in inputs, f"{operation.id} is new: give it an input in tests/security/app.py, or above"
+    assert operation.id in inputs, f"{operation.id} is new: give it an input in tests/security/prepared.py, or above"
     return dict(inputs[operation.id])
 
 

@@ -21,7 +21,8 @@ from mcp_spaces.runs.audit import Audit
 from mcp_spaces.sandbox.port import LiveSandboxes
 from mcp_spaces.spaces.port import Spaces
 from tests.sandbox.fake import FakeDriver
-from tests.security.app import ROOT, World, open_world, prepared, refusal, valid_inputs
+from tests.security.app import ROOT, World, open_world, refusal
+from tests.security.prepared import prepared, valid_inputs
 
 pytestmark = pytest.mark.anyio
 

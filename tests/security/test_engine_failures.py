@@ -20,19 +20,10 @@ from mcp_spaces.core.operation import Audience
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.docker import DockerDriver
 from tests.sandbox.rigs import LOG
-from tests.security.app import (
-    LITTLE,
-    NOWHERE,
-    REAL_IMAGE,
-    Said,
-    World,
-    line_to,
-    nursery,
-    open_world,
-    refusal,
-    short_folder,
-    valid_inputs,
-)
+from tests.security.app import LITTLE, REAL_IMAGE, World, open_world, refusal, short_folder
+from tests.security.daemons import nursery
+from tests.security.lines import Said, line_to
+from tests.security.prepared import NOWHERE, valid_inputs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 

@@ -26,7 +26,9 @@ from mcp_spaces.server.daemon import listening
 from mcp_spaces.server.endpoint import open_server
 from mcp_spaces.server.limits import Lane
 from mcp_spaces.vault.entry_requests import ATTEMPTS_MAX, LIFETIME_S, OPEN_MAX
-from tests.security.app import World, line_to, nursery, open_world, short_folder
+from tests.security.app import World, open_world, short_folder
+from tests.security.daemons import nursery
+from tests.security.lines import line_to
 from tests.vault.rig import SEED_80_BITS, Time
 
 CANARY = "kanarie-7f3Q+zz/9 é"

@@ -91,7 +91,7 @@ class Scene:
         wanted = wanted_entry(
             path, kind, fields, label=None, bindings=Bindings(**{"origins": (ORIGIN,), **bindings}), now=1.0
         )
-        await self.rig.vault.put([wanted], run_id="run_test", action="set")
+        await self.rig.vault.keeping.put([wanted], run_id="run_test", action="set")
 
     async def ask(self, *fields: str, uri: str = f"http://{HOST}/", method: str = "GET", body: bytes = b"") -> bytes:
         host = uri.partition("://")[2].partition("/")[0].partition("?")[0]
@@ -551,7 +551,7 @@ async def test_l22_a_secret_that_is_changed_ends_what_was_opened_with_it_in_two_
         await tasks.start(scene.lab.gateway.watch, Changes())
         client = await open_stream(scene)
         if change == "deleted":
-            await scene.rig.vault.delete("prod/api", run_id="run_test")
+            await scene.rig.vault.keeping.delete("prod/api", run_id="run_test")
         else:
             await scene.put()
         assert await cut_off(scene, client)
@@ -592,7 +592,7 @@ async def test_l22_a_value_that_fits_into_no_header_or_could_not_be_found_again_
     wanted = wanted_entry(
         "prod/api", Kind.API_KEY, {"token": value}, label=None, bindings=Bindings(origins=(ORIGIN,)), now=1.0
     )
-    await scene.rig.vault.put([wanted], run_id="run_test", action="set")
+    await scene.rig.vault.keeping.put([wanted], run_id="run_test", action="set")
     assert status(await scene.ask(f"Authorization: {REFERENCE}")) == 403
     assert scene.reasons() == ["unfit_secret"]
     assert scene.site.received == []

@@ -21,18 +21,9 @@ import anyio
 import pytest
 
 from mcp_spaces.sandbox.container import INSTANCE_LABEL
-from tests.security.app import (
-    LITTLE,
-    DaemonGoneError,
-    DriverName,
-    Line,
-    Nursery,
-    Said,
-    eventually,
-    line_to,
-    nursery,
-    short_folder,
-)
+from tests.security.app import LITTLE, eventually, short_folder
+from tests.security.daemons import DriverName, Nursery, nursery
+from tests.security.lines import DaemonGoneError, Line, Said, line_to
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,8 @@ from mcp_spaces.runs.artifacts import plain_name
 from mcp_spaces.state.database import Database
 from mcp_spaces.storage.blobs import FileBlobs
 from mcp_spaces.storage.store import FileStore
-from tests.security.app import open_world, prepared
+from tests.security.app import open_world
+from tests.security.prepared import prepared
 from tests.storage.bench import AGENT_A, AGENT_B, SEALER, A, B, Bench, bound_to, granted, open_bench, sha256
 
 pytestmark = pytest.mark.anyio

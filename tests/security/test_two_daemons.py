@@ -14,7 +14,9 @@ import pytest
 
 from mcp_spaces import places
 from mcp_spaces.server.daemon import EXIT_REFUSED
-from tests.security.app import ROOT, line_to, nursery, short_folder
+from tests.security.app import ROOT, short_folder
+from tests.security.daemons import nursery
+from tests.security.lines import line_to
 
 pytestmark = pytest.mark.anyio
 

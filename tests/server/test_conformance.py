@@ -11,7 +11,7 @@ import anyio
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.server.conformance_fixtures import OPERATIONS, add_fixtures
+from tests.server.conformance.fixtures import OPERATIONS, add_fixtures
 from tests.server.doors import ROOT, open_house
 from tests.server.small_app import KEY
 

@@ -12,7 +12,8 @@ from mcp_spaces.core.journal import Journal
 from mcp_spaces.spaces.lifecycle import Lifecycle
 from mcp_spaces.spaces.port import Spaces
 from mcp_spaces.spaces.store import SpaceStore
-from tests.security.app import World, eventually, open_world, prepared
+from tests.security.app import World, eventually, open_world
+from tests.security.prepared import prepared
 
 pytestmark = pytest.mark.anyio
 

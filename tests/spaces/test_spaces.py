@@ -13,7 +13,8 @@ import pytest
 from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.errors import Ambiguous, ExceedsCeiling, InvalidInput, NotFound, QuotaExceeded, WrongState
 from mcp_spaces.identity.model import AGENT_LIMITS
-from tests.security.app import LITTLE, World, eventually, open_world, prepared
+from tests.security.app import LITTLE, World, eventually, open_world
+from tests.security.prepared import prepared
 
 pytestmark = pytest.mark.anyio
 

@@ -8,17 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.scope import VaultGrant
 from mcp_spaces.state.chain import Sealer
 from mcp_spaces.state.database import Database
 from mcp_spaces.vault.master_key import Given, MasterKeys, Source
 from mcp_spaces.vault.model import Bindings, Entry, Kind
-from mcp_spaces.vault.service import EVERYTHING, Vault
+from mcp_spaces.vault.service import Vault
 from mcp_spaces.vault.wanted import wanted_entry
 
 SEALER = Sealer(b"k" * 32)
 SEED_80_BITS = "JBSWY3DPEHPK3PXP"
 NOTHING_GIVEN = Given()
-__all__ = ["EVERYTHING", "NOTHING_GIVEN", "SEED_80_BITS", "MemoryKeyring", "Rig", "Time", "open_rig"]
+EVERYTHING = VaultGrant(allow=("*",), allow_raw_reads=True)
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Rig:
 
     async def put(self, path: str, *, kind: Kind = Kind.VALUE, origins: tuple[str, ...] = (), **fields: str) -> Entry:
         wanted = wanted_entry(path, kind, fields, label=None, bindings=Bindings(origins=origins), now=self.time.now)
-        (entry,) = await self.vault.put([wanted], run_id="run_test", action="set")
+        (entry,) = await self.vault.keeping.put([wanted], run_id="run_test", action="set")
         return entry
 
     async def login(self, path: str, *, totp: str = SEED_80_BITS) -> Entry:

@@ -90,7 +90,7 @@ async def test_a_vault_is_given_another_master_key(tmp_path: Path, before: Sourc
         await rig.put("prod/x", value="canary value")
         old_file = (tmp_path / "master.key").read_text() if before is Source.FILE else None
         old_keyring = dict(keyring.kept)
-        record = await rig.vault.rekey(after, run_id="run_test")
+        record = await rig.vault.keys.rekey(after, run_id="run_test")
         assert record.source is after
         assert await read(rig) == "canary value"
     afterwards = Given(key=OTHER_KEY, passphrase=OTHER_PHRASE)

@@ -69,7 +69,7 @@ async def test_v16_whatever_instant_of_a_rekey_is_the_last_one_key_opens_the_vau
     async with open_rig(tmp_path, given=GIVEN, keyring=keyring, make=ends) as rig:
         await read(rig)
         with pytest.raises(Killed):
-            await rig.vault.rekey(after, run_id="run_test")
+            await rig.vault.keys.rekey(after, run_id="run_test")
     async with open_rig(tmp_path, given=GIVEN, keyring=keyring) as rig:
         assert await read(rig) == "canary value"
     committed = ends is not EndsBeforeTheCommit
@@ -81,7 +81,7 @@ async def test_v16_whatever_instant_of_a_rekey_is_the_last_one_key_opens_the_vau
     changed = Given(passphrase=GIVEN.next_passphrase, next_passphrase="a third long phrase")
     given = changed if committed and after is Source.PASSPHRASE else GIVEN
     async with open_rig(tmp_path, given=given, keyring=keyring) as rig:
-        await rig.vault.rekey(after, run_id="run_test")
+        await rig.vault.keys.rekey(after, run_id="run_test")
     given = replace(given, passphrase=given.next_passphrase)
     async with open_rig(tmp_path, given=given, keyring=keyring) as rig:
         assert await read(rig) == "canary value"
@@ -100,12 +100,12 @@ async def test_v16_a_file_that_cannot_be_put_in_its_place_is_never_written_over(
         in_the_way.unlink()
         in_the_way.mkdir()
         with pytest.raises(WrongState, match="not in its place yet"):
-            await rig.vault.rekey(None, run_id="run_test")
+            await rig.vault.keys.rekey(None, run_id="run_test")
         key = tmp_path / "master.key.next"
         counts = key.read_text()
         for _ in range(2):
             with pytest.raises(WrongState, match="cannot be put into"):
-                await rig.vault.rekey(None, run_id="run_test")
+                await rig.vault.keys.rekey(None, run_id="run_test")
         assert key.read_text() == counts
         assert await read(rig) == "canary value"
     in_the_way.rmdir()
@@ -120,10 +120,10 @@ async def test_v16_a_keyring_that_refuses_the_last_step_is_never_written_over(tm
         await rig.put("prod/x", value="canary value")
         keyring.refused = "in_test"
         with pytest.raises(WrongState, match="not in its place yet"):
-            await rig.vault.rekey(None, run_id="run_test")
+            await rig.vault.keys.rekey(None, run_id="run_test")
         staged = keyring.kept["mcp-spaces", "in_test.next"]
         with pytest.raises(WrongState, match="keyring refused"):
-            await rig.vault.rekey(None, run_id="run_test")
+            await rig.vault.keys.rekey(None, run_id="run_test")
         assert keyring.kept["mcp-spaces", "in_test.next"] == staged
     async with open_rig(tmp_path, keyring=keyring) as rig:
         # Opened all the same: the key is there, only not in its place.
@@ -139,7 +139,7 @@ async def test_a_vault_leaves_a_keyring_that_is_gone_while_it_is_still_open(tmp_
     async with open_rig(tmp_path, source=Source.KEYRING, keyring=keyring) as rig:
         await rig.put("prod/x", value="canary value")
         keyring.locked = True
-        await rig.vault.rekey(Source.FILE, run_id="run_test")
+        await rig.vault.keys.rekey(Source.FILE, run_id="run_test")
     async with open_rig(tmp_path, keyring=keyring) as rig:
         assert await read(rig) == "canary value"
         assert keyring.kept
@@ -157,7 +157,7 @@ async def test_a_file_that_is_another_key_by_now_is_left(tmp_path: Path) -> None
     async with open_rig(tmp_path, keyring=keyring, make=EndsBeforeSettling) as rig:
         await read(rig)
         with pytest.raises(Killed):
-            await rig.vault.rekey(Source.KEYRING, run_id="run_test")
+            await rig.vault.keys.rekey(Source.KEYRING, run_id="run_test")
     (tmp_path / "master.key").write_text("ab" * 32)
     async with open_rig(tmp_path, keyring=keyring) as rig:
         assert await read(rig) == "canary value"

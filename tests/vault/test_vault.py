@@ -23,7 +23,8 @@ from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound
 from mcp_spaces.vault.model import VERSIONS_KEPT, Bindings, Kind, Reference, reference
 from mcp_spaces.vault.wanted import wanted_entry
 from tests.cli.commands import run
-from tests.security.app import nursery, open_world, short_folder
+from tests.security.app import open_world, short_folder
+from tests.security.daemons import nursery
 from tests.vault.rig import EVERYTHING, SEED_80_BITS, open_rig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -231,7 +232,7 @@ async def test_new_secrets_only_is_all_or_nothing(tmp_path: Path) -> None:
             wanted_entry(path, Kind.VALUE, {"value": "x"}, label=None, bindings=Bindings(), now=0) for path in "abc"
         ]
         with pytest.raises(Conflict):
-            await rig.vault.put(wanted, run_id="run_x", action="import", new_only=True)
+            await rig.vault.keeping.put(wanted, run_id="run_x", action="import", new_only=True)
         assert [one.path for one in await rig.vault.entries(scope=EVERYTHING)] == ["b"]
     async with open_rig(tmp_path) as rig:
         assert len(await rig.vault.entries(scope=EVERYTHING)) == 1
@@ -329,7 +330,7 @@ async def test_what_is_bound_to_a_host_is_found_among_many_and_follows_every_cha
             "prod/pattern", Kind.VALUE, {"value": "x" * 8}, label=None,
             bindings=Bindings(origin_patterns=("https://*.example.com:9443",)), now=1.0,
         )  # fmt: skip
-        await rig.vault.put([pattern], run_id="run_test", action="set")
+        await rig.vault.keeping.put([pattern], run_id="run_test", action="set")
 
         async def bound(host: str, *, allow: str = "*") -> int:
             return len(await rig.vault.bound_to(host, scope=VaultGrant(allow=(allow,))))
@@ -341,7 +342,7 @@ async def test_what_is_bound_to_a_host_is_found_among_many_and_follows_every_cha
             0,
         ]
         assert [await bound("a.example.com", allow=allow) for allow in ("prod/exact", "test")] == [1, 0]
-        await rig.vault.delete("prod/pattern", run_id="run_test")
+        await rig.vault.keeping.delete("prod/pattern", run_id="run_test")
         await rig.put("prod/exact", value="x" * 8, origins=("https://b.example.com",))
         assert [await bound(host) for host in ("a.example.com", "b.example.com")] == [0, 1]
         assert await rig.vault.bound_to("b.example.com", scope=VaultGrant()) == ()

@@ -10,9 +10,10 @@ from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, Field, JsonValue, ValidationError, create_model
 
-from mcp_spaces.browser.handling import Modifier, no_reference
+from mcp_spaces.browser.handling import Modifier
 from mcp_spaces.browser.model import Viewport
 from mcp_spaces.browser.paging import WebAddress
+from mcp_spaces.browser.secret_rules import no_reference
 from mcp_spaces.browser.steps.model import Arguments, Method
 from mcp_spaces.core.json_schema import schema_of
 from mcp_spaces.core.scope import OWN_NAMESPACE

@@ -12,8 +12,8 @@ from pydantic import Field, JsonValue, WithJsonSchema
 
 from mcp_spaces.browser.acting import turn
 from mcp_spaces.browser.answers import Answer
-from mcp_spaces.browser.handling import refuse_inside
 from mcp_spaces.browser.live import LiveBrowser
+from mcp_spaces.browser.secret_rules import refuse_inside
 from mcp_spaces.browser.steps.model import Kind, Method, Step
 from mcp_spaces.browser.steps.paused import Paused
 from mcp_spaces.browser.steps.planning import Planned, plan

@@ -1,0 +1,83 @@
+"""A state directory is opened: its database, the key that seals it, and the id that it is known by."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from mcp_spaces.core.ids import Clock, new_id
+from mcp_spaces.errors import WrongState
+from mcp_spaces.runs.audit import Audit
+from mcp_spaces.runs.rollback import refuse_rollback
+from mcp_spaces.state.chain import Sealer
+from mcp_spaces.state.database import Database, Transaction
+
+log = logging.getLogger(__name__)
+
+DATABASE_NAME = "state.db"
+KEY_NAME = "seal.key"
+BLOBS_NAME = "blobs"
+KEY_BYTES = 32
+
+
+@asynccontextmanager
+async def open_state(state_dir: Path, clock: Clock, *, accept_rollback: bool) -> AsyncIterator[Database]:
+    """The database, once it is known to be the newest that there was. Raises as `open_app` says."""
+    database = Database.open(state_dir / DATABASE_NAME, sealer=Sealer(sealing_key(state_dir)))
+    try:
+        await refuse_rollback(database, clock, accepted=accept_rollback)
+        report = await Audit.of(database).verify_tail()
+        if not report.intact:
+            log.critical("the audit log was changed outside of mcp-spaces: %s", report.meaning)
+        yield database
+    finally:
+        database.close()
+
+
+async def instance_id(database: Database) -> str:
+    """The id of this state directory, made with it: containers of another one are never touched."""
+
+    def change(tx: Transaction) -> str:
+        tx.execute("INSERT OR IGNORE INTO settings (name, value) VALUES ('instance_id', ?)", (new_id("in"),))
+        row = tx.one("SELECT value FROM settings WHERE name = 'instance_id'")
+        return str(row["value"]) if row is not None else ""
+
+    return await database.write(change)
+
+
+def sealing_key(state_dir: Path) -> bytes:
+    """The key for the audit chain and for rows that grant something: beside the database, 0600, made once.
+
+    Raises WrongState when it is damaged, readable by others, or gone although there is a database.
+    """
+    path = state_dir / KEY_NAME
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return _new_key(path)
+    with os.fdopen(descriptor, "rb") as file:
+        if os.fstat(file.fileno()).st_mode & 0o077:
+            raise WrongState(f"{path} can be read by others.", hint=f"Run: chmod 600 {path}")
+        key = file.read()
+    if len(key) != KEY_BYTES:
+        raise WrongState(f"{path} is damaged.", hint="Restore it from where you keep it apart from the backups.")
+    return key
+
+
+def _new_key(path: Path) -> bytes:
+    if (path.parent / DATABASE_NAME).exists():
+        raise WrongState(f"{path} is gone, so nothing in the database can be trusted.", hint="Restore the file.")
+    key = secrets.token_bytes(KEY_BYTES)
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    return key
