@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -206,6 +207,19 @@ class AttachedSandbox:
     async def ping(self) -> None:
         """One round trip. Raises RuntimeUnavailable."""
         await self._call(CallChannel(path=".", most_bytes=0), [b"ping"], count=0)
+
+    async def open_door(self, path: str) -> None:
+        """Have the agent listen there for one visitor. Before the first command: see `shortcut.py`."""
+        await self._call(CallChannel(path=".", most_bytes=0), [b"open door", path.encode()], count=0)
+
+    async def shut_door(self) -> None:
+        """Nobody came. Idempotent."""
+        await self._call(CallChannel(path=".", most_bytes=0), [b"shut door"], count=0)
+
+    async def continue_over(self, connection: socket.socket) -> None:
+        """The visitor's connection carries the frames from now on."""
+        await self._stream.continue_over(connection)
+        await self.ping()
 
     async def facts(self, addresses: Sequence[str]) -> dict[str, str]:
         """What the agent sees of its walls: for `walls.py` to judge."""

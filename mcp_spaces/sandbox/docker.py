@@ -42,12 +42,14 @@ class DockerDriver:
         docker_url: str | None = None,
         kernel_disk: bool = True,
         tenant: Tenant = Tenant.SANDBOX,
+        shortcut: bool = True,
         later: Callable[[], Awaitable[object]] = a_while,
         log: logging.Logger,
     ) -> None:
         """`image` is what `walls` and `warm` look at; `launch` takes the spec's. `pool_size` of 0: no warm sandboxes.
         `kernel_disk` of False: plain volumes without a limit of size, also where the kernel could enforce one.
-        `tenant`: what runs inside, and so which of the shipped seccomp profiles holds. When `later` ends,
+        `tenant`: what runs inside, and so which of the shipped seccomp profiles holds. `shortcut` of False: frames stay
+        on Docker's attach stream, also where there is a shorter way (`shortcut.py`). When `later` ends,
         counted from the first reap, what the engine made for a former daemon meanwhile is removed too.
         """
         self.instance_id = checked_id(instance_id)
@@ -76,6 +78,7 @@ class DockerDriver:
             thread=self._thread,
             log=log,
             tenant=tenant,
+            shortcut=shortcut,
         )
         self._pool = Pool(size=0 if self._loop_missing else pool_size, make=self._make_warm, log=log)
         self._held: dict[str, AttachedSandbox | ExecSandbox] = {}

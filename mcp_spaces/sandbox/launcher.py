@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError
 from mcp_spaces.resources import resource
-from mcp_spaces.sandbox import walls
+from mcp_spaces.sandbox import shortcut, walls
 from mcp_spaces.sandbox.attached import AttachedSandbox
 from mcp_spaces.sandbox.container import Disk, Intent, differences, request
 from mcp_spaces.sandbox.delivery import COMMAND, bundle
@@ -42,7 +42,7 @@ class Prepared:
 
 class Launcher:
     """`kernel_disk`: workspaces are file systems of their own size; otherwise plain volumes without a limit.
-    `tenant` chooses among the shipped seccomp profiles."""
+    `tenant` chooses among the shipped seccomp profiles; `shortcut`: past the engine, where that is possible."""
 
     def __init__(
         self,
@@ -55,8 +55,10 @@ class Launcher:
         thread: Threads,
         log: logging.Logger,
         tenant: Tenant = Tenant.SANDBOX,
+        shortcut: bool = True,
     ) -> None:
         self._tenant = tenant
+        self._shortcut = shortcut
         self._instance_id = instance_id
         self._driver_id = driver_id
         self._engine = engine
@@ -194,6 +196,8 @@ class Launcher:
                 "The sandbox did not start in time.", hint="Is the host overloaded? Try again."
             ) from None
         self._refuse(walls.judge(facts, kernel_disk=self._kernel_disk) + differences(intent, inspected))
+        if self._shortcut:
+            await shortcut.take(sandbox, int(inspected["State"]["Pid"]))
 
     def _refuse(self, broken: Sequence[str]) -> None:
         if broken:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
@@ -17,6 +18,8 @@ from mcp_spaces.sandbox.protocol import Demultiplexer, FrameReader, Violation, f
 from mcp_spaces.sandbox.refusals import error_of
 
 RECEIVE_BYTES = 256 * 1024
+LAST_WORDS_S = 1.0
+"""How long a stream whose shortcut ended waits for its own end."""
 MAX_AGENT_WORDS = 8 * 1024
 """How much of what the agent writes to its own stderr (a traceback) is kept for the log."""
 
@@ -50,9 +53,23 @@ class AgentStream(asyncio.BufferedProtocol):
         self._channels: dict[int, Channel] = {}
         self._next_channel = 1
         self._transport: asyncio.Transport | None = None
+        self._shortcut: asyncio.Transport | None = None
         self._agent_words = bytearray()
 
     # Transport
+
+    async def continue_over(self, connection: socket.socket) -> None:
+        """From now on frames come and go over this connection. Ours stays for as long as the sandbox lives."""
+        loop = asyncio.get_running_loop()
+        self._shortcut, _ = await loop.create_unix_connection(
+            lambda: _Shortcut(self._buffer, feed=self._frames.feed, broken=self.close, over=self._on_shortcut_over),
+            sock=connection,
+        )
+        self._feed = Demultiplexer(stdout=_refuse, stderr=self._on_agent_words).feed
+
+    def _on_shortcut_over(self) -> None:
+        # What its agent said last, a traceback maybe, comes by way of the engine, and so does its container's end.
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self.close, "its agent left")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -81,8 +98,9 @@ class AgentStream(asyncio.BufferedProtocol):
         if self._agent_words:
             self._log.warning("a sandbox's agent said: %r", bytes(self._agent_words))
         self.closed.set_result(reason)
-        if self._transport is not None:
-            self._transport.abort()
+        for transport in (self._transport, self._shortcut):
+            if transport is not None:
+                transport.abort()
         if not self.hello.done():
             self.hello.set_exception(gone(reason))
             # Whoever waits for it hears of it; nobody has to.
@@ -120,8 +138,9 @@ class AgentStream(asyncio.BufferedProtocol):
         self._channels[number] = accept(number)
 
     def send(self, kind: int, channel: int, payload: bytes = b"") -> None:
-        if self._transport is not None and not self.closed.done():
-            self._transport.write(wire.frame(kind, channel, payload))
+        way_out = self._shortcut or self._transport
+        if way_out is not None and not self.closed.done():
+            way_out.write(wire.frame(kind, channel, payload))
 
     def open(self, channel: Channel, fields: Sequence[bytes], *, content: bytes | None = None) -> int:
         """Begin a call; `content` of at most a window goes along at once. Raises RuntimeUnavailable."""
@@ -130,13 +149,52 @@ class AgentStream(asyncio.BufferedProtocol):
         number = self._next_channel
         self._next_channel = (number + 2) % (1 << 32)
         self._channels[number] = channel
-        if self._transport is None:
+        way_out = self._shortcut or self._transport
+        if way_out is None:
             raise gone("it is not connected")
         frames = wire.frame(wire.OPEN, number, wire.pack(fields))
         if content is not None:
             frames += wire.frame(wire.CONTENT, number, content) + wire.frame(wire.END, number)
-        self._transport.write(frames)
+        way_out.write(frames)
         return number
+
+
+class _Shortcut(asyncio.BufferedProtocol):
+    """Frames as they are, over a connection of their own. The buffer may be shared: what it holds is taken at once."""
+
+    def __init__(
+        self,
+        buffer: bytearray,
+        *,
+        feed: Callable[[memoryview], None],
+        broken: Callable[[str], None],
+        over: Callable[[], None],
+    ) -> None:
+        self._buffer = buffer
+        self._view = memoryview(buffer)
+        self._feed = feed
+        self._broken = broken
+        self._over = over
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            self._feed(self._view[:nbytes])
+        except Violation as violation:
+            self._broken(f"its agent broke the protocol: {violation}")
+
+    def eof_received(self) -> bool:
+        self._over()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._over()
+
+
+def _refuse(_content: memoryview) -> None:
+    raise Violation("frames on a stream that it left")
 
 
 def gone(reason: str) -> RuntimeUnavailable:

@@ -40,7 +40,7 @@ Later = Callable[[], Awaitable[object]]
 
 @asynccontextmanager
 async def docker_driver(
-    folder: Path, *, pool_size: int = 0, kernel_disk: bool = True, later: Later = a_while
+    folder: Path, *, pool_size: int = 0, kernel_disk: bool = True, shortcut: bool = True, later: Later = a_while
 ) -> AsyncIterator[DockerDriver]:
     """A driver with an instance of its own, that leaves nothing behind."""
     driver = DockerDriver(
@@ -49,6 +49,7 @@ async def docker_driver(
         image=IMAGE,
         pool_size=pool_size,
         kernel_disk=kernel_disk,
+        shortcut=shortcut,
         later=later,
         log=LOG,
     )

@@ -24,9 +24,9 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="class")
 async def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    """Of the class's image."""
+    """Of the class's image, by the class's way."""
     async with (
-        docker_driver(tmp_path_factory.mktemp("driver")) as driver,
+        docker_driver(tmp_path_factory.mktemp("driver"), shortcut=request.cls.shortcut) as driver,
         sandbox_of(driver, image=request.cls.image_name) as launched,
     ):
         yield launched
@@ -42,6 +42,7 @@ class OneForAll(Commands, Files):
     """Commands and files change nothing of a sandbox but its workspace: one, emptied after each test, serves them all."""
 
     image_name = IMAGE
+    shortcut = True
 
     @pytest.fixture
     async def sandbox(self, shared: Sandbox) -> AsyncIterator[Sandbox]:
@@ -52,6 +53,12 @@ class OneForAll(Commands, Files):
 
 class TestStreamDriverAtWork(OneForAll):
     pass
+
+
+class TestAttachedStreamDriverAtWork(OneForAll):
+    """Where the daemon cannot reach a container's files, frames stay on Docker's attach stream."""
+
+    shortcut = False
 
 
 class TestExecFallbackAtWork(OneForAll):
@@ -68,6 +75,17 @@ class TestStreamDriver(Lives, Connections):
     @pytest.fixture
     async def driver(self, tmp_path: Path) -> AsyncIterator[SandboxDriver]:
         async with docker_driver(tmp_path) as driver:
+            yield driver
+
+
+class TestAttachedStreamDriver(Lives, Connections):
+    @pytest.fixture
+    def image(self) -> str:
+        return IMAGE
+
+    @pytest.fixture
+    async def driver(self, tmp_path: Path) -> AsyncIterator[SandboxDriver]:
+        async with docker_driver(tmp_path, shortcut=False) as driver:
             yield driver
 
 

@@ -39,6 +39,7 @@ class Loop:
         self._out: deque[memoryview] = deque()
         self._out_bytes = 0
         self._blocked = False
+        self._over = False
         self._slices: deque[Iterator[object]] = deque()
         self._timers: list[tuple[float, Callable[[], None]]] = []
         os.set_blocking(incoming, False)
@@ -48,6 +49,21 @@ class Loop:
         self._received = bytearray()
         self._buffer = bytearray(READ_BYTES)
         self._view = memoryview(self._buffer)
+
+    def move(self, fd: int) -> None:
+        """From now on frames come and go over this socket. The end of the stream before still ends everything."""
+        former = self.incoming
+        self._control.unregister(former)
+        self.watch(former, lambda: self._on_former(former))
+        self.incoming, self.outgoing = fd, os.dup(fd)
+        os.set_blocking(fd, False)
+        self._control.register(fd, READABLE)
+
+    def _on_former(self, fd: int) -> None:
+        try:
+            self._over = not os.read(fd, READ_BYTES)
+        except BlockingIOError:
+            pass
 
     def send(self, kind: int, channel: int, payload: bytes = b"") -> None:
         header = HEADER.pack(len(payload), kind, channel)
@@ -80,7 +96,7 @@ class Loop:
 
     def run(self) -> None:
         """Until the daemon is gone."""
-        while True:
+        while not self._over:
             if self._out and not self._blocked:
                 self._flush()
             crowded = self._out_bytes > FULL_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 
-from mcp_spaces.sandbox.agent import calls, files, probe, processes, relays, running, supervisor, trees, wire
+from mcp_spaces.sandbox.agent import calls, door, files, probe, processes, relays, running, supervisor, trees, wire
 from mcp_spaces.sandbox.agent.loop import Loop
 from mcp_spaces.sandbox.agent.paths import Refused, Workspace
 
@@ -37,6 +37,7 @@ class Agent:
         self.written = 0
         self.hunting = False
         self.proxies = relays.Proxies(self.loop, self.calls)
+        self.door = door.Door(self.loop)
 
     def run(self) -> None:
         os.umask(0o022)
@@ -67,7 +68,7 @@ class Agent:
     def _refill(self) -> None:
         while len(self.spares) < SPARES:
             try:
-                self.spares.append(supervisor.hire(self.root))
+                self.spares.append(supervisor.hire(self.root, self.env))
             except OSError:
                 return
 
@@ -178,6 +179,12 @@ class Agent:
             return probe.probe(self.root, fields)
         if verb == b"ping":
             return ()
+        if verb == b"open door":
+            self.door.open(fields[0])
+            return ()
+        if verb == b"shut door":
+            self.door.shut()
+            return ()
         if verb == b"listen":
             return [wire.whole(self.proxies.listen(wire.number(fields, 0)))]
         if verb == b"withdraw":
@@ -201,17 +208,13 @@ class Agent:
         """Fields: cwd, rows, columns (0 without a terminal), whether it is fed (1 or 0), number of arguments, arguments,
         `key=value` pairs."""
         cwd, rows, columns, fed, count = fields[0], *[wire.number(fields, at) for at in range(1, 5)]
-        argv, pairs = fields[5 : 5 + count], fields[5 + count :]
-        env = dict(self.env)
+        argv_and_pairs = fields[5:]
         if rows:
-            env[b"TERM"] = b"xterm-256color"
-        for pair in pairs:
-            key, _, value = pair.partition(b"=")
-            env[key] = value
+            argv_and_pairs.insert(count, b"TERM=xterm-256color")
         marker = b"" if self.subreaper else b"%d.%d" % (channel, os.getpid())
         call = calls.Call(self.loop, channel, self._ended)
         try:
-            worker = self.spares.pop() if self.spares else supervisor.hire(self.root)
+            worker = self.spares.pop() if self.spares else supervisor.hire(self.root, self.env)
         except OSError as error:
             call.fail(error)
             return
@@ -221,6 +224,15 @@ class Agent:
             self.spares.append(worker)
             call.fail(error)
             return
+        killed_before = self.kills.count()
+        try:
+            order = [marker, cwd, wire.whole(int(bool(rows))), wire.whole(count)]
+            worker.order(streams.theirs, order + argv_and_pairs)
+        except OSError:
+            # Somebody inside killed the supervisor; the command's end is told when it is reaped.
+            pass
+        streams.close(streams.theirs)
+        # While the program starts, everything else that it needs.
         command = running.Running(
             self.loop,
             channel,
@@ -228,18 +240,11 @@ class Agent:
             worker=worker,
             streams=streams,
             terminal=bool(rows),
-            out_of_memory=self.kills.count,
+            out_of_memory=lambda: self.kills.count() > killed_before,
             marker=marker,
             release=self._released,
         )
         self.calls[channel] = self.commands[worker.pid] = command
-        order = [marker, cwd, wire.whole(int(bool(rows))), wire.whole(count)]
-        try:
-            worker.order(streams.theirs, order + argv + [key + b"=" + value for key, value in env.items()])
-        except OSError:
-            # Somebody inside killed the supervisor; the command's end is told when it is reaped.
-            pass
-        streams.close(streams.theirs)
         if not self.spares:
             self.loop.later(0.001, self._refill)
 

@@ -71,7 +71,7 @@ class Running(Call):
         worker: supervisor.Supervisor,
         streams: Streams,
         terminal: bool,
-        out_of_memory: Callable[[], int],
+        out_of_memory: Callable[[], bool],
         marker: bytes,
         release: Callable[[supervisor.Supervisor], None],
     ) -> None:
@@ -80,8 +80,7 @@ class Running(Call):
         self.stdin = streams.stdin
         self.terminal = terminal
         self.release_worker = release
-        self.count_out_of_memory = out_of_memory
-        self.out_of_memory_before = out_of_memory()
+        self.out_of_memory = out_of_memory
         self.marker = marker
         self.exit: Optional[tuple[int, int]] = None
         self.started = False
@@ -185,7 +184,7 @@ class Running(Call):
         self._start()
         self.reported = True
         code, microseconds = self.exit or (128 + signal.SIGKILL, 0)
-        hit = code != 0 and self.count_out_of_memory() > self.out_of_memory_before
+        hit = code != 0 and self.out_of_memory()
         self.send(wire.EXIT, wire.pack([wire.whole(code), wire.whole(microseconds), wire.whole(int(hit))]))
         self._close_input()
         self._maybe_gone()

@@ -18,6 +18,7 @@ from mcp_spaces.sandbox.agent.wire import LENGTH, number, pack, unpack, whole
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Mapping
     from typing import Any, NoReturn
 else:
     import _signal as signal
@@ -67,8 +68,11 @@ class Supervisor:
         self.socket.close()
 
 
-def hire(root: bytes) -> Supervisor:
-    """Fork a supervisor that waits for orders. Raises OSError when there is no process left."""
+def hire(root: bytes, environment: Mapping[bytes, bytes]) -> Supervisor:
+    """Fork a supervisor that waits for orders; its programs get this environment and what an order adds to it.
+
+    Raises OSError when there is no process left.
+    """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     with_both = [ours, theirs]
     try:
@@ -79,7 +83,7 @@ def hire(root: bytes) -> Supervisor:
         raise
     if pid == 0:
         try:
-            _supervise(root, theirs)
+            _supervise(root, environment, theirs)
         finally:
             os._exit(70)
     theirs.close()
@@ -117,7 +121,7 @@ def leave_the_agent(keep: set[int]) -> None:
     prctl(PR_SET_DUMPABLE, 0)
 
 
-def _supervise(root: bytes, socket: Any) -> NoReturn:
+def _supervise(root: bytes, environment: Mapping[bytes, bytes], socket: Any) -> NoReturn:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     leave_the_agent({socket.fileno()})
     # Kept until it is waited for, with a limit that waitpid does not have.
@@ -128,17 +132,19 @@ def _supervise(root: bytes, socket: Any) -> NoReturn:
     while True:
         streams, fields = _order(socket)
         try:
-            _obey(root, socket, streams, fields)
+            _obey(root, environment, socket, streams, fields)
         except OSError:
             # Nobody listens any more.
             os._exit(0)
 
 
-def _obey(root: bytes, socket: Any, streams: tuple[int, int, int], fields: list[bytes]) -> None:
+def _obey(
+    root: bytes, environment: Mapping[bytes, bytes], socket: Any, streams: tuple[int, int, int], fields: list[bytes]
+) -> None:
     """Run one program, and wait for all that it leaves behind."""
     marker, cwd, terminal, count = fields[0], fields[1], bool(number(fields, 2)), number(fields, 3)
     argv = fields[4 : 4 + count]
-    env = {}
+    env = dict(environment)
     for pair in fields[4 + count :]:
         key, _, value = pair.partition(b"=")
         env[key] = value
