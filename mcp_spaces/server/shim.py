@@ -4,8 +4,8 @@ waits; what is no pipe (a file, a terminal) it copies.
 Standard library only, and of that only what is built in or tiny: importing `socket`, `subprocess` or `typing` would
 cost more than everything else here together.
 
-The client's bytes are never looked at. One line goes ahead of them, `{"mcp-spaces":1}` with the pipes. When
-`MCP_SPACES_KEY` holds a key it says `{"mcp-spaces":1,"key":"…"}`, and the daemon serves the key's principal.
+The client's bytes are never looked at. One line goes ahead of them, `{"mcp-spaces":1,"pipes":2}` with the pipes.
+When `MCP_SPACES_KEY` holds a key it says `{"mcp-spaces":1,"key":"…"}`, and the daemon serves the key's principal.
 """
 # pathlib takes longer to import than the shim takes to connect, and contextlib as long
 # ruff: noqa: PTH100, PTH103, PTH120, PTH123, SIM105
@@ -30,7 +30,7 @@ READY_S = 60
 """Reconciling what a crash left, unless MCP_SPACES_START_S says otherwise: then the daemon itself gives up."""
 IMPORTING_S = 30
 """Beside that, for what a daemon does before it looks at its clock. It takes 1 s on a machine with nothing to do."""
-GREETING = b'{"mcp-spaces":1}\n'
+GREETING = b'{"mcp-spaces":1,"pipes":2}\n'
 CLIENT_LEFT = b"."
 """What the daemon says last of all, over the connection of a shim that lent pipes, when it was the client that left."""
 SO_PEERCRED = 17  # linux/asm-generic/socket.h; the `socket` module would bring it, and 5 ms
@@ -251,10 +251,12 @@ def wait(connection: _socket.socket, *, log: str) -> NoReturn:
     """Until the client left, as the daemon says, or the daemon did."""
     try:
         said = connection.recv(CHUNK_BYTES)
+        if said == CLIENT_LEFT:
+            leave(0)
+        # It did not take the pipes, and tells the client why.
+        os.write(1, said)
     except OSError:
-        said = b""
-    if said == CLIENT_LEFT:
-        leave(0)
+        pass
     give_up_without_daemon(log)
 
 

@@ -13,7 +13,7 @@ import socket
 import stat
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,12 +99,11 @@ class LocalSockets:
             return
         self._open += 1
         try:
+            if self._open > self._settings.local_connections_max:
+                turn_away(connection, "Too many local connections are open.")
+                return
             async with met(connection, line_bytes_max=self._settings.line_bytes_max) as client:
-                if self._open > self._settings.local_connections_max:
-                    refusal = "Too many local connections are open."
-                    LineWriter(client.writer).refuse(None, types.INVALID_REQUEST, refusal)
-                else:
-                    await self._serve(client, identify)
+                await self._serve(client, identify)
         except NoClient as problem:
             log.warning("refused a local connection: %s", problem)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError):
@@ -145,6 +144,15 @@ class LocalSockets:
         if _is_preamble(first_line):
             raise InvalidInput("The operator's socket takes no key.", hint="Connect to the agents' socket with it.")
         return self._app.operator()
+
+
+def turn_away(connection: socket.socket, why: str) -> None:
+    """Before a word was read: whoever it is, nothing is kept for them."""
+    error = types.ErrorData(code=types.INVALID_REQUEST, message=why)
+    answer = types.JSONRPCError(jsonrpc="2.0", id=None, error=error)
+    with connection, suppress(OSError):
+        connection.setblocking(False)
+        connection.send(answer.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
 
 
 def bound(path: Path) -> socket.socket:
@@ -217,7 +225,7 @@ def _key(line: bytes) -> str | None:
     match said:
         case {"mcp-spaces": 1, "key": str() as key, **rest} if not rest:
             return key
-        case {"mcp-spaces": 1, **rest} if not rest:
+        case {"mcp-spaces": 1, "pipes": 2, **rest} if not rest:
             return None
         case _:
             raise InvalidInput("The first line is not one that this daemon knows.", hint="Update mcp-spaces.")

@@ -265,6 +265,17 @@ async def test_d11_connections_above_the_limit_are_told_so() -> None:
             assert await second.answer() is None
 
 
+async def test_d11_a_shim_passes_on_that_there_are_too_many() -> None:
+    async with open_house(local_connections_max=1) as house, line_to(agent_socket(house)) as first:
+        assert "result" in await first.ask(HELLO)
+        server = house.shim()
+        turned_away = await anyio.run_process(
+            [server.command, *server.args], env=server.env, cwd=server.cwd, input=b"{}\n", check=False
+        )
+    assert b"Too many" in turned_away.stdout
+    assert turned_away.returncode == 4
+
+
 async def test_a_message_of_several_megabytes_arrives_whole() -> None:
     async with open_house() as house, line_to(agent_socket(house)) as agent:
         # The largest write that operations advertise: 10 MiB as base64.

@@ -13,6 +13,7 @@ from typing import IO
 import pytest
 
 from mcp_spaces import places
+from mcp_spaces.server.shim import GREETING
 from tests.server.doors import ROOT
 from tests.server.test_daemon import daemon, environment, state
 from tests.server.test_shim import HELLO, SHIM
@@ -125,7 +126,7 @@ def test_what_is_lent_has_to_be_two_pipes(state: Path, tmp_path: Path, lent: tup
                 fds.append(there)
         client = stack.enter_context(socket.socket(socket.AF_UNIX))
         client.connect(places.agent_socket(str(state)))
-        socket.send_fds(client, [b'{"mcp-spaces":1}\n'], fds)
+        socket.send_fds(client, [GREETING], fds)
         assert answered(client) == b""
         assert {str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in fds}.isdisjoint(descriptors(serving.pid))
         # Others are served as before.
