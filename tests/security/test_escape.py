@@ -262,7 +262,7 @@ def test_e12_a_dangerous_container_cannot_be_asked_for() -> None:
     assert fields == {"runtime_id", "image", "limits", "cpu_cores", "memory_bytes", "disk_bytes", "pids"}
     assert set(inspect.signature(DockerDriver).parameters) == {
         "instance_id", "state_dir", "image", "pool_size", "docker_url",
-        "kernel_disk", "tenant", "later", "log",
+        "kernel_disk", "tenant", "shortcut", "later", "log",
     }  # fmt: skip
     assert {one.value for one in Tenant} == {"sandbox", "browser"}
 

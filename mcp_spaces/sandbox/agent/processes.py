@@ -46,19 +46,20 @@ def parents() -> dict[int, tuple[int, bool]]:
     return found
 
 
-def below(roots: set[int], tree: dict[int, tuple[int, bool]]) -> set[int]:
-    """Descendants of `roots`, without them."""
+def below(roots: set[int], tree: dict[int, tuple[int, bool]]) -> list[int]:
+    """Descendants of `roots`, without them. Parents come before their children: a shell whose child is killed first
+    would go on with its next command."""
     children: dict[int, list[int]] = {}
     for pid, (parent, _) in tree.items():
         children.setdefault(parent, []).append(pid)
-    found: set[int] = set()
+    found: dict[int, None] = {}
     todo = list(roots)
     while todo:
         for child in children.get(todo.pop(), ()):
             if child not in found and child not in roots:
-                found.add(child)
+                found[child] = None
                 todo.append(child)
-    return found
+    return list(found)
 
 
 def kill_below(root: int) -> Iterator[int]:
@@ -77,7 +78,7 @@ def kill_orphans(known: set[int]) -> int:
     """Kill what was reparented to this process and below: nobody's, since its supervisor is gone."""
     tree, here = parents(), os.getpid()
     strays = {pid for pid, (parent, alive) in tree.items() if parent == here and alive and pid not in known}
-    for pid in strays | below(strays, tree):
+    for pid in [*strays, *below(strays, tree)]:
         kill(pid)
     return len(strays)
 
