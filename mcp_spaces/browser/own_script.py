@@ -39,7 +39,7 @@ async def run_script(
     if timeout_ms is None:
         answer = await target.evaluate(_around(), given)
     else:
-        answer = await target.evaluate(_around(), given, timeout=timeout_ms)  # type: ignore[call-arg]
+        answer = await target.evaluate(_around(), given, timeout=timeout_ms)  # type: ignore[call-arg] # a locator takes one
     return _read(answer if isinstance(answer, str) else "?")
 
 

@@ -6,7 +6,8 @@ import os
 import signal
 import socket
 import subprocess
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -23,8 +24,16 @@ __all__ = ["state"]
 ANSWER_S = 30
 
 
-def spawned(state: Path, *, stdin: int | IO[bytes], stdout: int | IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(SHIM, env=environment(state), cwd=ROOT, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
+@contextmanager
+def spawned(state: Path, *, stdin: int | IO[bytes], stdout: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A shim, which is gone at the end whatever became of the test."""
+    with subprocess.Popen(
+        SHIM, env=environment(state), cwd=ROOT, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE
+    ) as shim:
+        try:
+            yield shim
+        finally:
+            shim.kill()
 
 
 def descriptors(pid: int) -> set[str]:
