@@ -1,7 +1,7 @@
 """Two MCP clients: a raw one, which costs next to nothing, and the SDK's, which is what agents written in Python use.
 
 The raw one writes a line of JSON and reads lines until its answer comes, in the calling thread. What it measures is
-the server, the daemon's sockets and the shim; what the SDK's measures beyond that is the client's own work.
+the server and the pipes that the shim lent it, or the daemon's socket; what the SDK's measures beyond that is the client's own work.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ Names are matched exactly; `*` alone means all of a kind. Vault prefixes match w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated
@@ -36,6 +35,7 @@ from mcp_spaces.core.patterns import (
     widest_hosts,
     widest_operations,
 )
+from mcp_spaces.core.same import Same
 
 OWN_NAMESPACE = "own"
 """The storage namespace that belongs to the space itself and to nobody else."""
@@ -274,22 +274,9 @@ def _network_excess(outer: NetworkGrant, inner: NetworkGrant) -> list[str]:
 
 def narrow_again(a: Scope, b: Scope) -> Scope:
     """`narrow`, remembered: callers, spaces and runtimes keep their scopes from one call to the next."""
-    return _remembered(_Same(a), _Same(b))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Same:
-    """A scope as a cache knows it: by identity, since comparing two takes as long as narrowing them."""
-
-    scope: Scope
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.scope is self.scope
-
-    def __hash__(self) -> int:
-        return id(self.scope)
+    return _remembered(Same(a), Same(b))
 
 
 @lru_cache(maxsize=1_024)
-def _remembered(a: _Same, b: _Same) -> Scope:
-    return narrow(a.scope, b.scope)
+def _remembered(a: Same[Scope], b: Same[Scope]) -> Scope:
+    return narrow(a.value, b.value)

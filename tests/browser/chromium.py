@@ -95,3 +95,15 @@ def ref_of(text: str, line: str) -> str:
     """The ref in the one line of an outline that contains these words."""
     (found,) = [each for each in text.splitlines() if line in each]
     return next(word.rstrip(":") for word in found.split(" ") if word[:1] == "e" and word[1:].rstrip(":").isdigit())
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with serving() as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser

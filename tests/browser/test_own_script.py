@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page
 
 from mcp_spaces.browser.own_script import RESULT_CHARACTERS_MAX, run_script
 from mcp_spaces.errors import QuotaExceeded, SpacesError, WrongState
-from tests.browser.chromium import Site, chromium, serving
+from tests.browser.chromium import Site, browser, site
 from tests.security.app import refusal
 
 pytestmark = pytest.mark.anyio
@@ -20,21 +20,12 @@ pytestmark = pytest.mark.anyio
 PATIENCE_S = 60
 
 
+__all__ = ["browser", "site"]
+
+
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with serving() as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

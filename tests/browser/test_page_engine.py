@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser, Error, Page
 
 from mcp_spaces.browser.page_script import command, element
-from tests.browser.chromium import Site, ask, chromium, outline, ref_of, serving
+from tests.browser.chromium import Site, ask, browser, outline, ref_of, site
+
+__all__ = ["browser", "site"]
 
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with serving() as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
