@@ -22,7 +22,7 @@ from mcp_spaces import places
 
 TYPE_CHECKING = False  # type checkers know the name; importing typing would be the most expensive line here
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
 CHUNK_BYTES = 1 << 16
@@ -82,8 +82,7 @@ def main() -> NoReturn:
         if are_pipes(0, 1):
             lend_pipes(connection, greeting or GREETING)
             wait(connection, log=log)
-        if greeting:
-            connection.sendall(greeting)
+        greet(connection, greeting)
         copy_both_ways(connection, log=log)
     except NotConnected as why:
         give_up(why.code, *why.lines)
@@ -244,7 +243,15 @@ def are_pipes(*fds: int) -> bool:
 def lend_pipes(connection: _socket.socket, greeting: bytes) -> None:
     """From now on the client and the daemon talk without us, which saves each call two wake-ups."""
     both = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (0, 1))
-    connection.sendmsg([greeting], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, both)])
+    greet(connection, greeting, [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, both)])
+
+
+def greet(connection: _socket.socket, greeting: bytes, lent: Sequence[tuple[int, int, bytes]] = ()) -> None:
+    """A daemon that turned us away unheard may have closed already. What it said can still be read."""
+    try:
+        connection.sendmsg([greeting], lent)
+    except OSError:
+        pass
 
 
 def wait(connection: _socket.socket, *, log: str) -> NoReturn:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import secrets
+import select
 import signal
 import subprocess
 import tempfile
@@ -166,6 +167,19 @@ def end_place(live: LiveContext) -> None:
         subprocess.run(["docker", "kill", host.sandbox.container_id], capture_output=True, check=True)
     else:
         os.kill(root_of(live), signal.SIGKILL)
+
+
+def await_end(pid: int) -> None:
+    """A signal only asks; what dies may still answer for some milliseconds."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ended, _, _ = select.select([process], [], [], PATIENCE_S)
+    finally:
+        os.close(process)
+    assert ended, f"process {pid} did not end"
 
 
 def below(pid: int) -> list[int]:

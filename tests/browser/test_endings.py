@@ -26,6 +26,7 @@ from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, TimedOut, WrongState
 from mcp_spaces.spaces.lifecycle import Lifecycle
 from tests.browser.rigs import (
+    await_end,
     below,
     chromium_of,
     end_place,
@@ -74,17 +75,22 @@ async def net(tmp_path: Path) -> AsyncIterator[SmallNet]:
 
 
 def browser_is_killed(live: LiveContext) -> None:
-    os.kill(chromium_of(live)[0], signal.SIGKILL)
+    (browser,) = chromium_of(live)
+    os.kill(browser, signal.SIGKILL)
+    await_end(browser)
 
 
 def its_place_is_killed(live: LiveContext) -> None:
+    (browser,) = chromium_of(live)
     end_place(live)
+    await_end(browser)
 
 
 def playwright_is_killed(_live: LiveContext) -> None:
     for pid in below(os.getpid()):
         if is_playwrights(pid):
             os.kill(pid, signal.SIGKILL)
+            await_end(pid)
 
 
 @pytest.mark.parametrize("death", [browser_is_killed, its_place_is_killed, playwright_is_killed])

@@ -20,7 +20,8 @@ import pytest
 from mcp_spaces import places
 from mcp_spaces.core.operation import Audience
 from mcp_spaces.errors import SpacesError, WrongState
-from mcp_spaces.server.unix import make_private
+from mcp_spaces.server import shim
+from mcp_spaces.server.unix import make_private, turn_away
 from tests.server.doors import ROOT, House, open_house
 from tests.server.small_app import KEY, OPERATIONS
 
@@ -274,6 +275,14 @@ async def test_d11_a_shim_passes_on_that_there_are_too_many() -> None:
         )
     assert b"Too many" in turned_away.stdout
     assert turned_away.returncode == 4
+
+
+def test_d11_a_shim_whose_greeting_comes_too_late_still_reads_why() -> None:
+    ours, daemons = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, daemons:
+        turn_away(daemons, "Too many.")
+        shim.greet(ours, shim.GREETING)
+        assert b"Too many." in ours.recv(4096)
 
 
 async def test_a_message_of_several_megabytes_arrives_whole() -> None:
