@@ -84,8 +84,8 @@ def main() -> int:
 
 def markdown(lines: list[Line]) -> str:
     rows = [
-        "| what | p50 | p95 | n | target | | baseline | better by |",
-        "|---|--:|--:|--:|---|---|---|--:|",
+        "| what | p50 | p95 | quietest | n | target | | baseline | better by |",
+        "|---|--:|--:|--:|--:|---|---|---|--:|",
     ]
     for line in lines:
         mark = "" if not line.targets else "**misses**" if line.missed else "✓"
@@ -95,6 +95,7 @@ def markdown(lines: list[Line]) -> str:
             line.what,
             f"{_shown(line.ours.median, line.unit)} {line.unit}",
             worst,
+            _quietest(line),
             str(len(line.ours.values)),
             ", ".join(target.words(line.unit) for target in line.targets),
             mark,
@@ -110,14 +111,15 @@ def markdown(lines: list[Line]) -> str:
 def table(lines: list[Line]) -> Table:
     drawn = Table(title=machine(), title_justify="left", title_style="dim", header_style="bold", box=None)
     drawn.add_column("what")
-    for name in ("p50", "p95", "unit", "n", "target", "", "baseline p50", "baseline", "better by"):
-        drawn.add_column(name, justify="right" if name in ("p50", "p95", "n", "baseline p50", "better by") else "left")
+    for name in ("p50", "p95", "quietest", "unit", "n", "target", "", "baseline p50", "baseline", "better by"):
+        drawn.add_column(name, justify="left" if name in ("unit", "target", "", "baseline") else "right")
     for line in lines:
         mark = "" if not line.targets else "[red]misses[/]" if line.missed else "[green]✓[/]"
         drawn.add_row(
             escape(line.what),
             f"[bold]{_shown(line.ours.median, line.unit)}[/]",
             _shown(line.ours.p95, line.unit) if len(line.ours.values) > 1 else "",
+            _quietest(line),
             line.unit,
             str(len(line.ours.values)),
             ", ".join(target.words(line.unit) for target in line.targets),
@@ -167,6 +169,11 @@ def _advantage(line: Line) -> str:
         return ""
     ratio = line.baseline.median / line.ours.median
     return f"{1 / ratio if line.unit in HIGHER_IS_BETTER else ratio:.2g} ×"
+
+
+def _quietest(line: Line) -> str:
+    value = line.ours.quietest if line.unit == "ms" else None
+    return "" if value is None else _shown(value, line.unit)
 
 
 def _numbers(series: Series) -> dict[str, float]:

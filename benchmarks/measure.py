@@ -14,6 +14,8 @@ HIGHER_IS_BETTER: frozenset[Unit] = frozenset({"calls/s", "MB/s"})
 
 WARM_UP = 3
 """Repetitions before the first one that counts."""
+STRETCH = 50
+"""Values in a row that make a median of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,15 @@ class Series:
         """By nearest rank: with few values that is the worst one."""
         ordered = sorted(self.values)
         return ordered[math.ceil(0.95 * len(ordered)) - 1]
+
+    @property
+    def quietest(self) -> float | None:
+        """The least median of STRETCH values in a row, of times: what others do on the same machine only adds to them.
+        None where there are not twice as many."""
+        if len(self.values) < 2 * STRETCH:
+            return None
+        starts = range(0, len(self.values) - STRETCH + 1, STRETCH)
+        return min(median(self.values[start : start + STRETCH]) for start in starts)
 
 
 @dataclass(frozen=True, slots=True)

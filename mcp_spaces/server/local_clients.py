@@ -41,7 +41,7 @@ class LocalClient:
 @asynccontextmanager
 async def met(connection: socket.socket, *, line_bytes_max: int) -> AsyncIterator[LocalClient]:
     """The client behind an accepted connection, which is closed at the end. The body is cancelled, and left in silence,
-    when a shim goes away whose pipes are used.
+    when a shim goes away whose pipes are used, or when nobody reads the answers any more.
 
     Raises NoClient.
     """
@@ -77,12 +77,17 @@ async def _lent(
     with anyio.CancelScope() as scope:
         loop = asyncio.get_running_loop()
         lifeline, _ = await loop.connect_accepted_socket(lambda: _Lifeline(scope.cancel), connection)
+        client_left = False
         try:
-            async with _piped(pipes, line_bytes_max) as (reader, writer):
-                yield LocalClient(greeting, reader, writer)
-            if reader.at_eof():
-                lifeline.write(CLIENT_LEFT)
+            async with _piped(pipes, line_bytes_max, on_unread=scope.cancel) as (reader, writer):
+                try:
+                    yield LocalClient(greeting, reader, writer)
+                finally:
+                    # It writes no more, or it reads no more.
+                    client_left = reader.at_eof() or writer.is_closing()
         finally:
+            if client_left:
+                lifeline.write(CLIENT_LEFT)
             lifeline.close()
 
 
@@ -96,11 +101,24 @@ class _Lifeline(asyncio.Protocol):
         self._on_lost()
 
 
+class _Answers(asyncio.StreamReaderProtocol):
+    """The pipe that a client reads, whose other end asyncio watches."""
+
+    def __init__(self, on_lost: Callable[[], None]) -> None:
+        super().__init__(asyncio.StreamReader())  # StreamWriter waits by such a protocol
+        self._on_lost = on_lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._on_lost()
+
+
 @asynccontextmanager
 async def _piped(
-    pipes: Sequence[int], line_bytes_max: int
+    pipes: Sequence[int], line_bytes_max: int, *, on_unread: Callable[[], None]
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """The transports close the pipes, the second one when the last answer is read."""
+    """The transports close the pipes, the second one when the last answer is read. `on_unread` is called when it is
+    closed, by whichever side."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=line_bytes_max)
     incoming, _ = await loop.connect_read_pipe(
@@ -108,7 +126,7 @@ async def _piped(
     )
     try:
         outgoing, protocol = await loop.connect_write_pipe(
-            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(pipes[1], "wb", buffering=0)
+            lambda: _Answers(on_unread), os.fdopen(pipes[1], "wb", buffering=0)
         )
         writer = asyncio.StreamWriter(outgoing, protocol, None, loop)
         try:

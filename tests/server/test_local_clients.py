@@ -74,6 +74,14 @@ def test_the_daemon_talks_to_the_client_by_the_pipes_that_the_shim_was_given(sta
         assert lent.isdisjoint(descriptors(serving.pid))
 
 
+def test_a_client_that_reads_no_more_has_left(state: Path) -> None:
+    with daemon(state), spawned(state, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shim:
+        greet(shim)
+        assert shim.stdout is not None
+        shim.stdout.close()
+        assert shim.wait(ANSWER_S) == 0
+
+
 def test_sockets_will_do_as_pipes_since_node_gives_what_it_spawns_such(state: Path) -> None:
     with daemon(state) as serving, ExitStack() as stack:
         requests, stdin = (stack.enter_context(one) for one in socket.socketpair())
