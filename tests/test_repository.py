@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from importlib.metadata import packages_distributions
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+import grimp
 import pytest
 
 import mcp_spaces
@@ -145,3 +147,10 @@ def test_each_threat_has_one_line_and_each_named_test_exists() -> None:
     sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py"))
     named = {name for _, _, answer in rows for name in re.findall(r"`(test_\w+)`", answer)}
     assert {name for name in named if f"def {name}(" not in sources} == set()
+
+
+def test_no_file_needs_itself_in_the_end() -> None:
+    """Not even for its types: what cannot be read alone belongs together, or its order is wrong."""
+    graph = grimp.build_graph("mcp_spaces")
+    needs = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    graphlib.TopologicalSorter(needs).prepare()

@@ -19,6 +19,7 @@ from mcp_spaces.browser import artifacts
 from mcp_spaces.browser.events import safely
 from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.model import BrowserOptions
+from mcp_spaces.browser.open_browser import OpenBrowser
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.sessions import let_go
 from mcp_spaces.browser.trace_scrubbing import scrub
@@ -30,8 +31,6 @@ from mcp_spaces.runs.port import Artifacts
 
 if TYPE_CHECKING:
     from playwright.async_api import CDPSession, Page
-
-    from mcp_spaces.browser.live import LiveBrowser
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ THUMBNAIL_S = 2.0
 class Recording:
     """Of one runtime; there is always one, mostly idle. Further contexts of steps are not in the trace."""
 
-    def __init__(self, live: LiveBrowser) -> None:
+    def __init__(self, live: OpenBrowser) -> None:
         self._live = live
         self._artifacts: Artifacts | None = None
         self._film: Film | None = None

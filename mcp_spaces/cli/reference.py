@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from mcp_spaces import errors, settings
 from mcp_spaces.browser.steps.arguments import signature
-from mcp_spaces.browser.steps.model import Kind
+from mcp_spaces.browser.steps.kinds import Kind
 from mcp_spaces.browser.steps.page_methods import METHODS
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.cli.derived import NOUNS

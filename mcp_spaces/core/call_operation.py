@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, RootModel
 
+from mcp_spaces.core.child_call import call_child
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Operation
@@ -33,7 +34,7 @@ class CallOutput(RootModel[Any]):
 async def call_operation(context: Context, wanted: CallInput) -> CallOutput:
     if wanted.operation == CALL.id:
         raise InvalidInput("operation.call does not call itself.", hint="Name the operation that you want.")
-    output = await context.call(wanted.operation, wanted.input)
+    output = await call_child(context, wanted.operation, wanted.input, progress=context.progress)
     answer = CallOutput(output.model_dump(mode="json", exclude_none=True))
     answer._page = getattr(output, "page_for_a_person", None)
     return answer

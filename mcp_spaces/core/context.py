@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-from pydantic import BaseModel
+from typing import Any, TypeVar, cast
 
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.ids import Clock
@@ -15,9 +13,6 @@ from mcp_spaces.core.place import RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Policy
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import Scope
-
-if TYPE_CHECKING:
-    from mcp_spaces.core.pipeline import Pipeline
 
 S = TypeVar("S")
 
@@ -30,7 +25,7 @@ async def no_progress(_done: float, _total: float | None, _message: str) -> None
 
 
 class Services:
-    """The app's long-lived objects, by their type. Filled once, in the composition root."""
+    """The app's long-lived objects, by their type. Filled once: by the composition root, and the pipeline adds itself."""
 
     def __init__(self) -> None:
         self._by_type: dict[type[Any], Any] = {}
@@ -51,7 +46,6 @@ class Context:
     scope: Scope
     policy: Policy
     services: Services
-    pipeline: Pipeline
     clock: Clock
     redactor: Redactor
     progress: Progress
@@ -77,16 +71,3 @@ class Context:
     def note(self, event_type: str, body: Mapping[str, Any]) -> None:
         """One more typed event of this run; redacted, and on the disk with its outcome."""
         self.events.append(Event(event_type, self.clock.now(), self.redactor.value(body)))
-
-    async def call(self, operation_id: str, arguments: Mapping[str, object]) -> BaseModel:
-        """Another operation as a child run: under this caller, and never under more than this call's scope."""
-        outcome = await self.pipeline.call(
-            self.caller,
-            operation_id,
-            arguments,
-            parent_id=self.run_id,
-            scope=self.scope,
-            progress=self.progress,
-            redactor=self.redactor,
-        )
-        return outcome.output

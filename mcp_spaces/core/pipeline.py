@@ -106,6 +106,8 @@ class Pipeline:
         self._approvals = approvals
         self._idempotency = Idempotency(database, clock)
         self._daily = DailyCalls(database, clock)
+        services.provide(Pipeline, self)
+        services.provide(ActiveCalls, self.active)
 
     async def call(
         self,
@@ -326,7 +328,6 @@ class Pipeline:
             scope=call.scope,
             policy=call.policy,
             services=self._services,
-            pipeline=self,
             clock=self._clock,
             redactor=call.redactor,
             progress=call.progress,

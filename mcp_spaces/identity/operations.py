@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from mcp_spaces.core.active import WORKING, leaves_less
+from mcp_spaces.core.active import WORKING, ActiveCalls, leaves_less
 from mcp_spaces.core.caller import Kind
 from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.core.context import Context
@@ -158,7 +158,7 @@ async def list_keys(context: Context, _: NoInput) -> KeyList:
 
 async def revoke_key(context: Context, wanted: KeyRevokeInput) -> KeyView:
     key = await context.use(Identity).revoke(wanted.key)
-    context.pipeline.active.cancel_where(lambda call: call.caller.key_id == key.id, reason="the key was revoked")
+    context.use(ActiveCalls).cancel_where(lambda call: call.caller.key_id == key.id, reason="the key was revoked")
     context.use(Changes).announce(Change("keys", principal_id=key.principal_id))
     return _view(key)
 
@@ -179,7 +179,7 @@ async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> Gran
     changed = principal.model_copy(update={"scope": scope, "policy": wanted.policy or principal.policy})
     await identity.change(changed)
     lowered = leaves_less(scope, principal.scope)
-    await context.pipeline.active.end_where(
+    await context.use(ActiveCalls).end_where(
         lambda call: (
             call.caller.principal_id == changed.id
             and call.run.id != context.run_id

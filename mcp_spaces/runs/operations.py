@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, Field
 
+from mcp_spaces.core.active import ActiveCalls
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Operation
@@ -133,7 +134,7 @@ async def cancel(context: Context, wanted: OfRun) -> RunLine:
         raise InvalidInput("A run cannot cancel itself.", hint="Name another run.")
     if row["ended_at"] is not None:
         return line(row)
-    active = context.pipeline.active.get(row["id"])
+    active = context.use(ActiveCalls).get(row["id"])
     if active is None:
         raise WrongState("The run is not under way in this daemon.", hint="Look again: run_get")
     active.cancel(f"{context.caller.name} cancelled it")

@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from mcp_spaces.core.child_call import call_child
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Operation
@@ -163,17 +164,10 @@ class _Batch:
         call = call_of(asked)
         place = {"space": self.context.space.id, "runtime": self.context.runtime.id}
         try:
-            outcome = await self.context.pipeline.call(
-                self.context.caller,
-                call.operation_id,
-                {**place, **call.arguments},
-                parent_id=self.context.run_id,
-                scope=self.context.scope,
-                redactor=self.context.redactor,
-            )
+            output = await call_child(self.context, call.operation_id, {**place, **call.arguments})
         except SpacesError as error:
             return failed(self._mark(one), asked, error)
-        return done(self._mark(one), asked, outcome.output)
+        return done(self._mark(one), asked, output)
 
     async def _settle(self, status: Status) -> None:
         """On the disk: the batch waits, or it is over. Only a batch that waited has a row to take away."""

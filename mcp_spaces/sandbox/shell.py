@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import anyio
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from mcp_spaces.core.active import ActiveCalls
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import ShellFacts
@@ -266,7 +267,7 @@ async def _start_job(
         run_id=context.run_id,
         redactor=context.redactor,
     )
-    sandboxes.jobs.hold(job, context.pipeline.active, context.caller)
+    sandboxes.jobs.hold(job, context.use(ActiveCalls), context.caller)
     if stdin:
         sandboxes.jobs.feed(job, stdin.encode())
     return ShellOutput(job=job.id)

@@ -14,6 +14,7 @@ from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.json_schema import input_schema
 from mcp_spaces.core.operation import Operation
+from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.scope import narrow
 from mcp_spaces.errors import NotFound
@@ -93,7 +94,7 @@ async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
         if not runtimes:
             raise NotFound("No such runtime.", hint="sandbox_list shows what there is.")
         scope = narrow(scope, runtimes[0].ceiling)
-    judged = judge(context.caller, context.space, runtimes, context.pipeline.permitted(context.caller))
+    judged = judge(context.caller, context.space, runtimes, context.use(Pipeline).permitted(context.caller))
     if "." in wanted.topic:
         return AgentContext(operations=[_alone(judged, wanted.topic)])
     parts = PARTS.get(wanted.topic)

@@ -11,6 +11,7 @@ from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Facts, ShellFacts
 from mcp_spaces.core.operation import Operation
+from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.policy import explain
 from mcp_spaces.errors import InvalidInput, NotFound
@@ -41,11 +42,12 @@ async def explain_policy(context: Context, wanted: ExplainInput) -> Explanation:
         effect, operation_id, facts = Effect.EXECUTES, "sandbox.shell", ShellFacts(wanted.command)
         refusal = None if context.scope.permits_operation(operation_id) else "scope.operations"
     else:
-        operation = context.pipeline.operations.get(wanted.operation or "")
-        if operation is None or operation not in context.pipeline.permitted(context.caller):
+        pipeline = context.use(Pipeline)
+        operation = pipeline.operations.get(wanted.operation or "")
+        if operation is None or operation not in pipeline.permitted(context.caller):
             raise NotFound("No such operation.", hint="context_get topic=operations lists them.")
         effect, operation_id = operation.effect, operation.id
-        facts = operation.facts(context.pipeline.parse(operation, wanted.input))
+        facts = operation.facts(pipeline.parse(operation, wanted.input))
         refusal = operation.refusal(context.scope)
     if refusal is not None:
         return Explanation(decision="deny", rule=refusal, reason=f"{operation_id} is outside the scope here.")

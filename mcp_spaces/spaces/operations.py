@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from mcp_spaces.core.active import WORKING, leaves_less
+from mcp_spaces.core.active import WORKING, ActiveCalls, leaves_less
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import new_id
@@ -144,7 +144,7 @@ async def update(context: Context, wanted: UpdateInput) -> SpaceView:
     (context.use(Lifecycle).listed if renamed else context.use(Lifecycle).changed)(space)
     # Whatever is under way and no longer permitted ends now, before the caller hears that it is (threat T09).
     lowered = _is_lower(context, space, before[-1])
-    await context.pipeline.active.end_where(
+    await context.use(ActiveCalls).end_where(
         lambda call: (
             call.run.space_id == space.id
             and call.run.id != context.run_id

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from mcp_spaces.core.approvals import Approvals
 from mcp_spaces.core.caller import Caller, Kind, Role
+from mcp_spaces.core.child_call import call_child
 from mcp_spaces.core.context import Context, Services
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Facts, ShellFacts
@@ -91,9 +92,9 @@ async def run_shell(context: Context, wanted: ShellInput) -> Said:
 
 
 async def twice(context: Context, wanted: SayInput) -> Said:
-    await context.call("thing.say", {"text": wanted.text})
+    await call_child(context, "thing.say", {"text": wanted.text})
     context.note("halfway", {"said": wanted.text, "key": "msp_" + "a" * 26 + "_" + "B" * 43})
-    await context.call("thing.say", {"text": wanted.text})
+    await call_child(context, "thing.say", {"text": wanted.text})
     return Said(text=wanted.text)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from mcp_spaces.core.approvals import Approvals
 from mcp_spaces.core.caller import Caller, Kind, Role
+from mcp_spaces.core.child_call import call_child
 from mcp_spaces.core.context import Context, Services
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import Clock
@@ -156,8 +157,8 @@ async def hang(context: Context, _: InSpace) -> Hung:
 
 
 async def compose(context: Context, _: InSpace) -> Hung:
-    await context.call("storage.upload", {"path": "child.txt", "content": "x", "overwrite": True})
-    await context.call("storage.stat", {"path": "child.txt"})
+    await call_child(context, "storage.upload", {"path": "child.txt", "content": "x", "overwrite": True})
+    await call_child(context, "storage.stat", {"path": "child.txt"})
     return Hung()
 
 

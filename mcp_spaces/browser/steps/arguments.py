@@ -14,7 +14,8 @@ from mcp_spaces.browser.handling import Modifier
 from mcp_spaces.browser.model import Viewport
 from mcp_spaces.browser.paging import WebAddress
 from mcp_spaces.browser.secret_rules import no_reference
-from mcp_spaces.browser.steps.model import Arguments, Method
+from mcp_spaces.browser.steps.method import Method
+from mcp_spaces.browser.steps.model import Arguments
 from mcp_spaces.core.json_schema import schema_of
 from mcp_spaces.core.scope import OWN_NAMESPACE
 from mcp_spaces.errors import InvalidInput

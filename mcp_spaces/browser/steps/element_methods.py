@@ -13,7 +13,9 @@ from mcp_spaces.browser.page_script import masks
 from mcp_spaces.browser.steps import arguments as takes
 from mcp_spaces.browser.steps.doing import Doing
 from mcp_spaces.browser.steps.handles import Handle
-from mcp_spaces.browser.steps.model import Arguments, Kind, Method
+from mcp_spaces.browser.steps.kinds import Kind
+from mcp_spaces.browser.steps.method import Method
+from mcp_spaces.browser.steps.model import Arguments
 from mcp_spaces.core.facts import BrowserUse
 from mcp_spaces.errors import QuotaExceeded, WrongState
 

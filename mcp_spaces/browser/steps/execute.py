@@ -14,11 +14,14 @@ from mcp_spaces.browser.acting import turn
 from mcp_spaces.browser.answers import Answer
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.secret_rules import refuse_inside
-from mcp_spaces.browser.steps.model import Kind, Method, Step
+from mcp_spaces.browser.steps.kinds import Kind
+from mcp_spaces.browser.steps.method import Method
+from mcp_spaces.browser.steps.model import Step
 from mcp_spaces.browser.steps.paused import Paused
 from mcp_spaces.browser.steps.planning import Planned, plan
 from mcp_spaces.browser.steps.published import METHODS_OPERATION
 from mcp_spaces.browser.steps.step import CHILDREN, StepOutput
+from mcp_spaces.core.child_call import call_child
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts
@@ -173,7 +176,8 @@ class _Running:
         bind = step.bind
         if bind is None and method.returns in (Kind.LOCATOR, Kind.FRAME, Kind.DOWNLOAD):
             bind = f"{UNNAMED}{self.stands.label}-{number}"
-        output = await self.context.call(
+        output = await call_child(
+            self.context,
             CHILDREN[method.use].id,
             {
                 "space": self.context.space.id,
@@ -184,6 +188,7 @@ class _Running:
                 "bind": bind,
                 "options": step.options.model_dump(),
             },
+            progress=self.context.progress,
         )
         return self._event(number, method, output)
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mcp_spaces.browser.open_browser import OpenBrowser
 from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.steps.model import Kind
+from mcp_spaces.browser.steps.kinds import Kind
 from mcp_spaces.browser.steps.paused import PausedSteps
 from mcp_spaces.errors import InvalidInput, NotFound, QuotaExceeded
-
-if TYPE_CHECKING:
-    from mcp_spaces.browser.live import LiveBrowser
 
 HANDLES_MAX = 200
 """Of one runtime."""
@@ -40,7 +38,7 @@ def context_of(handle: Handle) -> Any:
 class Handles:
     """Of one runtime. `own_given`: the runtime's own context was handed out by browser.newContext."""
 
-    live: LiveBrowser
+    live: OpenBrowser
     bound: dict[str, Handle] = field(default_factory=dict)
     own_given: bool = False
     named_by_us: set[str] = field(default_factory=set)

@@ -17,7 +17,9 @@ from mcp_spaces.browser.steps import arguments as takes
 from mcp_spaces.browser.steps.doing import Doing
 from mcp_spaces.browser.steps.element_methods import LOCATOR_METHODS, on_selector, picture
 from mcp_spaces.browser.steps.handles import OWN_CONTEXT, Handle
-from mcp_spaces.browser.steps.model import Arguments, Kind, Method
+from mcp_spaces.browser.steps.kinds import Kind
+from mcp_spaces.browser.steps.method import Method
+from mcp_spaces.browser.steps.model import Arguments
 from mcp_spaces.core.facts import BrowserUse
 from mcp_spaces.errors import NotFound, TimedOut, WrongState
 

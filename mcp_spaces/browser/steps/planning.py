@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from mcp_spaces.browser.secret_rules import no_reference
 from mcp_spaces.browser.steps.arguments import parsed
-from mcp_spaces.browser.steps.model import Method, Step
+from mcp_spaces.browser.steps.method import Method
+from mcp_spaces.browser.steps.model import Step
 from mcp_spaces.browser.steps.step import method_of
 from mcp_spaces.errors import InvalidInput, SpacesError
 

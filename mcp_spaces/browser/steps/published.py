@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 
 from mcp_spaces.browser.answers import Answer
 from mcp_spaces.browser.steps.arguments import signature
-from mcp_spaces.browser.steps.model import Kind
+from mcp_spaces.browser.steps.kinds import Kind
 from mcp_spaces.browser.steps.page_methods import METHODS
 from mcp_spaces.browser.steps.step import method_of
 from mcp_spaces.core.context import Context

@@ -17,7 +17,9 @@ from mcp_spaces.browser.secret_rules import refuse_inside, refuse_secrets
 from mcp_spaces.browser.steps.arguments import parsed
 from mcp_spaces.browser.steps.doing import Doing
 from mcp_spaces.browser.steps.handles import OWN_CONTEXT, Handle, context_of
-from mcp_spaces.browser.steps.model import Arguments, Kind, Method, MethodId, Name, StepOptions
+from mcp_spaces.browser.steps.kinds import Kind
+from mcp_spaces.browser.steps.method import Method
+from mcp_spaces.browser.steps.model import Arguments, MethodId, Name, StepOptions
 from mcp_spaces.browser.steps.page_methods import AFTER_CRASH, BY_ID, GOES, WITH_DIALOG
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
