@@ -53,7 +53,9 @@ from mcp_spaces.storage.space_files import StoredSpaceFiles
 from mcp_spaces.storage.store import FileStore
 from mcp_spaces.storage.transfer import Transfers
 from mcp_spaces.vault.entry_requests import EntryRequests
-from mcp_spaces.vault.master_key import MasterKeys, Source, taken_from
+from mcp_spaces.vault.given_keys import taken_from
+from mcp_spaces.vault.master_key import MasterKeys
+from mcp_spaces.vault.master_record import Source
 from mcp_spaces.vault.port import Secrets
 from mcp_spaces.vault.service import Vault
 

@@ -203,7 +203,9 @@ def kept_key(state: str) -> Wall | None:
 
 def vault_key(settings: Settings) -> Wall:
     """Where the vault's master key would be, as this process sees it."""
-    from mcp_spaces.vault.master_key import FILE_NAME, KEY_VARIABLE, PASSPHRASE_VARIABLE, system_keyring
+    from mcp_spaces.vault.given_keys import KEY_VARIABLE, PASSPHRASE_VARIABLE
+    from mcp_spaces.vault.key_file import FILE_NAME
+    from mcp_spaces.vault.os_keyring import system_keyring
 
     name, file = "vault key", settings.state_dir / FILE_NAME
     if settings.vault_key_source == "environment" or KEY_VARIABLE in os.environ:

@@ -59,7 +59,7 @@ READ_ONCE = (
     b"MCP_SPACES_PASSPHRASE",
     b"MCP_SPACES_NEXT_PASSPHRASE",
 )
-"""The daemon erases its own copy of these (vault/master_key.py)."""
+"""The daemon erases its own copy of these (vault/given_keys.py)."""
 
 
 class NotConnected(Exception):

@@ -9,6 +9,7 @@ are safe for 2^32 boxes under one key (NIST SP 800-38D, 8.3); `vault rotate` mak
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import hmac
 import json
@@ -55,6 +56,16 @@ class DataKey:
 
 def new_master_key() -> MasterKey:
     return MasterKey(os.urandom(KEY_BYTES))
+
+
+def master_key_of(text: str, *, where: str) -> MasterKey:
+    """Out of its 64 hexadecimal digits. Raises WrongState, which names `where` it was and never the text."""
+    try:
+        return MasterKey(binascii.unhexlify(text.strip()))
+    except ValueError:
+        raise WrongState(
+            f"What {where} holds is no master key.", hint="It has 64 hexadecimal digits: openssl rand -hex 32"
+        ) from None
 
 
 def wrap(data_key: DataKey, *, master: MasterKey, vault_id: str) -> bytes:

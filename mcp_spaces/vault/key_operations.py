@@ -8,7 +8,7 @@ from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Audience, Operation
 from mcp_spaces.core.place import Everywhere
-from mcp_spaces.vault.master_key import Source
+from mcp_spaces.vault.master_record import Source
 from mcp_spaces.vault.service import Vault
 
 

@@ -12,7 +12,8 @@ from mcp_spaces.errors import WrongState
 from mcp_spaces.state.database import Database, Transaction
 from mcp_spaces.vault import store
 from mcp_spaces.vault.cipher import DataKey, open_key, seal_key
-from mcp_spaces.vault.master_key import MasterKeys, MasterRecord, Source
+from mcp_spaces.vault.master_key import MasterKeys
+from mcp_spaces.vault.master_record import MasterRecord, Source
 from mcp_spaces.vault.port import Again
 from mcp_spaces.vault.store import Index
 from mcp_spaces.vault.unlocking import Unlocking

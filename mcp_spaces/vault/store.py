@@ -24,7 +24,7 @@ from mcp_spaces.vault.cipher import (
     unwrap,
     wrap,
 )
-from mcp_spaces.vault.master_key import MasterRecord
+from mcp_spaces.vault.master_record import MasterRecord
 from mcp_spaces.vault.model import VERSIONS_KEPT, Entry, Upkeep, Use
 
 AUDIT_KIND = "vault"

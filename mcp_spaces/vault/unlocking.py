@@ -16,7 +16,8 @@ from mcp_spaces.errors import NotFound, SpacesError, WrongState
 from mcp_spaces.state.database import Database, Transaction
 from mcp_spaces.vault import store
 from mcp_spaces.vault.cipher import DataKey, IndexSeal, damaged, open_secret
-from mcp_spaces.vault.master_key import MasterKeys, MasterRecord, Staged
+from mcp_spaces.vault.master_key import MasterKeys, Staged
+from mcp_spaces.vault.master_record import MasterRecord
 from mcp_spaces.vault.model import Entry, Purpose, SecretValue
 from mcp_spaces.vault.store import Index
 

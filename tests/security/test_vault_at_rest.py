@@ -20,8 +20,10 @@ from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.redaction import encodings
 from mcp_spaces.errors import WrongState
 from mcp_spaces.vault.cipher import DataKey, open_secret, seal_secret
-from mcp_spaces.vault.master_key import Given, Source, Stretching
+from mcp_spaces.vault.given_keys import Given
+from mcp_spaces.vault.master_record import Source
 from mcp_spaces.vault.model import Bindings, Kind
+from mcp_spaces.vault.passphrase import Stretching
 from mcp_spaces.vault.wanted import wanted_entry
 from tests.folders import content_of, files_below
 from tests.security.app import open_world, short_folder
@@ -244,7 +246,7 @@ V14 = """
 import os, resource
 from pathlib import Path
 from mcp_spaces.server.private_process import keep_private
-from mcp_spaces.vault.master_key import taken_from
+from mcp_spaces.vault.given_keys import taken_from
 key = os.environ["MCP_SPACES_MASTER_KEY"]
 assert key.encode() in Path("/proc/self/environ").read_bytes()
 given = taken_from(os.environ)

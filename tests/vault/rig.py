@@ -11,7 +11,9 @@ from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.scope import VaultGrant
 from mcp_spaces.state.chain import Sealer
 from mcp_spaces.state.database import Database
-from mcp_spaces.vault.master_key import Given, MasterKeys, Source
+from mcp_spaces.vault.given_keys import Given
+from mcp_spaces.vault.master_key import MasterKeys
+from mcp_spaces.vault.master_record import Source
 from mcp_spaces.vault.model import Bindings, Entry, Kind
 from mcp_spaces.vault.service import Vault
 from mcp_spaces.vault.wanted import wanted_entry

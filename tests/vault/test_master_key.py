@@ -8,7 +8,10 @@ import pytest
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.errors import InvalidInput, SpacesError, WrongState
-from mcp_spaces.vault.master_key import Given, MasterKeys, Source, Stretching, stretched
+from mcp_spaces.vault.given_keys import Given
+from mcp_spaces.vault.master_key import MasterKeys
+from mcp_spaces.vault.master_record import Source
+from mcp_spaces.vault.passphrase import Stretching, stretched
 from tests.vault.rig import EVERYTHING, MemoryKeyring, Rig, open_rig
 
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32

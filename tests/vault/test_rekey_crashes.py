@@ -10,7 +10,9 @@ import pytest
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.errors import WrongState
-from mcp_spaces.vault.master_key import Given, MasterKeys, MasterRecord, Source, Staged
+from mcp_spaces.vault.given_keys import Given
+from mcp_spaces.vault.master_key import MasterKeys, Staged
+from mcp_spaces.vault.master_record import MasterRecord, Source
 from tests.vault.rig import EVERYTHING, MemoryKeyring, Rig, open_rig
 
 GIVEN = Given(passphrase="twelve is enough", next_passphrase="another long phrase")

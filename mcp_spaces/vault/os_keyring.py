@@ -1,0 +1,97 @@
+"""A master key in the OS keyring, and the next one under another name beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Final, Protocol, cast
+
+from mcp_spaces.errors import WrongState
+from mcp_spaces.vault.cipher import MasterKey, master_key_of
+
+SERVICE: Final = "mcp-spaces"
+NEXT: Final = ".next"
+
+
+class Keyring(Protocol):
+    """The part of the `keyring` library that is used."""
+
+    def get_password(self, service: str, name: str) -> str | None: ...
+
+    def set_password(self, service: str, name: str, password: str) -> None: ...
+
+    def delete_password(self, service: str, name: str) -> None: ...
+
+
+def system_keyring() -> Keyring | None:
+    """The OS's keyring, or None where there is none that keeps secrets sealed. May wait for D-Bus."""
+    try:
+        backend = import_module("keyring").get_keyring()
+        usable = backend.priority >= 1 and not type(backend).__module__.startswith("keyrings.alt")
+    except Exception:  # noqa: BLE001 - backends raise whatever their desktops do
+        return None
+    return cast(Keyring, backend) if usable else None
+
+
+class KeyInKeyring:
+    """All methods raise WrongState: there is no keyring, it refuses, or what it holds is no key."""
+
+    def __init__(self, instance_id: str, keyring: Callable[[], Keyring | None]) -> None:
+        self._name = instance_id
+        self._next = instance_id + NEXT
+        self._keyring = keyring
+
+    @property
+    def where(self) -> str:
+        return f"the OS keyring, service {SERVICE}, name {self._name}"
+
+    def current(self) -> MasterKey | None:
+        return self._stored(self._name)
+
+    def both(self) -> list[MasterKey]:
+        """Those that are there, the current one first."""
+        return [found for name in (self._name, self._next) if (found := self._stored(name)) is not None]
+
+    def stage(self, master: MasterKey) -> None:
+        """As the next one. Raises WrongState also where the keyring did not keep it."""
+        self._store(self._next, master)
+
+    def settle(self, master_id: str) -> None:
+        """The next one takes the current one's place if it is `master_id`; else it goes. May be repeated."""
+        staged = self._stored(self._next)
+        if staged is None:
+            return
+        if staged.id == master_id:
+            self._store(self._name, staged)
+        self._forget(self._next)
+
+    def remove(self, master_id: str) -> None:
+        """Only that very key, where it is the current one."""
+        kept = self._stored(self._name)
+        if kept is not None and kept.id == master_id:
+            self._forget(self._name)
+
+    def _stored(self, name: str) -> MasterKey | None:
+        text = self._asked(lambda keyring: keyring.get_password(SERVICE, name))
+        return None if text is None else master_key_of(text, where=self.where)
+
+    def _store(self, name: str, master: MasterKey) -> None:
+        text = master.key.hex()
+        self._asked(lambda keyring: keyring.set_password(SERVICE, name, text))
+        if self._asked(lambda keyring: keyring.get_password(SERVICE, name)) != text:
+            raise WrongState("The OS keyring did not keep the key.", hint="Use another source: --to file")
+
+    def _forget(self, name: str) -> None:
+        if self._asked(lambda keyring: keyring.get_password(SERVICE, name)) is not None:
+            self._asked(lambda keyring: keyring.delete_password(SERVICE, name))
+
+    def _asked(self, question: Callable[[Keyring], str | None]) -> str | None:
+        keyring = self._keyring()
+        if keyring is None:
+            raise WrongState("No OS keyring can be used here.", hint="Start the daemon inside of the desktop session.")
+        try:
+            return question(keyring)
+        except Exception:  # noqa: BLE001 - backends raise whatever their desktops do, with who knows what in the text
+            raise WrongState(
+                "The OS keyring refused.", hint="Unlock it, then repeat; or use another source: --to file"
+            ) from None
