@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from mcp_spaces.errors import InvalidInput
-from mcp_spaces.vault.imports import BYTES_MAX, Format, Item, parse_export
+from mcp_spaces.vault.import_items import Item
+from mcp_spaces.vault.imports import BYTES_MAX, Format, parse_export
 from mcp_spaces.vault.model import Kind
 
 
