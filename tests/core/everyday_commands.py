@@ -1,0 +1,81 @@
+"""Commands that run under the standard policy, and under the permissive one."""
+
+from __future__ import annotations
+
+ALLOWED = """
+ls -la
+cat README.md | grep -n x | sort -u | head -n 3
+git status && git diff --stat
+git commit -m "fix .env handling"
+git -c user.name=me commit -m x
+git log --format='%H %s' -n 5
+python -m pytest -x -q tests
+python3.11 -c 'print(1)'
+/usr/bin/git status
+./scripts/build.sh --fast
+node_modules/.bin/eslint src
+cd src && ls ..
+FOO=1 BAR="two words" make test
+for f in *.py; do wc -l "$f"; done
+while IFS= read -r line; do echo "$line"; done < list.txt
+if [ -f x ]; then cat x; else touch x; fi
+[[ -n "$HOME" ]] && echo yes
+timeout 5 ls
+nice -n 5 make -j4
+env FOO=1 python x.py
+xargs -n1 wc -l < list.txt
+find . -name '*.py' -not -path './.venv/*' -exec grep -l TODO {} +
+find "$dir" -name '*.py'
+bash scripts/test.sh
+bash -c 'ls && pwd'
+sh -c "echo hi"
+rm file.txt
+rm -f a b
+rm -rf build
+rm -rf ./dist node_modules packages/a/target
+rm -rf build/*
+rm -rf /workspace/build
+rm -rf *.egg-info
+rm -rf -- .venv
+uv run pytest -q
+uv run --with httpx python x.py
+npx eslint src
+npm run build
+npm test -- --watch=false
+cargo test
+go test ./...
+tar -czf x.tar.gz src
+tar -I zstd -xf x.tar.zst
+sort --compress-program=gzip big.txt
+sed -n 's/a/b/gp' x
+sed -i 's/test/new/' x
+awk '{print $1}' x
+jq '.key' x.json
+echo "sudo is a word"
+echo 'rm -rf /' > notes.txt
+grep sudo notes.txt
+git commit -m 'never git push'
+trap 'rm -f tmp.txt' EXIT
+f() { ls "$1"; }; f x
+command -v git
+GIT_EDITOR=true git rebase --continue
+git rebase -x 'make test' main
+git config user.name me
+git config -f setup.cfg user.name me
+git config set core.autocrlf input
+python3 -W ignore -m pytest -q
+python3 -Im pytest
+git config --get core.pager
+chmod 755 x
+chmod +x x
+mkdir -m 1777 x
+source .venv/bin/activate
+export DEBUG=1
+pip install -r requirements.txt
+kill %1
+gcc-13 -o x x.c
+git clean -n
+git clean -fdx build
+make 2>&1 | tee build.log
+exec ls
+""".strip().splitlines()
