@@ -1,4 +1,4 @@
-"""Where an allowed name leads: to private addresses, this machine's own, metadata, others than before (N01, N02, N10, N11)."""
+"""Where an allowed name leads: private, own and metadata addresses, and answers that change (N01, N02, N10, N11)."""
 
 from __future__ import annotations
 
