@@ -11,6 +11,7 @@ from mcp_spaces.core import call_operation
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.identity import approvals as approval
 from mcp_spaces.identity import operations as identity
+from mcp_spaces.identity import pin_operations as pin
 from mcp_spaces.network import operations as network
 from mcp_spaces.runs import operations as runs
 from mcp_spaces.sandbox import operations as sandbox
@@ -32,4 +33,5 @@ CATALOGUE: tuple[AnyOperation, ...] = (
     call_operation.CALL,
     *approval.OPERATIONS,
     *identity.OPERATIONS,
+    *pin.OPERATIONS,
 )

@@ -7,6 +7,7 @@
     ├── Denied               denied               policy says no
     ├── ExceedsCeiling       exceeds_ceiling      more was asked than the ceiling holds; `key` names what
     ├── ApprovalNeeded       approval_needed      a person has to say yes first; `approval_id` names the request
+    ├── PinNeeded            pin_needed           the operator set a PIN, and the call came without it
     ├── Conflict             conflict             somebody else was first, or the same key came with another body
     ├── WrongState           wrong_state          the thing exists, but cannot do that now
     ├── QuotaExceeded        quota                a stated limit is reached
@@ -96,6 +97,10 @@ class ApprovalNeeded(SpacesError):
 
     def details(self) -> dict[str, str]:
         return {"approval_id": self.approval_id, "rule": self.rule}
+
+
+class PinNeeded(SpacesError):
+    code = "pin_needed"
 
 
 class Conflict(SpacesError):

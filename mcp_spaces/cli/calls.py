@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mcp_spaces.cli import exits, show
+from mcp_spaces.cli import exits, pin, show
 from mcp_spaces.cli.wire import Answer, NoDaemon, OnProgress, Refusal, Request, Server
 from mcp_spaces.server.text import as_prose
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "MCP_SPACES_KEY"
 SERVER_VARIABLE = "MCP_SPACES_SERVER"
+PIN_NEEDED = "pin_needed"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as one JSON document.")]
 
@@ -59,8 +60,18 @@ def call(
     on_progress: OnProgress | None = None,
 ) -> Answer:
     """The answer of one operation. Errors are shown, and end the command. Without `on_progress` there is a bar."""
-    with failures(as_json=as_json), Meanwhile() as meanwhile:
-        request = Request(operation_id.replace(".", "_", 1), arguments)
+    request = Request(operation_id.replace(".", "_", 1), arguments)
+    with failures(as_json=as_json):
+        try:
+            return _called(context, request, on_progress)
+        except Refusal as refusal:
+            if refusal.code != PIN_NEEDED or (typed := pin.asked()) is None:
+                raise
+        return _called(context, replace(request, pin=typed), on_progress)
+
+
+def _called(context: typer.Context, request: Request, on_progress: OnProgress | None) -> Answer:
+    with Meanwhile() as meanwhile:
         return server(target(context)).call(request, on_progress or meanwhile.tell)
 
 

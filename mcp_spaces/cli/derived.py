@@ -35,6 +35,7 @@ NOUNS = {
     "approval": "Calls that wait for a person's yes.",
     "principal": "Who may call, and with what scope.",
     "key": "Bearer keys for HTTP.",
+    "pin": "What the operator has to type before anything is approved or widened.",
     "operation": "Any operation by its id.",
 }
 """What `mcp-spaces --help` says without importing the catalogue. A test holds them together."""
@@ -117,7 +118,7 @@ def command(operation: AnyOperation) -> Any:
         answers.present(operation.id, answer, as_json=as_json)
 
     parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
-    parameters += [_parameter(argument) for argument in arguments]
+    parameters += [_parameter(argument) for argument in arguments if not argument.always_asked]
     parameters.append(_keyword("as_json", calls.AsJson))
     if asks:
         parameters.append(_keyword("yes", Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]))

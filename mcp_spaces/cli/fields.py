@@ -35,7 +35,7 @@ class Kind(Enum):
     MAPPING = "KEY=VALUE"
     JSON = "JSON|@FILE|-"
     SECRET = "SECRET"  # noqa: S105 - a name
-    """Never on the command line: the flag says that it will be asked for."""
+    """Never on the command line: the flag says that it will be asked for; one that is required always is."""
 
 
 class Unreadable(ValueError):
@@ -55,6 +55,10 @@ class Argument:
     choices: tuple[str, ...] = ()
     text_values: bool = False
     """A mapping whose values are text, also where they look like JSON."""
+
+    @property
+    def always_asked(self) -> bool:
+        return self.kind is Kind.SECRET and self.required
 
     @property
     def flag(self) -> str:
@@ -111,19 +115,21 @@ def read(arguments: Sequence[Argument], given: Mapping[str, Any]) -> dict[str, A
     texts = {
         one.name: given[one.name] for one in arguments if given.get(one.name) not in (None, [], (), *_unasked(one))
     }
-    return {one.name: _value(one, texts[one.name]) for one in arguments if one.name in texts}
+    return {one.name: _value(one, texts.get(one.name)) for one in arguments if one.name in texts or one.always_asked}
 
 
 def _unasked(argument: Argument) -> tuple[bool, ...]:
     return (False,) if argument.kind is Kind.SECRET else ()
 
 
-def asked_secret(name: str) -> str:
+def asked_secret(name: str, *, twice: bool = False) -> str:
     """Typed without echo; where nobody types, the next line of standard input. Raises Unreadable."""
     if sys.stdin.isatty():
         from getpass import getpass
 
         found = getpass(f"{name}: ")
+        if twice and getpass(f"{name} again: ") != found:
+            raise Unreadable(f"{name}: it was typed differently the second time.")
     else:
         found = sys.stdin.readline().removesuffix("\n")
     if not found:
@@ -138,6 +144,8 @@ def command_line(operation: AnyOperation, example: Mapping[str, object]) -> str:
         if one.name not in example:
             continue
         value = example[one.name]
+        if one.always_asked:
+            continue
         if one.positional:
             words.append(_quoted(str(value)))
         elif one.kind is Kind.FLAG:
@@ -202,7 +210,7 @@ def _value(argument: Argument, given: Any) -> Any:
         case Kind.LONG_TEXT:
             return _text(argument, given)
         case Kind.SECRET:
-            return asked_secret(argument.name)
+            return asked_secret(argument.name, twice=argument.required)
         case Kind.LIST:
             return list(given)
         case Kind.INTEGER | Kind.NUMBER:

@@ -22,8 +22,8 @@ from mcp_spaces.browser.steps.kinds import Kind
 from mcp_spaces.browser.steps.page_methods import METHODS
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.cli.derived import NOUNS
-from mcp_spaces.cli.fields import arguments_of, command_line, schemas_of
-from mcp_spaces.core.operation import AnyOperation
+from mcp_spaces.cli.fields import Argument, arguments_of, command_line, schemas_of
+from mcp_spaces.core.operation import AnyOperation, always, never
 
 NOTE = "<!-- Written by `make docs` from the code. Change that instead. -->\n"
 DEFAULT_CHARACTERS = 60
@@ -115,6 +115,9 @@ def _operation(one: AnyOperation) -> Iterator[str]:
     yield f"| who | {who} |"
     if one.needs_running_space:
         yield "| needs | a running space |"
+    if one.needs_pin is not never:
+        some = "" if one.needs_pin is always else ", when it changes what may be reached"
+        yield f"| asks | an operator for the PIN, where one is set{some} |"
     yield ""
     yield from _input(one)
     yield from _output(one)
@@ -136,10 +139,16 @@ def _input(one: AnyOperation) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for path, field, schema in _fields(one.input):
         argument = arguments.get(path)
-        flag = "" if argument is None else f"`{argument.placeholder if argument.positional else argument.flag}`"
+        flag = "" if argument is None else _flag(argument)
         kind = f"`{_type(field.annotation)}`"
         yield _row(f"`{path}`", flag, kind, _default(field), _limits(schema), field.description or "")
     yield ""
+
+
+def _flag(argument: Argument) -> str:
+    if argument.always_asked:
+        return "asked for"
+    return f"`{argument.placeholder if argument.positional else argument.flag}`"
 
 
 def _fields(model: type[BaseModel], at: str = "", depth: int = 0) -> Iterator[tuple[str, FieldInfo, dict[str, Any]]]:

@@ -44,7 +44,7 @@ class RemoteDaemon:
             if refusal.details.get("rpc") != UNKNOWN_TOOL or request.tool == "operation_call":
                 raise
         wrapped = {"operation": request.tool.replace("_", ".", 1), "input": request.arguments}
-        return self._call(Request("operation_call", wrapped), on_progress)
+        return self._call(Request("operation_call", wrapped, request.pin), on_progress)
 
     def _call(self, request: Request, on_progress: OnProgress) -> Answer:
         import httpx2

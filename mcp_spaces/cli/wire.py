@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import mcp_spaces
 
 PROTOCOL_VERSION = "2026-07-28"
 REQUEST_ID = 1
+PIN = "mcp-spaces/pin"
 UNKNOWN_TOOL = -32602
 UNAUTHENTICATED = -32001
 SILENCE_S = 120
@@ -62,22 +64,26 @@ class NoDaemon(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One call of one tool."""
+    """One call of one tool; `pin` is what the operator typed."""
 
     tool: str
     arguments: Mapping[str, Any]
+    pin: str | None = None
 
     def body(self) -> bytes:
         """One line. Raises Refusal: a command line that is not UTF-8 holds lone surrogates."""
+        beside = {} if self.pin is None else {PIN: self.pin}
         try:
-            return request("tools/call", name=self.tool, arguments=self.arguments)
+            return request("tools/call", beside, name=self.tool, arguments=self.arguments)
         except UnicodeEncodeError:
             raise Refusal("The command line holds text that is not UTF-8.", code="invalid_input") from None
 
 
-def request(method: str, **params: Any) -> bytes:
-    """A JSON-RPC request with what this protocol wants to know about the client each time."""
+def request(method: str, beside: Mapping[str, str] = MappingProxyType({}), **params: Any) -> bytes:
+    """A JSON-RPC request with what this protocol wants to know about the client each time, and what stands `beside`
+    it in `_meta`."""
     meta = {
+        **beside,
         "io.modelcontextprotocol/protocolVersion": PROTOCOL_VERSION,
         "io.modelcontextprotocol/clientInfo": {"name": "mcp-spaces", "version": mcp_spaces.__version__},
         "io.modelcontextprotocol/clientCapabilities": {},

@@ -41,6 +41,10 @@ def always(_: Any) -> bool:
     return True
 
 
+def never(_: Any) -> bool:
+    return False
+
+
 def any_scope(_: Scope) -> str | None:
     return None
 
@@ -67,6 +71,8 @@ class Operation(Generic[I, O]):
     """A tool of its own in `tools/list`. The others are called through `operation_call`: the list stays small."""
     settled: Callable[[O], bool] = always
     """Whether this answer is the last word. One that is not is no answer to a repeat with its idempotency key."""
+    needs_pin: Callable[[I], bool] = never
+    """Whether an operator, where a PIN is set, has to give it for this input (threat T21)."""
     idempotent: bool = False
     needs_running_space: bool = False
     on_stopped_runtime: bool = False

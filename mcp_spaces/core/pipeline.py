@@ -26,6 +26,7 @@ from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.invalid_input import DEPTH_MAX, explain_validation, holds_a_huge_number, is_deeper_than
 from mcp_spaces.core.journal import Event, Journal, Run, RunState
 from mcp_spaces.core.operation import AnyOperation, Audience
+from mcp_spaces.core.pin import Pin
 from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy
 from mcp_spaces.core.policy.remembered import decide_again
@@ -106,8 +107,10 @@ class Pipeline:
         self._approvals = approvals
         self._idempotency = Idempotency(database, clock)
         self._daily = DailyCalls(database, clock)
+        self._pin = Pin(database, clock)
         services.provide(Pipeline, self)
         services.provide(ActiveCalls, self.active)
+        services.provide(Pin, self._pin)
 
     async def call(
         self,
@@ -118,10 +121,12 @@ class Pipeline:
         parent_id: str | None = None,
         scope: Scope | None = None,
         idempotency_key: str | None = None,
+        pin: str | None = None,
         progress: Progress = no_progress,
         redactor: Redactor | None = None,
     ) -> Outcome:
-        """Run one operation. `scope` narrows this call further; `parent_id` makes it a child run.
+        """Run one operation. `scope` narrows this call further; `parent_id` makes it a child run; `pin` is what an
+        operator typed.
 
         `redactor` is the parent's: what a child learns is kept out of the parent's record too.
 
@@ -137,6 +142,8 @@ class Pipeline:
                 self._narrow(call, scope)  # 4
                 decision = self._decide(call)  # 5
                 await _recorded(call.run)
+                if caller.operator and operation.needs_pin(call.input):
+                    await self._pin.check(pin)
                 output = await self._answered_before(call)
                 if output is None:
                     await self._approve(call, decision)  # 6

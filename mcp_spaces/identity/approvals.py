@@ -8,7 +8,7 @@ from mcp_spaces.core.approvals import Approval, Approvals
 from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.operation import AnyOperation, Audience, Operation
+from mcp_spaces.core.operation import AnyOperation, Audience, Operation, always
 from mcp_spaces.core.place import Everywhere
 
 
@@ -62,6 +62,7 @@ GRANT = Operation(
     effect=Effect.GOVERNS,
     audience=Audience.OPERATOR,
     handler=grant,
+    needs_pin=always,
     example={"approval": "ap_aaaaaaaaaaaaaaaaaaaaaaaaaa"},
 )
 DENY = Operation(

@@ -12,7 +12,7 @@ from mcp_spaces.core.caller import Kind
 from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.operation import AnyOperation, Audience, Operation
+from mcp_spaces.core.operation import AnyOperation, Audience, Operation, always
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.core.policy import load_preset, policy_excess, policy_from
 from mcp_spaces.core.scope import EVERYTHING, OperationPattern, Scope
@@ -298,6 +298,7 @@ PRINCIPAL_GRANT = Operation(
     effect=Effect.GOVERNS,
     audience=Audience.OPERATOR,
     handler=grant_principal,
+    needs_pin=always,
     idempotent=True,
     example={"principal": "local-agent", "scope": {"storage": [{"namespace": "shared-exports", "mode": "rw"}]}},
 )

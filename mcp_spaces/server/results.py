@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ERROR_KEY = "mcp-spaces/error"
 RUN_KEY = "mcp-spaces/run"
 IDEMPOTENCY_KEY = "mcp-spaces/idempotency-key"
+PIN = "mcp-spaces/pin"
+"""In the `_meta` of a request, as the idempotency key is: no argument that a record would keep."""
 
 REST = "Ask for less at a time: a narrower range (offset, limit, cursor), path or filter."
 MARKER_CHARACTERS = 60

@@ -15,7 +15,7 @@ from mcp_spaces.errors import InvalidInput, SpacesError
 from mcp_spaces.server import elicitation
 from mcp_spaces.server.authentication import visitor
 from mcp_spaces.server.progress import reporting
-from mcp_spaces.server.results import IDEMPOTENCY_KEY, failure, success
+from mcp_spaces.server.results import IDEMPOTENCY_KEY, PIN, failure, success
 from mcp_spaces.server.schemas import tool_schema
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ class Tools:
         if (waiting := elicitation.resumed(params)) is not None:
             operation_id, arguments = elicitation.WAIT_OPERATION, waiting
         try:
-            key = _idempotency_key(context)
+            key, pin = _text_beside(context, IDEMPOTENCY_KEY), _text_beside(context, PIN)
             with who.lane.call():
                 async with reporting(context, every_s=self._settings.heartbeat_s) as progress:
                     outcome = await self._app.pipeline.call(
-                        who.caller, operation_id, arguments, idempotency_key=key, progress=progress
+                        who.caller, operation_id, arguments, idempotency_key=key, pin=pin, progress=progress
                     )
         except SpacesError as error:
             return failure(error)
@@ -103,8 +103,9 @@ def _is_tool(operation: AnyOperation, caller: Caller) -> bool:
     return operation.listed or caller.operator
 
 
-def _idempotency_key(context: ServerRequestContext[Any, Any]) -> str | None:
-    key = (context.meta or {}).get(IDEMPOTENCY_KEY)
-    if key is not None and not isinstance(key, str):
-        raise InvalidInput("The idempotency key has to be text.", hint=f'_meta: {{"{IDEMPOTENCY_KEY}": "…"}}')
-    return key
+def _text_beside(context: ServerRequestContext[Any, Any], name: str) -> str | None:
+    """What came with the request and is no argument."""
+    text = (context.meta or {}).get(name)
+    if text is not None and not isinstance(text, str):
+        raise InvalidInput(f"{name} has to be text.", hint=f'_meta: {{"{name}": "…"}}')
+    return text

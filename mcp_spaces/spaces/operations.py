@@ -28,6 +28,10 @@ LOWERED = "the space's ceiling was lowered"
 """One year."""
 
 
+CEILING = frozenset({"policy", "mounts", "limits"})
+"""The parts of a request that make its ceiling."""
+
+
 class CreateInput(Everywhere, SpaceRequest):
     ttl_s: float | None = Field(default=None, gt=0, le=TTL_LIMIT_S)
     """Seconds until the space is deleted."""
@@ -210,6 +214,7 @@ CREATE = Operation(
     output=SpaceView,
     effect=Effect.STARTS,
     handler=create,
+    needs_pin=lambda wanted: not CEILING.isdisjoint(wanted.model_fields_set),
     unbound=True,
     example={"name": "work"},
 )
@@ -250,6 +255,7 @@ UPDATE = Operation(
     output=SpaceView,
     effect=Effect.GOVERNS,
     handler=update,
+    needs_pin=lambda wanted: not CEILING.isdisjoint(wanted.patch),
     listed=False,
     idempotent=True,
     example={"space": "work", "patch": {"labels": {"ticket": "42"}}},

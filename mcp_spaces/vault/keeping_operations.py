@@ -28,6 +28,9 @@ from mcp_spaces.vault.service import Vault
 from mcp_spaces.vault.views import EntryView, view
 from mcp_spaces.vault.wanted import Wanted, amended, wanted_entry
 
+BINDINGS = frozenset({"origins", "origin_patterns", "headers"})
+"""The fields that say where a secret may go."""
+
 
 class Secret(Everywhere):
     """The fields of all kinds; each kind has some of them."""
@@ -188,6 +191,7 @@ UPDATE = Operation(
     effect=Effect.WRITES,
     audience=Audience.OPERATOR,
     handler=update_secret,
+    needs_pin=lambda given: not BINDINGS.isdisjoint(given.model_fields_set),
     listed=False,
     example={"path": "prod/github", "label": "CI", "origins": ["https://api.github.com"]},
 )

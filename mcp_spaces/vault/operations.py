@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Facts, SecretFacts, SecretUse
-from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.operation import AnyOperation, Operation, always
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.scope import Scope
 from mcp_spaces.vault.entry_operations import REQUEST_ENTRY, WAIT_ENTRY
@@ -145,6 +145,7 @@ GET = Operation(
     effect=Effect.READS,
     idempotent=True,
     handler=get_secret,
+    needs_pin=always,
     facts=_raw_read,
     refused_by=_needs_raw_reads,
     operator_anywhere=True,

@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mcp_spaces.core.stretching import argon2id
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.vault.cipher import KEY_BYTES, MasterKey
 
@@ -24,16 +25,16 @@ class Stretching(BaseModel):
 
 
 def stretched(passphrase: str, stretching: Stretching) -> MasterKey:
-    """Argon2id (RFC 9106). About half a second. Raises InvalidInput for a short passphrase."""
-    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-
+    """About half a second. Raises InvalidInput for a short passphrase."""
     if len(passphrase) < PASSPHRASE_CHARACTERS_MIN:
         raise InvalidInput("The passphrase is too short.", hint=f"Use at least {PASSPHRASE_CHARACTERS_MIN} characters.")
-    derivation = Argon2id(
-        salt=bytes.fromhex(stretching.salt),
-        length=KEY_BYTES,
-        iterations=stretching.iterations,
-        lanes=stretching.lanes,
-        memory_cost=stretching.memory_kib,
+    return MasterKey(
+        argon2id(
+            passphrase,
+            salt=bytes.fromhex(stretching.salt),
+            length=KEY_BYTES,
+            iterations=stretching.iterations,
+            lanes=stretching.lanes,
+            memory_kib=stretching.memory_kib,
+        )
     )
-    return MasterKey(derivation.derive(passphrase.encode()))

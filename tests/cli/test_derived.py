@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import subprocess
 import sys
@@ -20,11 +21,15 @@ def test_help_knows_every_noun_without_the_catalogue() -> None:
 
 
 @pytest.mark.parametrize("operation", CATALOGUE, ids=lambda one: one.id)
-def test_an_example_survives_the_command_line(operation: AnyOperation) -> None:
+def test_an_example_survives_the_command_line(operation: AnyOperation, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [_unquoted(word) for word in shlex.split(_plain(fields.command_line(operation, operation.example)))]
     assert words[:3] == ["mcp-spaces", operation.noun, derived.verb_of(operation)]
     context = derived.command(operation).make_context(words[2], words[3:])
-    assert fields.read(fields.arguments_of(operation), context.params) == operation.example
+    arguments = fields.arguments_of(operation)
+    typed = [str(operation.example[one.name]) for one in arguments if one.always_asked]
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{text}\n" for text in typed)))
+    assert fields.read(arguments, context.params) == operation.example
+    assert not any(text in words for text in typed)
 
 
 @pytest.mark.parametrize("operation", CATALOGUE, ids=lambda one: one.id)

@@ -25,7 +25,8 @@ from tests.security.prepared import NOWHERE, Prepared, prepared, valid_inputs
 pytestmark = pytest.mark.anyio
 
 REFUSED = {
-    "invalid_input", "not_found", "ambiguous", "denied", "exceeds_ceiling", "approval_needed", "conflict",
+    "invalid_input", "not_found", "ambiguous", "denied", "exceeds_ceiling", "approval_needed", "pin_needed",
+    "conflict",
     "wrong_state", "quota", "runtime_unavailable", "disk_full", "timeout", "cancelled", "oom",
 }  # fmt: skip
 LONG, DEEP = "x" * 200_000, 2_000
@@ -158,7 +159,7 @@ async def remade(world: World) -> Prepared:
 
 @pytest.mark.parametrize(
     "operation",
-    [one for one in CATALOGUE if one.id not in ("space.create", "space.list", "browser.methods")],
+    [one for one in CATALOGUE if one.id not in ("space.create", "space.list", "browser.methods", "pin.set")],
     ids=lambda one: one.id,
 )
 async def test_unknown_ids_are_absent_and_the_hint_says_where_to_look(

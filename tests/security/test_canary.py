@@ -42,6 +42,8 @@ CANARIES = {
     "second": "kanarie-second-version",
     "entered": "kanarie-of-an-import",
 }
+PIN = CANARIES["password"]
+
 REFERENCES = ("{{vault:prod/crm}}", "{{vault:prod/crm#password}}", "{{vault:prod/value}}", "{{vault:prod/key}}")
 RAW_READS = {"vault.get"}
 """What is there to show a value. Everything else must not."""
@@ -79,6 +81,8 @@ def of_operators(at: Prepared, folder: Path, ids: dict[str, str]) -> dict[str, d
         "principal.list": {},
         "principal.add": {"name": "another"},
         "principal.grant": {"principal": "local-agent"},
+        "pin.set": {"new": PIN},
+        "pin.clear": {},
         "audit.list": {"limit": 200},
         "audit.verify": {},
         "state.describe": {},
@@ -156,10 +160,11 @@ async def call(world: World, operation: AnyOperation, arguments: dict[str, Any],
     for _ in range(2):
         try:
             with anyio.fail_after(PATIENCE_S):
-                outcome = await world.app.pipeline.call(caller, operation.id, arguments)
+                outcome = await world.app.pipeline.call(caller, operation.id, arguments, pin=PIN)
         except ApprovalNeeded as asked:
             told.texts.append((operation.id, said(asked)))
-            await world.govern("approval.grant", approval=asked.approval_id)
+            granted = {"approval": asked.approval_id}
+            await world.app.pipeline.call(world.operator, "approval.grant", granted, pin=PIN)
         except SpacesError as error:
             told.texts.append((operation.id, said(error)))
             told.refused.add(operation.id)
@@ -184,7 +189,8 @@ def usual(operation: AnyOperation, at: Prepared, folder: Path, ids: dict[str, st
 
 
 def last_things_last(operation: AnyOperation) -> tuple[bool, bool, bool]:
-    ends = operation.effect in (Effect.DELETES, Effect.ENDS) or operation.id in ("vault.rekey", "space.update")
+    alone = ("vault.rekey", "space.update", "pin.set")
+    ends = operation.effect in (Effect.DELETES, Effect.ENDS) or operation.id in alone
     return ends, operation.noun in ("space", "vault"), operation.verb in ("stop", "delete") and operation.in_runtime
 
 

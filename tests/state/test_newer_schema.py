@@ -53,10 +53,10 @@ async def test_a_schema_behind_this_program_is_still_brought_up(tmp_path: Path) 
     path = tmp_path / "state.db"
     Database.open(path, sealer=SEALER).close()
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.executescript("DROP TABLE browser_profiles; DROP TABLE browsers;")
+        connection.execute("DROP TABLE pins")
         connection.execute("DELETE FROM _sqlite_migrations WHERE name = ?", (STEPS[-1],))
     database = Database.open(path, sealer=SEALER)
-    assert database.read("SELECT count(*) AS n FROM browsers")[0]["n"] == 0
+    assert database.read("SELECT count(*) AS n FROM pins")[0]["n"] == 0
     database.close()
 
 
