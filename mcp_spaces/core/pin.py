@@ -78,13 +78,16 @@ class Pin:
             )
         salt = secrets.token_bytes(SALT_BYTES)
         derived = await asyncio.to_thread(_derived, pin, salt)
-        await self._keep(KeptPin(salt=salt.hex(), hash=derived.hex()))
+        # A guess that is being compared would write back what it had read.
+        async with self._one_at_a_time:
+            await self._keep(KeptPin(salt=salt.hex(), hash=derived.hex()))
 
     async def clear(self) -> None:
         def change(tx: Transaction) -> None:
             tx.execute("DELETE FROM pins")
 
-        await self._database.write(change)
+        async with self._one_at_a_time:
+            await self._database.write(change)
 
     def _kept(self) -> KeptPin | None:
         """Raises WrongState where it was changed outside: then nothing that needs it is done."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,29 @@ async def run(*words: str, state_dir: Path | str, stdin: bytes = b"", env: Mappi
             cwd=ROOT,
         )
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+async def on_a_terminal(*words: str, state_dir: Path | str, types: Sequence[str] = ()) -> str:
+    """What a terminal showed of a command, each of whose questions was answered in turn."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(ROOT)
+        os.execvpe(sys.executable, [*MAIN, *words], environment(state_dir, {"TERM": "xterm"}))
+    seen, answers = b"", iter(types)
+    try:
+        with anyio.fail_after(PATIENCE_S):
+            while True:
+                await anyio.wait_readable(terminal)
+                try:
+                    chunk = os.read(terminal, 65_536)
+                except OSError:  # Linux's way of saying that nobody holds the other side
+                    return seen.decode()
+                seen += chunk
+                if seen.endswith(b": ") and (answer := next(answers, None)) is not None:
+                    os.write(terminal, f"{answer}\n".encode())
+    finally:
+        os.close(terminal)
+        os.waitpid(process, 0)  # noqa: ASYNC222 - it has ended: nobody holds its terminal any more
 
 
 @asynccontextmanager

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from mcp_spaces.catalogue import CATALOGUE
@@ -18,7 +16,7 @@ from mcp_spaces.core.operation import Audience, never
 from mcp_spaces.core.pin import FREE_MISTAKES, WAIT_MAX_S, Pin
 from mcp_spaces.errors import ApprovalNeeded, Busy, Denied, InvalidInput, NotFound, PinNeeded, SpacesError, WrongState
 from mcp_spaces.state.database import Transaction
-from tests.cli.commands import MAIN, environment
+from tests.cli.commands import MAIN, environment, on_a_terminal
 from tests.cli.served import served
 from tests.folders import content_of, files_below
 from tests.security.app import ROOT, World, open_world
@@ -142,6 +140,21 @@ async def test_t21_guesses_at_the_same_time_are_counted_one_by_one(world: World)
     assert sum(isinstance(one, Denied) for one in told) == FREE_MISTAKES
 
 
+async def test_t21_a_guess_that_is_under_way_brings_no_old_pin_back(world: World) -> None:
+    pin = world.use(Pin)
+    await pin.change(PIN)
+
+    async def guess() -> None:
+        with pytest.raises(Denied):
+            await pin.check(WRONG)
+
+    async with anyio.create_task_group() as guesses:
+        guesses.start_soon(guess)
+        await anyio.lowlevel.checkpoint()  # it is being compared now
+        await pin.clear()
+    assert not pin.is_set()
+
+
 async def test_t21_a_pin_that_was_changed_outside_opens_nothing(world: World) -> None:
     await world.govern("pin.set", new=PIN)
     row = world.row("SELECT body FROM pins")
@@ -192,7 +205,7 @@ async def test_t21_a_terminal_is_asked_and_a_program_is_refused() -> None:
         at = await prepared(house.world, "work")
         approval = await waiting(house.world, at.space)
         state = house.world.folder / "state"
-        await on_a_terminal("pin", "set", state=state, types=[PIN, PIN])
+        await on_a_terminal("pin", "set", state_dir=state, types=[PIN, PIN])
         assert house.world.use(Pin).is_set()
         # A program has no terminal, and what it writes to standard input is not asked for.
         program = await anyio.run_process(
@@ -205,30 +218,7 @@ async def test_t21_a_terminal_is_asked_and_a_program_is_refused() -> None:
         )
         assert program.returncode == 1
         assert b'"pin_needed"' in program.stdout
-        assert "not the operator's PIN" in await on_a_terminal("approve", approval, state=state, types=[WRONG])
-        seen = await on_a_terminal("approve", approval, state=state, types=[PIN])
+        assert "not the operator's PIN" in await on_a_terminal("approve", approval, state_dir=state, types=[WRONG])
+        seen = await on_a_terminal("approve", approval, state_dir=state, types=[PIN])
         assert "PIN: " in seen and PIN not in seen
         assert (await house.world.call("sandbox.shell", space=at.space, **PUSH)).exit_code is not None
-
-
-async def on_a_terminal(*words: str, state: Path, types: list[str]) -> str:
-    """What a terminal showed of a command, each of whose questions is answered in turn."""
-    process, terminal = pty.fork()
-    if process == 0:
-        os.chdir(ROOT)
-        os.execvpe(sys.executable, [*MAIN, *words], environment(state, {"TERM": "xterm"}))
-    seen, answers = b"", iter(types)
-    try:
-        with anyio.fail_after(30):
-            while True:
-                await anyio.wait_readable(terminal)
-                try:
-                    chunk = os.read(terminal, 65_536)
-                except OSError:  # Linux's way of saying that nobody holds the other side
-                    return seen.decode()
-                seen += chunk
-                if chunk.endswith(b": ") and (answer := next(answers, None)) is not None:
-                    os.write(terminal, f"{answer}\n".encode())
-    finally:
-        os.close(terminal)
-        os.waitpid(process, 0)  # noqa: ASYNC222 - it has ended: nobody holds its terminal any more

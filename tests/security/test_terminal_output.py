@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import sys
 
-import anyio
 import pytest
 
 from mcp_spaces.cli import show
-from tests.cli.commands import MAIN, environment, run, small_house
+from tests.cli.commands import on_a_terminal, run, small_house
 from tests.server.small_app import AWKWARD
 
 pytestmark = pytest.mark.anyio
@@ -48,9 +44,9 @@ async def test_s19_an_error_is_escaped() -> None:
 
 async def test_s19_progress_on_a_terminal_is_escaped() -> None:
     async with small_house() as house:
-        seen = await _on_a_terminal("operation", "call", "thing.report", state_dir=str(house.settings.state_dir))
-    assert b"\\x1b[31m" in seen
-    assert b"step 1\x1b[31m" not in seen
+        seen = await on_a_terminal("operation", "call", "thing.report", state_dir=str(house.settings.state_dir))
+    assert "\\x1b[31m" in seen
+    assert "step 1\x1b[31m" not in seen
 
 
 @pytest.mark.parametrize("key", ["path", "id", HOSTILE])
@@ -76,22 +72,3 @@ def test_s19_json_holds_every_character_escaped(capfdbinary: pytest.CaptureFixtu
     printed = capfdbinary.readouterr().out.decode()
     assert not ACTIVE.search(printed.replace("\n", ""))
     assert json.loads(printed) == {HOSTILE: [HOSTILE, "half \ud800"]}
-
-
-async def _on_a_terminal(*words: str, state_dir: str) -> bytes:
-    process, terminal = pty.fork()
-    if process == 0:
-        os.execvpe(sys.executable, [*MAIN, *words], environment(state_dir, {"TERM": "xterm"}))
-    seen = b""
-    try:
-        with anyio.fail_after(30):
-            while True:
-                await anyio.wait_readable(terminal)
-                try:
-                    chunk = os.read(terminal, 65_536)
-                except OSError:  # Linux's way of saying that nobody holds the other side
-                    return seen
-                seen += chunk
-    finally:
-        os.close(terminal)
-        os.waitpid(process, 0)  # noqa: ASYNC222 - it has ended: nobody holds its terminal any more
