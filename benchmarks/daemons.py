@@ -59,6 +59,8 @@ class Daemon:
         """Until the pool is full and nothing more is being started."""
         engine = docker.from_env()
         deadline = time.monotonic() + WARM_S
+        # A launch leaves behind what still has its name from the pool for a moment.
+        time.sleep(POOL_SETTLES_S)
         while time.monotonic() < deadline:
             names = [one.name or "" for one in engine.containers.list(ignore_removed=True)]
             if sum("-pool-" in name for name in names if self._owns(name)) >= size:

@@ -34,9 +34,12 @@ SLACK_BYTES = 64 * 1024
 class AttachedSandbox:
     """A live container with its stream. `free` removes what the driver set up around it; it is called once."""
 
-    def __init__(self, *, container_id: str, stream: AgentStream, free: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, *, container_id: str, image_id: str, stream: AgentStream, free: Callable[[], Awaitable[None]]
+    ) -> None:
         self.new_workspace = False
         self._container_id = container_id
+        self._image_id = image_id
         self._stream = stream
         self._free = free
         self._stopping: asyncio.Task[None] | None = None
@@ -45,6 +48,10 @@ class AttachedSandbox:
     @property
     def container_id(self) -> str:
         return self._container_id
+
+    @property
+    def image_id(self) -> str:
+        return self._image_id
 
     @property
     def private_environment(self) -> bool:

@@ -22,6 +22,9 @@ from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec, Tenant,
 from mcp_spaces.sandbox.workspace import DiskFiles, checked_id, loop_works
 
 THREADS = 16
+AFTERWARDS_S = 0.05
+"""A launch from the pool takes less. What it leaves to be done keeps two processors busy for longer: that waits until
+whoever launched has been answered."""
 POOL_PREFIX = "pool-"
 MIN_MEMORY_BYTES = 32 << 20
 MIN_PIDS = 16
@@ -85,6 +88,7 @@ class DockerDriver:
         self._launching: set[str] = set()
         self._without_python: set[str] = set()
         self._tasks: set[asyncio.Task[Sandbox]] = set()
+        self._naming: set[asyncio.Task[None]] = set()
         self._abandoned: dict[str, asyncio.Task[None]] = {}
         self._closed = False
 
@@ -164,7 +168,7 @@ class DockerDriver:
                 self._without_python.add(image_id)
                 return await self._launch_without_python(profile, spec.runtime_id)
         self._held[spec.runtime_id] = sandbox
-        self._pool.want(profile)
+        self._pool.want(profile, after_s=AFTERWARDS_S)
         return sandbox
 
     async def _launch_cold(self, profile: Profile, runtime_id: str, *, keep_disk: bool) -> AttachedSandbox:
@@ -195,19 +199,30 @@ class DockerDriver:
     async def _claim(self, warm: Warm, runtime_id: str) -> AttachedSandbox | None:
         """The warm sandbox becomes the runtime's. None when that failed: then nothing is left of it."""
 
-        def rename() -> None:
-            self._engine.rename(warm.sandbox.container_id, self._launcher.name_of(runtime_id))
-            self._disks.rename(warm.pool_id, runtime_id)
-
         try:
             await warm.sandbox.ping()
-            await self._thread(rename)
+            self._disks.rename(warm.pool_id, runtime_id)
         except (SpacesError, OSError) as error:
             self._log.warning("a warm sandbox could not be claimed: %s", error)
             await warm.sandbox.stop()
             return None
-        warm.sandbox.adopt(lambda: self._free(warm.sandbox.container_id, runtime_id, keep_disk=True))
+        container_id = warm.sandbox.container_id
+        warm.sandbox.adopt(lambda: self._free(container_id, runtime_id, keep_disk=True))
+        naming = asyncio.ensure_future(self._name(container_id, runtime_id))
+        self._naming.add(naming)
+        naming.add_done_callback(self._naming.discard)
         return warm.sandbox
+
+    async def _name(self, container_id: str, runtime_id: str) -> None:
+        """For people who look at the engine. Nobody waits for it: a container is found by its id, or by its labels."""
+        await asyncio.sleep(AFTERWARDS_S)
+        held = self._held.get(runtime_id)
+        if held is None or held.container_id != container_id:
+            return
+        try:
+            await self._thread(lambda: self._engine.rename(container_id, self._launcher.name_of(runtime_id)))
+        except SpacesError as error:
+            self._log.info("a container keeps its name from the pool: %s", error)
 
     async def resize(self, runtime_id: str, limits: SandboxLimits) -> None:
         _check(limits)
@@ -283,8 +298,8 @@ class DockerDriver:
     async def aclose(self) -> None:
         self._closed = True
         await self._latecomers.aclose()
-        if self._tasks or self._abandoned:
-            await asyncio.wait([*self._tasks, *self._abandoned.values()])
+        if under_way := [*self._tasks, *self._abandoned.values(), *self._naming]:
+            await asyncio.wait(under_way)
         await self._pool.aclose()
         stops = [asyncio.ensure_future(sandbox.stop()) for sandbox in list(self._held.values())]
         stops += self._abandoned.values()

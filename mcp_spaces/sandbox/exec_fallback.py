@@ -63,6 +63,7 @@ class ExecSandbox:
         self,
         *,
         container_id: str,
+        image_id: str,
         engine: Engine,
         life: ExecStreams,
         thread: Threads,
@@ -71,6 +72,7 @@ class ExecSandbox:
     ) -> None:
         self.new_workspace = False
         self._container_id = container_id
+        self._image_id = image_id
         self._engine = engine
         self._life = life
         self._thread = thread
@@ -84,6 +86,10 @@ class ExecSandbox:
     @property
     def container_id(self) -> str:
         return self._container_id
+
+    @property
+    def image_id(self) -> str:
+        return self._image_id
 
     @property
     def private_environment(self) -> bool:

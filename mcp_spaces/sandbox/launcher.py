@@ -90,7 +90,12 @@ class Launcher:
         """Raises RuntimeUnavailable, DiskFull, Busy, and NoPython when the image cannot run the agent."""
         async with self._container(profile, runtime_id, COMMAND) as (intent, container_id, hijacked):
             stream = await self._stream(hijacked)
-            sandbox = AttachedSandbox(container_id=container_id, stream=stream, free=lambda: free(container_id))
+            sandbox = AttachedSandbox(
+                container_id=container_id,
+                image_id=profile.image_id,
+                stream=stream,
+                free=lambda: free(container_id),
+            )
             try:
                 await self._thread(lambda: self._engine.start(container_id))
                 await self._prove(sandbox, stream, intent)
@@ -105,6 +110,7 @@ class Launcher:
             life = await connected(hijacked, output=lambda *_: None, terminal=False)
             sandbox = ExecSandbox(
                 container_id=container_id,
+                image_id=profile.image_id,
                 engine=self._engine,
                 life=life,
                 thread=self._thread,

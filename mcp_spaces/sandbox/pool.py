@@ -66,8 +66,8 @@ class Pool:
             self._free(warm)
         return None
 
-    def want(self, profile: Profile) -> None:
-        """Keep this profile warm from now on; fills up in the background."""
+    def want(self, profile: Profile, *, after_s: float = 0) -> None:
+        """Keep this profile warm from now on; fills up in the background, beginning after so many seconds."""
         if self._size and not self._closed:
             self._warm.setdefault(profile, [])
             self._warm.move_to_end(profile)
@@ -76,7 +76,7 @@ class Pool:
                 for warm in dropped:
                     self._free(warm)
             if profile not in self._refilling:
-                self._refilling[profile] = asyncio.ensure_future(self._refill(profile))
+                self._refilling[profile] = asyncio.ensure_future(self._refill(profile, after_s))
 
     async def filled(self) -> None:
         """Until nothing is being started."""
@@ -93,8 +93,9 @@ class Pool:
         if self._freeing:
             await asyncio.wait(list(self._freeing))
 
-    async def _refill(self, profile: Profile) -> None:
+    async def _refill(self, profile: Profile, after_s: float) -> None:
         try:
+            await asyncio.sleep(after_s)
             while not self._closed and len(self._warm.get(profile, [])) < self._size and profile in self._warm:
                 warm = await self._make(profile)
                 waiting = self._warm.get(profile)

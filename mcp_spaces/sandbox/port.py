@@ -216,6 +216,10 @@ class Sandbox(Protocol):
     def container_id(self) -> str: ...
 
     @property
+    def image_id(self) -> str:
+        """Of the image's content: where it is the same, every file outside of the workspace and `/tmp` is."""
+
+    @property
     def private_environment(self) -> bool:
         """Whether what a command's environment holds is known inside alone. False: the engine keeps it for a while."""
 

@@ -113,6 +113,8 @@ class SandboxService:
         self._live: dict[str, Live] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._reaped = False
+        self._shells: dict[str, Shell] = {}
+        """By image id."""
 
     # What runs
 
@@ -208,7 +210,7 @@ class SandboxService:
         sandbox = await self._driver.launch(spec)
         live: Live | None = None
         try:
-            live = Live(sandbox, await _shell_of(sandbox), run_id)
+            live = Live(sandbox, await self._shell_of(sandbox), run_id)
             if self._gateway is not None:
                 await self._gateway.attach(RuntimeRef(runtime.id, runtime.space_id, runtime.alias), sandbox)
             self._live[runtime.id] = live
@@ -221,6 +223,13 @@ class SandboxService:
             raise
         self._announce(runtime.space_id)
         return active, live
+
+    async def _shell_of(self, sandbox: Sandbox) -> Shell:
+        """Asked of an image's first sandbox: the others have the same files and begin with the same environment."""
+        shell = self._shells.get(sandbox.image_id)
+        if shell is None:
+            shell = self._shells[sandbox.image_id] = await _shell_of(sandbox)
+        return shell
 
     async def _activate(self, runtime: Runtime) -> Runtime:
         """In one transaction with a last look at the space: it may have been stopped or narrowed meanwhile (T09)."""

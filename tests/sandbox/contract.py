@@ -456,6 +456,7 @@ class Lives:
             await one.write_file("secret", b"", overwrite=False)
             async with sandbox_of(driver, runtime_id="two", image=image) as two:
                 assert (await two.list_files(".")).entries == ()
+                assert one.image_id == two.image_id
 
     async def test_a_runtime_is_launched_once_at_a_time(self, driver: SandboxDriver, image: str) -> None:
         async with sandbox_of(driver, image=image):

@@ -93,7 +93,10 @@ class FakeDriver:
         )
         transport.write(bundle(str(workspace)))
         sandbox = FakeSandbox(
-            container_id=f"fake-{process.pid}", stream=stream, free=lambda: self._free(spec.runtime_id, process)
+            container_id=f"fake-{process.pid}",
+            image_id=spec.image,
+            stream=stream,
+            free=lambda: self._free(spec.runtime_id, process),
         )
         sandbox.new_workspace = not known
         await stream.hello

@@ -32,6 +32,7 @@ from mcp_spaces.sandbox.docker import DockerDriver
 from mcp_spaces.sandbox.engine import translated
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec
 from tests.sandbox.rigs import (
+    BARE_IMAGE,
     IMAGE,
     LOG,
     PATIENCE_S,
@@ -204,11 +205,25 @@ async def test_a_claimed_sandbox_keeps_its_files_under_the_runtimes_name(tmp_pat
         (warm,) = containers(driver.instance_id)
         async with sandbox_of(driver, runtime_id="mine") as sandbox:
             assert sandbox.container_id == warm
-            assert inspected(warm)["Name"] == f"/mcp-spaces-{driver.instance_id}-mine"
+            with anyio.fail_after(PATIENCE_S):
+                while inspected(warm)["Name"] != f"/mcp-spaces-{driver.instance_id}-mine":
+                    await anyio.sleep(0.02)
             await sandbox.write_file("kept", b"1", overwrite=False)
         await driver.warm(SMALL)
         async with sandbox_of(driver, runtime_id="mine") as again:
             assert (await again.read_file("kept", limit=5)).content == b"1"
+
+
+async def test_a_sandbox_says_what_its_image_holds(tmp_path: Path) -> None:
+    async with docker_driver(tmp_path, pool_size=1) as driver:
+        await driver.warm(SMALL)
+        async with (
+            sandbox_of(driver, runtime_id="warm") as warm,
+            sandbox_of(driver, runtime_id="bare", image=BARE_IMAGE) as bare,
+        ):
+            assert warm.image_id == inspected(warm.container_id)["Image"]
+            assert bare.image_id == inspected(bare.container_id)["Image"]
+            assert warm.image_id != bare.image_id
 
 
 async def test_a_dead_warm_sandbox_is_not_handed_out(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ async def liar() -> AsyncIterator[Liar]:
     async def free() -> None:
         theirs.close()
 
-    sandbox = AttachedSandbox(container_id="liar", stream=stream, free=free)
+    sandbox = AttachedSandbox(container_id="liar", image_id="sha256:lies", stream=stream, free=free)
     agent = Liar(sandbox, theirs)
     await agent.say(HELLO)
     await stream.hello
