@@ -214,6 +214,21 @@ async def test_a_claimed_sandbox_keeps_its_files_under_the_runtimes_name(tmp_pat
             assert (await again.read_file("kept", limit=5)).content == b"1"
 
 
+async def test_the_agent_is_listed_by_its_name_and_survives_who_kills_every_python(sandbox: Sandbox) -> None:
+    listed = (await shell(sandbox, "ps -eo comm=,args=")).stdout.decode().splitlines()
+    ours = [line.split() for line in listed if line.startswith("mcp-spaces")]
+    assert len(ours) >= 2
+    assert all(words == ["mcp-spaces", "mcp-spaces"] for words in ours)
+    assert not any("python" in line for line in listed)
+    background = await start(sandbox, "sleep", "67.25")
+    killed = await shell(
+        sandbox, "python3 -c 'import time; time.sleep(60)' & sleep 0.2; pkill python3; wait $!; echo $?"
+    )
+    assert killed.stdout == b"143\n"
+    assert (await shell(sandbox, "pgrep -x sleep")).stdout != b""
+    await background.kill()
+
+
 async def test_a_sandbox_says_what_its_image_holds(tmp_path: Path) -> None:
     async with docker_driver(tmp_path, pool_size=1) as driver:
         await driver.warm(SMALL)

@@ -50,6 +50,7 @@ class Agent:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self.loop.watch(woken, lambda: self._on_child(woken))
+        processes.take_name()
         # Closes /proc/1 to the commands, which run under the same user.
         processes.prctl(processes.PR_SET_DUMPABLE, 0)
         self.subreaper = processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
