@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field
 
 from mcp_spaces.errors import InvalidInput
@@ -12,6 +13,9 @@ from mcp_spaces.errors import InvalidInput
 LINES_SEARCHED = 500
 """Lines that are compared for the hint; comparing is slow, and a hint is only a hint."""
 LINE_SHOWN = 120
+AT_ONCE_CHARACTERS = 1 << 20
+"""What is searched in the event loop, in a millisecond; more is searched beside it, since 100 edits of 10 MiB take a
+second."""
 
 
 class Edit(BaseModel):
@@ -21,11 +25,30 @@ class Edit(BaseModel):
     new: str
 
 
-def apply_edits(text: str, edits: Sequence[Edit]) -> str:
+class NotThere(Exception):
+    """The old text of edit `number` is not in `text`."""
+
+    def __init__(self, number: int, text: str, old: str) -> None:
+        self.number = number
+        self.text = text
+        self.old = old
+
+
+async def apply_edits(text: str, edits: Sequence[Edit]) -> str:
     """All edits, in their order, each on the text that the one before left.
 
     Raises InvalidInput, with the number of the edit, when its old text is there never or several times.
     """
+    try:
+        if len(text) * len(edits) <= AT_ONCE_CHARACTERS:
+            return _edited(text, edits)
+        return await anyio.to_thread.run_sync(_edited, text, edits)
+    except NotThere as absent:
+        hint = await anyio.to_thread.run_sync(_closest, absent.text, absent.old)
+        raise InvalidInput(f"Edit {absent.number}: the old text is not there.", hint=hint) from None
+
+
+def _edited(text: str, edits: Sequence[Edit]) -> str:
     for number, edit in enumerate(edits, start=1):
         found = text.count(edit.old)
         if found > 1:
@@ -33,7 +56,7 @@ def apply_edits(text: str, edits: Sequence[Edit]) -> str:
                 f"Edit {number}: the old text is there {found} times.", hint="Add lines around it until it is unique."
             )
         if not found:
-            raise InvalidInput(f"Edit {number}: the old text is not there.", hint=_closest(text, edit.old))
+            raise NotThere(number, text, edit.old)
         text = text.replace(edit.old, edit.new)
     return text
 

@@ -184,7 +184,7 @@ async def edit_file(context: Context, given: EditFileInput) -> EditFileOutput:
         )
     base_sha256 = given.base_sha256 or hashlib.sha256(found.content).hexdigest()
     text = _strict_text(found.content, at_start=False, at_end=False).content.decode()
-    content = apply_edits(text, given.edits).encode()
+    content = (await apply_edits(text, given.edits)).encode()
     judge(context, EDIT_FILE, FileFacts(given.path, Access.WRITE, len(content)))
     written = await sandbox.write_file(given.path, content, overwrite=True, base_sha256=base_sha256)
     return EditFileOutput(

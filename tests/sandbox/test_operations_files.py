@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,16 +109,37 @@ async def test_an_edit_of_what_changed_meanwhile_is_a_conflict(room: Room) -> No
     assert (await room.call("sandbox.read_file", path="a")).content == "one"
 
 
-def test_an_edit_says_how_often_its_text_is_there_or_what_is_closest() -> None:
+async def test_an_edit_says_how_often_its_text_is_there_or_what_is_closest() -> None:
     text = "def first():\n    return 1\n\ndef second():\n    return 1\n"
     with pytest.raises(InvalidInput, match="2 times"):
-        apply_edits(text, [Edit(old="return 1", new="")])
+        await apply_edits(text, [Edit(old="return 1", new="")])
     with pytest.raises(InvalidInput) as caught:
-        apply_edits(text, [Edit(old="def secnd():", new="")])
+        await apply_edits(text, [Edit(old="def secnd():", new="")])
     assert "line 4" in caught.value.hint
     with pytest.raises(InvalidInput) as caught:
-        apply_edits(text, [Edit(old="\treturn 1\n\tpass", new="")])
+        await apply_edits(text, [Edit(old="\treturn 1\n\tpass", new="")])
     assert "Line 2" in caught.value.hint and "white space" in caught.value.hint
+
+
+@pytest.mark.parametrize("wanted", ["line 1\n", "nowhere"])
+async def test_others_are_served_while_a_large_text_is_edited(wanted: str) -> None:
+    text = "".join(f"line {number}\n" for number in range(200_000))
+    turns = 0
+
+    async def serve() -> None:
+        nonlocal turns
+        while True:
+            await anyio.sleep(0)
+            turns += 1
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve)
+        await anyio.sleep(0)
+        before = turns
+        with suppress(InvalidInput):
+            await apply_edits(text, [Edit(old=wanted, new="")])
+        assert turns > before + 1
+        group.cancel_scope.cancel()
 
 
 async def test_folders_are_deleted_only_when_that_is_asked_for(room: Room) -> None:
