@@ -15,9 +15,14 @@
 
 const MAX_CHARACTERS = 20_000;
 let outlined = [];
-let lastOutline = null;
+const KINDS_KEPT = 8;
+/** The last outline of each kind: one of a part, or of the controls alone, is not what the next changes are told from. */
+const lastOutlines = new Map();
 
-/** The outline in full, or as changes since the last one with the same arguments. */
+/**
+ * The outline in full, or as changes since the last one with the same arguments. `part`: the ref that gives this outline
+ * alone, where it stands in another one.
+ */
 function snapshot({
   mode = 'full',
   interactive_only = false,
@@ -25,6 +30,7 @@ function snapshot({
   from_line = 1,
   root = null,
   prefix = '',
+  part = null,
 }) {
   const element = root ? refs.find(root) : pageBody();
   if (!element) return { missing: root };
@@ -32,8 +38,11 @@ function snapshot({
   const lines = linesOf(parts, { focused: focusedElement(), prefix });
   outlined = controlsIn(parts);
   const key = JSON.stringify([interactive_only, root, prefix]);
-  const changes = mode === 'diff' && lastOutline?.key === key ? changesBetween(lastOutline.lines, lines) : null;
-  lastOutline = { key, lines };
+  const last = lastOutlines.get(key);
+  const changes = mode === 'diff' && last ? changesBetween(last, lines) : null;
+  lastOutlines.delete(key);
+  lastOutlines.set(key, lines);
+  if (lastOutlines.size > KINDS_KEPT) lastOutlines.delete(lastOutlines.keys().next().value);
   const page = { url: location.href, title: titleOf(), cuts };
   if (changes && sizeOf(changes) < Math.max(sizeOf(lines), 200)) {
     return {
@@ -43,7 +52,7 @@ function snapshot({
       frames: framesIn(lines).map(({ ref }) => ({ ref, line: 0 })),
     };
   }
-  const how = 'go on with from_line=LINE, or take one part with root=REF';
+  const how = part ? `go on with ref=${part} from_line=LINE` : 'go on with from_line=LINE, or take one part with ref=REF';
   const shown = paged(lines, from_line, max_characters, how, cuts);
   return { ...page, mode: 'full', ...shown, frames: framesIn(shown.outline.split('\n')) };
 }
