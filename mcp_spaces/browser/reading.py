@@ -25,6 +25,8 @@ LOOKED_FOR_MAX = 48
 """Frames of one document: each costs two round trips before it is known."""
 FRAMES_MAX = 12
 """Frames of one page that are read; of an endless nesting the rest is left out."""
+FRAMES_SHARE = 4
+"""One part in so many of the characters asked for is the frames', however long the document around them is."""
 OUTLINE_MAX = 40_000
 """Characters. The page script ends with the line that goes over what was asked for: nothing is cut in a line, where
 half a secret would not be known as one."""
@@ -91,18 +93,29 @@ async def _outline(opened: OpenPage, number: int, frame: Frame, *, depth: int, *
     answer = await read(frame, "snapshot", prefix=prefix, **wanted)
     opened.seen[number] = SeenFrame(frame, str(answer.get("document", "")))
     frames = answer.get("frames") or []
-    if not frames or wanted["root"] is not None or wanted["from_line"] != 1:
+    if not frames:
         return answer
-    lines, below, left_out = str(answer["outline"]).splitlines(), [], len(frames[LOOKED_FOR_MAX:])
+    lines, below, left_out, no_room = str(answer["outline"]).splitlines(), [], len(frames[LOOKED_FOR_MAX:]), 0
+    room = max(wanted["max_characters"] - len(str(answer["outline"])), wanted["max_characters"] // FRAMES_SHARE)
     for told in frames[:LOOKED_FOR_MAX]:
+        if room <= 0:
+            no_room += 1
+            continue
         child = await _child(opened, number, frame, str(told["ref"])) if depth < DEPTH_MAX else None
         if child is None:
             left_out += 1
             continue
         inner_number, inner_frame = child
-        inner = await _outline(opened, inner_number, inner_frame, depth=depth + 1, **wanted)
+        # A frame that was asked for is gone through line by line; one beside other things gets what room is left.
+        alone = told["ref"] == wanted["root"]
+        inside = wanted | {"root": None, "part": f"{prefix}{told['ref']}"}
+        inside |= {} if alone else {"max_characters": room, "from_line": 1}
+        inner = await _outline(opened, inner_number, inner_frame, depth=depth + 1, **inside)
+        if alone:
+            return inner | {"title": answer.get("title", "")}
         if inner.get("mode") == "same" or not inner.get("outline"):
             continue
+        room -= len(str(inner["outline"]))
         below.append((int(told["line"]), inner_number, str(inner["outline"]).splitlines()))
         if answer["mode"] == "same":
             answer["mode"] = "diff"
@@ -116,6 +129,8 @@ async def _outline(opened: OpenPage, number: int, frame: Frame, *, depth: int, *
         lines.append(
             f"({left_out} of {len(frames)} frames left out: gone, or beyond {FRAMES_MAX} frames, {DEPTH_MAX} deep)"
         )
+    if no_room and answer["mode"] == "full":
+        lines.append(f"({no_room} of {len(frames)} frames have no room here: take one with its iframe's ref=REF)")
     return {**answer, "outline": "\n".join(lines)}
 
 

@@ -132,6 +132,33 @@ async def test_frames_are_in_every_snapshot_and_what_is_left_out_is_said(tab: Ta
     await tab.refused("click", NotFound, ref="f2e1")
 
 
+async def test_what_is_in_a_frame_is_shown_wherever_its_iframe_stands(tab: Tab) -> None:
+    tab.site.made["pay"] = "<button>Pay</button>" + "".join(f"<p>Term {number} of many</p>" for number in range(200))
+    tab.site.made["long"] = (
+        "".join(f"<p>Paragraph {number} of a long page</p>" for number in range(300)) + "<main><iframe src=/pay></iframe>"
+    )
+    opened = await tab.call("navigate", url=f"{HOST}/long")
+    assert "iframe" not in opened.changes and "ref=REF" in opened.changes
+    below = (await tab.call("snapshot", from_line=290)).snapshot
+    main, iframe = re.findall(r"(?:main|iframe) (e\d+)", below)
+    assert 'button "Pay" f1e1' in below
+    assert 'button "Pay" f1e1' in (await tab.call("snapshot", ref=main)).snapshot
+    alone = await tab.call("snapshot", ref=iframe, max_characters=1_000)
+    assert alone.snapshot.startswith('button "Pay" f1e1') and f"ref={iframe} from_line={alone.next_line}" in alone.snapshot
+    more = await tab.call("snapshot", ref=iframe, from_line=alone.next_line)
+    assert more.snapshot.startswith(f'"Term {alone.next_line - 2} of many"')
+
+
+async def test_long_frames_share_the_room_of_one_snapshot(tab: Tab) -> None:
+    tab.site.made["terms"] = "".join(f"<p>Term {number} of many</p>" for number in range(500))
+    tab.site.made["six"] = "<iframe src=/terms></iframe>" * 6
+    await tab.call("navigate", url=f"{HOST}/six")
+    shown = (await tab.call("snapshot", max_characters=6_000)).snapshot
+    assert len(shown) < 7_000 and "(5 of 6 frames have no room here" in shown
+    (last,) = re.findall(r"iframe (e6)", shown)
+    assert "Term 0" in (await tab.call("snapshot", ref=last)).snapshot
+
+
 async def test_a_page_is_answered_with_its_outline(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "SETTLE_S", 10.0)
     tab.site.made["shop"] = SHOP

@@ -53,7 +53,9 @@ function snapshot({
     };
   }
   const how = part ? `go on with ref=${part} from_line=LINE` : 'go on with from_line=LINE, or take one part with ref=REF';
-  const shown = paged(lines, from_line, max_characters, how, cuts);
+  // What goes on from a line is the document in an iframe, not the iframe's own line.
+  const first = root && roleOf(element) === 'iframe' ? 1 : from_line;
+  const shown = paged(lines, first, max_characters, how, cuts);
   return { ...page, mode: 'full', ...shown, frames: framesIn(shown.outline.split('\n')) };
 }
 
