@@ -14,10 +14,10 @@ from mcp_spaces.browser.answers import TIMEOUT_S, ActionOutput, InPage, address,
 from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import URL_MAX, OpenPage, without_query
-from mcp_spaces.browser.reading import outline, parsed, read
+from mcp_spaces.browser.reading import outline, parsed, read, refuse_while_loading
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
-from mcp_spaces.errors import SpacesError, WrongState
+from mcp_spaces.errors import SpacesError, TimedOut, WrongState
 
 CHANGES_CHARACTERS = 4_000
 """Of the snapshot that an action answers with; browser_snapshot has the rest."""
@@ -44,16 +44,27 @@ async def turn(context: Context) -> AsyncIterator[LiveBrowser]:
     browsers.stirred(context.runtime.id)
 
 
-async def act(context: Context, given: InPage, perform: Act, *, what: str) -> ActionOutput:
-    """`what` is tried, in words: `click e12`. Raises what `translated` does."""
+async def act(
+    context: Context, given: InPage, perform: Act, *, what: str, leads_away: bool = True
+) -> ActionOutput:
+    """`what` is tried, in words: `click e12`. `leads_away`: it is done once it has set off a navigation, however long
+    that takes. Raises what `translated` does."""
     async with turn(context) as live:
         opened = await live.usable(given.page)
         url, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
         # Asked before the act and heard after it, so that it costs no time.
         asked = asyncio.ensure_future(described(opened, getattr(given, "ref", None), *getattr(given, "fields", ())))
+        heading = opened.heading
         try:
-            with in_time(what, _patience_s(given)):
-                await until_dialog(opened, perform, what=what)
+            try:
+                with in_time(what, _patience_s(given)):
+                    await until_dialog(opened, perform, what=what)
+            except TimedOut:
+                # Playwright also waits for the page that an act leads to. The act itself is done by then: who is told
+                # that it failed repeats it.
+                if not leads_away or opened.heading is None or opened.heading is heading:
+                    refuse_while_loading(opened)
+                    raise
             settled = await opened.settle(navigations=navigations)
             await asyncio.wait({asked}, timeout=DESCRIBED_S)
             element = asked.result() if asked.done() else ""

@@ -14,7 +14,7 @@ from mcp_spaces.browser.answers import ActionOutput, Answer, OnElement
 from mcp_spaces.browser.downloads import Download
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.reading import located
+from mcp_spaces.browser.reading import present
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
@@ -92,7 +92,7 @@ async def upload(context: Context, given: UploadInput) -> ActionOutput:
     payloads = await _payloads(context, given.namespace, given.paths)
 
     async def perform(opened: OpenPage) -> None:
-        await located(opened, given.ref).set_input_files(payloads, timeout=given.timeout_s * 1000)
+        await (await present(opened, given.ref)).set_input_files(payloads, timeout=given.timeout_s * 1000)
 
     return await act(context, given, perform, what=f"upload to {given.ref}")
 

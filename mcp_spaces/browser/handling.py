@@ -23,7 +23,7 @@ from mcp_spaces.browser.answers import (
 from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.own_script import run_script
 from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.reading import described, gone, located, read, within
+from mcp_spaces.browser.reading import described, gone, located, present, read, within
 from mcp_spaces.browser.secret_rules import no_reference, refuse_inside, refuse_secrets
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -169,11 +169,10 @@ async def fill(context: Context, given: FillInput) -> FillOutput:
 
 
 async def _fill(opened: OpenPage, ref: str, value: str | bool, *, timeout_ms: float) -> None:
-    target = located(opened, ref)
+    found, target = await described(opened, ref), located(opened, ref)
     if isinstance(value, bool):
         await target.set_checked(value, timeout=timeout_ms)
         return
-    found = await described(opened, ref)
     if found.get("role") in ("combobox", "listbox") and await target.evaluate(
         "one => one instanceof HTMLSelectElement"
     ):
@@ -187,7 +186,7 @@ async def press(context: Context, given: PressInput) -> ActionOutput:
 
     async def perform(opened: OpenPage) -> None:
         if given.ref is not None:
-            await located(opened, given.ref).focus(timeout=TIMEOUT_S * 1000)
+            await (await present(opened, given.ref)).focus(timeout=TIMEOUT_S * 1000)
         keyboard = opened.page.keyboard
         if given.keys == " " or given.keys in NAMED_KEYS or COMBINATION.fullmatch(given.keys):
             await keyboard.press(given.keys)
@@ -206,36 +205,32 @@ NAMED_KEYS = frozenset(
 
 
 async def select(context: Context, given: SelectInput) -> ActionOutput:
-    return await act(
-        context,
-        given,
-        lambda opened: located(opened, given.ref).select_option(list(given.options), timeout=given.timeout_s * 1000),
-        what=f"select in {given.ref}",
-    )
+    async def perform(opened: OpenPage) -> None:
+        target = await present(opened, given.ref)
+        await target.select_option(list(given.options), timeout=given.timeout_s * 1000)
+
+    return await act(context, given, perform, what=f"select in {given.ref}")
 
 
 async def hover(context: Context, given: HoverInput) -> ActionOutput:
-    return await act(
-        context,
-        given,
-        lambda opened: located(opened, given.ref).hover(timeout=given.timeout_s * 1000),
-        what=f"hover {given.ref}",
-    )
+    async def perform(opened: OpenPage) -> None:
+        await (await present(opened, given.ref)).hover(timeout=given.timeout_s * 1000)
+
+    return await act(context, given, perform, what=f"hover {given.ref}")
 
 
 async def drag(context: Context, given: DragInput) -> ActionOutput:
-    return await act(
-        context,
-        given,
-        lambda opened: located(opened, given.ref).drag_to(located(opened, given.to), timeout=given.timeout_s * 1000),
-        what=f"drag {given.ref} to {given.to}",
-    )
+    async def perform(opened: OpenPage) -> None:
+        target, to = await present(opened, given.ref), await present(opened, given.to)
+        await target.drag_to(to, timeout=given.timeout_s * 1000)
+
+    return await act(context, given, perform, what=f"drag {given.ref} to {given.to}")
 
 
 async def scroll(context: Context, given: ScrollInput) -> ActionOutput:
     async def perform(opened: OpenPage) -> None:
         if given.ref is not None:
-            await located(opened, given.ref).scroll_into_view_if_needed(timeout=TIMEOUT_S * 1000)
+            await (await present(opened, given.ref)).scroll_into_view_if_needed(timeout=TIMEOUT_S * 1000)
         else:
             await opened.page.mouse.wheel(0, given.by)
 
@@ -254,7 +249,7 @@ async def wait_for(context: Context, given: WaitInput) -> ActionOutput:
         else:
             await _shown(opened, given.gone or "").wait_for(state="hidden", timeout=timeout)
 
-    return await act(context, given, perform, what="wait")
+    return await act(context, given, perform, what="wait", leads_away=False)
 
 
 def _shown(opened: OpenPage, text: str) -> Locator:
@@ -291,7 +286,7 @@ async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
 
         async def perform(opened: OpenPage) -> object:
             if given.ref is not None:
-                return await run_script(located(opened, given.ref), given.script, timeout_ms=TIMEOUT_S * 1000)
+                return await run_script(await present(opened, given.ref), given.script, timeout_ms=TIMEOUT_S * 1000)
             return await run_script(opened.page, given.script)
 
         with in_time("evaluate", given.timeout_s):

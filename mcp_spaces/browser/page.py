@@ -239,6 +239,12 @@ class OpenPage:
         return self._holding
 
     @property
+    def heading(self) -> Request | None:
+        """What the page itself is being loaded by, until it has come. Chromium answers nothing about a page meanwhile."""
+        own = (one for one in self.pending if one.is_navigation_request() and _of(one) is self.page.main_frame)
+        return next(own, None)
+
+    @property
     def _holding(self) -> bool:
         """Whether something is under way that an agent would wait for: not an image, not an endless stream."""
         loading = any(one.kind in ("document", "script", "stylesheet", "xhr", "fetch") for one in self.pending.values())

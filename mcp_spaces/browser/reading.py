@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import JsonValue
 
 from mcp_spaces.browser.failures import in_time, translated
-from mcp_spaces.browser.page import OpenPage, SeenFrame
+from mcp_spaces.browser.page import URL_MAX, OpenPage, SeenFrame, without_query
 from mcp_spaces.browser.page_script import command, element
-from mcp_spaces.errors import InvalidInput, NotFound
+from mcp_spaces.errors import InvalidInput, NotFound, TimedOut
 
 if TYPE_CHECKING:
     from playwright.async_api import Frame, Locator
@@ -66,18 +66,22 @@ async def outline(
         number, ref = parsed(root)
     seen = opened.seen.get(number)
     frame = opened.page.main_frame if not number or seen is None else seen.frame
-    with in_time("read the page", OUTLINE_S):
-        answer = await _outline(
-            opened,
-            number,
-            frame,
-            mode=mode,
-            interactive_only=interactive_only,
-            max_characters=max_characters,
-            from_line=from_line,
-            root=ref,
-            depth=0,
-        )
+    try:
+        with in_time("read the page", OUTLINE_S):
+            answer = await _outline(
+                opened,
+                number,
+                frame,
+                mode=mode,
+                interactive_only=interactive_only,
+                max_characters=max_characters,
+                from_line=from_line,
+                root=ref,
+                depth=0,
+            )
+    except TimedOut:
+        refuse_while_loading(opened)
+        raise
     if "missing" in answer:
         raise gone(root or "")
     return Outline(
@@ -86,6 +90,17 @@ async def outline(
         title=str(answer.get("title", ""))[:200],
         next_line=answer.get("next_line"),
     )
+
+
+def refuse_while_loading(opened: OpenPage) -> None:
+    """Raises TimedOut saying what is being loaded, where something is: a page cannot be read meanwhile."""
+    heading = opened.heading
+    if heading is not None:
+        url = opened.shown(without_query(heading.url), URL_MAX)
+        raise TimedOut(
+            f"{opened.id} is still loading {url}.",
+            hint="Try again in a while, or go elsewhere: browser_navigate. What led there is done: do not repeat it.",
+        )
 
 
 async def _outline(opened: OpenPage, number: int, frame: Frame, *, depth: int, **wanted: Any) -> dict[str, Any]:
@@ -177,6 +192,12 @@ def located(opened: OpenPage, ref: str) -> Locator:
     """The element that a snapshot of this very document named. Raises NotFound, InvalidInput."""
     seen, inner = within(opened, ref)
     return seen.frame.locator(element(inner, document=seen.document))
+
+
+async def present(opened: OpenPage, ref: str) -> Locator:
+    """As `located`, of what is still there: Playwright waits for what is gone until its time is over."""
+    await described(opened, ref)
+    return located(opened, ref)
 
 
 async def described(opened: OpenPage, ref: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import anyio
 import pytest
 
 from mcp_spaces.app import App, open_app
-from mcp_spaces.browser import page
+from mcp_spaces.browser import page, reading
 from mcp_spaces.errors import (
     ApprovalNeeded,
     Conflict,
@@ -426,6 +427,28 @@ async def test_a_fill_that_a_dialog_breaks_off_names_what_is_left_and_goes_on_in
     shown = (await tab.call("snapshot")).snapshot
     assert 'value="1"' in shown and 'value="2"' not in shown and 'value="3"' not in shown
     assert (await tab.call("fill", fields={two: "2", three: "3"})).left is None
+
+
+@pytest.mark.parametrize("way", ["click", "fill"])
+async def test_what_leads_to_a_slow_page_is_done_and_the_page_is_waited_for_by_name(
+    tab: Tab, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "READ_S", 1.0)
+    tab.site.made["form"] = "<form action=/slow-thanks><input aria-label=Name><button>Order</button></form>"
+    tab.site.made["slow-thanks"] = "<h1>Ordered</h1>"
+    came = tab.site.held["slow-thanks"] = threading.Event()
+    refs = re.findall(r'"(\w+)" (e\d+)', (await tab.call("navigate", url=f"{HOST}/form")).changes)
+    acts = {"click": {"ref": dict(refs)["Order"]}, "fill": {"fields": {dict(refs)["Name"]: "Ann"}, "submit": True}}
+    try:
+        done = await tab.call(way, timeout_s=0.5, **acts[way])
+        assert not done.settled and f"still loading {HOST}/slow-thanks" in done.changes
+        for operation in ("snapshot", "click", "wait_for"):
+            more = {"ref": "e1"} if operation == "click" else {"text": "Never", "timeout_s": 0.5}
+            error = await tab.refused(operation, TimedOut, **({} if operation == "snapshot" else more))
+            assert f"still loading {HOST}/slow-thanks" in error.message and "do not repeat" in error.hint
+    finally:
+        came.set()
+    assert "Ordered" in (await tab.call("wait_for", text="Ordered", timeout_s=20)).changes
 
 
 async def test_text_with_a_plus_is_typed_and_keys_that_are_held_are_pressed(tab: Tab) -> None:
