@@ -28,6 +28,8 @@ PICTURED_S = 3.0
 """For the small picture that a recording keeps of an action."""
 GRACE_S = 2.0
 """Playwright's own timeout says more than ours, so it comes first."""
+ERROR_PAGE = "chrome-error:"
+"""Chromium's own, which says nothing that can be read."""
 NAME_CHARACTERS = 100
 """Of an element's name in the timeline."""
 
@@ -44,14 +46,12 @@ async def turn(context: Context) -> AsyncIterator[LiveBrowser]:
     browsers.stirred(context.runtime.id)
 
 
-async def act(
-    context: Context, given: InPage, perform: Act, *, what: str, leads_away: bool = True
-) -> ActionOutput:
+async def act(context: Context, given: InPage, perform: Act, *, what: str, leads_away: bool = True) -> ActionOutput:
     """`what` is tried, in words: `click e12`. `leads_away`: it is done once it has set off a navigation, however long
     that takes. Raises what `translated` does."""
     async with turn(context) as live:
         opened = await live.usable(given.page)
-        url, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
+        url, navigations = opened.page.url, opened.navigations
         # Asked before the act and heard after it, so that it costs no time.
         asked = asyncio.ensure_future(described(opened, getattr(given, "ref", None), *getattr(given, "fields", ())))
         heading = opened.heading
@@ -71,7 +71,7 @@ async def act(
         finally:
             asked.cancel()
         await note_action(context, live, opened, what=what, element=element)
-        return await outcome(live, opened, before=url, settled=settled, downloads=downloads)
+        return await outcome(live, opened, before=url, settled=settled)
 
 
 def _patience_s(given: InPage) -> float:
@@ -114,14 +114,17 @@ async def note_action(context: Context, live: LiveBrowser, opened: OpenPage, *, 
 
 
 async def outcome(
-    live: LiveBrowser, opened: OpenPage, *, before: str, settled: bool, downloads: int, whole: bool = False
+    live: LiveBrowser, opened: OpenPage, *, before: str, settled: bool, whole: bool = False
 ) -> ActionOutput:
-    """What an agent needs for its next step, in few words. `downloads`: how many there were before."""
-    dialog, changes, title = dialog_of(opened), None, None
+    """What an agent needs for its next step, in few words."""
+    dialog, changes, title, url = dialog_of(opened), None, None, opened.page.url
     if opened.page.is_closed():
         changes = "The page has closed."
     elif opened.crashed:
         raise WrongState(f"Page {opened.id} crashed.", hint="browser_navigate loads it anew.")
+    elif url.startswith(ERROR_PAGE):
+        url = opened.heading_for
+        changes = f"(It did not load: {opened.failure or 'no reason was told'}.)"
     elif dialog is None:
         try:
             seen = await outline(opened, mode="full" if whole else "diff", max_characters=CHANGES_CHARACTERS)
@@ -131,10 +134,10 @@ async def outcome(
             changes = f"(no snapshot: {error.message})"
     moved = opened.page.url != before
     fresh = [one for one in live.opened if one != opened.id and one in live.pages]
-    begun = live.downloads.since(downloads)
+    begun = live.downloads.untold()
     return ActionOutput(
         page=opened.id,
-        url=address(opened.page.url, opened.redactor) if moved else None,
+        url=address(url, opened.redactor) if moved else None,
         title=title if moved else None,
         settled=settled,
         changes=changes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,6 +20,7 @@ from mcp_spaces.browser.answers import (
     dialog_of,
 )
 from mcp_spaces.browser.failures import in_time, translated
+from mcp_spaces.browser.keys import key_of
 from mcp_spaces.browser.own_script import run_script
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.reading import described, gone, located, present, read, within
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from playwright.async_api import Locator
 
 TEXT_CHARACTERS = 100_000
+FORMED_CHARACTERS = 100
+"""Of a text for a date, a number and their like."""
 FIELDS_MAX = 50
 SCRIPT_CHARACTERS = 50_000
 SCRIPT_S = 30.0
@@ -83,7 +85,7 @@ class DragInput(OnElement):
 
 class ScrollInput(InPage):
     ref: Ref | None = None
-    """Into view; without it the page is scrolled."""
+    """Into view; without it what is in the middle of the page is scrolled."""
     by: int = Field(default=600, ge=-100_000, le=100_000)
     """CSS pixels, down."""
 
@@ -140,8 +142,9 @@ async def _is_ready(opened: OpenPage, ref: str) -> bool:
     """Raises NotFound."""
     seen, inner = within(opened, ref)
     told = await read(seen.frame, "clickable", ref=inner)
-    if not told["here"]:
+    if not told["here"] or told["document"] != seen.document:
         raise gone(ref)
+    opened.fetching = bool(told["fetches"])
     return bool(told["ready"])
 
 
@@ -178,7 +181,17 @@ async def _fill(opened: OpenPage, ref: str, value: str | bool, *, timeout_ms: fl
     ):
         await target.select_option(value, timeout=timeout_ms)
     else:
+        if found.get("formed"):
+            await _refuse_unfit(opened, ref, value)
         await target.fill(value, timeout=timeout_ms)
+
+
+async def _refuse_unfit(opened: OpenPage, ref: str, value: str) -> None:
+    """A date, a colour and their like become empty, or another one, by what they cannot hold. Raises InvalidInput."""
+    seen, inner = within(opened, ref)
+    told = await read(seen.frame, "accepts", ref=inner, text=value.strip()[:FORMED_CHARACTERS])
+    if not told["accepted"]:
+        raise InvalidInput(f"fill {ref}: this field cannot hold that.", hint=f"Write it as {told['example']}.")
 
 
 async def press(context: Context, given: PressInput) -> ActionOutput:
@@ -187,21 +200,10 @@ async def press(context: Context, given: PressInput) -> ActionOutput:
     async def perform(opened: OpenPage) -> None:
         if given.ref is not None:
             await (await present(opened, given.ref)).focus(timeout=TIMEOUT_S * 1000)
-        keyboard = opened.page.keyboard
-        if given.keys == " " or given.keys in NAMED_KEYS or COMBINATION.fullmatch(given.keys):
-            await keyboard.press(given.keys)
-        else:
-            await keyboard.type(given.keys)
+        keyboard, key = opened.page.keyboard, key_of(given.keys)
+        await (keyboard.type(given.keys) if key is None else keyboard.press(key))
 
     return await act(context, given, perform, what="press keys")
-
-
-COMBINATION = re.compile(r"(?:(?:Alt|AltGraph|Control|ControlOrMeta|Meta|Shift)\+)+(?:[^+\s]+|\+)")
-"""`Control+A`, `Shift++`; `2+2` is text."""
-NAMED_KEYS = frozenset(
-    "Enter Tab Escape Backspace Delete Insert Home End PageUp PageDown ArrowUp ArrowDown ArrowLeft ArrowRight Space".split()
-    + [f"F{number}" for number in range(1, 13)]
-)
 
 
 async def select(context: Context, given: SelectInput) -> ActionOutput:
@@ -232,6 +234,9 @@ async def scroll(context: Context, given: ScrollInput) -> ActionOutput:
         if given.ref is not None:
             await (await present(opened, given.ref)).scroll_into_view_if_needed(timeout=TIMEOUT_S * 1000)
         else:
+            # The wheel turns what is below the mouse, and many pages scroll in an element of their own.
+            size = opened.page.viewport_size or {"width": 1280, "height": 720}
+            await opened.page.mouse.move(size["width"] / 2, size["height"] / 2)
             await opened.page.mouse.wheel(0, given.by)
 
     return await act(context, given, perform, what="scroll")
@@ -267,13 +272,13 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
             raise WrongState("No dialog is open.", hint="Act first; the answer says when a dialog came up.")
         if given.text is not None and present.type != "prompt":
             raise InvalidInput("Only a prompt takes text.", hint="Leave text out.")
-        before, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
+        before, navigations = opened.page.url, opened.navigations
         opened.dialog = None
         with in_time("answer the dialog", TIMEOUT_S + GRACE_S):
             await (present.accept(given.text or "") if given.accept else present.dismiss())
         settled = await opened.settle(navigations=navigations)
         await note_action(context, live, opened, what="accept the dialog" if given.accept else "dismiss the dialog")
-        return await outcome(live, opened, before=before, settled=settled, downloads=downloads)
+        return await outcome(live, opened, before=before, settled=settled)
 
 
 async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:

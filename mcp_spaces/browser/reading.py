@@ -204,7 +204,7 @@ async def described(opened: OpenPage, ref: str) -> dict[str, Any]:
     """What the element is: role, name, secret, url. Raises NotFound when it is there no more."""
     seen, inner = within(opened, ref)
     told = await read(seen.frame, "describe", ref=inner)
-    if not told.get("here"):
+    if not told.get("here") or told.get("document") != seen.document:
         raise gone(ref)
     return told
 

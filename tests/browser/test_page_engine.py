@@ -351,14 +351,18 @@ async def test_changes_are_told_with_their_place(page: Page, site: Site) -> None
 
 async def test_what_went_with_something_is_not_told_apart(page: Page, site: Site) -> None:
     fields = "".join(f"<label>Field {number} <input></label>" for number in range(20))
-    await visit(page, site, f"<h1>Head</h1><div role=dialog aria-label=Ask id=ask>{fields}<ul><li>a</ul></div><p id=p>End")
+    await visit(
+        page, site, f"<h1>Head</h1><div role=dialog aria-label=Ask id=ask>{fields}<ul><li>a</ul></div><p id=p>End"
+    )
     await outline(page)
     await page.evaluate("ask.remove(); p.remove()")
     answer = await ask(page, "snapshot", mode="diff")
     assert answer["outline"].splitlines() == ["@ page", '- dialog "Ask" e1', '- "End"']
 
 
-async def test_changes_are_told_from_the_last_whole_outline_whatever_was_looked_at_since(page: Page, site: Site) -> None:
+async def test_changes_are_told_from_the_last_whole_outline_whatever_was_looked_at_since(
+    page: Page, site: Site
+) -> None:
     await visit(page, site, "<main><p>" + "words " * 50 + "<p><button>Go</button><p id=p></main>")
     await outline(page)
     await outline(page, interactive_only=True)

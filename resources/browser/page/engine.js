@@ -114,10 +114,25 @@ function describe({ ref }) {
   return {
     here: true,
     role,
+    takes_files: (tagOf(element) === 'label' ? element.control : element)?.type === 'file',
+    formed: element instanceof HTMLInputElement && Object.hasOwn(EXAMPLES, element.type),
     name: nameOf(element, role) || cut(contentOf(element), MAX_NAME),
     secret: isSecret(element),
     url: urlOf(element, role),
   };
+}
+
+/** Whether a field can hold a text as its value, and an example where its kind wants a form of its own. */
+function accepts({ ref, text }) {
+  const element = refs.find(ref);
+  const example = element instanceof HTMLInputElement && EXAMPLES[element.type];
+  if (!example || !text) return { accepted: true };
+  if (['number', 'range'].includes(element.type)) return { accepted: Number.isFinite(Number(text)), example };
+  if (element.type === 'color') return { accepted: /^#[0-9a-f]{6}$/i.test(text), example };
+  const like = createElement('input');
+  like.type = element.type;
+  like.value = text;
+  return { accepted: like.value !== '', example };
 }
 
 /** From now on the value of this element is shown as `[vault:NAME]`. */
@@ -127,10 +142,22 @@ function markSecret({ ref, name }) {
   return { marked: Boolean(element) };
 }
 
+const EXAMPLES = {
+  color: '#3366ff',
+  date: '2026-03-31',
+  'datetime-local': '2026-03-31T13:45',
+  month: '2026-03',
+  number: '7',
+  range: '7',
+  time: '13:45',
+  week: '2026-W14',
+};
+
 const COMMANDS = {
   snapshot,
   text,
   describe,
+  accepts,
   fields: loginFields,
   check_field: checkField,
   clickable,
