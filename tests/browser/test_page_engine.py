@@ -349,6 +349,23 @@ async def test_changes_are_told_with_their_place(page: Page, site: Site) -> None
     ]
 
 
+async def test_what_only_lost_the_focus_is_not_told(page: Page, site: Site) -> None:
+    await visit(
+        page,
+        site,
+        "<input aria-label=One id=one autofocus><input aria-label=' focused' id=two><button id=go>Go</button>",
+    )
+    await outline(page)
+    await page.evaluate("two.focus()")
+    answer = await ask(page, "snapshot", mode="diff")
+    assert answer["outline"].splitlines() == ["@ page", '~ textbox "focused" e2 focused']
+    await page.evaluate("two.value = 'x'; go.focus()")
+    answer = await ask(page, "snapshot", mode="diff")
+    assert answer["outline"].splitlines() == ["@ page", '~ textbox "focused" e2 value="x"', '~ button "Go" e3 focused']
+    await page.evaluate("go.blur()")
+    assert (await ask(page, "snapshot", mode="diff"))["mode"] == "same"
+
+
 async def test_what_went_with_something_is_not_told_apart(page: Page, site: Site) -> None:
     fields = "".join(f"<label>Field {number} <input></label>" for number in range(20))
     await visit(

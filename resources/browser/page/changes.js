@@ -32,7 +32,7 @@ function changesBetween(before, after) {
   };
   const kept = commonLines(old, fresh);
   const refsAfter = new Set(fresh.map(refIn));
-  const refsBefore = new Set(old.map(refIn));
+  const linesBefore = new Map(old.map((line) => [refIn(line), line]));
   for (let i = 0, j = 0; i < old.length || j < fresh.length;) {
     if (i < old.length && kept[i] === j) {
       goneDepth = Infinity;
@@ -48,12 +48,17 @@ function changesBetween(before, after) {
       }
       i++;
     } else {
-      say(refIn(fresh[j]) && refsBefore.has(refIn(fresh[j])) ? '~' : '+', fresh[j], after, start + j);
+      const line = refIn(fresh[j]) && linesBefore.get(refIn(fresh[j]));
+      // Where the focus is now is told there.
+      if (!line || !hasOnlyLostFocus(line.trim(), fresh[j].trim())) say(line ? '~' : '+', fresh[j], after, start + j);
       j++;
     }
   }
   return changes;
 }
+
+const hasOnlyLostFocus = (line, now) =>
+  [...line.matchAll(/ focused(?= |$)/g)].some(({ index }) => line.slice(0, index) + line.slice(index + 8) === now);
 
 const depthOf = (line) => line.search(/\S/);
 
