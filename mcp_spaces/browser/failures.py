@@ -93,6 +93,7 @@ _WORDS = (
         "a click on it opens no choice of files",
         "Give the ref of a file field, or of what a person clicks to choose files.",
     ),
+    ("Unknown key:", "there is no such key", "Keys are named Enter, Escape, ArrowDown, Control+A."),
     ("Non-multiple file input", "it takes one file only", "Name one path."),
 )
 """Of Playwright's words, what an agent is told instead."""

@@ -432,7 +432,7 @@ async def test_a_fill_that_a_dialog_breaks_off_names_what_is_left_and_goes_on_in
     assert (await tab.call("fill", fields={two: "2", three: "3"})).left is None
 
 
-@pytest.mark.parametrize("way", ["click", "fill"])
+@pytest.mark.parametrize("way", ["click", "fill", "execute"])
 async def test_what_leads_to_a_slow_page_is_done_and_the_page_is_waited_for_by_name(
     tab: Tab, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,9 +442,13 @@ async def test_what_leads_to_a_slow_page_is_done_and_the_page_is_waited_for_by_n
     came = tab.site.held["slow-thanks"] = threading.Event()
     refs = re.findall(r'"(\w+)" (e\d+)', (await tab.call("navigate", url=f"{HOST}/form")).changes)
     acts = {"click": {"ref": dict(refs)["Order"]}, "fill": {"fields": {dict(refs)["Name"]: "Ann"}, "submit": True}}
+    steps = [{"call": "page.click", "args": ["text=Order"], "ref": "p1", "options": {"timeoutMs": 500}}]
     try:
-        done = await tab.call(way, timeout_s=0.5, **acts[way])
-        assert not done.settled and f"still loading {HOST}/slow-thanks" in done.changes
+        if way == "execute":
+            assert (await tab.call("execute", steps=steps)).events[0].ok
+        else:
+            done = await tab.call(way, timeout_s=0.5, **acts[way])
+            assert not done.settled and f"still loading {HOST}/slow-thanks" in done.changes
         for operation in ("snapshot", "click", "wait_for"):
             more = {"ref": "e1"} if operation == "click" else {"text": "Never", "timeout_s": 0.5}
             error = await tab.refused(operation, TimedOut, **({} if operation == "snapshot" else more))
