@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
@@ -25,14 +25,12 @@ from mcp_spaces.browser.own_script import run_script
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.reading import described, gone, located, present, read, within
 from mcp_spaces.browser.secret_rules import no_reference, refuse_inside, refuse_secrets
+from mcp_spaces.browser.waiting import until_gone, until_shown
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.errors import InvalidInput, WrongState
-
-if TYPE_CHECKING:
-    from playwright.async_api import Locator
 
 TEXT_CHARACTERS = 100_000
 FORMED_CHARACTERS = 100
@@ -250,16 +248,11 @@ async def wait_for(context: Context, given: WaitInput) -> ActionOutput:
         if given.url is not None:
             await opened.page.wait_for_url(given.url, timeout=timeout)
         elif given.text is not None:
-            await _shown(opened, given.text).wait_for(state="visible", timeout=timeout)
+            await until_shown(opened.page, given.text, timeout_ms=timeout)
         else:
-            await _shown(opened, given.gone or "").wait_for(state="hidden", timeout=timeout)
+            await until_gone(opened.page, given.gone or "", timeout_ms=timeout)
 
     return await act(context, given, perform, what="wait", leads_away=False)
-
-
-def _shown(opened: OpenPage, text: str) -> Locator:
-    """The first one that can be seen: others may be hidden on the page."""
-    return opened.page.get_by_text(text).filter(visible=True).first
 
 
 async def dialog(context: Context, given: DialogInput) -> ActionOutput:

@@ -608,3 +608,21 @@ async def test_a_text_is_gone_only_when_none_of_it_is_shown(tab: Tab) -> None:
     await tab.call("navigate", url=f"{HOST}/twice")
     await tab.refused("wait_for", TimedOut, gone="Loading", timeout_s=0.5)
     await tab.call("wait_for", text="Loading", timeout_s=5)
+
+
+async def test_a_text_in_a_frame_is_waited_for_and_one_in_a_hidden_frame_is_not_shown(tab: Tab) -> None:
+    tab.site.made["told"] = "<p>Paid</p><script>setTimeout(() => document.body.innerHTML = 'Sent', 1000)</script>"
+    tab.site.made["tells"] = "<h1>Order</h1><iframe src=/told></iframe>"
+    tab.site.made["hides"] = "<h1>Order</h1><iframe src=/told style='display:none'></iframe>"
+    await tab.call("navigate", url=f"{HOST}/tells")
+    await tab.call("wait_for", text="Sent", timeout_s=20)
+    await tab.call("wait_for", gone="Paid", timeout_s=20)
+    await tab.refused("wait_for", TimedOut, gone="Sent", timeout_s=0.5)
+    tab.site.made["stays"] = "<p>Stays</p>"
+    tab.site.made["leaves"] = (
+        "<iframe src=/stays></iframe><script>setTimeout(() => document.querySelector('iframe').remove(), 1500)</script>"
+    )
+    await tab.call("navigate", url=f"{HOST}/leaves")
+    await tab.call("wait_for", gone="Stays", timeout_s=20)
+    await tab.call("navigate", url=f"{HOST}/hides")
+    await tab.refused("wait_for", TimedOut, text="Paid", timeout_s=0.5)
