@@ -14,10 +14,10 @@ from mcp_spaces.browser.answers import TIMEOUT_S, ActionOutput, InPage, address,
 from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import URL_MAX, OpenPage, without_query
-from mcp_spaces.browser.reading import outline, parsed, read
+from mcp_spaces.browser.reading import outline, parsed, read, refuse_while_loading
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
-from mcp_spaces.errors import SpacesError, WrongState
+from mcp_spaces.errors import SpacesError, TimedOut, WrongState
 
 CHANGES_CHARACTERS = 4_000
 """Of the snapshot that an action answers with; browser_snapshot has the rest."""
@@ -28,6 +28,8 @@ PICTURED_S = 3.0
 """For the small picture that a recording keeps of an action."""
 GRACE_S = 2.0
 """Playwright's own timeout says more than ours, so it comes first."""
+ERROR_PAGE = "chrome-error:"
+"""Chromium's own, which says nothing that can be read."""
 NAME_CHARACTERS = 100
 """Of an element's name in the timeline."""
 
@@ -44,23 +46,32 @@ async def turn(context: Context) -> AsyncIterator[LiveBrowser]:
     browsers.stirred(context.runtime.id)
 
 
-async def act(context: Context, given: InPage, perform: Act, *, what: str) -> ActionOutput:
-    """`what` is tried, in words: `click e12`. Raises what `translated` does."""
+async def act(context: Context, given: InPage, perform: Act, *, what: str, leads_away: bool = True) -> ActionOutput:
+    """`what` is tried, in words: `click e12`. `leads_away`: it is done once it has set off a navigation, however long
+    that takes. Raises what `translated` does."""
     async with turn(context) as live:
         opened = await live.usable(given.page)
-        url, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
+        url, navigations = opened.page.url, opened.navigations
         # Asked before the act and heard after it, so that it costs no time.
         asked = asyncio.ensure_future(described(opened, getattr(given, "ref", None), *getattr(given, "fields", ())))
+        heading = opened.heading
         try:
-            with in_time(what, _patience_s(given)):
-                await until_dialog(opened, perform, what=what)
+            try:
+                with in_time(what, _patience_s(given)):
+                    await until_dialog(opened, perform, what=what)
+            except TimedOut:
+                # Playwright also waits for the page that an act leads to. The act itself is done by then: who is told
+                # that it failed repeats it.
+                if not leads_away or opened.heading is None or opened.heading is heading:
+                    refuse_while_loading(opened)
+                    raise
             settled = await opened.settle(navigations=navigations)
             await asyncio.wait({asked}, timeout=DESCRIBED_S)
             element = asked.result() if asked.done() else ""
         finally:
             asked.cancel()
         await note_action(context, live, opened, what=what, element=element)
-        return await outcome(live, opened, before=url, settled=settled, downloads=downloads)
+        return await outcome(live, opened, before=url, settled=settled)
 
 
 def _patience_s(given: InPage) -> float:
@@ -103,14 +114,17 @@ async def note_action(context: Context, live: LiveBrowser, opened: OpenPage, *, 
 
 
 async def outcome(
-    live: LiveBrowser, opened: OpenPage, *, before: str, settled: bool, downloads: int, whole: bool = False
+    live: LiveBrowser, opened: OpenPage, *, before: str, settled: bool, whole: bool = False
 ) -> ActionOutput:
-    """What an agent needs for its next step, in few words. `downloads`: how many there were before."""
-    dialog, changes, title = dialog_of(opened), None, None
+    """What an agent needs for its next step, in few words."""
+    dialog, changes, title, url = dialog_of(opened), None, None, opened.page.url
     if opened.page.is_closed():
         changes = "The page has closed."
     elif opened.crashed:
         raise WrongState(f"Page {opened.id} crashed.", hint="browser_navigate loads it anew.")
+    elif url.startswith(ERROR_PAGE):
+        url = opened.heading_for
+        changes = f"(It did not load: {opened.failure or 'no reason was told'}.)"
     elif dialog is None:
         try:
             seen = await outline(opened, mode="full" if whole else "diff", max_characters=CHANGES_CHARACTERS)
@@ -120,10 +134,10 @@ async def outcome(
             changes = f"(no snapshot: {error.message})"
     moved = opened.page.url != before
     fresh = [one for one in live.opened if one != opened.id and one in live.pages]
-    begun = live.downloads.since(downloads)
+    begun = live.downloads.untold()
     return ActionOutput(
         page=opened.id,
-        url=address(opened.page.url, opened.redactor) if moved else None,
+        url=address(url, opened.redactor) if moved else None,
         title=title if moved else None,
         settled=settled,
         changes=changes,

@@ -61,6 +61,7 @@ class Downloads:
         self._expected: deque[tuple[str, str]] = deque(maxlen=UNCLAIMED_MAX)
         self.count = 0
         """Of all so far: what an operation set off is `since` the count before it."""
+        self._told = 0
         self.stirred = asyncio.Event()
         """Set when one begins."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,6 +95,11 @@ class Downloads:
     def since(self, count: int) -> list[Download]:
         """Those after the first so many, as far as they are remembered."""
         return [one for one in self._by_guid.values() if one.number > count]
+
+    def untold(self) -> list[Download]:
+        """Those that no answer has named yet: one may begin after the answer of the action that led to it."""
+        found, self._told = self.since(self._told), self.count
+        return found
 
     def get(self, download_id: str) -> Download | None:
         return next((one for one in self._by_guid.values() if one.id == download_id), None)

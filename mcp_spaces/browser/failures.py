@@ -59,14 +59,20 @@ def translate(text: str, *, what: str) -> SpacesError:
     if "Page crashed" in text or "Target crashed" in text:
         return RuntimeUnavailable(f"{what}: the page crashed.", hint="Navigate it again, or open another page.")
     if found := _NET.search(text):
-        return RuntimeUnavailable(f"{what}: {_NET_WORDS.get(found[1], found[1])}.", hint=_net_hint(found[1]))
+        return RuntimeUnavailable(f"{what}: {net_words(found[0])}.", hint=_net_hint(found[1]))
     if found := _INTERCEPTS.search(text):
         return WrongState(f"{what}: {found[1]} is in the way.", hint="Close or click what covers it; take a snapshot.")
+    if found_words := next((words for words in _WORDS if words[0] in text), None):
+        _, message, hint = found_words
+        return WrongState(f"{what}: {message}.", hint=hint)
     if "Timeout" in first and "exceeded" in first:
         state = next((one for one in STATES if one in text), None)
         if state is not None:
             return WrongState(f"{what}: the element is {state}.", hint="Take a snapshot; scroll or wait for it.")
-        return TimedOut(f"{what}: it did not happen in time.", hint="browser_wait_for, or a larger timeout_s.")
+        return TimedOut(
+            f"{what}: it did not happen in time.",
+            hint="browser_snapshot shows what is there; wait for it, or give a larger timeout_s.",
+        )
     if "not a valid selector" in text or "Unexpected token" in first or "Unsupported token" in first:
         return InvalidInput(f"{what}: the selector cannot be read.", hint="Use a ref from browser_snapshot.")
     if "Element is not" in text or "not an <" in text:
@@ -74,6 +80,23 @@ def translate(text: str, *, what: str) -> SpacesError:
     return WrongState(f"{what}: {_plain(first)}", hint="Take a snapshot to see what is there.")
 
 
+_WORDS = (
+    ("did not find some options", "the list has no such option", "browser_snapshot with its ref shows all of them."),
+    ("option being selected is not enabled", "that option is disabled", "Choose another, or see what enables it."),
+    ('Input of type "checkbox"', "it is a checkbox", "Give true or false for it."),
+    ('Input of type "radio"', "it is a radio button", "Give true for the one that you choose."),
+    ('Input of type "file"', "it is a file field", "browser_upload gives it files of storage."),
+    ("is not a <select>", "it is no native list", "Click it, then click the option that it shows."),
+    ("Element is not an <input>", "it is no text field", "Click it, and see what that shows."),
+    (
+        'event "filechooser"',
+        "a click on it opens no choice of files",
+        "Give the ref of a file field, or of what a person clicks to choose files.",
+    ),
+    ("Unknown key:", "there is no such key", "Keys are named Enter, Escape, ArrowDown, Control+A."),
+    ("Non-multiple file input", "it takes one file only", "Name one path."),
+)
+"""Of Playwright's words, what an agent is told instead."""
 _NET_WORDS = {
     "ERR_TUNNEL_CONNECTION_FAILED": "the gateway refused the connection, or the site does not answer",
     "ERR_PROXY_CONNECTION_FAILED": "the browser has no way out: the daemon may be restarting",
@@ -87,6 +110,12 @@ _NET_WORDS = {
 }
 
 
+def net_words(failure: str) -> str:
+    """Chromium's reason for a failed request, `net::ERR_…`, in words."""
+    code = failure.removeprefix("net::")[:100]
+    return _NET_WORDS.get(code, code)
+
+
 def _net_hint(code: str) -> str:
     if code in ("ERR_TUNNEL_CONNECTION_FAILED", "ERR_EMPTY_RESPONSE"):
         return "run_get of this run shows the gateway's decision; a person can widen the space's network mount."
@@ -95,4 +124,4 @@ def _net_hint(code: str) -> str:
 
 def _plain(line: str) -> str:
     """Playwright's own sentence, without the name of its method, and bounded."""
-    return re.sub(r"^[A-Za-z.]+: ", "", line)[:200].rstrip(".") + "."
+    return re.sub(r"^(?:[A-Za-z_.]+: )+", "", line)[:200].rstrip(".") + "."

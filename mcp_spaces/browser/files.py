@@ -14,7 +14,7 @@ from mcp_spaces.browser.answers import ActionOutput, Answer, OnElement
 from mcp_spaces.browser.downloads import Download
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.reading import located
+from mcp_spaces.browser.reading import described, located
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
@@ -88,11 +88,19 @@ async def printed(page: Page, *, landscape: bool) -> bytes:
 
 
 async def upload(context: Context, given: UploadInput) -> ActionOutput:
-    """Raises NotFound, QuotaExceeded, WrongState (no file input)."""
+    """Raises NotFound, QuotaExceeded, TimedOut (a click opened no choice of files)."""
     payloads = await _payloads(context, given.namespace, given.paths)
 
     async def perform(opened: OpenPage) -> None:
-        await located(opened, given.ref).set_input_files(payloads, timeout=given.timeout_s * 1000)
+        found, timeout_ms = await described(opened, given.ref), given.timeout_s * 1000
+        target = located(opened, given.ref)
+        if found.get("takes_files"):
+            await target.set_input_files(payloads, timeout=timeout_ms)
+            return
+        # A button or a place to drop files: a click opens the choice of files, of a field that need not be in the page.
+        async with opened.page.expect_file_chooser(timeout=timeout_ms) as chosen:
+            await target.click(timeout=timeout_ms)
+        await (await chosen.value).set_files(payloads, timeout=timeout_ms)
 
     return await act(context, given, perform, what=f"upload to {given.ref}")
 
@@ -203,7 +211,7 @@ async def downloads(context: Context, _given: DownloadsInput) -> DownloadsOutput
 OPERATIONS: tuple[AnyOperation, ...] = (
     Operation(
         id="browser.upload",
-        summary="Give files of storage to a file field.",
+        summary="Give files of storage to a file field, or to what a click on opens the choice of files.",
         input=UploadInput,
         output=ActionOutput,
         effect=Effect.INTERACTS,

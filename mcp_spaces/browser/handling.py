@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
@@ -21,20 +20,21 @@ from mcp_spaces.browser.answers import (
     dialog_of,
 )
 from mcp_spaces.browser.failures import in_time, translated
+from mcp_spaces.browser.keys import key_of
 from mcp_spaces.browser.own_script import run_script
 from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.reading import described, gone, located, read, within
+from mcp_spaces.browser.reading import described, gone, located, present, read, within
 from mcp_spaces.browser.secret_rules import no_reference, refuse_inside, refuse_secrets
+from mcp_spaces.browser.waiting import until_gone, until_shown
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.errors import InvalidInput, WrongState
 
-if TYPE_CHECKING:
-    from playwright.async_api import Locator
-
 TEXT_CHARACTERS = 100_000
+FORMED_CHARACTERS = 100
+"""Of a text for a date, a number and their like."""
 FIELDS_MAX = 50
 SCRIPT_CHARACTERS = 50_000
 SCRIPT_S = 30.0
@@ -83,7 +83,7 @@ class DragInput(OnElement):
 
 class ScrollInput(InPage):
     ref: Ref | None = None
-    """Into view; without it the page is scrolled."""
+    """Into view; without it what is in the middle of the page is scrolled."""
     by: int = Field(default=600, ge=-100_000, le=100_000)
     """CSS pixels, down."""
 
@@ -140,8 +140,9 @@ async def _is_ready(opened: OpenPage, ref: str) -> bool:
     """Raises NotFound."""
     seen, inner = within(opened, ref)
     told = await read(seen.frame, "clickable", ref=inner)
-    if not told["here"]:
+    if not told["here"] or told["document"] != seen.document:
         raise gone(ref)
+    opened.fetching = bool(told["fetches"])
     return bool(told["ready"])
 
 
@@ -169,17 +170,26 @@ async def fill(context: Context, given: FillInput) -> FillOutput:
 
 
 async def _fill(opened: OpenPage, ref: str, value: str | bool, *, timeout_ms: float) -> None:
-    target = located(opened, ref)
+    found, target = await described(opened, ref), located(opened, ref)
     if isinstance(value, bool):
         await target.set_checked(value, timeout=timeout_ms)
         return
-    found = await described(opened, ref)
     if found.get("role") in ("combobox", "listbox") and await target.evaluate(
         "one => one instanceof HTMLSelectElement"
     ):
         await target.select_option(value, timeout=timeout_ms)
     else:
+        if found.get("formed"):
+            await _refuse_unfit(opened, ref, value)
         await target.fill(value, timeout=timeout_ms)
+
+
+async def _refuse_unfit(opened: OpenPage, ref: str, value: str) -> None:
+    """A date, a colour and their like become empty, or another one, by what they cannot hold. Raises InvalidInput."""
+    seen, inner = within(opened, ref)
+    told = await read(seen.frame, "accepts", ref=inner, text=value.strip()[:FORMED_CHARACTERS])
+    if not told["accepted"]:
+        raise InvalidInput(f"fill {ref}: this field cannot hold that.", hint=f"Write it as {told['example']}.")
 
 
 async def press(context: Context, given: PressInput) -> ActionOutput:
@@ -187,56 +197,44 @@ async def press(context: Context, given: PressInput) -> ActionOutput:
 
     async def perform(opened: OpenPage) -> None:
         if given.ref is not None:
-            await located(opened, given.ref).focus(timeout=TIMEOUT_S * 1000)
-        keyboard = opened.page.keyboard
-        if given.keys == " " or given.keys in NAMED_KEYS or COMBINATION.fullmatch(given.keys):
-            await keyboard.press(given.keys)
-        else:
-            await keyboard.type(given.keys)
+            await (await present(opened, given.ref)).focus(timeout=TIMEOUT_S * 1000)
+        keyboard, key = opened.page.keyboard, key_of(given.keys)
+        await (keyboard.type(given.keys) if key is None else keyboard.press(key))
 
     return await act(context, given, perform, what="press keys")
 
 
-COMBINATION = re.compile(r"(?:(?:Alt|AltGraph|Control|ControlOrMeta|Meta|Shift)\+)+(?:[^+\s]+|\+)")
-"""`Control+A`, `Shift++`; `2+2` is text."""
-NAMED_KEYS = frozenset(
-    "Enter Tab Escape Backspace Delete Insert Home End PageUp PageDown ArrowUp ArrowDown ArrowLeft ArrowRight Space".split()
-    + [f"F{number}" for number in range(1, 13)]
-)
-
-
 async def select(context: Context, given: SelectInput) -> ActionOutput:
-    return await act(
-        context,
-        given,
-        lambda opened: located(opened, given.ref).select_option(list(given.options), timeout=given.timeout_s * 1000),
-        what=f"select in {given.ref}",
-    )
+    async def perform(opened: OpenPage) -> None:
+        target = await present(opened, given.ref)
+        await target.select_option(list(given.options), timeout=given.timeout_s * 1000)
+
+    return await act(context, given, perform, what=f"select in {given.ref}")
 
 
 async def hover(context: Context, given: HoverInput) -> ActionOutput:
-    return await act(
-        context,
-        given,
-        lambda opened: located(opened, given.ref).hover(timeout=given.timeout_s * 1000),
-        what=f"hover {given.ref}",
-    )
+    async def perform(opened: OpenPage) -> None:
+        await (await present(opened, given.ref)).hover(timeout=given.timeout_s * 1000)
+
+    return await act(context, given, perform, what=f"hover {given.ref}")
 
 
 async def drag(context: Context, given: DragInput) -> ActionOutput:
-    return await act(
-        context,
-        given,
-        lambda opened: located(opened, given.ref).drag_to(located(opened, given.to), timeout=given.timeout_s * 1000),
-        what=f"drag {given.ref} to {given.to}",
-    )
+    async def perform(opened: OpenPage) -> None:
+        target, to = await present(opened, given.ref), await present(opened, given.to)
+        await target.drag_to(to, timeout=given.timeout_s * 1000)
+
+    return await act(context, given, perform, what=f"drag {given.ref} to {given.to}")
 
 
 async def scroll(context: Context, given: ScrollInput) -> ActionOutput:
     async def perform(opened: OpenPage) -> None:
         if given.ref is not None:
-            await located(opened, given.ref).scroll_into_view_if_needed(timeout=TIMEOUT_S * 1000)
+            await (await present(opened, given.ref)).scroll_into_view_if_needed(timeout=TIMEOUT_S * 1000)
         else:
+            # The wheel turns what is below the mouse, and many pages scroll in an element of their own.
+            size = opened.page.viewport_size or {"width": 1280, "height": 720}
+            await opened.page.mouse.move(size["width"] / 2, size["height"] / 2)
             await opened.page.mouse.wheel(0, given.by)
 
     return await act(context, given, perform, what="scroll")
@@ -250,16 +248,11 @@ async def wait_for(context: Context, given: WaitInput) -> ActionOutput:
         if given.url is not None:
             await opened.page.wait_for_url(given.url, timeout=timeout)
         elif given.text is not None:
-            await _shown(opened, given.text).wait_for(state="visible", timeout=timeout)
+            await until_shown(opened.page, given.text, timeout_ms=timeout)
         else:
-            await _shown(opened, given.gone or "").wait_for(state="hidden", timeout=timeout)
+            await until_gone(opened.page, given.gone or "", timeout_ms=timeout)
 
-    return await act(context, given, perform, what="wait")
-
-
-def _shown(opened: OpenPage, text: str) -> Locator:
-    """The first one that can be seen: others may be hidden on the page."""
-    return opened.page.get_by_text(text).filter(visible=True).first
+    return await act(context, given, perform, what="wait", leads_away=False)
 
 
 async def dialog(context: Context, given: DialogInput) -> ActionOutput:
@@ -272,13 +265,13 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
             raise WrongState("No dialog is open.", hint="Act first; the answer says when a dialog came up.")
         if given.text is not None and present.type != "prompt":
             raise InvalidInput("Only a prompt takes text.", hint="Leave text out.")
-        before, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
+        before, navigations = opened.page.url, opened.navigations
         opened.dialog = None
         with in_time("answer the dialog", TIMEOUT_S + GRACE_S):
             await (present.accept(given.text or "") if given.accept else present.dismiss())
         settled = await opened.settle(navigations=navigations)
         await note_action(context, live, opened, what="accept the dialog" if given.accept else "dismiss the dialog")
-        return await outcome(live, opened, before=before, settled=settled, downloads=downloads)
+        return await outcome(live, opened, before=before, settled=settled)
 
 
 async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
@@ -291,7 +284,7 @@ async def evaluate(context: Context, given: EvaluateInput) -> EvaluateOutput:
 
         async def perform(opened: OpenPage) -> object:
             if given.ref is not None:
-                return await run_script(located(opened, given.ref), given.script, timeout_ms=TIMEOUT_S * 1000)
+                return await run_script(await present(opened, given.ref), given.script, timeout_ms=TIMEOUT_S * 1000)
             return await run_script(opened.page, given.script)
 
         with in_time("evaluate", given.timeout_s):

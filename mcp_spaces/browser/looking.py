@@ -15,7 +15,7 @@ from mcp_spaces.browser.files import kept, printed
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.page_script import masks
-from mcp_spaces.browser.reading import located, outline, read
+from mcp_spaces.browser.reading import located, outline, present, read
 from mcp_spaces.browser.secret_rules import refuse_inside
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -211,7 +211,7 @@ async def _picture(opened: OpenPage, given: ScreenshotInput) -> tuple[bytes, int
     page = opened.page
     with in_time("take a screenshot", CAPTURE_S):
         if given.ref is not None:
-            target = located(opened, given.ref)
+            target = await present(opened, given.ref)
             box = await target.bounding_box(timeout=CAPTURE_S * 1000)
             width, height = (0, 0) if box is None else (round(box["width"]), round(box["height"]))
         elif given.full_page:

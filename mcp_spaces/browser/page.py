@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mcp_spaces.browser.events import safely
+from mcp_spaces.browser.failures import net_words
 from mcp_spaces.core.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class OpenPage:
     """Set by whatever may end a wait: a dialog, a crash, the end of a request, a navigation."""
     began: int = 0
     """Requests so far."""
+    fetching: bool = False
+    """A link to a file was clicked, and the download has not begun yet."""
     opening: int = 0
     """Windows that it has opened and that are not among the pages yet."""
     navigations: int = 0
@@ -93,6 +96,8 @@ class OpenPage:
     landed_by: str = "GET"
     """The method of the newest request for the page itself."""
     heading_for: str = ""
+    failure: str = ""
+    """Why that request failed, in words."""
     redirected_by: str | None = None
     """The URL of the server that redirected it there; None where the page's scripts or a person went there."""
     _session: CDPSession | None = None
@@ -109,6 +114,7 @@ class OpenPage:
             "dialog": self._on_dialog,
             "crash": lambda _: self._on_crash(),
             "close": lambda _: self.stirred.set(),
+            "download": lambda _: self._on_download(),
         }
         for event, listener in listeners.items():
             # Playwright types each event's name apart.
@@ -138,7 +144,7 @@ class OpenPage:
         exchange = Exchange(request.method, url, request.resource_type, time.time())
         self.network.append(exchange)
         if request.is_navigation_request() and _of(request) is self.page.main_frame:
-            self.landed_by, self.heading_for = request.method, request.url
+            self.landed_by, self.heading_for, self.failure = request.method, request.url, ""
             sent_by = request.redirected_from
             self.redirected_by = None if sent_by is None else sent_by.url
         self.pending[request] = exchange
@@ -156,12 +162,15 @@ class OpenPage:
         exchange = self.pending.pop(request, None)
         if exchange is not None:
             exchange.failure = failure
+            if failure and request.url == self.heading_for:
+                self.failure = net_words(failure)
             exchange.duration_ms = round((time.time() - exchange.at) * 1000, 1)
         self.stirred.set()
 
     def _on_navigated(self, frame: Frame) -> None:
         if frame is self.page.main_frame:
             self.navigations += 1
+            self.fetching = False
             self.seen.clear()
             self.pending = {one: exchange for one, exchange in self.pending.items() if _of(one) is frame}
         self.stirred.set()
@@ -179,6 +188,10 @@ class OpenPage:
         else:
             self.dialog = dialog
             asyncio.get_running_loop().call_later(DIALOG_S, self._give_up, dialog)
+        self.stirred.set()
+
+    def _on_download(self) -> None:
+        self.fetching = False
         self.stirred.set()
 
     def _on_window(self, _: object) -> None:
@@ -231,6 +244,8 @@ class OpenPage:
                         return True
         except Exception:  # noqa: BLE001 - a page may go or crash at any time; what counts is what the caller then finds
             return self._stopped or (time.monotonic() < deadline and not self._holding)
+        finally:
+            self.fetching = False
         return True
 
     @property
@@ -239,10 +254,16 @@ class OpenPage:
         return self._holding
 
     @property
+    def heading(self) -> Request | None:
+        """What the page itself is being loaded by, until it has come. Chromium answers nothing about a page meanwhile."""
+        own = (one for one in self.pending if one.is_navigation_request() and _of(one) is self.page.main_frame)
+        return next(own, None)
+
+    @property
     def _holding(self) -> bool:
         """Whether something is under way that an agent would wait for: not an image, not an endless stream."""
         loading = any(one.kind in ("document", "script", "stylesheet", "xhr", "fetch") for one in self.pending.values())
-        return loading or self.opening > 0
+        return loading or self.opening > 0 or self.fetching
 
     @property
     def _stopped(self) -> bool:

@@ -169,11 +169,11 @@ async def _move(
         settled = await opened.settle(navigations=navigations, a_frame=False)
         await note_action(context, live, opened, what=what)
         began = opened.began
-        found = await outcome(live, opened, before=before, settled=settled, downloads=downloads, whole=True)
+        found = await outcome(live, opened, before=before, settled=settled, whole=True)
         if settled and (opened.began != began or opened.is_waiting):
             # The first look at a document takes longer than a frame, and the page asked for more meanwhile.
             settled = await opened.settle(navigations=opened.navigations)
-            found = await outcome(live, opened, before=before, settled=settled, downloads=downloads, whole=True)
+            found = await outcome(live, opened, before=before, settled=settled, whole=True)
         return NavigateOutput(
             **{**found.model_dump(), "url": address(opened.page.url, opened.redactor), "status": status}
         )

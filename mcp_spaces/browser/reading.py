@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import JsonValue
 
 from mcp_spaces.browser.failures import in_time, translated
-from mcp_spaces.browser.page import OpenPage, SeenFrame
+from mcp_spaces.browser.page import URL_MAX, OpenPage, SeenFrame, without_query
 from mcp_spaces.browser.page_script import command, element
-from mcp_spaces.errors import InvalidInput, NotFound
+from mcp_spaces.errors import InvalidInput, NotFound, TimedOut
 
 if TYPE_CHECKING:
     from playwright.async_api import Frame, Locator
@@ -25,6 +25,8 @@ LOOKED_FOR_MAX = 48
 """Frames of one document: each costs two round trips before it is known."""
 FRAMES_MAX = 12
 """Frames of one page that are read; of an endless nesting the rest is left out."""
+FRAMES_SHARE = 4
+"""One part in so many of the characters asked for is the frames', however long the document around them is."""
 OUTLINE_MAX = 40_000
 """Characters. The page script ends with the line that goes over what was asked for: nothing is cut in a line, where
 half a secret would not be known as one."""
@@ -64,18 +66,22 @@ async def outline(
         number, ref = parsed(root)
     seen = opened.seen.get(number)
     frame = opened.page.main_frame if not number or seen is None else seen.frame
-    with in_time("read the page", OUTLINE_S):
-        answer = await _outline(
-            opened,
-            number,
-            frame,
-            mode=mode,
-            interactive_only=interactive_only,
-            max_characters=max_characters,
-            from_line=from_line,
-            root=ref,
-            depth=0,
-        )
+    try:
+        with in_time("read the page", OUTLINE_S):
+            answer = await _outline(
+                opened,
+                number,
+                frame,
+                mode=mode,
+                interactive_only=interactive_only,
+                max_characters=max_characters,
+                from_line=from_line,
+                root=ref,
+                depth=0,
+            )
+    except TimedOut:
+        refuse_while_loading(opened)
+        raise
     if "missing" in answer:
         raise gone(root or "")
     return Outline(
@@ -86,23 +92,45 @@ async def outline(
     )
 
 
+def refuse_while_loading(opened: OpenPage) -> None:
+    """Raises TimedOut saying what is being loaded, where something is: a page cannot be read meanwhile."""
+    heading = opened.heading
+    if heading is not None:
+        url = opened.shown(without_query(heading.url), URL_MAX)
+        raise TimedOut(
+            f"{opened.id} is still loading {url}.",
+            hint="Try again in a while, or go elsewhere: browser_navigate. What led there is done: do not repeat it.",
+        )
+
+
 async def _outline(opened: OpenPage, number: int, frame: Frame, *, depth: int, **wanted: Any) -> dict[str, Any]:
     prefix = f"f{number}" if number else ""
     answer = await read(frame, "snapshot", prefix=prefix, **wanted)
     opened.seen[number] = SeenFrame(frame, str(answer.get("document", "")))
     frames = answer.get("frames") or []
-    if not frames or wanted["root"] is not None or wanted["from_line"] != 1:
+    if not frames:
         return answer
-    lines, below, left_out = str(answer["outline"]).splitlines(), [], len(frames[LOOKED_FOR_MAX:])
+    lines, below, left_out, no_room = str(answer["outline"]).splitlines(), [], len(frames[LOOKED_FOR_MAX:]), 0
+    room = max(wanted["max_characters"] - len(str(answer["outline"])), wanted["max_characters"] // FRAMES_SHARE)
     for told in frames[:LOOKED_FOR_MAX]:
+        if room <= 0:
+            no_room += 1
+            continue
         child = await _child(opened, number, frame, str(told["ref"])) if depth < DEPTH_MAX else None
         if child is None:
             left_out += 1
             continue
         inner_number, inner_frame = child
-        inner = await _outline(opened, inner_number, inner_frame, depth=depth + 1, **wanted)
+        # A frame that was asked for is gone through line by line; one beside other things gets what room is left.
+        alone = told["ref"] == wanted["root"]
+        inside = wanted | {"root": None, "part": f"{prefix}{told['ref']}"}
+        inside |= {} if alone else {"max_characters": room, "from_line": 1}
+        inner = await _outline(opened, inner_number, inner_frame, depth=depth + 1, **inside)
+        if alone:
+            return inner | {"title": answer.get("title", "")}
         if inner.get("mode") == "same" or not inner.get("outline"):
             continue
+        room -= len(str(inner["outline"]))
         below.append((int(told["line"]), inner_number, str(inner["outline"]).splitlines()))
         if answer["mode"] == "same":
             answer["mode"] = "diff"
@@ -116,6 +144,8 @@ async def _outline(opened: OpenPage, number: int, frame: Frame, *, depth: int, *
         lines.append(
             f"({left_out} of {len(frames)} frames left out: gone, or beyond {FRAMES_MAX} frames, {DEPTH_MAX} deep)"
         )
+    if no_room and answer["mode"] == "full":
+        lines.append(f"({no_room} of {len(frames)} frames have no room here: take one with its iframe's ref=REF)")
     return {**answer, "outline": "\n".join(lines)}
 
 
@@ -164,11 +194,17 @@ def located(opened: OpenPage, ref: str) -> Locator:
     return seen.frame.locator(element(inner, document=seen.document))
 
 
+async def present(opened: OpenPage, ref: str) -> Locator:
+    """As `located`, of what is still there: Playwright waits for what is gone until its time is over."""
+    await described(opened, ref)
+    return located(opened, ref)
+
+
 async def described(opened: OpenPage, ref: str) -> dict[str, Any]:
     """What the element is: role, name, secret, url. Raises NotFound when it is there no more."""
     seen, inner = within(opened, ref)
     told = await read(seen.frame, "describe", ref=inner)
-    if not told.get("here"):
+    if not told.get("here") or told.get("document") != seen.document:
         raise gone(ref)
     return told
 

@@ -87,7 +87,7 @@ async def login(context: Context, given: LoginInput) -> LoginOutput:
         entry = await context.use(Secrets).find(given.secret, scope=context.scope.vault)
         if entry.kind is not SecretKind.LOGIN:
             raise InvalidInput(f"{entry.path} is no login.", hint="Only a login is filled in.")
-        before, downloads = opened.page.url, live.downloads.count
+        before = opened.page.url
         if given.url is not None:
             navigations = opened.navigations
             with translated("go to the login"):
@@ -108,7 +108,7 @@ async def login(context: Context, given: LoginInput) -> LoginOutput:
             except (SpacesError, TimeoutError):
                 note = "Signed in, but the profile could not be kept now; browser_stop tries again."
         settled = await opened.settle(navigations=opened.navigations)
-        acted = await outcome(live, opened, before=before, settled=settled, downloads=downloads, whole=True)
+        acted = await outcome(live, opened, before=before, settled=settled, whole=True)
         return LoginOutput(
             **acted.model_dump(),
             signed_in=signed_in,

@@ -17,7 +17,7 @@ from mcp_spaces.errors import InvalidInput
 
 class CallInput(Everywhere):
     operation: str = Field(max_length=64)
-    """Its id; context_get lists them."""
+    """Its id, or as hints name it (browser_dialog); context_get lists them."""
     input: Mapping[str, Any] = Field(default={})
 
 
@@ -32,9 +32,11 @@ class CallOutput(RootModel[Any]):
 
 
 async def call_operation(context: Context, wanted: CallInput) -> CallOutput:
-    if wanted.operation == CALL.id:
+    # Hints name all operations as tools are named.
+    named = wanted.operation if "." in wanted.operation else wanted.operation.replace("_", ".", 1)
+    if named == CALL.id:
         raise InvalidInput("operation.call does not call itself.", hint="Name the operation that you want.")
-    output = await call_child(context, wanted.operation, wanted.input, progress=context.progress)
+    output = await call_child(context, named, wanted.input, progress=context.progress)
     answer = CallOutput(output.model_dump(mode="json", exclude_none=True))
     answer._page = getattr(output, "page_for_a_person", None)
     return answer

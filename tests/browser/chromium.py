@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,22 +25,27 @@ PATIENCE_MS = 20_000
 
 @dataclass(frozen=True)
 class Site:
-    """A web server whose pages are files of `pages/` or what a test puts into `made`, with any extra headers."""
+    """A web server whose pages are files of `pages/` or what a test puts into `made`, with any extra headers. What a
+    test puts into `held` is answered once its event is set."""
 
     origin: str
     made: dict[str, str]
     headers: dict[str, str]
+    held: dict[str, threading.Event] = field(default_factory=dict)
 
 
 @contextmanager
 def serving() -> Iterator[Site]:
     made: dict[str, str] = {}
     headers: dict[str, str] = {}
+    held: dict[str, threading.Event] = {}
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             name = self.path.partition("?")[0].lstrip("/")
             file = FOLDER / name
+            if name in held:
+                held[name].wait(PATIENCE_MS / 1000)
             html = made[name] if name in made else file.read_text("utf-8") if file.is_file() else ""
             self.send_response(200)
             self.send_header("content-type", "text/html; charset=utf-8")
@@ -56,7 +61,7 @@ def serving() -> Iterator[Site]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield Site(f"http://127.0.0.1:{server.server_address[1]}", made, headers)
+        yield Site(f"http://127.0.0.1:{server.server_address[1]}", made, headers, held)
     finally:
         server.shutdown()
         server.server_close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import anyio
 import pytest
 
 from mcp_spaces.app import App, open_app
-from mcp_spaces.browser import page
+from mcp_spaces.browser import page, reading
 from mcp_spaces.errors import (
     ApprovalNeeded,
     Conflict,
@@ -130,6 +131,36 @@ async def test_frames_are_in_every_snapshot_and_what_is_left_out_is_said(tab: Ta
     assert re.findall(r'"Inside" (f\d+)e', shown) == [f"f{number}" for number in range(5, 15)]
     assert "left out" not in shown
     await tab.refused("click", NotFound, ref="f2e1")
+
+
+async def test_what_is_in_a_frame_is_shown_wherever_its_iframe_stands(tab: Tab) -> None:
+    tab.site.made["pay"] = "<button>Pay</button>" + "".join(f"<p>Term {number} of many</p>" for number in range(200))
+    tab.site.made["long"] = (
+        "".join(f"<p>Paragraph {number} of a long page</p>" for number in range(300))
+        + "<main><iframe src=/pay></iframe>"
+    )
+    opened = await tab.call("navigate", url=f"{HOST}/long")
+    assert "iframe" not in opened.changes and "ref=REF" in opened.changes
+    below = (await tab.call("snapshot", from_line=290)).snapshot
+    main, iframe = re.findall(r"(?:main|iframe) (e\d+)", below)
+    assert 'button "Pay" f1e1' in below
+    assert 'button "Pay" f1e1' in (await tab.call("snapshot", ref=main)).snapshot
+    alone = await tab.call("snapshot", ref=iframe, max_characters=1_000)
+    assert (
+        alone.snapshot.startswith('button "Pay" f1e1') and f"ref={iframe} from_line={alone.next_line}" in alone.snapshot
+    )
+    more = await tab.call("snapshot", ref=iframe, from_line=alone.next_line)
+    assert more.snapshot.startswith(f'"Term {alone.next_line - 2} of many"')
+
+
+async def test_long_frames_share_the_room_of_one_snapshot(tab: Tab) -> None:
+    tab.site.made["terms"] = "".join(f"<p>Term {number} of many</p>" for number in range(500))
+    tab.site.made["six"] = "<iframe src=/terms></iframe>" * 6
+    await tab.call("navigate", url=f"{HOST}/six")
+    shown = (await tab.call("snapshot", max_characters=6_000)).snapshot
+    assert len(shown) < 7_000 and "(5 of 6 frames have no room here" in shown
+    (last,) = re.findall(r"iframe (e6)", shown)
+    assert "Term 0" in (await tab.call("snapshot", ref=last)).snapshot
 
 
 async def test_a_page_is_answered_with_its_outline(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,6 +432,177 @@ async def test_a_fill_that_a_dialog_breaks_off_names_what_is_left_and_goes_on_in
     assert (await tab.call("fill", fields={two: "2", three: "3"})).left is None
 
 
+@pytest.mark.parametrize("way", ["click", "fill", "execute"])
+async def test_what_leads_to_a_slow_page_is_done_and_the_page_is_waited_for_by_name(
+    tab: Tab, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "READ_S", 1.0)
+    tab.site.made["form"] = "<form action=/slow-thanks><input aria-label=Name><button>Order</button></form>"
+    tab.site.made["slow-thanks"] = "<h1>Ordered</h1>"
+    came = tab.site.held["slow-thanks"] = threading.Event()
+    refs = re.findall(r'"(\w+)" (e\d+)', (await tab.call("navigate", url=f"{HOST}/form")).changes)
+    acts = {"click": {"ref": dict(refs)["Order"]}, "fill": {"fields": {dict(refs)["Name"]: "Ann"}, "submit": True}}
+    steps = [{"call": "page.click", "args": ["text=Order"], "ref": "p1", "options": {"timeoutMs": 500}}]
+    try:
+        if way == "execute":
+            assert (await tab.call("execute", steps=steps)).events[0].ok
+        else:
+            done = await tab.call(way, timeout_s=0.5, **acts[way])
+            assert not done.settled and f"still loading {HOST}/slow-thanks" in done.changes
+        for operation in ("snapshot", "click", "wait_for"):
+            more = {"ref": "e1"} if operation == "click" else {"text": "Never", "timeout_s": 0.5}
+            error = await tab.refused(operation, TimedOut, **({} if operation == "snapshot" else more))
+            assert f"still loading {HOST}/slow-thanks" in error.message and "do not repeat" in error.hint
+    finally:
+        came.set()
+    assert "Ordered" in (await tab.call("wait_for", text="Ordered", timeout_s=20)).changes
+
+
+async def test_a_ref_that_is_gone_is_told_at_once_by_every_operation(tab: Tab) -> None:
+    tab.site.made["shrinks"] = "<button onclick='this.remove()'>Go</button><input aria-label=Stay>"
+    opened = await tab.call("navigate", url=f"{HOST}/shrinks")
+    go, stay = re.findall(r" (e\d+)", opened.changes)
+    await tab.call("click", ref=go)
+    given: dict[str, dict[str, Any]] = {
+        "click": {},
+        "fill": {"ref": None, "fields": {go: True}},
+        "press": {"keys": "Enter"},
+        "select": {"options": ["x"]},
+        "hover": {},
+        "drag": {"to": stay},
+        "scroll": {},
+        "screenshot": {},
+    }
+    for operation, more in given.items():
+        arguments = {name: value for name, value in ({"ref": go} | more).items() if value is not None}
+        await tab.refused(operation, NotFound, **arguments)
+    await tab.refused("drag", NotFound, ref=stay, to=go)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "good"),
+    [
+        ("date", "31.03.2026", "2026-03-31"),
+        ("date", "2026-02-31", "2026-02-28"),
+        ("time", "1 pm", "13:00"),
+        ("week", "14", "2026-W14"),
+        ("color", "red", "#ff0000"),
+        ("range", "loud", "7"),
+        ("number", "abc", "7"),
+    ],
+)
+async def test_what_a_field_cannot_hold_is_refused_with_an_example_and_empties_nothing(
+    tab: Tab, kind: str, bad: str, good: str
+) -> None:
+    tab.site.made["formed"] = f"<input type={kind} aria-label=Field>"
+    (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/formed")).changes)
+    await tab.call("fill", fields={ref: good})
+    error = await tab.refused("fill", InvalidInput, fields={ref: bad})
+    assert error.hint.startswith("Write it as ")
+    assert f'value="{good}"' in (await tab.call("snapshot")).snapshot
+    await tab.call("fill", fields={ref: error.hint.removeprefix("Write it as ").removesuffix(".")})
+
+
+async def test_an_option_that_is_not_there_is_told_as_that(tab: Tab) -> None:
+    refs = await tab.shop()
+    for operation, given in (
+        ("fill", {"fields": {refs["Colour"]: "green"}}),
+        ("select", {"ref": refs["Colour"], "options": ["green"]}),
+    ):
+        error = await tab.refused(operation, WrongState, timeout_s=0.5, **given)
+        assert "no such option" in error.message
+    assert "true or false" in (await tab.refused("fill", WrongState, fields={refs["As a gift"]: "yes"})).hint
+    assert "browser_upload" in (await tab.refused("fill", WrongState, fields={refs["File"]: "a.txt"})).hint
+
+
+async def test_a_download_is_named_by_the_click_that_led_to_it_and_a_late_one_by_the_next_answer(
+    tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = await tab.shop()
+    tab.site.made["file.csv"] = "a,b"
+    came = tab.site.held["file.csv"] = threading.Event()
+    try:
+        assert (await tab.call("click", ref=refs["Report"])).downloads is None
+    finally:
+        came.set()
+        del tab.site.held["file.csv"]
+    with anyio.fail_after(PATIENCE_S):
+        while not (await tab.call("downloads")).downloads:
+            await anyio.lowlevel.checkpoint()
+    assert [one.split()[0] for one in (await tab.call("click", ref=refs["Press"])).downloads] == ["d1"]
+    assert (await tab.call("click", ref=refs["Press"])).downloads is None
+    tab.site.held["file.csv"] = begins = threading.Event()
+    monkeypatch.setattr(page, "SETTLE_S", 10.0)
+    threading.Timer(0.7, begins.set).start()
+    assert [one.split()[0] for one in (await tab.call("click", ref=refs["Report"])).downloads] == ["d2"]
+    del tab.site.held["file.csv"]
+
+
+async def test_a_click_that_leads_nowhere_says_where_and_why(tab: Tab) -> None:
+    tab.site.made["nowhere"] = "<a href=https://page.test/>Out</a>"
+    (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/nowhere")).changes)
+    gone = await tab.call("click", ref=ref)
+    assert gone.url == "https://page.test/" and "did not load: the gateway refused" in gone.changes
+
+
+async def test_a_button_that_opens_the_choice_of_files_is_given_them(tab: Tab, world: tuple[App, Site]) -> None:
+    app, _ = world
+    await app.pipeline.call(
+        app.local_agent(), "storage.upload", {"space": "work", "path": "a.txt", "content": "hello", "overwrite": True}
+    )
+    tab.site.made["chooses"] = (
+        "<button onclick='field.click()'>Choose</button><input type=file id=field style='display:none'"
+        " onchange='said.textContent = this.files[0].name'>"
+        "<button onclick=\"const made = document.createElement('input'); made.type = 'file';"
+        " made.onchange = () => said.textContent = 'made ' + made.files[0].name; made.click()\">Make</button>"
+        "<button>Nothing</button><p id=said>"
+    )
+    refs = dict(re.findall(r'"(\w+)" (e\d+)', (await tab.call("navigate", url=f"{HOST}/chooses")).changes))
+    assert '"a.txt"' in (await tab.call("upload", ref=refs["Choose"], paths=["a.txt"])).changes
+    assert '"made a.txt"' in (await tab.call("upload", ref=refs["Make"], paths=["a.txt"])).changes
+    error = await tab.refused("upload", WrongState, ref=refs["Nothing"], paths=["a.txt"], timeout_s=0.5)
+    assert "opens no choice of files" in error.message
+
+
+async def test_a_page_that_scrolls_in_an_element_of_its_own_is_scrolled(tab: Tab) -> None:
+    tab.site.made["inner-scroll"] = (
+        "<body style='margin:0;overflow:hidden;display:flex;height:100vh'><aside style='width:200px'>Side</aside>"
+        "<main style='flex:1;overflow:auto' onscroll=\"document.querySelector('h1').textContent = 'Scrolled'\">"
+        "<h1>Top</h1><div style='height:5000px'></div></main>"
+    )
+    await tab.call("navigate", url=f"{HOST}/inner-scroll")
+    await tab.call("scroll", by=600)
+    await tab.call("wait_for", text="Scrolled")
+
+
+async def test_operations_are_called_by_the_names_that_hints_give_them(tab: Tab) -> None:
+    wanted = {"operation": "browser_pages", "input": {"space": "work", "runtime": tab.alias}}
+    answer = await tab.app.pipeline.call(tab.app.local_agent(), "operation.call", wanted)
+    assert answer.output.model_dump()["pages"]
+    with pytest.raises(InvalidInput):
+        await tab.app.pipeline.call(tab.app.local_agent(), "operation.call", {"operation": "operation_call"})
+
+
+async def test_keys_are_understood_as_people_write_them(tab: Tab) -> None:
+    tab.site.made["keys"] = (
+        "<input aria-label=text><ol id=seen></ol><script>addEventListener('keydown', event => {"
+        "const held = ['ctrl', 'alt', 'shift', 'meta'].filter(one => event[one + 'Key']);"
+        "seen.innerHTML += '<li>' + [...held, event.key].join('-')})</script>"
+    )
+    (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/keys")).changes)
+    for keys, last in (
+        ("Ctrl+k", "ctrl-k"),
+        ("ctrl+shift+enter", "ctrl-shift-Enter"),
+        ("Cmd+ArrowLeft", "meta-ArrowLeft"),
+    ):
+        assert f'"{last}"' in (await tab.call("press", ref=ref, keys=keys)).changes
+    for keys, last in (("Esc", "Escape"), ("Return", "Enter")):
+        assert f'"{last}"' in (await tab.call("press", keys=keys)).changes
+    assert "value=" not in (await tab.call("snapshot")).snapshot
+    await tab.call("press", ref=ref, keys="a+b+c")
+    assert 'value="a+b+c"' in (await tab.call("snapshot")).snapshot
+
+
 async def test_text_with_a_plus_is_typed_and_keys_that_are_held_are_pressed(tab: Tab) -> None:
     tab.site.made["types"] = "<input aria-label=sum>"
     ref = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/types")).changes)[0]
@@ -416,3 +618,21 @@ async def test_a_text_is_gone_only_when_none_of_it_is_shown(tab: Tab) -> None:
     await tab.call("navigate", url=f"{HOST}/twice")
     await tab.refused("wait_for", TimedOut, gone="Loading", timeout_s=0.5)
     await tab.call("wait_for", text="Loading", timeout_s=5)
+
+
+async def test_a_text_in_a_frame_is_waited_for_and_one_in_a_hidden_frame_is_not_shown(tab: Tab) -> None:
+    tab.site.made["told"] = "<p>Paid</p><script>setTimeout(() => document.body.innerHTML = 'Sent', 1000)</script>"
+    tab.site.made["tells"] = "<h1>Order</h1><iframe src=/told></iframe>"
+    tab.site.made["hides"] = "<h1>Order</h1><iframe src=/told style='display:none'></iframe>"
+    await tab.call("navigate", url=f"{HOST}/tells")
+    await tab.call("wait_for", text="Sent", timeout_s=20)
+    await tab.call("wait_for", gone="Paid", timeout_s=20)
+    await tab.refused("wait_for", TimedOut, gone="Sent", timeout_s=0.5)
+    tab.site.made["stays"] = "<p>Stays</p>"
+    tab.site.made["leaves"] = (
+        "<iframe src=/stays></iframe><script>setTimeout(() => document.querySelector('iframe').remove(), 1500)</script>"
+    )
+    await tab.call("navigate", url=f"{HOST}/leaves")
+    await tab.call("wait_for", gone="Stays", timeout_s=20)
+    await tab.call("navigate", url=f"{HOST}/hides")
+    await tab.refused("wait_for", TimedOut, text="Paid", timeout_s=0.5)

@@ -140,6 +140,33 @@ async def test_a_table_keeps_its_columns(page: Page, site: Site) -> None:
     ]
 
 
+async def test_a_calendar_keeps_its_days_and_each_can_be_clicked(page: Page, site: Site) -> None:
+    days = "<td onclick='document.title = this.textContent'>1<td style='cursor:pointer'>2<td>3<td onclick=1><button>4</button>"
+    await visit(page, site, f"<table><tr><th onclick=1>Mo<th>Tu<tr>{days}</table>")
+    answer = await ask(page, "snapshot")
+    assert answer["outline"].splitlines() == [
+        "table e1",
+        ' head clickable "Mo" e2 | "Tu"',
+        ' clickable "1" e3 | clickable "2" e4 | "3" | button "4" e5',
+    ]
+    assert (await ask(page, "text"))["text"].splitlines() == ["Mo\tTu", "1\t2\t3\t4"]
+    await page.click(element("e3", document=answer["document"]))
+    assert await page.title() == "1"
+    assert (await outline(page, interactive_only=True)).splitlines() == [
+        'clickable "Mo" e2',
+        'clickable "1" e3',
+        'clickable "2" e4',
+        'button "4" e5',
+    ]
+
+
+async def test_a_row_without_cells_loses_nothing(page: Page, site: Site) -> None:
+    rows = "<div role=row><span>Ann</span> <button>Delete</button></div><div role=row>Bob<div role=cell>42</div></div>"
+    await visit(page, site, f"<div role=table>{rows}</div>")
+    assert (await outline(page)).splitlines() == ["table e1", ' "Ann" button "Delete" e2', ' "Bob" | "42"']
+    assert (await ask(page, "text"))["text"].splitlines() == ["Ann Delete", "Bob\t42"]
+
+
 async def test_a_list_in_an_item_stands_below_it(page: Page, site: Site) -> None:
     await visit(page, site, "<ul><li><a href=/a>A</a><ol><li><a href=/b>B</a><ul><li>C</ul><li>D</ol><li>E</ul>")
     assert (await outline(page)).splitlines() == [
@@ -249,6 +276,25 @@ async def test_things_that_only_look_clickable_can_be_clicked(page: Page, site: 
     assert 'checkbox "Dark mode" e1 checked' in text and 'radio "Tiny" e2 checked' in text
 
 
+async def test_what_can_be_dragged_or_moved_to_by_keys_has_a_ref(page: Page, site: Site) -> None:
+    await visit(
+        page,
+        site,
+        "<ul><li draggable=true>Card<li draggable=true><a href=/a>Link</a><li>Fixed</ul>"
+        "<span tabindex=0>Products</span><p tabindex=-1>Text</p><pre tabindex=0 style='overflow:auto'>code</pre>",
+    )
+    assert (await outline(page)).splitlines() == [
+        "list",
+        ' clickable "Card" e1 draggable',
+        " clickable e3 draggable",
+        '  link "Link" e2 /a',
+        ' "Fixed"',
+        'clickable "Products" e4',
+        '"Text"',
+        '"code"',
+    ]
+
+
 # ---------------------------------------------------------------------------------------------------------- refs
 
 
@@ -301,6 +347,46 @@ async def test_changes_are_told_with_their_place(page: Page, site: Site) -> None
         "@ main e1 > list",
         '+ link "c" e3 /c',
     ]
+
+
+async def test_what_only_lost_the_focus_is_not_told(page: Page, site: Site) -> None:
+    await visit(
+        page,
+        site,
+        "<input aria-label=One id=one autofocus><input aria-label=' focused' id=two><button id=go>Go</button>",
+    )
+    await outline(page)
+    await page.evaluate("two.focus()")
+    answer = await ask(page, "snapshot", mode="diff")
+    assert answer["outline"].splitlines() == ["@ page", '~ textbox "focused" e2 focused']
+    await page.evaluate("two.value = 'x'; go.focus()")
+    answer = await ask(page, "snapshot", mode="diff")
+    assert answer["outline"].splitlines() == ["@ page", '~ textbox "focused" e2 value="x"', '~ button "Go" e3 focused']
+    await page.evaluate("go.blur()")
+    assert (await ask(page, "snapshot", mode="diff"))["mode"] == "same"
+
+
+async def test_what_went_with_something_is_not_told_apart(page: Page, site: Site) -> None:
+    fields = "".join(f"<label>Field {number} <input></label>" for number in range(20))
+    await visit(
+        page, site, f"<h1>Head</h1><div role=dialog aria-label=Ask id=ask>{fields}<ul><li>a</ul></div><p id=p>End"
+    )
+    await outline(page)
+    await page.evaluate("ask.remove(); p.remove()")
+    answer = await ask(page, "snapshot", mode="diff")
+    assert answer["outline"].splitlines() == ["@ page", '- dialog "Ask" e1', '- "End"']
+
+
+async def test_changes_are_told_from_the_last_whole_outline_whatever_was_looked_at_since(
+    page: Page, site: Site
+) -> None:
+    await visit(page, site, "<main><p>" + "words " * 50 + "<p><button>Go</button><p id=p></main>")
+    await outline(page)
+    await outline(page, interactive_only=True)
+    await outline(page, root="e1")
+    await page.evaluate("p.textContent = 'Done'")
+    answer = await ask(page, "snapshot", mode="diff")
+    assert answer["outline"].splitlines() == ["@ main e1", '+ "Done"']
 
 
 async def test_after_a_navigation_the_outline_is_whole_again(page: Page, site: Site) -> None:

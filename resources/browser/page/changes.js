@@ -24,6 +24,7 @@ function changesBetween(before, after) {
 
   const changes = [];
   let under = '';
+  let goneDepth = Infinity;
   const say = (sign, line, lines, index) => {
     const place = ancestorsOf(lines, index);
     if (place !== under) changes.push(`@ ${(under = place)}`);
@@ -31,21 +32,35 @@ function changesBetween(before, after) {
   };
   const kept = commonLines(old, fresh);
   const refsAfter = new Set(fresh.map(refIn));
-  const refsBefore = new Set(old.map(refIn));
+  const linesBefore = new Map(old.map((line) => [refIn(line), line]));
   for (let i = 0, j = 0; i < old.length || j < fresh.length;) {
     if (i < old.length && kept[i] === j) {
+      goneDepth = Infinity;
       i++;
       j++;
     } else if (i < old.length && kept[i] === -1) {
-      if (!refIn(old[i]) || !refsAfter.has(refIn(old[i]))) say('-', old[i], before, start + i);
+      const isGone = !refIn(old[i]) || !refsAfter.has(refIn(old[i]));
+      // What stood below a line that went has gone with it.
+      if (depthOf(old[i]) <= goneDepth) goneDepth = Infinity;
+      if (isGone && goneDepth === Infinity) {
+        say('-', old[i], before, start + i);
+        goneDepth = depthOf(old[i]);
+      }
       i++;
     } else {
-      say(refIn(fresh[j]) && refsBefore.has(refIn(fresh[j])) ? '~' : '+', fresh[j], after, start + j);
+      const line = refIn(fresh[j]) && linesBefore.get(refIn(fresh[j]));
+      // Where the focus is now is told there.
+      if (!line || !hasOnlyLostFocus(line.trim(), fresh[j].trim())) say(line ? '~' : '+', fresh[j], after, start + j);
       j++;
     }
   }
   return changes;
 }
+
+const hasOnlyLostFocus = (line, now) =>
+  [...line.matchAll(/ focused(?= |$)/g)].some(({ index }) => line.slice(0, index) + line.slice(index + 8) === now);
+
+const depthOf = (line) => line.search(/\S/);
 
 /** The first ref of a line outside of quotes. */
 const refIn = (line) => /(?:^| )((?:f\d+)?e\d+)(?= |$|:)/.exec(unquoted(line))?.[1];
@@ -70,11 +85,10 @@ function commonLines(old, fresh) {
 
 /** The lines that a line stands below, outermost first, each without what follows its ref. */
 function ancestorsOf(lines, index) {
-  const depth = (line) => line.search(/\S/);
   const above = [];
-  for (let at = index - 1, level = depth(lines[index]); at >= 0 && level > 0; at--) {
-    if (depth(lines[at]) < level) {
-      level = depth(lines[at]);
+  for (let at = index - 1, level = depthOf(lines[index]); at >= 0 && level > 0; at--) {
+    if (depthOf(lines[at]) < level) {
+      level = depthOf(lines[at]);
       above.unshift(cut(lines[at].trim(), 60));
     }
   }

@@ -40,6 +40,7 @@ const isRendered = method(Element.prototype, 'checkVisibility');
 const scrollTo = method(Element.prototype, 'scrollIntoView');
 const editable = getter(HTMLElement.prototype, 'isContentEditable');
 const isEditable = (element) => element instanceof HTMLElement && editable(element);
+const isDraggable = (element) => attributeOf(element, 'draggable') === 'true';
 const createElement = (tag) => Document.prototype.createElement.call(document, tag);
 const rootElement = getter(Document.prototype, 'documentElement');
 const bodyElement = getter(Document.prototype, 'body');

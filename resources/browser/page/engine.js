@@ -15,9 +15,14 @@
 
 const MAX_CHARACTERS = 20_000;
 let outlined = [];
-let lastOutline = null;
+const KINDS_KEPT = 8;
+/** The last outline of each kind: one of a part, or of the controls alone, is not what the next changes are told from. */
+const lastOutlines = new Map();
 
-/** The outline in full, or as changes since the last one with the same arguments. */
+/**
+ * The outline in full, or as changes since the last one with the same arguments. `part`: the ref that gives this outline
+ * alone, where it stands in another one.
+ */
 function snapshot({
   mode = 'full',
   interactive_only = false,
@@ -25,6 +30,7 @@ function snapshot({
   from_line = 1,
   root = null,
   prefix = '',
+  part = null,
 }) {
   const element = root ? refs.find(root) : pageBody();
   if (!element) return { missing: root };
@@ -32,8 +38,11 @@ function snapshot({
   const lines = linesOf(parts, { focused: focusedElement(), prefix });
   outlined = controlsIn(parts);
   const key = JSON.stringify([interactive_only, root, prefix]);
-  const changes = mode === 'diff' && lastOutline?.key === key ? changesBetween(lastOutline.lines, lines) : null;
-  lastOutline = { key, lines };
+  const last = lastOutlines.get(key);
+  const changes = mode === 'diff' && last ? changesBetween(last, lines) : null;
+  lastOutlines.delete(key);
+  lastOutlines.set(key, lines);
+  if (lastOutlines.size > KINDS_KEPT) lastOutlines.delete(lastOutlines.keys().next().value);
   const page = { url: location.href, title: titleOf(), cuts };
   if (changes && sizeOf(changes) < Math.max(sizeOf(lines), 200)) {
     return {
@@ -43,8 +52,10 @@ function snapshot({
       frames: framesIn(lines).map(({ ref }) => ({ ref, line: 0 })),
     };
   }
-  const how = 'go on with from_line=LINE, or take one part with root=REF';
-  const shown = paged(lines, from_line, max_characters, how, cuts);
+  const how = part ? `go on with ref=${part} from_line=LINE` : 'go on with from_line=LINE, or take one part with ref=REF';
+  // What goes on from a line is the document in an iframe, not the iframe's own line.
+  const first = root && roleOf(element) === 'iframe' ? 1 : from_line;
+  const shown = paged(lines, first, max_characters, how, cuts);
   return { ...page, mode: 'full', ...shown, frames: framesIn(shown.outline.split('\n')) };
 }
 
@@ -103,10 +114,25 @@ function describe({ ref }) {
   return {
     here: true,
     role,
+    takes_files: (tagOf(element) === 'label' ? element.control : element)?.type === 'file',
+    formed: element instanceof HTMLInputElement && Object.hasOwn(EXAMPLES, element.type),
     name: nameOf(element, role) || cut(contentOf(element), MAX_NAME),
     secret: isSecret(element),
     url: urlOf(element, role),
   };
+}
+
+/** Whether a field can hold a text as its value, and an example where its kind wants a form of its own. */
+function accepts({ ref, text }) {
+  const element = refs.find(ref);
+  const example = element instanceof HTMLInputElement && EXAMPLES[element.type];
+  if (!example || !text) return { accepted: true };
+  if (['number', 'range'].includes(element.type)) return { accepted: Number.isFinite(Number(text)), example };
+  if (element.type === 'color') return { accepted: /^#[0-9a-f]{6}$/i.test(text), example };
+  const like = createElement('input');
+  like.type = element.type;
+  like.value = text;
+  return { accepted: like.value !== '', example };
 }
 
 /** From now on the value of this element is shown as `[vault:NAME]`. */
@@ -116,10 +142,22 @@ function markSecret({ ref, name }) {
   return { marked: Boolean(element) };
 }
 
+const EXAMPLES = {
+  color: '#3366ff',
+  date: '2026-03-31',
+  'datetime-local': '2026-03-31T13:45',
+  month: '2026-03',
+  number: '7',
+  range: '7',
+  time: '13:45',
+  week: '2026-W14',
+};
+
 const COMMANDS = {
   snapshot,
   text,
   describe,
+  accepts,
   fields: loginFields,
   check_field: checkField,
   clickable,

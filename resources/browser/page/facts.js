@@ -81,7 +81,7 @@ function clickable({ ref }) {
   const middle = elementAt(box.x + box.width / 2, box.y + box.height / 2);
   const reached = isWithin(middle, element);
   const ready = reached && inViewport(box) && isRendered(element, { visibilityProperty: true }) && !isDisabled(element) && !isMoving(element);
-  return { here: true, ready };
+  return { here: true, ready, fetches: Boolean(closest(element, 'a[download]')) };
 }
 
 const isDisabled = (element) => matches(element, ':disabled') || attributeOf(element, 'aria-disabled') === 'true';

@@ -77,7 +77,7 @@ function itemLines(item, pen) {
 
 /** `"Ann" | "42" | button "Delete" e7`, headers after `head`; cells below each other where a table is there for layout. */
 function rowLines(row, pen) {
-  const cells = row.parts.filter(({ role }) => ['cell', 'columnheader', 'rowheader'].includes(role));
+  const cells = cellsOf(row);
   const contents = cells.map((cell) => linesOf(cell.parts, pen));
   const states = [
     row.ref && `${pen.prefix}${row.ref} clickable`,
@@ -90,6 +90,24 @@ function rowLines(row, pen) {
   if (contents.every((lines) => !lines.length) && !head) return [];
   const headers = cells.length && cells.every(({ role }) => role === 'columnheader') ? 'head ' : '';
   return [headers + head + contents.map((lines) => lines.join(' ') || '""').join(' | ')];
+}
+
+/** The cells of a row, and what stands between them as cells of their own: many a page leaves the roles of cells out. */
+function cellsOf(row) {
+  const cells = [];
+  let loose = [];
+  const end = () => {
+    if (loose.some((part) => part !== BREAK)) cells.push({ role: 'cell', parts: loose });
+    loose = [];
+  };
+  for (const part of row.parts) {
+    if (CELLS.has(part.role)) {
+      end();
+      cells.push(part);
+    } else loose.push(part);
+  }
+  end();
+  return cells;
 }
 
 function headOf({ role, element, name, ref }, { focused, prefix }) {

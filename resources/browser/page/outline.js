@@ -8,6 +8,7 @@
  */
 
 const MEDIA = words('canvas video audio');
+const CELLS = words('cell columnheader rowheader');
 const SHOWN_EMPTY = words('canvas video audio cell columnheader rowheader');
 const BREAK = Symbol('between blocks');
 const MAX_DEPTH = 400;
@@ -56,6 +57,11 @@ function partsOf(root, controlsOnly) {
     if (!role) return walkChildren(element, into, place);
     const node = { role, element, name: nameOf(element, role), ref: null, parts: [] };
     if (role === 'clickable') return showClickable(node, into, place);
+    if (CELLS.has(role) && isOperable(element, role, place)) {
+      showClickable({ ...node, role: 'clickable', parts: [] }, node.parts, place);
+      into.push(node);
+      return undefined;
+    }
     if (role === 'img' || role === 'iframe') {
       if (role === 'iframe') node.ref = refs.of(element);
       if (node.name || node.ref) into.push(node);
@@ -68,7 +74,7 @@ function partsOf(root, controlsOnly) {
       into.push(node);
       return undefined;
     }
-    if (PARTS.has(role) || MEDIA.has(role) || (place.hand && !place.underHand)) node.ref = refs.of(element);
+    if (PARTS.has(role) || MEDIA.has(role) || isOperable(element, role, place)) node.ref = refs.of(element);
     walkChildren(element, node.parts, place);
     if (role === 'group' && !node.name) into.push(...node.parts);
     else if (node.name || SHOWN_EMPTY.has(role) || node.parts.some((part) => part !== BREAK)) into.push(node);
@@ -81,9 +87,8 @@ function partsOf(root, controlsOnly) {
     if (vaultNames.has(element) && !CONTROLS.has(role)) return 'textbox';
     if (role && (CONTROLS.has(role) || role === 'iframe')) return role;
     if (place.control) return null;
-    const operable = (place.hand && !place.underHand) || hasAttribute(element, 'onclick');
-    if (operable && !PARTS.has(role) && role !== 'row' && element !== pageBody() && element !== pageRoot())
-      return 'clickable';
+    const stays = PARTS.has(role) || role === 'row' || (CELLS.has(role) && !controlsOnly);
+    if (!stays && isOperable(element, role, place)) return 'clickable';
     return controlsOnly ? null : role;
   }
 
@@ -118,7 +123,8 @@ function partsOf(root, controlsOnly) {
     const shown = node.parts.filter((part) => part !== BREAK);
     const controls = shown.filter((part) => part.ref);
     const text = contentOf(node.element);
-    if (controls.length === 1 && (shown.length === 1 || controls[0].name === text)) {
+    const isControl = controls.length === 1 && (shown.length === 1 || controls[0].name === text);
+    if (isControl && !isDraggable(node.element)) {
       into.push(...node.parts);
       return;
     }
@@ -133,6 +139,15 @@ function partsOf(root, controlsOnly) {
   const parts = [];
   walk(root, parts, { reads: !controlsOnly, control: false, hand: false, depth: 0 });
   return { parts, cuts: [...cuts] };
+}
+
+/** Whether it is there to be clicked, dragged or moved to by keys although its role does not say so. */
+function isOperable(element, role, { hand, underHand, style }) {
+  if (element === pageBody() || element === pageRoot()) return false;
+  if ((hand && !underHand) || hasAttribute(element, 'onclick') || isDraggable(element)) return true;
+  // Keys also move to what only scrolls.
+  const scrolls = /auto|scroll/.test(style.overflow);
+  return !role && !scrolls && Number.parseInt(attributeOf(element, 'tabindex'), 10) >= 0;
 }
 
 /** Boxes and switches in a style of their own: the input is hidden or a pixel, and its label is drawn as the control. */

@@ -50,6 +50,7 @@ function statesOf(element, role, focused) {
     if (word) states.add(word);
   }
   if (role === 'summary') states.add(hasAttribute(parentOf(element), 'open') ? 'expanded' : 'collapsed');
+  if (isDraggable(element)) states.add('draggable');
   if (element === focused) states.add('focused');
   const value = valueOf(element, role);
   if (value) states.add(value);

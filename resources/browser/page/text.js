@@ -37,7 +37,7 @@ function shownText({ role, element, name }) {
 }
 
 function rowText(row) {
-  const cells = row.parts.filter((part) => part.parts).map((cell) => textLines(cell.parts));
+  const cells = cellsOf(row).map((cell) => textLines(cell.parts));
   return cells.some((lines) => lines.length > MAX_CELL_LINES)
     ? cells.flat()
     : [cells.map((lines) => lines.join(' ')).join('\t')];
