@@ -31,7 +31,7 @@ from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlac
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy
 from mcp_spaces.core.policy.remembered import decide_again
 from mcp_spaces.core.recordable import recordable
-from mcp_spaces.core.redaction import Redactor, redacted
+from mcp_spaces.core.redaction import Redactor, redacted, restored
 from mcp_spaces.core.scope import Scope, narrow_again
 from mcp_spaces.errors import (
     ApprovalNeeded,
@@ -68,6 +68,8 @@ class _Call:
     progress: Progress
     key: str | None
     key_is_ours: bool = False
+    settled: bool = True
+    """Whether the answer is the last word, to be given again to a repeat with the key."""
     input: Any = None
     space: SpacePlace | None = None
     runtime: RuntimePlace | None = None
@@ -148,6 +150,8 @@ class Pipeline:
                 if output is None:
                     await self._approve(call, decision)  # 6
                     output = await self._handle(call, active)  # 7
+                    # Asked before redaction, which may take the answer out of its type.
+                    call.settled = operation.settled(output)
                 clean = redacted(output, call.redactor)  # 8
         except (Exception, anyio.get_cancelled_exc_class()) as error:
             failure = as_ours(error, call.redactor)
@@ -286,7 +290,7 @@ class Pipeline:
             call.caller.principal_id, call.key, fingerprint=call.fingerprint(policy_version=""), run_id=call.run.id
         )
         call.key_is_ours = stored is None
-        return None if stored is None else call.operation.output.model_validate_json(stored)
+        return None if stored is None else restored(call.operation.output, stored)
 
     async def _approve(self, call: _Call, decision: Decision) -> None:
         """Step 6: use up a person's yes, or ask for one. Raises ApprovalNeeded, Denied or QuotaExceeded."""
@@ -367,10 +371,8 @@ class Pipeline:
         if call.key is not None and call.key_is_ours:
             principal_id, key, stored = call.caller.principal_id, call.key, output.model_dump_json()
 
-            settled = call.operation.settled(output)
-
             def also(tx: Transaction) -> None:
-                if settled:
+                if call.settled:
                     Idempotency.keep(tx, principal_id, key, stored)
                 else:
                     Idempotency.release(tx, principal_id, key)

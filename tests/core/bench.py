@@ -118,7 +118,15 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     thing("say", say),
     thing("crash", crash),
     thing("hang", hang),
-    Operation(id="thing.name", summary="A name.", input=SayInput, output=Name, effect=Effect.OBSERVES, handler=name),
+    Operation(
+        id="thing.name",
+        summary="A name.",
+        input=SayInput,
+        output=Name,
+        effect=Effect.OBSERVES,
+        handler=name,
+        settled=lambda answer: answer.name != "pending",
+    ),
     thing("twice", twice, Effect.COMPOSES),
     thing("govern", say, Effect.GOVERNS, audience=Audience.OPERATOR),
     Operation(

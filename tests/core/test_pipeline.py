@@ -305,6 +305,19 @@ async def test_redaction_may_leave_the_grammar_of_the_answer(bench: Bench) -> No
     assert bench.run(outcome.run_id)["state"] == "succeeded"
 
 
+async def test_an_answer_that_redaction_took_out_of_its_grammar_is_given_again_for_its_key(bench: Bench) -> None:
+    first = await bench.pipeline.call(AGENT, "thing.name", {"text": "hunterab"}, idempotency_key="k1")
+    again = await bench.pipeline.call(AGENT, "thing.name", {"text": "hunterab"}, idempotency_key="k1")
+    assert first.output.model_dump() == again.output.model_dump() == {"name": "[redacted:prod/api]"}
+    assert bench.run(first.run_id)["state"] == bench.run(again.run_id)["state"] == "succeeded"
+
+
+async def test_an_answer_that_is_not_the_last_word_is_not_given_again_even_where_it_was_redacted(bench: Bench) -> None:
+    for _ in range(2):
+        await bench.pipeline.call(AGENT, "thing.name", {"text": "pending"}, idempotency_key="k1")
+    assert bench.database.read("SELECT 1 FROM idempotency") == []
+
+
 async def test_what_a_child_learnt_is_kept_out_of_its_parent_s_record_too(bench: Bench) -> None:
     bench.steering.secret = "hunter2-hunter2"
     outcome = await bench.pipeline.call(AGENT, "thing.twice", {"text": "it is hunter2-hunter2"})
