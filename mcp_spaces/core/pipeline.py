@@ -48,11 +48,13 @@ from mcp_spaces.state.database import Database, Transaction
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call answers. `receipt` is the head of the audit chain with this run's outcome in it."""
+    """What a call answers. `receipt` is the head of the audit chain with this run's outcome in it. `settled`: the answer
+    is the operation's last word."""
 
     run_id: str
     output: BaseModel
     receipt: str
+    settled: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,7 +162,7 @@ class Pipeline:
                 raise
             raise failure from None
         receipt = await self._close(call, clean)  # 9
-        return Outcome(call.run.id, output if operation.shows_keys else clean, receipt)
+        return Outcome(call.run.id, output if operation.shows_keys else clean, receipt, call.settled)
 
     def permitted(self, caller: Caller) -> tuple[AnyOperation, ...]:
         """The operations that this caller may call somewhere, in catalogue order."""

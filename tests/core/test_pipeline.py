@@ -312,9 +312,14 @@ async def test_an_answer_that_redaction_took_out_of_its_grammar_is_given_again_f
     assert bench.run(first.run_id)["state"] == bench.run(again.run_id)["state"] == "succeeded"
 
 
-async def test_an_answer_that_is_not_the_last_word_is_not_given_again_even_where_it_was_redacted(bench: Bench) -> None:
-    for _ in range(2):
-        await bench.pipeline.call(AGENT, "thing.name", {"text": "pending"}, idempotency_key="k1")
+@pytest.mark.parametrize("through", ["thing.name", "operation.call"])
+async def test_an_answer_that_is_not_the_last_word_is_not_given_again_even_where_it_was_redacted(
+    bench: Bench, through: str
+) -> None:
+    arguments: dict[str, object] = {"text": "pending"}
+    if through == "operation.call":
+        arguments = {"operation": "thing.name", "input": arguments}
+    await bench.pipeline.call(AGENT, through, arguments, idempotency_key="k1")
     assert bench.database.read("SELECT 1 FROM idempotency") == []
 
 
