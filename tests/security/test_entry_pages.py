@@ -29,6 +29,7 @@ from mcp_spaces.vault.entry_requests import ATTEMPTS_MAX, LIFETIME_S, OPEN_MAX
 from tests.security.app import World, open_world, short_folder
 from tests.security.daemons import nursery
 from tests.security.lines import line_to
+from tests.security.vaults import everything_stored
 from tests.vault.rig import SEED_80_BITS, Time
 
 CANARY = "kanarie-7f3Q+zz/9 é"
@@ -121,14 +122,9 @@ async def test_a_person_enters_a_secret_and_the_agent_learns_only_that_it_is_the
         assert (described.fields, described.origins) == (["username", "password", "totp"], [ORIGIN])
         assert (await place.world.govern("vault.get", path="prod/api")).value == CANARY
         token = asked.url.rpartition("/")[2]
-        stored_text = everything(place.world)
+        stored_text = everything_stored(place.world.database)
         ours = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("http"))
         assert [form for form in (*encodings(CANARY), token) if form in stored_text + ours] == []
-
-
-def everything(world: World) -> str:
-    tables = [row["name"] for row in world.database.read("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    return "\n".join(repr(tuple(row)) for table in tables for row in world.database.read(f"SELECT * FROM {table}"))
 
 
 async def test_whoever_waits_is_told_at_once_and_the_run_has_an_event() -> None:
