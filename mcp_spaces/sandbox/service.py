@@ -341,13 +341,20 @@ class SandboxService:
         self._cut_off(runtime.id)
         log.warning("sandbox %s ended by itself: %s", runtime.id, reason)
         await self.jobs.end_all(runtime.id)
-        # Whoever starts or stops it right now writes the state that counts.
-        if not self._lock(runtime.id).locked():
-            with suppress(SpacesError):
-                await self._set_state(runtime, RuntimeState.FAILED, reason)
+        with suppress(SpacesError):
+            await self._fail_if_idle(runtime, reason)
         with suppress(SpacesError):
             await live.sandbox.stop()
         self._announce(runtime.space_id)
+
+    async def _fail_if_idle(self, runtime: Runtime, reason: str) -> None:
+        """Unless somebody starts, stops or deletes it right now, and has written the state that counts."""
+        if self.runtimes.get(runtime.id) is None:
+            return
+        async with self._lock(runtime.id):
+            row = self.runtimes.get(runtime.id)
+            if row is not None and row.state in HOLDING and runtime.id not in self._live:
+                await self._set_state(runtime, RuntimeState.FAILED, reason)
 
     def _cut_off(self, runtime_id: str) -> None:
         if self._gateway is not None:

@@ -256,6 +256,21 @@ async def test_a_sandbox_that_dies_is_failed_with_its_reason_and_ends_its_jobs(r
         await room.shell("true")
 
 
+async def test_a_sandbox_that_dies_under_a_launch_that_is_refused_does_not_stay_active_for_ever(room: Room) -> None:
+    launched = await room.call("sandbox.launch", alias="main")
+    # What a launch holds while it is told that there is one already.
+    async with room.service._lock(launched.id):
+        await room.service.live(launched.id).stop()
+        with anyio.fail_after(10):
+            while room.service.launched_by(launched.id):
+                await anyio.lowlevel.checkpoint()
+    with anyio.fail_after(10):
+        while room.runtimes.of_space(room.space.id)[0].state is RuntimeState.ACTIVE:
+            await anyio.lowlevel.checkpoint()
+    again = await room.call("sandbox.launch", alias="main")
+    assert (again.id, again.state) == (launched.id, "active")
+
+
 async def test_a_restarted_daemon_stops_what_ran_and_keeps_its_files(tmp_path: Path) -> None:
     async with open_room(tmp_path) as first:
         await first.call("sandbox.write_file", path="a.txt", content="kept")
