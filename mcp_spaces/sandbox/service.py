@@ -113,6 +113,7 @@ class SandboxService:
         self._live: dict[str, Live] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._reaped = False
+        self._reaping = asyncio.Lock()
         self._shells: dict[str, Shell] = {}
         """By image id."""
 
@@ -199,8 +200,10 @@ class SandboxService:
 
     async def _start(self, runtime: Runtime, run_id: str) -> tuple[Runtime, Live]:
         await anyio.lowlevel.checkpoint_if_cancelled()
-        if not self._reaped:
-            await self._reap()
+        # One after the other: a runtime that is stored after the rows were read is nobody's to a reap under way.
+        async with self._reaping:
+            if not self._reaped:
+                await self._reap()
         limits = runtime.ceiling.limits
         spec = SandboxSpec(
             runtime.id,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,43 @@ async def test_a_sandbox_that_dies_under_a_launch_that_is_refused_does_not_stay_
             await anyio.lowlevel.checkpoint()
     again = await room.call("sandbox.launch", alias="main")
     assert (again.id, again.state) == (launched.id, "active")
+
+
+class LateDriver(FakeDriver):
+    """No engine at first; once it is there, cleaning up takes until a test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.is_there = False
+        self.reaping, self.go_on = anyio.Event(), anyio.Event()
+
+    async def reap(self, *, keep: Collection[str]) -> Sequence[str]:
+        if not self.is_there:
+            raise RuntimeUnavailable("No engine answers.", hint="Start it.")
+        self.reaping.set()
+        await self.go_on.wait()
+        return await super().reap(keep=keep)
+
+
+async def test_nothing_starts_while_what_nobody_owns_is_removed_since_that_would_be_removed_too(tmp_path: Path) -> None:
+    driver = LateDriver(tmp_path / "workspaces")
+    async with open_room(tmp_path, driver=driver, launch=False) as room:
+        driver.is_there = True
+        async with anyio.create_task_group() as launches:
+            launches.start_soon(partial(room.call, "sandbox.launch", alias="one"))
+            await driver.reaping.wait()
+            launches.start_soon(partial(room.call, "sandbox.launch", alias="two"))
+            with anyio.fail_after(10):
+                while len(room.runtimes.of_space(room.space.id)) < 2:
+                    await anyio.lowlevel.checkpoint()
+            driver.reaping = anyio.Event()
+            # Whoever waits for the row that is seen here goes on before this returns.
+            await room.database.write(lambda _: None)
+            await anyio.wait_all_tasks_blocked()
+            assert not driver.reaping.is_set() and driver.launches == 0
+            driver.go_on.set()
+        for alias in ("one", "two"):
+            await room.shell("true", runtime=alias)
 
 
 async def test_a_restarted_daemon_stops_what_ran_and_keeps_its_files(tmp_path: Path) -> None:
