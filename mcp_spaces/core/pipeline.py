@@ -375,9 +375,9 @@ class Pipeline:
 
             def also(tx: Transaction) -> None:
                 if call.settled:
-                    Idempotency.keep(tx, principal_id, key, stored)
+                    Idempotency.keep(tx, principal_id, key, stored, run_id=call.run.id)
                 else:
-                    Idempotency.release(tx, principal_id, key)
+                    Idempotency.release(tx, principal_id, key, run_id=call.run.id)
 
         try:
             with anyio.CancelScope(shield=True):
@@ -400,7 +400,7 @@ class Pipeline:
             principal_id, key = call.caller.principal_id, call.key
 
             def also(tx: Transaction) -> None:
-                Idempotency.release(tx, principal_id, key)
+                Idempotency.release(tx, principal_id, key, run_id=call.run.id)
 
         outcome = {"code": error.code, "message": error.message, "hint": error.hint, **error.details()}
         with anyio.CancelScope(shield=True):
