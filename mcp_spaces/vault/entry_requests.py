@@ -187,7 +187,8 @@ class EntryRequests:
         """Tell the late ones that they are, and drop the oldest that are settled."""
         now = self._clock.now()
         for asked in self._by_id.values():
-            if asked.request.state is EntryState.OPEN and asked.request.expires_at <= now:
+            # What is being stored came in time.
+            if asked.request.state is EntryState.OPEN and asked.request.expires_at <= now and not asked.taken:
                 asked.request = replace(asked.request, state=EntryState.OVER)
                 asked.settled.set()
         settled = [one for one, asked in self._by_id.items() if asked.request.state is not EntryState.OPEN]
