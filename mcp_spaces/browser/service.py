@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
 import anyio.lowlevel
 
@@ -61,7 +62,8 @@ class BrowserService:
         self.profiles = Profiles(store, alias_of=self._alias_of)
         self._live: dict[str, LiveBrowser] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Each for as long as somebody holds it or waits for it."""
 
     # What runs
 
@@ -301,7 +303,6 @@ class BrowserService:
         runtime = await self._stop(runtime_id, "it is being deleted")
         if runtime is not None:
             await self.runtimes.remove(runtime_id)
-            self._locks.pop(runtime_id, None)
             self._announce(runtime.space_id)
 
     async def _drop(self, runtime_id: str) -> None:
@@ -344,8 +345,6 @@ class BrowserService:
 
     async def _fail_if_idle(self, runtime: Runtime, reason: str) -> None:
         """Unless somebody starts, stops or deletes it right now, and has written the state that counts."""
-        if self.runtimes.get(runtime.id) is None:
-            return
         async with self._lock(runtime.id):
             row = self.runtimes.get(runtime.id)
             if row is not None and row.state in HOLDING and runtime.id not in self._live:

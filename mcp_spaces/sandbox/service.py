@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import anyio
 import anyio.lowlevel
@@ -111,7 +112,8 @@ class SandboxService:
         self._announce = announce
         self._gateway = gateway
         self._live: dict[str, Live] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Each for as long as somebody holds it or waits for it."""
         self._reaped = False
         self._reaping = asyncio.Lock()
         self._shells: dict[str, Shell] = {}
@@ -321,7 +323,6 @@ class SandboxService:
         finally:
             await self.runtimes.remove(runtime.id)
             self.jobs.forget(runtime.id)
-            self._locks.pop(runtime.id, None)
             self._announce(runtime.space_id)
 
     async def _drop(self, runtime_id: str, sandbox: Sandbox) -> None:
@@ -352,8 +353,6 @@ class SandboxService:
 
     async def _fail_if_idle(self, runtime: Runtime, reason: str) -> None:
         """Unless somebody starts, stops or deletes it right now, and has written the state that counts."""
-        if self.runtimes.get(runtime.id) is None:
-            return
         async with self._lock(runtime.id):
             row = self.runtimes.get(runtime.id)
             if row is not None and row.state in HOLDING and runtime.id not in self._live:

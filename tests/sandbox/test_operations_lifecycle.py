@@ -272,6 +272,14 @@ async def test_a_sandbox_that_dies_under_a_launch_that_is_refused_does_not_stay_
     assert (again.id, again.state) == (launched.id, "active")
 
 
+async def test_launches_that_are_refused_leave_nothing_in_memory(room: Room) -> None:
+    await room.call("sandbox.launch", alias="main")
+    for _ in range(3):
+        with pytest.raises(QuotaExceeded):
+            await room.call("sandbox.launch", scope={"limits": {"cpu_cores": room.space.ceiling.limits.cpu_cores}})
+    assert len(room.service._locks) == 0
+
+
 class LateDriver(FakeDriver):
     """No engine at first; once it is there, cleaning up takes until a test says so."""
 
