@@ -100,11 +100,13 @@ class SpaceStore:
     def policy(self, choice: PolicyChoice) -> Policy:
         """The policy that a choice means; the same object for the same choice, as long as it is kept."""
         key = choice.model_dump_json()
-        if key not in self._policies:
+        # Asked in transactions too, in the writer's thread.
+        known = self._policies.get(key)
+        if known is None:
             if len(self._policies) >= POLICIES_MOST:
                 self._policies.clear()
-            self._policies[key] = policy_from(choice.preset, choice.overrides)
-        return self._policies[key]
+            known = self._policies[key] = policy_from(choice.preset, choice.overrides)
+        return known
 
     @staticmethod
     def role(caller: Caller, space: Space) -> Role:
