@@ -25,7 +25,7 @@ from mcp_spaces.server.authentication import Visitor, visited_by
 from mcp_spaces.server.daemon import listening
 from mcp_spaces.server.endpoint import open_server
 from mcp_spaces.server.limits import Lane
-from mcp_spaces.vault.entry_requests import ATTEMPTS_MAX, LIFETIME_S, OPEN_MAX, EntryRequests
+from mcp_spaces.vault.entry_requests import ATTEMPTS_MAX, LIFETIME_S, OPEN_MAX, EntryRequests, EntryState
 from mcp_spaces.vault.service import Vault
 from tests.security.app import World, open_world, short_folder
 from tests.security.daemons import nursery
@@ -155,12 +155,20 @@ async def test_an_answer_that_is_being_stored_when_the_time_is_over_still_counts
         asked = await place.request(kind="value")
         entries = place.world.use(EntryRequests)
         vault_is_held = place.world.use(Vault).keeping._unlocking.held(create=True)
+        told: list[EntryState] = []
+
+        async def wait() -> None:
+            told.append((await entries.outcome(asked.request, space_id=place.space, timeout_s=60)).state)
+
         async with anyio.create_task_group() as storing, vault_is_held:
             storing.start_soon(entries.enter, asked.url.rpartition("/")[2], {"value": CANARY})
             await anyio.wait_all_tasks_blocked()
             time.now += LIFETIME_S
             assert (await place.state(asked.request)).state == "open"
-        assert (await place.state(asked.request)).state == "entered"
+            storing.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            assert told == []
+        assert told == [EntryState.ENTERED]
 
 
 async def test_t18_nothing_that_the_agent_wrote_is_markup_on_the_page() -> None:
