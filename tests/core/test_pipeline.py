@@ -28,6 +28,7 @@ from mcp_spaces.errors import (
     TimedOut,
     WrongState,
 )
+from mcp_spaces.state.database import Transaction
 from tests.core.bench import AGENT, OPERATOR, Bench, narrowed, open_bench
 
 pytestmark = pytest.mark.anyio
@@ -213,8 +214,12 @@ async def test_what_is_pending_in_a_space_is_found_without_a_look_at_all_that_wa
     """Counted in steps of SQLite's machine: time is the machine's."""
     steps: list[int] = []
     for number in (20, 2_000):
-        asked = [an_approval(bench, space_id=f"sp_{one}") for one in range(number)]
-        await bench.database.write(lambda tx, asked=asked: [bench.approvals._store(tx, one) for one in asked])
+
+        def ask(tx: Transaction, number: int = number) -> None:
+            for one in range(number):
+                bench.approvals._store(tx, an_approval(bench, space_id=f"sp_{one}"))
+
+        await bench.database.write(ask)
         counted = [0]
 
         def step(counted: list[int] = counted) -> None:
