@@ -15,6 +15,7 @@ from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.errors import Cancelled, Denied, InvalidInput, QuotaExceeded, WrongState
 from mcp_spaces.sandbox.agent.wire import CHUNK
 from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost
+from mcp_spaces.sandbox.job_operations import WRITE_BYTES
 from mcp_spaces.sandbox.jobs import KEPT_LIMIT, OLD_RING_BYTES, PIECES, RING_BYTES, RUNNING_LIMIT, Ring
 from mcp_spaces.sandbox.output import HEAD_BYTES, TAIL_BYTES, Capture
 from mcp_spaces.sandbox.port import Stream
@@ -263,6 +264,15 @@ def test_what_an_answer_shows_behind_the_cut_is_one_piece_of_the_output(tmp_path
     shown = capture.shown().stdout
     capture.discard()
     assert "early" not in shown and shown.endswith("漢")
+
+
+async def test_what_is_written_to_a_job_is_limited_in_bytes_not_in_characters(room: Room) -> None:
+    job = (await room.shell("wc -c", background=True)).job
+    with pytest.raises(InvalidInput, match="bytes"):
+        await room.call("job.write", job=job, text="é" * (WRITE_BYTES // 2 + 1))
+    await room.call("job.write", job=job, text="é" * (WRITE_BYTES // 2), close=True)
+    await room.call("job.wait", job=job)
+    assert (await room.call("job.read", job=job)).output[0].text.strip() == str(WRITE_BYTES)
 
 
 async def test_waiting_for_a_job_ends_when_the_time_is_over(room: Room) -> None:
