@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import anyio
 import pytest
@@ -12,6 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.connect import attached
+from mcp_spaces.server.terminal import Frame, SocketTerminal, frame
 from tests.sandbox.app_fixture import Room, open_room
 
 pytestmark = pytest.mark.anyio
@@ -60,3 +63,11 @@ async def test_a_sandbox_that_is_stopped_under_a_terminal_is_said_to_be_gone(roo
         stopping.start_soon(stop)
         with attached(person), anyio.fail_after(20), pytest.raises(RuntimeUnavailable, match="is gone"):
             await room.call("sandbox.connect", caller=room.identity.operator(), runtime="main")
+
+
+@pytest.mark.parametrize("size", [b"no JSON", b"\xff", b'{"rows": 0, "columns": 80}', b"[]"])
+async def test_a_client_that_sends_no_size_has_left(size: bytes) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(frame(Frame.INPUT, b"ls\n") + frame(Frame.RESIZE, size) + frame(Frame.INPUT, b"more\n"))
+    terminal = SocketTerminal(reader, cast(asyncio.StreamWriter, None))
+    assert [typed async for typed in terminal.typed()] == [b"ls\n"]
