@@ -6,6 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from weakref import WeakValueDictionary
+
+import anyio.lowlevel
 
 from mcp_spaces.browser.fill_limits import FillLimits
 from mcp_spaces.browser.keeping import Profiles
@@ -59,7 +62,8 @@ class BrowserService:
         self.profiles = Profiles(store, alias_of=self._alias_of)
         self._live: dict[str, LiveBrowser] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Each for as long as somebody holds it or waits for it."""
 
     # What runs
 
@@ -100,8 +104,10 @@ class BrowserService:
     ) -> tuple[Runtime, LiveBrowser]:
         """Whatever is raised, nothing of it is left."""
         async with self._lock(runtime.id):
-            await self.runtimes.add(runtime, space_version=space_version)
+            # Once it is stored it is started or removed, also when the caller goes away in this very moment.
+            await shielded(self.runtimes.add(runtime, space_version=space_version))
             try:
+                await anyio.lowlevel.checkpoint_if_cancelled()
                 await self.store.set_options(runtime.id, options)
                 return await self._start(runtime, options, run_id)
             except BaseException:
@@ -123,8 +129,9 @@ class BrowserService:
                     )
                 return change(runtime).model_copy(update={"state": RuntimeState.STARTING, "reason": ""})
 
-            runtime = await self.runtimes.reactivate(runtime_id, claim)
+            runtime = await shielded(self.runtimes.reactivate(runtime_id, claim))
             try:
+                await anyio.lowlevel.checkpoint_if_cancelled()
                 await self.store.set_options(runtime_id, options)
                 return await self._start(runtime, options, run_id)
             except BaseException as error:
@@ -296,7 +303,6 @@ class BrowserService:
         runtime = await self._stop(runtime_id, "it is being deleted")
         if runtime is not None:
             await self.runtimes.remove(runtime_id)
-            self._locks.pop(runtime_id, None)
             self._announce(runtime.space_id)
 
     async def _drop(self, runtime_id: str) -> None:
@@ -332,12 +338,17 @@ class BrowserService:
         for opened in live.pages.values():
             opened.crashed = True
             opened.stirred.set()
-        # Whoever starts or stops it right now writes the state that counts.
-        if not self._lock(runtime.id).locked():
-            with suppress(SpacesError):
-                await self._set_state(runtime, RuntimeState.FAILED, reason)
+        with suppress(SpacesError):
+            await self._fail_if_idle(runtime, reason)
         await live.live.close()
         self._announce(runtime.space_id)
+
+    async def _fail_if_idle(self, runtime: Runtime, reason: str) -> None:
+        """Unless somebody starts, stops or deletes it right now, and has written the state that counts."""
+        async with self._lock(runtime.id):
+            row = self.runtimes.get(runtime.id)
+            if row is not None and row.state in HOLDING and runtime.id not in self._live:
+                await self._set_state(runtime, RuntimeState.FAILED, reason)
 
     async def _set_state(self, runtime: Runtime, state: RuntimeState, reason: str) -> Runtime:
         return await self.runtimes.change(

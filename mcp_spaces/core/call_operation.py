@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, RootModel
 
-from mcp_spaces.core.child_call import call_child
+from mcp_spaces.core.child_call import child_outcome
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Operation
@@ -25,10 +25,15 @@ class CallOutput(RootModel[Any]):
     """What the operation itself answers."""
 
     _page: str | None = PrivateAttr(default=None)
+    _settled: bool = PrivateAttr(default=True)
 
     @property
     def page_for_a_person(self) -> str | None:
         return self._page
+
+    @property
+    def is_settled(self) -> bool:
+        return self._settled
 
 
 async def call_operation(context: Context, wanted: CallInput) -> CallOutput:
@@ -36,9 +41,10 @@ async def call_operation(context: Context, wanted: CallInput) -> CallOutput:
     named = wanted.operation if "." in wanted.operation else wanted.operation.replace("_", ".", 1)
     if named == CALL.id:
         raise InvalidInput("operation.call does not call itself.", hint="Name the operation that you want.")
-    output = await call_child(context, named, wanted.input, progress=context.progress)
-    answer = CallOutput(output.model_dump(mode="json", exclude_none=True))
-    answer._page = getattr(output, "page_for_a_person", None)
+    outcome = await child_outcome(context, named, wanted.input, progress=context.progress)
+    answer = CallOutput(outcome.output.model_dump(mode="json", exclude_none=True))
+    answer._page = getattr(outcome.output, "page_for_a_person", None)
+    answer._settled = outcome.settled
     return answer
 
 
@@ -51,5 +57,6 @@ CALL = Operation(
     handler=call_operation,
     # Each operation redacts its own answer; what it lets through is let through here.
     shows_keys=True,
+    settled=lambda answer: answer.is_settled,
     example={"operation": "space.list", "input": {}},
 )

@@ -50,12 +50,20 @@ class Idempotency:
 
         return await self._database.write(change)
 
-    @staticmethod
-    def keep(tx: Transaction, principal_id: str, key: str, output: str) -> None:
-        """With the closing of the run, so that both are on the disk or neither."""
-        tx.execute("UPDATE idempotency SET output = ? WHERE principal_id = ? AND key = ?", (output, principal_id, key))
+    # Only of the run that took the key: one that ran for longer than LIFETIME_S may find it taken by another.
 
     @staticmethod
-    def release(tx: Transaction, principal_id: str, key: str) -> None:
+    def keep(tx: Transaction, principal_id: str, key: str, output: str, *, run_id: str) -> None:
+        """With the closing of the run, so that both are on the disk or neither."""
+        tx.execute(
+            "UPDATE idempotency SET output = ? WHERE principal_id = ? AND key = ? AND run_id = ?",
+            (output, principal_id, key, run_id),
+        )
+
+    @staticmethod
+    def release(tx: Transaction, principal_id: str, key: str, *, run_id: str) -> None:
         """The call did nothing, so it may be made again."""
-        tx.execute("DELETE FROM idempotency WHERE principal_id = ? AND key = ? AND output IS NULL", (principal_id, key))
+        tx.execute(
+            "DELETE FROM idempotency WHERE principal_id = ? AND key = ? AND run_id = ? AND output IS NULL",
+            (principal_id, key, run_id),
+        )

@@ -104,7 +104,9 @@ class Pin:
 
 
 def _wait_s(mistakes: int) -> float:
-    return 0.0 if mistakes < FREE_MISTAKES else min(2.0 ** (mistakes - FREE_MISTAKES), WAIT_MAX_S)
+    # Beyond some hundred doublings there is no such number.
+    doublings = min(mistakes - FREE_MISTAKES, 30)
+    return 0.0 if doublings < 0 else min(2.0**doublings, WAIT_MAX_S)
 
 
 def _is_same(given: str, kept: KeptPin) -> bool:

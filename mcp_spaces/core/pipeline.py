@@ -31,7 +31,7 @@ from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlac
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy
 from mcp_spaces.core.policy.remembered import decide_again
 from mcp_spaces.core.recordable import recordable
-from mcp_spaces.core.redaction import Redactor, redacted
+from mcp_spaces.core.redaction import Redactor, redacted, restored
 from mcp_spaces.core.scope import Scope, narrow_again
 from mcp_spaces.errors import (
     ApprovalNeeded,
@@ -48,11 +48,13 @@ from mcp_spaces.state.database import Database, Transaction
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call answers. `receipt` is the head of the audit chain with this run's outcome in it."""
+    """What a call answers. `receipt` is the head of the audit chain with this run's outcome in it. `settled`: the answer
+    is the operation's last word."""
 
     run_id: str
     output: BaseModel
     receipt: str
+    settled: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +70,8 @@ class _Call:
     progress: Progress
     key: str | None
     key_is_ours: bool = False
+    settled: bool = True
+    """Whether the answer is the last word, to be given again to a repeat with the key."""
     input: Any = None
     space: SpacePlace | None = None
     runtime: RuntimePlace | None = None
@@ -148,6 +152,8 @@ class Pipeline:
                 if output is None:
                     await self._approve(call, decision)  # 6
                     output = await self._handle(call, active)  # 7
+                    # Asked before redaction, which may take the answer out of its type.
+                    call.settled = operation.settled(output)
                 clean = redacted(output, call.redactor)  # 8
         except (Exception, anyio.get_cancelled_exc_class()) as error:
             failure = as_ours(error, call.redactor)
@@ -156,7 +162,7 @@ class Pipeline:
                 raise
             raise failure from None
         receipt = await self._close(call, clean)  # 9
-        return Outcome(call.run.id, output if operation.shows_keys else clean, receipt)
+        return Outcome(call.run.id, output if operation.shows_keys else clean, receipt, call.settled)
 
     def permitted(self, caller: Caller) -> tuple[AnyOperation, ...]:
         """The operations that this caller may call somewhere, in catalogue order."""
@@ -286,7 +292,7 @@ class Pipeline:
             call.caller.principal_id, call.key, fingerprint=call.fingerprint(policy_version=""), run_id=call.run.id
         )
         call.key_is_ours = stored is None
-        return None if stored is None else call.operation.output.model_validate_json(stored)
+        return None if stored is None else restored(call.operation.output, stored)
 
     async def _approve(self, call: _Call, decision: Decision) -> None:
         """Step 6: use up a person's yes, or ask for one. Raises ApprovalNeeded, Denied or QuotaExceeded."""
@@ -367,13 +373,11 @@ class Pipeline:
         if call.key is not None and call.key_is_ours:
             principal_id, key, stored = call.caller.principal_id, call.key, output.model_dump_json()
 
-            settled = call.operation.settled(output)
-
             def also(tx: Transaction) -> None:
-                if settled:
-                    Idempotency.keep(tx, principal_id, key, stored)
+                if call.settled:
+                    Idempotency.keep(tx, principal_id, key, stored, run_id=call.run.id)
                 else:
-                    Idempotency.release(tx, principal_id, key)
+                    Idempotency.release(tx, principal_id, key, run_id=call.run.id)
 
         try:
             with anyio.CancelScope(shield=True):
@@ -396,7 +400,7 @@ class Pipeline:
             principal_id, key = call.caller.principal_id, call.key
 
             def also(tx: Transaction) -> None:
-                Idempotency.release(tx, principal_id, key)
+                Idempotency.release(tx, principal_id, key, run_id=call.run.id)
 
         outcome = {"code": error.code, "message": error.message, "hint": error.hint, **error.details()}
         with anyio.CancelScope(shield=True):

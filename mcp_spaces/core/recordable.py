@@ -18,21 +18,29 @@ def recordable(
     """The arguments as they came, without secrets.
 
     Where an operation takes secrets, only its other fields are kept: a name that it does not know may be a secret's
-    with a spelling mistake. An input that carries another operation's (`operation`, `input`) is treated like that one.
+    with a spelling mistake. An input that carries another operation's (`operation`, `input`) is treated like that one,
+    and not kept where nobody knows which one was meant.
     """
     model: type[BaseModel] = operation.input
     secret = secret_fields(model)
-    if secret:
-        known = set(model.model_fields) - secret
-        return {name: value if name in known else WITHHELD for name, value in arguments.items()}
-    inner = operations.get(str(arguments.get("operation")))
-    if inner is None or "input" not in arguments:
+    known = set(model.model_fields) - secret
+    carries = {"operation", "input"} <= known
+    if not secret and not carries:
         return arguments
-    carried = arguments["input"]
+    kept = {name: value if name in known else WITHHELD for name, value in arguments.items()}
+    if carries and "input" in kept:
+        kept["input"] = _carried(operations, kept.get("operation"), kept["input"])
+    return kept
+
+
+def _carried(operations: Mapping[str, AnyOperation], operation_id: object, carried: object) -> object:
+    inner = operations.get(str(operation_id))
+    if inner is None:
+        return WITHHELD
     if isinstance(carried, Mapping):
-        return {**arguments, "input": recordable(operations, inner, carried)}
-    carried_model: type[BaseModel] = inner.input
-    return {**arguments, "input": WITHHELD} if secret_fields(carried_model) else arguments
+        return recordable(operations, inner, carried)
+    model: type[BaseModel] = inner.input
+    return WITHHELD if secret_fields(model) else carried
 
 
 @lru_cache(maxsize=512)

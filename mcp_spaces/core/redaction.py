@@ -13,7 +13,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 from mcp_spaces.core.encodings import MINIMUM_LENGTH, encodings, forms, is_text
 from mcp_spaces.core.known import Found, KnownForms, Span
 
-__all__ = ["MINIMUM_LENGTH", "RedactedStream", "Redactor", "Untyped", "encodings", "redacted"]
+__all__ = ["MINIMUM_LENGTH", "RedactedStream", "Redactor", "Untyped", "encodings", "redacted", "restored"]
 
 # Our own keys are recognisable on purpose (threat T03).
 _OWN_KEYS = re.compile(r"msp_[a-z2-7]{26}_[A-Za-z0-9_-]{43}")
@@ -145,16 +145,22 @@ class Untyped(RootModel[Any]):
     """An answer that redaction took out of its model's grammar."""
 
 
+def restored(model: type[BaseModel], clean: str) -> BaseModel:
+    """An answer from its JSON. What stands for a secret may not fit where the secret did; the answer is as good
+    without its type."""
+    try:
+        return model.model_validate_json(clean)
+    except ValidationError:
+        return Untyped.model_validate_json(clean)
+
+
 def redacted(output: BaseModel, redactor: Redactor) -> BaseModel:
     """An answer without what the redactor knows. Most hold nothing of it and are passed on as they are."""
     if redactor.idle and "msp_" not in output.model_dump_json():
         return output
-    clean = redactor.value(output.model_dump(mode="json"))
-    try:
-        redone = type(output).model_validate_json(json.dumps(clean))
-    except ValidationError:
-        # What stands for a secret may not fit where the secret did; the answer is as good without its type.
-        return Untyped(clean)
+    redone = restored(type(output), json.dumps(redactor.value(output.model_dump(mode="json"))))
+    if isinstance(redone, Untyped):
+        return redone
     # What is no text, such as a picture, is not among what was dumped.
     unseen = {name: getattr(output, name) for name, field in type(output).model_fields.items() if field.exclude}
     return redone.model_copy(update=unseen) if unseen else redone

@@ -174,11 +174,15 @@ async def add_principal(context: Context, wanted: PrincipalAddInput) -> Principa
 
 async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> Granted:
     identity = context.use(Identity)
-    principal = identity.get(wanted.principal)
-    scope = wanted.scope.over(principal.scope)
-    changed = principal.model_copy(update={"scope": scope, "policy": wanted.policy or principal.policy})
-    await identity.change(changed)
-    lowered = leaves_less(scope, principal.scope)
+    before: list[Principal] = []
+
+    def change(principal: Principal) -> Principal:
+        before.append(principal)
+        scope = wanted.scope.over(principal.scope)
+        return principal.model_copy(update={"scope": scope, "policy": wanted.policy or principal.policy})
+
+    changed = await identity.change(identity.get(wanted.principal).id, change)
+    scope, lowered = changed.scope, leaves_less(changed.scope, before[-1].scope)
     await context.use(ActiveCalls).end_where(
         lambda call: (
             call.caller.principal_id == changed.id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mcp_spaces.core.caller import Caller, Kind
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.core.policy import load_preset
@@ -44,8 +46,18 @@ class Identity:
         await self._database.write(lambda tx: self._store(tx, principal))
         return principal
 
-    async def change(self, principal: Principal) -> None:
-        await self._database.write(lambda tx: self._store(tx, principal))
+    async def change(self, principal_id: str, change: Callable[[Principal], Principal]) -> Principal:
+        """Read, change and store in one transaction, so that of two grants neither undoes the other. Raises NotFound."""
+
+        def in_transaction(tx: Transaction) -> Principal:
+            row = tx.one("SELECT id, body, mac FROM principals WHERE id = ?", (principal_id,))
+            if row is None:
+                raise _no_such_principal(principal_id)
+            changed = change(unseal(self._database.sealer, "principals", row, Principal))
+            self._store(tx, changed)
+            return changed
+
+        return await self._database.write(in_transaction)
 
     def find(self, reference: str) -> Principal | None:
         """By id or name."""
@@ -61,9 +73,7 @@ class Identity:
     def get(self, reference: str) -> Principal:
         principal = self.find(reference)
         if principal is None:
-            raise NotFound(
-                f"No principal {reference!r}.", hint="List them with `mcp-spaces principal list`; names are exact."
-            )
+            raise _no_such_principal(reference)
         return principal
 
     def principals(self) -> list[Principal]:
@@ -166,3 +176,7 @@ class Identity:
             " ON CONFLICT (id) DO UPDATE SET body = excluded.body, mac = excluded.mac",
             (key.id, key.principal_id, body, mac),
         )
+
+
+def _no_such_principal(reference: str) -> NotFound:
+    return NotFound(f"No principal {reference!r}.", hint="List them with `mcp-spaces principal list`; names are exact.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -14,6 +13,7 @@ from mcp_spaces.core.place import Everywhere
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.runs.audit import Audit, AuditReport
 from mcp_spaces.runs.backups import Backups
+from mcp_spaces.runs.store import json_or_text
 from mcp_spaces.state.chain import Link
 from mcp_spaces.state.database import Database
 from mcp_spaces.storage.model import iso
@@ -84,7 +84,7 @@ async def list_rows(context: Context, wanted: AuditListInput) -> AuditPage:
                 at=iso(row["at"]),
                 kind=row["kind"],
                 run=row["run_id"],
-                body=json.loads(row["body"]),
+                body=json_or_text(row["body"]),
                 receipt=Link(seq=row["seq"], mac=row["mac"]).receipt,
             )
             for row in page

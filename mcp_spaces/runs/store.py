@@ -80,9 +80,9 @@ class RunStore:
         children = self._database.read_one("SELECT count(*) AS n FROM runs WHERE parent_id = ?", (row["id"],))
         return RunView(
             **line(row).model_dump(),
-            decision=_json(row["decision"]),
-            input=_json(row["input"]),
-            outcome=_json(row["outcome"]),
+            decision=json_or_text(row["decision"]),
+            input=json_or_text(row["input"]),
+            outcome=json_or_text(row["outcome"]),
             children=0 if children is None else children["n"],
         )
 
@@ -95,7 +95,8 @@ class RunStore:
             (run_id, after, limit),
         )
         return [
-            EventView(cursor=row["seq"], at=iso(row["at"]), type=row["type"], body=_json(row["body"])) for row in rows
+            EventView(cursor=row["seq"], at=iso(row["at"]), type=row["type"], body=json_or_text(row["body"]))
+            for row in rows
         ]
 
     def _sources(self, caller: Caller, space_id: str | None) -> list[_Source]:
@@ -186,7 +187,7 @@ def _cut(rows: list[Row], *, floor: int, limit: int) -> RunPage:
     return RunPage(page, floor or None)
 
 
-def _json(text: str | None) -> object:
+def json_or_text(text: str | None) -> object:
     """A record that was damaged is shown as it is."""
     if text is None:
         return None

@@ -74,21 +74,28 @@ async def connect(context: Context, wanted: ConnectInput) -> Disconnected:
         terminal.show(chunk)
 
     process = await sandbox.start(command, output=show)
-    ended: Exit | None = None
+    ended: Exit | SpacesError | None = None
     try:
         async with anyio.create_task_group() as tasks:
 
             async def type_in() -> None:
-                await _type_in(terminal, process)
-                await process.kill()  # the person left
+                # That the shell ended is for whoever waits to tell.
+                with suppress(SpacesError):
+                    await _type_in(terminal, process)
+                    await process.kill()  # the person left
 
             tasks.start_soon(type_in)
-            ended = await process.wait()
+            try:
+                ended = await process.wait()
+            except SpacesError as error:
+                ended = error  # the group would wrap it in a group of its own
             tasks.cancel_scope.cancel()
     finally:
         with anyio.move_on_after(KILL_S, shield=True), suppress(SpacesError):
             # Also what the shell left behind: nobody would ever see it again.
             await process.kill()
+    if isinstance(ended, SpacesError):
+        raise ended
     assert ended is not None  # noqa: S101 - the group ends otherwise only by raising
     return Disconnected(exit_code=ended.exit_code, duration_ms=ended.duration_ms)
 

@@ -63,8 +63,14 @@ class ReadOutput(JobStatus):
     """Older than the 1 MiB that is kept."""
 
 
+def _text(text: str) -> str:
+    if len(encodable(text).encode()) > WRITE_BYTES:
+        raise ValueError(f"at most {WRITE_BYTES} bytes at a time: write the rest after it")
+    return text
+
+
 class WriteInput(JobInput):
-    text: Annotated[str, Field(max_length=WRITE_BYTES), AfterValidator(encodable)] = ""
+    text: Annotated[str, Field(max_length=WRITE_BYTES), AfterValidator(_text)] = ""
     close: bool = False
     """Close its stdin afterwards."""
 

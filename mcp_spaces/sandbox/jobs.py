@@ -88,12 +88,16 @@ class Ring:
         else:
             self._pieces.append(Piece(self.end, stream, content))
         self.end += len(content)
-        self.trim(RING_BYTES)
+        # In whole pieces: to cut one for each byte that comes would copy it as often.
+        while self.end - self.start > RING_BYTES or len(self._pieces) > PIECES:
+            self._pieces.popleft()
 
     def trim(self, most_bytes: int) -> None:
         """Forget what is older than the last `most_bytes`."""
-        while self.end - self.start > most_bytes or len(self._pieces) > PIECES:
-            self._pieces.popleft()
+        while (over := self.end - self.start - most_bytes) > 0:
+            oldest = self._pieces.popleft()
+            if len(oldest.content) > over:
+                self._pieces.appendleft(Piece(oldest.start + over, oldest.stream, oldest.content[over:]))
 
     def since(self, cursor: int, budget: int, *, ended: bool) -> tuple[list[tuple[Stream, str]], int]:
         """Texts from `cursor` on, within `budget` characters of JSON, and the cursor after them."""
@@ -219,6 +223,8 @@ class Jobs:
             process = await sandbox.start(command, output=output)
         finally:
             self._starting[runtime_id] -= 1
+            if not self._starting[runtime_id]:
+                del self._starting[runtime_id]
         job = Job(
             id=new_id("job"),
             space_id=space_id,

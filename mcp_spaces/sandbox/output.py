@@ -37,6 +37,9 @@ class _Kept:
         if room > 0:
             self.head += chunk[:room]
             chunk = chunk[room:]
+        if len(chunk) >= TAIL_BYTES:
+            # What came before would no longer end where this begins.
+            self.tail.clear()
         self.tail += chunk[-TAIL_BYTES:]
         if len(self.tail) > 2 * TAIL_BYTES:
             del self.tail[:-TAIL_BYTES]

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import anyio
 import anyio.lowlevel
@@ -111,8 +112,10 @@ class SandboxService:
         self._announce = announce
         self._gateway = gateway
         self._live: dict[str, Live] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Each for as long as somebody holds it or waits for it."""
         self._reaped = False
+        self._reaping = asyncio.Lock()
         self._shells: dict[str, Shell] = {}
         """By image id."""
 
@@ -199,8 +202,10 @@ class SandboxService:
 
     async def _start(self, runtime: Runtime, run_id: str) -> tuple[Runtime, Live]:
         await anyio.lowlevel.checkpoint_if_cancelled()
-        if not self._reaped:
-            await self._reap()
+        # One after the other: a runtime that is stored after the rows were read is nobody's to a reap under way.
+        async with self._reaping:
+            if not self._reaped:
+                await self._reap()
         limits = runtime.ceiling.limits
         spec = SandboxSpec(
             runtime.id,
@@ -318,7 +323,6 @@ class SandboxService:
         finally:
             await self.runtimes.remove(runtime.id)
             self.jobs.forget(runtime.id)
-            self._locks.pop(runtime.id, None)
             self._announce(runtime.space_id)
 
     async def _drop(self, runtime_id: str, sandbox: Sandbox) -> None:
@@ -341,13 +345,18 @@ class SandboxService:
         self._cut_off(runtime.id)
         log.warning("sandbox %s ended by itself: %s", runtime.id, reason)
         await self.jobs.end_all(runtime.id)
-        # Whoever starts or stops it right now writes the state that counts.
-        if not self._lock(runtime.id).locked():
-            with suppress(SpacesError):
-                await self._set_state(runtime, RuntimeState.FAILED, reason)
+        with suppress(SpacesError):
+            await self._fail_if_idle(runtime, reason)
         with suppress(SpacesError):
             await live.sandbox.stop()
         self._announce(runtime.space_id)
+
+    async def _fail_if_idle(self, runtime: Runtime, reason: str) -> None:
+        """Unless somebody starts, stops or deletes it right now, and has written the state that counts."""
+        async with self._lock(runtime.id):
+            row = self.runtimes.get(runtime.id)
+            if row is not None and row.state in HOLDING and runtime.id not in self._live:
+                await self._set_state(runtime, RuntimeState.FAILED, reason)
 
     def _cut_off(self, runtime_id: str) -> None:
         if self._gateway is not None:

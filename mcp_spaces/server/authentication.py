@@ -6,6 +6,7 @@ it. So identity is never an argument that a handler could mix up, and never what
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +16,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from mcp_spaces.errors import SpacesError
 from mcp_spaces.server.limits import Lane
 
 if TYPE_CHECKING:
     from mcp_spaces.core.caller import Caller
     from mcp_spaces.server.port import Application
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,14 @@ class Guard:
         valid: dict[str | None, bool] = {}  # a key may have many sessions and streams
         for caller, end in list(self._followed.values()):
             if caller.key_id not in valid:
-                valid[caller.key_id] = await self.app.still_valid(caller)
+                valid[caller.key_id] = await self._is_valid(caller)
             if not valid[caller.key_id]:
                 end()
+
+    async def _is_valid(self, caller: Caller) -> bool:
+        """A key that cannot be read, since its row was damaged, opens nothing; all others go on."""
+        try:
+            return await self.app.still_valid(caller)
+        except SpacesError as error:
+            log.warning("key %s cannot be read, so what it opened ends: %s", caller.key_id, error.message)
+            return False

@@ -133,10 +133,12 @@ class Notifications:
     async def subscribe(
         self, context: ServerRequestContext[Any, Any], params: types.SubscribeRequestParams
     ) -> types.EmptyResult:
+        space_id = await self._resources.space_of(params.uri)
+        # Counted and kept in one breath: a client may ask for many at once.
         followed = self._of_connection(context).uris
         if params.uri not in followed and len(followed) >= URIS_MAX:
             raise _too_many_uris()
-        followed[params.uri] = await self._resources.space_of(params.uri)
+        followed[params.uri] = space_id
         return types.EmptyResult()
 
     async def unsubscribe(

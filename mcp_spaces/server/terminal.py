@@ -111,7 +111,7 @@ class SocketTerminal:
                     yield _size(content)
                 else:
                     raise BrokenFrame(f"{kind.name} comes from the daemon only")
-        except (IncompleteReadError, ConnectionError, BrokenFrame):
+        except (IncompleteReadError, ConnectionError, ValueError):
             return
 
 

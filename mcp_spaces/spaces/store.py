@@ -17,6 +17,8 @@ from mcp_spaces.state.sealed import seal, unseal
 
 TABLE = "spaces"
 LIST_LIMIT = 1000
+POLICIES_MOST = 256
+"""Policies kept ready. Where there are more, all are made anew: agents choose the overrides of their spaces."""
 NEWEST = 64
 """Calls that are looked at for when a space was used: a call may end long after others that began later."""
 
@@ -96,11 +98,15 @@ class SpaceStore:
         return RuntimePlace(found[0].id, found[0].alias, found[0].kind, found[0].ceiling)
 
     def policy(self, choice: PolicyChoice) -> Policy:
-        """The policy that a choice means; the same object for the same choice."""
+        """The policy that a choice means; the same object for the same choice, as long as it is kept."""
         key = choice.model_dump_json()
-        if key not in self._policies:
-            self._policies[key] = policy_from(choice.preset, choice.overrides)
-        return self._policies[key]
+        # Asked in transactions too, in the writer's thread.
+        known = self._policies.get(key)
+        if known is None:
+            if len(self._policies) >= POLICIES_MOST:
+                self._policies.clear()
+            known = self._policies[key] = policy_from(choice.preset, choice.overrides)
+        return known
 
     @staticmethod
     def role(caller: Caller, space: Space) -> Role:

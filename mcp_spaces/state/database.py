@@ -255,8 +255,8 @@ class Database:
         except Exception as error:  # noqa: BLE001 - see below
             # Whatever happened, nobody in this group may believe that their change is on the disk.
             self._undo_all(error)
-            failure = translate(error) if isinstance(error, sqlite3.Error) else error
-            return [(change, None, failure) for change in group]
+            # To each its own: who is told completes it with what only concerns them.
+            return [(change, None, translate(error) if isinstance(error, sqlite3.Error) else error) for change in group]
         self._head = transaction.head
         self._anchor_head()
         return made

@@ -49,13 +49,14 @@ class Transfers:
                 f"The file has {file.size_bytes:,} bytes; {STAGE_BYTES_MAX:,} can be staged.", hint="Split it first."
             )
         sandbox = self.sandboxes.live(runtime_id)
-        async with self._stages:
-            content = bytearray()
-            with self.files.blobs.open(file.tree, file.sha256) as reader:
+        # Opened before others are waited for: it may be deleted meanwhile.
+        with self.files.blobs.open(file.tree, file.sha256) as reader:
+            async with self._stages:
+                content = bytearray()
                 async for chunk in reader.chunks():
                     content += chunk
                     await progress(len(content), file.size_bytes, "reading")
-            return await sandbox.write_file(to, bytes(content), overwrite=overwrite)
+                return await sandbox.write_file(to, bytes(content), overwrite=overwrite)
 
     async def collect(
         self,

@@ -7,6 +7,7 @@ which waits for it, is told that there is no such request.
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -142,7 +143,7 @@ class EntryRequests:
         asked = self._by_id.get(request_id)
         if asked is None or asked.request.space_id != space_id:
             raise NotFound("No such request.", hint="Requests are forgotten when the daemon restarts: ask again.")
-        left_s = asked.request.expires_at - self._clock.now()
+        left_s = math.inf if asked.taken else asked.request.expires_at - self._clock.now()
         with anyio.move_on_after(max(min(timeout_s, left_s), 0)):
             await asked.settled.wait()
         self._forget()
@@ -187,7 +188,8 @@ class EntryRequests:
         """Tell the late ones that they are, and drop the oldest that are settled."""
         now = self._clock.now()
         for asked in self._by_id.values():
-            if asked.request.state is EntryState.OPEN and asked.request.expires_at <= now:
+            # What is being stored came in time.
+            if asked.request.state is EntryState.OPEN and asked.request.expires_at <= now and not asked.taken:
                 asked.request = replace(asked.request, state=EntryState.OVER)
                 asked.settled.set()
         settled = [one for one, asked in self._by_id.items() if asked.request.state is not EntryState.OPEN]

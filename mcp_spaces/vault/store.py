@@ -118,12 +118,21 @@ def read_index(database: Database, seal: IndexSeal) -> Index:
     # The audit log is chained and anchored outside of the database: it knows which list is the newest.
     if bytes(stored["mac"]) != expected or last is None:
         raise damaged()
-    if json.loads(last["body"]).get("generation") != index.generation:
+    if _generation_in(last["body"]) != index.generation:
         raise damaged()
     for row in database.read("SELECT path AS id, body, mac FROM vault_uses"):
         use = index.uses[row["id"]] = unseal(database.sealer, USES, row, Use)
         index.latest_use = max(index.latest_use, use.last_used_at)
     return index
+
+
+def _generation_in(body: str) -> object:
+    """What a row of the audit log says; None where it is none of ours."""
+    try:
+        noted = json.loads(body)
+    except ValueError:
+        return None
+    return noted.get("generation") if isinstance(noted, dict) else None
 
 
 def _proven_entry(row: Row, seal: IndexSeal) -> Entry:

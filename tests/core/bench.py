@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 from pydantic import BaseModel, Field
 
+from mcp_spaces.core import call_operation
 from mcp_spaces.core.approvals import Approvals
 from mcp_spaces.core.caller import Caller, Kind, Role
 from mcp_spaces.core.child_call import call_child
@@ -115,10 +116,19 @@ def thing(verb: str, handler: Any, effect: Effect = Effect.OBSERVES, **more: Any
 
 
 OPERATIONS: tuple[AnyOperation, ...] = (
+    call_operation.CALL,
     thing("say", say),
     thing("crash", crash),
     thing("hang", hang),
-    Operation(id="thing.name", summary="A name.", input=SayInput, output=Name, effect=Effect.OBSERVES, handler=name),
+    Operation(
+        id="thing.name",
+        summary="A name.",
+        input=SayInput,
+        output=Name,
+        effect=Effect.OBSERVES,
+        handler=name,
+        settled=lambda answer: answer.name != "pending",
+    ),
     thing("twice", twice, Effect.COMPOSES),
     thing("govern", say, Effect.GOVERNS, audience=Audience.OPERATOR),
     Operation(

@@ -11,6 +11,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mcp_spaces.core.approvals import Approval
+from mcp_spaces.core.idempotency import LIFETIME_S, Idempotency
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.policy import Answer
 from mcp_spaces.core.scope import EVERYTHING
@@ -26,6 +28,7 @@ from mcp_spaces.errors import (
     TimedOut,
     WrongState,
 )
+from mcp_spaces.state.database import Transaction
 from tests.core.bench import AGENT, OPERATOR, Bench, narrowed, open_bench
 
 pytestmark = pytest.mark.anyio
@@ -194,6 +197,57 @@ async def test_after_a_crash_inside_an_idempotency_key_stays_taken(bench: Bench)
         await bench.pipeline.call(AGENT, "thing.crash", {"text": "x"}, idempotency_key="k1")
 
 
+async def test_a_call_that_outlives_its_key_gives_no_answer_to_whoever_has_the_key_now(tmp_path: Path) -> None:
+    now = [1_000_000.0]
+    async with open_bench(tmp_path) as bench:
+        keys = Idempotency(bench.database, Clock(now=lambda: now[0]))
+        await keys.reserve("pr_agent", "k1", fingerprint="one", run_id="run_1")
+        now[0] += LIFETIME_S
+        await keys.reserve("pr_agent", "k1", fingerprint="two", run_id="run_2")
+        await bench.database.write(lambda tx: keys.keep(tx, "pr_agent", "k1", '{"text": "one"}', run_id="run_1"))
+        await bench.database.write(lambda tx: keys.release(tx, "pr_agent", "k1", run_id="run_1"))
+        with pytest.raises(Conflict, match="unknown"):
+            await keys.reserve("pr_agent", "k1", fingerprint="two", run_id="run_3")
+
+
+async def test_what_is_pending_in_a_space_is_found_without_a_look_at_all_that_was_ever_asked(bench: Bench) -> None:
+    """Counted in steps of SQLite's machine: time is the machine's."""
+    steps: list[int] = []
+    for number in (20, 2_000):
+
+        def ask(tx: Transaction, number: int = number) -> None:
+            for one in range(number):
+                bench.approvals._store(tx, an_approval(bench, space_id=f"sp_{one}"))
+
+        await bench.database.write(ask)
+        counted = [0]
+
+        def step(counted: list[int] = counted) -> None:
+            counted[0] += 1
+
+        bench.database._reader.set_progress_handler(step, 1)
+        found = bench.approvals.pending(space_id="sp_absent")
+        bench.database._reader.set_progress_handler(None, 1)
+        assert found == []
+        steps.append(counted[0])
+    assert steps[1] < steps[0] * 1.2
+
+
+def an_approval(bench: Bench, *, space_id: str) -> Approval:
+    return bench.approvals.request(
+        fingerprint=space_id,
+        operation="thing.say",
+        principal_id="pr_agent",
+        principal_name="agent",
+        space_id=space_id,
+        space_name="work",
+        run_id="run_x",
+        reason="",
+        rule="",
+        input_json="{}",
+    )
+
+
 async def test_a_bug_tells_the_caller_a_reference_and_nothing_else(bench: Bench) -> None:
     with pytest.raises(Internal) as caught:
         await bench.pipeline.call(AGENT, "thing.crash", {"text": "x"})
@@ -303,6 +357,24 @@ async def test_redaction_may_leave_the_grammar_of_the_answer(bench: Bench) -> No
     outcome = await bench.pipeline.call(AGENT, "thing.name", {"text": "hunterab"})
     assert outcome.output.model_dump() == {"name": "[redacted:prod/api]"}
     assert bench.run(outcome.run_id)["state"] == "succeeded"
+
+
+async def test_an_answer_that_redaction_took_out_of_its_grammar_is_given_again_for_its_key(bench: Bench) -> None:
+    first = await bench.pipeline.call(AGENT, "thing.name", {"text": "hunterab"}, idempotency_key="k1")
+    again = await bench.pipeline.call(AGENT, "thing.name", {"text": "hunterab"}, idempotency_key="k1")
+    assert first.output.model_dump() == again.output.model_dump() == {"name": "[redacted:prod/api]"}
+    assert bench.run(first.run_id)["state"] == bench.run(again.run_id)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("through", ["thing.name", "operation.call"])
+async def test_an_answer_that_is_not_the_last_word_is_not_given_again_even_where_it_was_redacted(
+    bench: Bench, through: str
+) -> None:
+    arguments: dict[str, object] = {"text": "pending"}
+    if through == "operation.call":
+        arguments = {"operation": "thing.name", "input": arguments}
+    await bench.pipeline.call(AGENT, through, arguments, idempotency_key="k1")
+    assert bench.database.read("SELECT 1 FROM idempotency") == []
 
 
 async def test_what_a_child_learnt_is_kept_out_of_its_parent_s_record_too(bench: Bench) -> None:

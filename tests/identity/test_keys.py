@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
 from mcp_spaces.core.ids import Clock
@@ -168,3 +171,15 @@ async def test_a_grant_changes_the_parts_that_it_names(world: World) -> None:
     with pytest.raises(Conflict):
         await world.govern("principal.add", name="ci")
     assert (await world.key(principal="ci")).name == "ci"
+
+
+async def test_t09_what_one_grant_takes_away_is_not_given_back_by_others_at_the_same_time(world: World) -> None:
+    for pids in range(100, 105):
+        await world.govern("principal.grant", principal="local-agent", scope={"vault": {"allow": ["prod"]}})
+        limits = {"cpu_cores": 1, "memory_bytes": 1 << 30, "disk_bytes": 1 << 30, "pids": pids, "runtimes": 2}
+        wanted: list[dict[str, Any]] = [{"limits": {name: value}} for name, value in limits.items()]
+        async with anyio.create_task_group() as grants:
+            for scope in (*wanted[:2], {"vault": {"allow": []}}, *wanted[2:]):
+                grants.start_soon(partial(world.govern, "principal.grant", principal="local-agent", scope=scope))
+        assert world.agent.scope.vault.allow == ()
+        assert {name: getattr(world.agent.scope.limits, name) for name in limits} == limits

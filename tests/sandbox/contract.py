@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -286,6 +287,20 @@ class Files:
             assert (await sandbox.read_file(f"names/{name}", limit=100)).content == name.encode()
         listed = await sandbox.list_files("names")
         assert {entry.path for entry in listed.entries} == {f"names/{name}" for name in names}
+
+    async def test_a_write_that_is_taken_back_while_it_compares_harms_nobody(self, sandbox: Sandbox) -> None:
+        large = 48 << 20
+        await shell(sandbox, f"truncate -s {large} one other")
+        based_on = hashlib.sha256(bytes(large)).hexdigest()
+        async with anyio.create_task_group() as writing:
+            writing.start_soon(partial(sandbox.write_file, "one", b"new", overwrite=True, base_sha256=based_on))
+            await anyio.lowlevel.checkpoint()
+            # Whoever answers this has heard of the write, and is at it.
+            await sandbox.usage()
+            writing.cancel_scope.cancel()
+        # Begun later and as long, so it ends later.
+        await sandbox.write_file("other", b"new", overwrite=True, base_sha256=based_on)
+        assert (await sandbox.read_file("other", limit=10)).content == b"new"
 
     async def test_a_path_may_name_the_workspace(self, sandbox: Sandbox) -> None:
         await sandbox.write_file("/workspace/x/./y", b"1", overwrite=False)

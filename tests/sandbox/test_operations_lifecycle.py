@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,66 @@ async def test_a_sandbox_that_dies_is_failed_with_its_reason_and_ends_its_jobs(r
     assert not room.service.is_busy(room.space.id)
     with pytest.raises(WrongState, match="has failed"):
         await room.shell("true")
+
+
+async def test_a_sandbox_that_dies_under_a_launch_that_is_refused_does_not_stay_active_for_ever(room: Room) -> None:
+    launched = await room.call("sandbox.launch", alias="main")
+    # What a launch holds while it is told that there is one already.
+    async with room.service._lock(launched.id):
+        await room.service.live(launched.id).stop()
+        with anyio.fail_after(10):
+            while room.service.launched_by(launched.id):
+                await anyio.lowlevel.checkpoint()
+    with anyio.fail_after(10):
+        while room.runtimes.of_space(room.space.id)[0].state is RuntimeState.ACTIVE:
+            await anyio.lowlevel.checkpoint()
+    again = await room.call("sandbox.launch", alias="main")
+    assert (again.id, again.state) == (launched.id, "active")
+
+
+async def test_launches_that_are_refused_leave_nothing_in_memory(room: Room) -> None:
+    await room.call("sandbox.launch", alias="main")
+    for _ in range(3):
+        with pytest.raises(QuotaExceeded):
+            await room.call("sandbox.launch", scope={"limits": {"cpu_cores": room.space.ceiling.limits.cpu_cores}})
+    assert len(room.service._locks) == 0
+
+
+class LateDriver(FakeDriver):
+    """No engine at first; once it is there, cleaning up takes until a test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.is_there = False
+        self.reaping, self.go_on = anyio.Event(), anyio.Event()
+
+    async def reap(self, *, keep: Collection[str]) -> Sequence[str]:
+        if not self.is_there:
+            raise RuntimeUnavailable("No engine answers.", hint="Start it.")
+        self.reaping.set()
+        await self.go_on.wait()
+        return await super().reap(keep=keep)
+
+
+async def test_nothing_starts_while_what_nobody_owns_is_removed_since_that_would_be_removed_too(tmp_path: Path) -> None:
+    driver = LateDriver(tmp_path / "workspaces")
+    async with open_room(tmp_path, driver=driver, launch=False) as room:
+        driver.is_there = True
+        async with anyio.create_task_group() as launches:
+            launches.start_soon(partial(room.call, "sandbox.launch", alias="one"))
+            await driver.reaping.wait()
+            launches.start_soon(partial(room.call, "sandbox.launch", alias="two"))
+            with anyio.fail_after(10):
+                while len(room.runtimes.of_space(room.space.id)) < 2:
+                    await anyio.lowlevel.checkpoint()
+            driver.reaping = anyio.Event()
+            # Whoever waits for the row that is seen here goes on before this returns.
+            await room.database.write(lambda _: None)
+            await anyio.wait_all_tasks_blocked()
+            assert not driver.reaping.is_set() and driver.launches == 0
+            driver.go_on.set()
+        for alias in ("one", "two"):
+            await room.shell("true", runtime=alias)
 
 
 async def test_a_restarted_daemon_stops_what_ran_and_keeps_its_files(tmp_path: Path) -> None:

@@ -11,9 +11,13 @@ from typing import Any
 import anyio
 import pytest
 
+from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.errors import Cancelled, Denied, InvalidInput, QuotaExceeded, WrongState
+from mcp_spaces.sandbox.agent.wire import CHUNK
 from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost
-from mcp_spaces.sandbox.jobs import KEPT_LIMIT, PIECES, RING_BYTES, RUNNING_LIMIT, Ring
+from mcp_spaces.sandbox.job_operations import WRITE_BYTES
+from mcp_spaces.sandbox.jobs import KEPT_LIMIT, OLD_RING_BYTES, PIECES, RING_BYTES, RUNNING_LIMIT, Ring
+from mcp_spaces.sandbox.output import HEAD_BYTES, TAIL_BYTES, Capture
 from mcp_spaces.sandbox.port import Stream
 from tests.sandbox.app_fixture import Room, open_room
 
@@ -238,6 +242,37 @@ def test_single_bytes_to_both_streams_cost_no_more_than_a_bounded_number_of_piec
     assert ring.end - ring.start == PIECES
     texts, cursor = ring.since(ring.end - 3, 100, ended=True)
     assert [text for _, text in texts] == ["e", "o", "e"] and cursor == ring.end
+
+
+def test_of_an_old_job_s_output_the_last_bytes_are_kept_however_large_its_pieces_are() -> None:
+    ring = Ring()
+    for letter in b"abc":
+        ring.add(Stream.STDOUT, bytes([letter]) * CHUNK)
+    ring.trim(OLD_RING_BYTES)
+    assert ring.end - ring.start == OLD_RING_BYTES
+    ring.add(Stream.STDOUT, b"d" * 10)
+    ring.trim(OLD_RING_BYTES)
+    texts, _ = ring.since(0, 1 << 20, ended=True)
+    assert "".join(text for _, text in texts) == "c" * (OLD_RING_BYTES - 10) + "d" * 10
+
+
+def test_what_an_answer_shows_behind_the_cut_is_one_piece_of_the_output(tmp_path: Path) -> None:
+    capture = Capture(lambda: tmp_path / "spooled", Redactor())
+    for part in ("a" * HEAD_BYTES, "early " * 1000, "漢" * TAIL_BYTES):
+        capture(Stream.STDOUT, part.encode())
+    capture.finish()
+    shown = capture.shown().stdout
+    capture.discard()
+    assert "early" not in shown and shown.endswith("漢")
+
+
+async def test_what_is_written_to_a_job_is_limited_in_bytes_not_in_characters(room: Room) -> None:
+    job = (await room.shell("wc -c", background=True)).job
+    with pytest.raises(InvalidInput, match="bytes"):
+        await room.call("job.write", job=job, text="é" * (WRITE_BYTES // 2 + 1))
+    await room.call("job.write", job=job, text="é" * (WRITE_BYTES // 2), close=True)
+    await room.call("job.wait", job=job)
+    assert (await room.call("job.read", job=job)).output[0].text.strip() == str(WRITE_BYTES)
 
 
 async def test_waiting_for_a_job_ends_when_the_time_is_over(room: Room) -> None:

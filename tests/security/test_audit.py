@@ -259,6 +259,14 @@ async def test_the_operator_verifies_a_chain_that_is_in_use(bench: Bench) -> Non
             await bench.call(operation, AGENT_A)
 
 
+async def test_k12_rows_that_were_edited_into_nonsense_can_still_be_listed(bench: Bench) -> None:
+    await bench.upload("a")
+    await bench.database.write(lambda tx: tx.execute("UPDATE audit SET body = 'no JSON' WHERE seq = 1"))
+    page = await bench.answer("audit.list", OPERATOR)
+    assert page["rows"][-1]["body"] == "no JSON"
+    assert not (await bench.answer("audit.verify", OPERATOR))["intact"]
+
+
 async def test_a_backup_holds_every_file_that_its_rows_name(bench: Bench, tmp_path: Path) -> None:
     for number in range(5):
         await bench.upload(f"f{number}", f"content {number}")

@@ -25,10 +25,12 @@ from mcp_spaces.server.authentication import Visitor, visited_by
 from mcp_spaces.server.daemon import listening
 from mcp_spaces.server.endpoint import open_server
 from mcp_spaces.server.limits import Lane
-from mcp_spaces.vault.entry_requests import ATTEMPTS_MAX, LIFETIME_S, OPEN_MAX
+from mcp_spaces.vault.entry_requests import ATTEMPTS_MAX, LIFETIME_S, OPEN_MAX, EntryRequests, EntryState
+from mcp_spaces.vault.service import Vault
 from tests.security.app import World, open_world, short_folder
 from tests.security.daemons import nursery
 from tests.security.lines import line_to
+from tests.security.vaults import everything_stored
 from tests.vault.rig import SEED_80_BITS, Time
 
 CANARY = "kanarie-7f3Q+zz/9 é"
@@ -121,14 +123,9 @@ async def test_a_person_enters_a_secret_and_the_agent_learns_only_that_it_is_the
         assert (described.fields, described.origins) == (["username", "password", "totp"], [ORIGIN])
         assert (await place.world.govern("vault.get", path="prod/api")).value == CANARY
         token = asked.url.rpartition("/")[2]
-        stored_text = everything(place.world)
+        stored_text = everything_stored(place.world.database)
         ours = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("http"))
         assert [form for form in (*encodings(CANARY), token) if form in stored_text + ours] == []
-
-
-def everything(world: World) -> str:
-    tables = [row["name"] for row in world.database.read("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    return "\n".join(repr(tuple(row)) for table in tables for row in world.database.read(f"SELECT * FROM {table}"))
 
 
 async def test_whoever_waits_is_told_at_once_and_the_run_has_an_event() -> None:
@@ -150,6 +147,28 @@ async def test_whoever_waits_is_told_at_once_and_the_run_has_an_event() -> None:
             row["body"] for row in place.world.database.read("SELECT body FROM events WHERE type = 'secret.entry'")
         ]
         assert len(events) == 1 and '"state":"entered"' in events[0]
+
+
+async def test_an_answer_that_is_being_stored_when_the_time_is_over_still_counts() -> None:
+    time = Time()
+    async with a_place(clock=time.clock, served=False) as place:
+        asked = await place.request(kind="value")
+        entries = place.world.use(EntryRequests)
+        vault_is_held = place.world.use(Vault).keeping._unlocking.held(create=True)
+        told: list[EntryState] = []
+
+        async def wait() -> None:
+            told.append((await entries.outcome(asked.request, space_id=place.space, timeout_s=60)).state)
+
+        async with anyio.create_task_group() as storing, vault_is_held:
+            storing.start_soon(entries.enter, asked.url.rpartition("/")[2], {"value": CANARY})
+            await anyio.wait_all_tasks_blocked()
+            time.now += LIFETIME_S
+            assert (await place.state(asked.request)).state == "open"
+            storing.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            assert told == []
+        assert told == [EntryState.ENTERED]
 
 
 async def test_t18_nothing_that_the_agent_wrote_is_markup_on_the_page() -> None:

@@ -127,6 +127,20 @@ async def test_t21_guesses_are_counted_over_restarts_and_wait_longer_and_longer(
         await typed(world, PIN, "pin.clear")
 
 
+async def test_t21_a_program_that_guesses_for_weeks_locks_nobody_out_for_good(tmp_path: Path) -> None:
+    now = [1_000_000.0]
+    async with open_world(tmp_path, clock=Clock(now=lambda: now[0])) as world:
+        await world.govern("pin.set", new=PIN)
+        await refused(world, WRONG, "pin.clear")
+        pins = world.use(Pin)
+        kept = pins._kept()
+        assert kept is not None
+        await pins._keep(kept.model_copy(update={"mistakes": 100_000}))
+        assert (await refused(world, PIN, "pin.clear")).hint == f"Wait {WAIT_MAX_S:.0f} s."
+        now[0] += WAIT_MAX_S
+        await typed(world, PIN, "pin.clear")
+
+
 async def test_t21_guesses_at_the_same_time_are_counted_one_by_one(world: World) -> None:
     await world.govern("pin.set", new=PIN)
     told: list[SpacesError] = []

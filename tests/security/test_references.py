@@ -19,6 +19,7 @@ from mcp_spaces.errors import ApprovalNeeded, Denied, InvalidInput, NotFound, Wr
 from mcp_spaces.sandbox.port import LiveSandboxes
 from tests.sandbox.rigs import BARE_IMAGE, IMAGE, docker_driver
 from tests.security.app import LITTLE, World, open_world
+from tests.security.vaults import everything_stored
 from tests.vault.rig import SEED_80_BITS
 
 CANARY = "kanarie-7f3Q+zz/9 é"
@@ -66,11 +67,6 @@ async def outcome(world: World, operation_id: str, **arguments: Any) -> Any:
     return await world.outcome(operation_id, **arguments)
 
 
-def stored(world: World) -> str:
-    tables = [row["name"] for row in world.database.read("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    return "\n".join(repr(tuple(row)) for table in tables for row in world.database.read(f"SELECT * FROM {table}"))
-
-
 def leaks(text: str) -> list[str]:
     return [form for form in encodings(CANARY) if form in text]
 
@@ -94,7 +90,7 @@ async def test_a_reference_in_env_or_stdin_is_the_value_for_the_command_alone(tm
         assert stdin.split()[0] == hashlib.sha256(f"a {CANARY} b".encode()).hexdigest()
         assert encoded.startswith(MARK) and len(encoded) < len(MARK) + 4
         assert ran.output.stderr == MARK + "\n"
-        assert leaks(stored(world)) == []
+        assert leaks(everything_stored(world.database)) == []
         told = (await world.call("run.get", run=ran.run_id)).model_dump(mode="json")
         resolved = [event["body"] for event in told["events"] if event["type"] == "secret.resolved"]
         assert len({body.pop("fingerprint") for body in resolved}) == 1
@@ -235,7 +231,7 @@ async def test_a_jobs_output_is_redacted_across_chunks_and_reads(tmp_path: Path)
             json.loads(row["body"]) for row in world.database.read("SELECT body FROM events WHERE type = 'job.ended'")
         ]
         assert event["redacted"] == {"prod/api": 1}
-        assert leaks(stored(world)) == []
+        assert leaks(everything_stored(world.database)) == []
 
 
 async def test_a_value_that_comes_byte_by_byte_is_redacted(tmp_path: Path) -> None:
@@ -258,7 +254,7 @@ async def test_what_a_batch_used_is_redacted_in_all_of_it(tmp_path: Path) -> Non
         await world.govern("approval.grant", approval=answer.events[-1].approvalId)
         answer = await world.call("sandbox.run_operations", space=space, operations=operations)
         assert (answer.events[0].stdout, answer.events[1].content) == (MARK + "\n", MARK)
-        assert leaks(stored(world)) == []
+        assert leaks(everything_stored(world.database)) == []
         # A run that did not use it: whoever may read the file may see what is in it (threat L21).
         assert (await world.call("sandbox.read_file", space=space, path="kept")).content == CANARY
 

@@ -107,9 +107,17 @@ async def test_v10_a_version_that_was_changed_on_the_disk_is_not_restored(
         assert await shown(rig, "prod/a") == "first value"
 
 
+def _scribble(connection: Any) -> None:
+    connection.execute("UPDATE audit SET body = 'no JSON' WHERE kind = 'vault'")
+
+
+def _empty(connection: Any) -> None:
+    connection.execute("UPDATE audit SET body = '[]' WHERE kind = 'vault'")
+
+
 @pytest.mark.parametrize(
     "change",
-    [_swap, _roll_back_box, _roll_back_row, _delete_row, _delete_box, _rebind, _rename],
+    [_swap, _roll_back_box, _roll_back_row, _delete_row, _delete_box, _rebind, _rename, _scribble, _empty],
     ids=lambda one: one.__name__,
 )
 async def test_v10_rows_that_were_swapped_rolled_back_or_removed_open_nothing(

@@ -18,7 +18,7 @@ from mcp_spaces.core.redaction import Redactor, encodings
 from mcp_spaces.errors import Denied, SpacesError
 from mcp_spaces.vault.model import SecretValue
 from tests.security.app import open_world
-from tests.security.vaults import CANARY, mounted, refusal, world_with
+from tests.security.vaults import CANARY, everything_stored, mounted, refusal, world_with
 from tests.vault.rig import SEED_80_BITS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,18 +164,18 @@ async def test_l16_records_name_path_version_and_purpose_and_never_the_value(tmp
             for operation, given_input in (
                 ("vault.set", arguments),
                 ("operation.call", {"operation": "vault.set", "input": arguments}),
+                ("operation.call", {"operation": "vault_set", "input": arguments}),
+                ("operation.call", {"operation": "vault.set", "arguments": arguments}),
+                ("operation.call", {"operation": "vault.set", "input": {}, **arguments}),
                 ("policy.explain", {"space": "none", "operation": "vault.set", "input": arguments}),
             ):
                 with pytest.raises(SpacesError) as refused:
                     await world.govern(operation, **given_input)
                 assert CANARY not in f"{refused.value.message} {refused.value.hint}"
-        tables = [row["name"] for row in world.database.read("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        stored = "\n".join(
-            repr(tuple(row)) for table in tables for row in world.database.read(f"SELECT * FROM {table}")
-        )
+        stored = everything_stored(world.database)
         assert [form for form in encodings(CANARY) if form in stored] == []
         assert SEED_80_BITS not in stored
-        assert f"'{code}'" not in stored
+        assert code not in stored.splitlines()
         uses = [json.loads(row["body"]) for row in world.database.read("SELECT body FROM audit WHERE kind = 'vault'")]
         assert {"action": "use", "path": "prod/api", "version": 2, "purpose": "raw_read", "generation": 3} in uses
         events = await world.govern("run.get", run=shown.run_id)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mcp_spaces.errors import SpacesError
+from mcp_spaces.state.database import Database
 from tests.security.app import World
 
 CANARY = "kanarie-7f3Q+zz/9 é"
@@ -33,3 +34,10 @@ async def refusal(world: World, operation_id: str, **arguments: Any) -> SpacesEr
     with pytest.raises(SpacesError) as refused:
         await world.call(operation_id, **arguments)
     return refused.value
+
+
+def everything_stored(database: Database) -> str:
+    """Every cell of every table as it is: what repr or JSON would escape once more could not be found in it."""
+    tables = [row["name"] for row in database.read("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    cells = (cell for table in tables for row in database.read(f"SELECT * FROM {table}") for cell in row)
+    return "\n".join(cell.decode("latin-1") if isinstance(cell, bytes) else str(cell) for cell in cells)

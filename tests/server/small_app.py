@@ -23,7 +23,7 @@ from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import Everywhere, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy.presets import load_preset
 from mcp_spaces.core.scope import EVERYTHING
-from mcp_spaces.errors import Denied, NotFound, Unauthenticated
+from mcp_spaces.errors import Denied, NotFound, Unauthenticated, WrongState
 from mcp_spaces.state.chain import Sealer
 from mcp_spaces.state.database import Database
 
@@ -245,6 +245,8 @@ class SmallApp:
     keys: dict[str, Caller] = field(default_factory=dict)
     agent: Caller = field(default_factory=lambda: caller("agent"))
     redeemed: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    """Keys whose rows were changed outside of mcp-spaces."""
 
     def permitted(self, who: Caller) -> tuple[AnyOperation, ...]:
         return self.pipeline.permitted(who)
@@ -261,6 +263,8 @@ class SmallApp:
         return self.keys[key]
 
     async def still_valid(self, who: Caller) -> bool:
+        if any(self.keys[key] == who for key in self.damaged):
+            raise WrongState("A stored row of keys is damaged; it grants nothing.", hint="Restore a backup.")
         return who.key_id is None or who in self.keys.values()
 
     async def revoke(self, key: str) -> None:

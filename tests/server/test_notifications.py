@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -11,13 +12,15 @@ from mcp import MCPError
 from mcp.client.subscriptions import SubscriptionLost
 
 from mcp_spaces.core.changes import Change
-from mcp_spaces.server.notifications import Subscription, events
+from mcp_spaces.server.notifications import URIS_MAX, Subscription, events
 from tests.server.doors import Transport, open_house
 from tests.server.small_app import KEY, OTHER_KEY, SPACE_ID, caller
 
 # The newest protocol has no `resources/subscribe`; clients that speak an older one do.
 pytestmark = pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
 
+AT_ONCE = 20
+"""Fewer than the calls that one connection may make at a time."""
 CONTEXT = f"space://{SPACE_ID}/context"
 
 
@@ -115,6 +118,21 @@ async def test_streams_above_the_limit_are_refused(transport: Transport) -> None
             await client.listen(tools_list_changed=True).__aenter__()
 
 
+async def test_no_more_resources_are_followed_when_many_are_asked_for_at_once() -> None:
+    async with open_house() as house, house.client("shim", "legacy") as client:
+
+        async def subscribe(number: int) -> None:
+            with suppress(MCPError):
+                await client.subscribe_resource(f"space://work/runtimes/r{number}/context")
+
+        for first in range(0, URIS_MAX + AT_ONCE, AT_ONCE):
+            async with anyio.create_task_group() as asking:
+                for number in range(first, first + AT_ONCE):
+                    asking.start_soon(subscribe, number)
+        (subscription,) = house.server.notifications._subscriptions
+        assert len(subscription.uris) == URIS_MAX
+
+
 async def test_a_subscription_to_what_cannot_be_seen_is_not_found() -> None:
     async with open_house() as house, house.client("shim", "legacy") as client:
         with pytest.raises(MCPError, match="Resource not found"):
@@ -134,6 +152,23 @@ def test_a_caller_hears_only_of_what_it_may_see() -> None:
     assert heard_by(bound, Change("tools", principal_id="pr_bound")) == ["ToolsListChanged"]
     assert heard_by(bound, Change("keys")) == []
     assert heard_by(caller("operator", operator=True), Change("tools", principal_id="pr_other")) == ["ToolsListChanged"]
+
+
+async def test_k11_a_key_whose_row_was_damaged_ends_its_connections_and_no_others() -> None:
+    async with (
+        open_house() as house,
+        house.client("http", key=OTHER_KEY) as other,
+        other.listen(tools_list_changed=True) as kept,
+        house.client("http", key=KEY) as client,
+        client.listen(tools_list_changed=True) as lost,
+    ):
+        house.app.damaged.append(KEY)
+        house.app.changes.announce(Change("keys"))
+        with anyio.fail_after(2), pytest.raises(SubscriptionLost):
+            await anext(aiter(lost))
+        house.app.changes.announce(Change("tools"))
+        with anyio.fail_after(5):
+            assert type(await anext(aiter(kept))).__name__ == "ToolsListChanged"
 
 
 async def test_a_revoked_key_ends_its_streams_and_no_others() -> None:

@@ -13,6 +13,8 @@ import pytest
 from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.errors import Ambiguous, ExceedsCeiling, InvalidInput, NotFound, QuotaExceeded, WrongState
 from mcp_spaces.identity.model import AGENT_LIMITS
+from mcp_spaces.spaces.model import PolicyChoice
+from mcp_spaces.spaces.store import POLICIES_MOST, SpaceStore
 from tests.security.app import LITTLE, World, eventually, open_world
 from tests.security.prepared import prepared
 
@@ -86,6 +88,14 @@ async def test_an_overridden_policy_is_at_work_at_once(world: World) -> None:
     assert (explained.decision, explained.rule) == ("deny", "shell.mode")
     await world.call("space.update", space=at.space, patch={"policy": {"overrides": None}})
     assert (await world.call("sandbox.shell", space=at.space, command="echo on")).stdout == "on\n"
+
+
+async def test_policies_that_agents_made_up_are_not_kept_for_ever(world: World) -> None:
+    store = world.use(SpaceStore)
+    for seconds in range(1, POLICIES_MOST + 10):
+        choice = PolicyChoice(overrides={"shell": {"timeout_s": seconds}})
+        assert store.policy(choice) is store.policy(choice)
+    assert len(store._policies) <= POLICIES_MOST
 
 
 async def test_down_frees_sandboxes_and_up_lets_them_start_with_their_files(world: World) -> None:

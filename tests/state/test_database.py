@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 import time
@@ -94,6 +95,20 @@ async def test_k08_a_locked_database_is_busy_and_nothing_is_lost(tmp_path: Path)
     other.execute("ROLLBACK")
     other.close()
     await database.write(lambda tx: tx.execute(*setting("a", "1")))
+    database.close()
+
+
+async def test_changes_that_fail_together_are_each_told_on_their_own(tmp_path: Path) -> None:
+    """Callers complete what they are told, with their run's id for one; one error for all would mix them up."""
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    futures = [database.submit(lambda tx: tx.execute(*setting("a", "1"))) for _ in range(8)]
+    with anyio.fail_after(30):
+        told = await asyncio.gather(*futures, return_exceptions=True)
+    assert all(isinstance(error, Busy) for error in told)
+    assert len({id(error) for error in told}) == len(futures)
+    other.close()
     database.close()
 
 

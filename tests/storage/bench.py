@@ -107,6 +107,9 @@ class FakeSandbox:
     links: dict[str, str] = field(default_factory=dict)
     after_first_read: dict[str, bytes] = field(default_factory=dict)
     claimed_sizes: dict[str, int] = field(default_factory=dict)
+    holding: anyio.Event | None = None
+    """Files are only written once this is set; `held` are those that wait for it."""
+    held: list[str] = field(default_factory=list)
 
     async def read_file(self, path: str, *, offset: int = 0, limit: int) -> FileContent:
         resolved = self.links.get(path, path)
@@ -120,6 +123,9 @@ class FakeSandbox:
     async def write_file(
         self, path: str, content: bytes, *, overwrite: bool, base_sha256: str | None = None
     ) -> FileStat:
+        if self.holding is not None:
+            self.held.append(path)
+            await self.holding.wait()
         if path in self.files and not overwrite:
             raise Conflict("The file exists.", hint="")
         self.files[path] = content

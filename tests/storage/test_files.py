@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from functools import partial
 from typing import Any
 
 import anyio
@@ -16,6 +17,7 @@ from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound, QuotaExceeded, SpacesError, WrongState
 from mcp_spaces.storage import operations
+from mcp_spaces.storage.transfer import STAGES_AT_A_TIME
 from tests.storage.bench import AGENT_B, A, B, Bench, granted, sha256
 
 pytestmark = pytest.mark.anyio
@@ -213,6 +215,22 @@ async def test_staging_and_collecting_carry_large_files_whole(bench: Bench) -> N
     assert staged["size_bytes"] == len(raw) and bench.sandbox.files["in.bin"] == raw
     with pytest.raises(Conflict):
         await bench.call("storage.stage", path="kept/out.bin", to="in.bin")
+
+
+async def test_a_file_that_is_deleted_while_its_staging_waits_for_others_is_staged_all_the_same(bench: Bench) -> None:
+    for number in range(STAGES_AT_A_TIME + 1):
+        await bench.upload(f"f{number}", f"content {number}")
+    bench.sandbox.holding = anyio.Event()
+    async with anyio.create_task_group() as stages:
+        for number in range(STAGES_AT_A_TIME + 1):
+            stages.start_soon(partial(bench.answer, "storage.stage", path=f"f{number}", to=f"in{number}"))
+            with anyio.fail_after(10):
+                while len(bench.sandbox.held) < min(number + 1, STAGES_AT_A_TIME):
+                    await checkpoint()
+        await anyio.wait_all_tasks_blocked()
+        await bench.answer("storage.delete", path=f"f{STAGES_AT_A_TIME}")
+        bench.sandbox.holding.set()
+    assert bench.sandbox.files[f"in{STAGES_AT_A_TIME}"] == f"content {STAGES_AT_A_TIME}".encode()
 
 
 async def test_policy_judges_the_path_that_a_link_led_to(bench: Bench) -> None:

@@ -103,14 +103,20 @@ class Writing(Call):
             self.loop.run_slices(self._finish(self.file))
 
     def _finish(self, file: Write) -> Iterator[None]:
+        slices = file.finish()
         try:
-            fields = yield from file.finish()
+            while True:
+                next(slices)
+                yield
+                if self.file is None:
+                    # Taken back meanwhile: its folders are closed.
+                    slices.close()
+                    return
+        except StopIteration as done:
+            file.close()
+            self.close(wire.RESULT, wire.pack(done.value))
         except (OSError, Refused) as error:
             self._stop(error)
-            return
-        if self.file is not None:
-            file.close()
-            self.close(wire.RESULT, wire.pack(fields))
 
     def _stop(self, error: Exception) -> None:
         file, self.file = self.file, None

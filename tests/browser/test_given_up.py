@@ -1,0 +1,66 @@
+"""A launch whose caller goes away at any moment leaves nothing half done; no browser is needed to see that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcp_spaces.browser.model import BrowserOptions
+from mcp_spaces.browser.service import BrowserService
+from mcp_spaces.core.ids import new_id
+from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, Space
+from mcp_spaces.spaces.port import Runtimes, Spaces
+from tests.security.app import World, open_world
+
+pytestmark = pytest.mark.anyio
+
+
+async def a_space(world: World) -> Space:
+    space = world.use(Spaces).get(await world.space("work"))
+    assert space is not None
+    return space
+
+
+def a_browser(space: Space, state: RuntimeState) -> Runtime:
+    return Runtime(
+        id=new_id("rt"),
+        space_id=space.id,
+        kind=RuntimeKind.BROWSER,
+        alias="web",
+        state=state,
+        image="",
+        ceiling=space.ceiling,
+        created_at=0,
+    )
+
+
+async def settled(world: World) -> None:
+    """Every change that was asked for so far is made."""
+    await world.database.write(lambda _: None)
+
+
+async def test_a_launch_that_is_given_up_while_it_is_stored_leaves_no_browser(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        space = await a_space(world)
+        with anyio.CancelScope() as gone:
+            gone.cancel()
+            await world.use(BrowserService).start_new(
+                a_browser(space, RuntimeState.STARTING), BrowserOptions(), space_version=space.version, run_id="run_x"
+            )
+        await settled(world)
+        assert world.use(Runtimes).of_space(space.id) == []
+
+
+async def test_a_second_launch_that_is_given_up_while_it_is_stored_says_so(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        space = await a_space(world)
+        runtime = a_browser(space, RuntimeState.STOPPED)
+        await world.use(Runtimes).add(runtime, space_version=space.version)
+        with anyio.CancelScope() as gone:
+            gone.cancel()
+            await world.use(BrowserService).start_again(runtime.id, lambda row: row, BrowserOptions(), run_id="run_x")
+        await settled(world)
+        (row,) = world.use(Runtimes).of_space(space.id)
+        assert (row.state, row.reason) == (RuntimeState.FAILED, "its start was cancelled")
