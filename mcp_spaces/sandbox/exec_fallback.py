@@ -81,6 +81,7 @@ class ExecSandbox:
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._running: set[ExecProcess] = set()
         self._stopping: asyncio.Task[None] | None = None
+        self._taking_back: set[asyncio.Task[None]] = set()
         life.over.add_done_callback(lambda _: self._close("its container ended"))
 
     @property
@@ -215,8 +216,11 @@ class ExecSandbox:
 
     # Calls
 
-    async def _call(self, script: str, *arguments: str, content: bytes | None = None, path: str = "") -> bytes:
-        """Run a script of ours and return its stdout. Raises what the script refuses, RuntimeUnavailable, TimedOut."""
+    async def _call(
+        self, script: str, *arguments: str, content: bytes | None = None, path: str = "", undo: Sequence[str] = ()
+    ) -> bytes:
+        """Run a script of ours and return its stdout. `undo` is another one, with its arguments, for what is left of
+        this one where it is killed. Raises what the script refuses, RuntimeUnavailable, TimedOut."""
         words, answer, flooded = bytearray(), bytearray(), asyncio.Event()
 
         def take(stream: Stream, piece: bytes) -> None:
@@ -226,19 +230,22 @@ class ExecSandbox:
             elif stream is Stream.STDOUT:
                 flooded.set()
 
-        process = await self._start(["/bin/sh", "-c", script, "sh", *arguments], output=take)
+        process: ExecProcess | None = None
         try:
+            process = await self._start(["/bin/sh", "-c", script, "sh", *arguments], output=take)
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 if content is not None:
                     await process.write(content)
                 await process.close_stdin()
                 ended = await process.wait()
         except TimeoutError:
-            await process.kill()
+            await self._take_back(process, undo)
             raise TimedOut("The file operation took too long.", hint="Try a smaller part.") from None
         except asyncio.CancelledError:
-            with_kill = asyncio.ensure_future(process.kill())
-            with_kill.add_done_callback(lambda done: done.cancelled() or done.exception())
+            taking_back = asyncio.ensure_future(self._take_back(process, undo))
+            self._taking_back.add(taking_back)
+            taking_back.add_done_callback(self._taking_back.discard)
+            taking_back.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise
         refusal = bytes(words).strip().rpartition(b"refused:")
         if ended.exit_code and refusal[1]:
@@ -252,6 +259,13 @@ class ExecSandbox:
             self._log.info("a script in a sandbox failed (%d): %r", ended.exit_code, bytes(words[:500]))
             raise RuntimeUnavailable("The sandbox's shell could not do it.", hint="Use an image with python3.")
         return bytes(answer)
+
+    async def _take_back(self, process: ExecProcess | None, undo: Sequence[str]) -> None:
+        """None: it was killed before anybody had it."""
+        if process is not None:
+            await process.kill()
+        if undo:
+            await self._call(*undo)
 
     # Files
 
@@ -275,14 +289,10 @@ class ExecSandbox:
     ) -> FileStat:
         if base_sha256 is not None and len(base_sha256) != 64:
             raise InvalidInput("base_sha256 is 64 hexadecimal digits.", hint="Pass the hash that reading returned.")
-        arguments = [
-            _relative(path),
-            str(int(overwrite)),
-            (base_sha256 or "").lower(),
-            secrets.token_hex(4),
-            str(len(content)),
-        ]
-        return _described(await self._call(scripts.WRITE, *arguments, content=content, path=path))
+        name, nonce = _relative(path), secrets.token_hex(4)
+        arguments = [name, str(int(overwrite)), (base_sha256 or "").lower(), nonce, str(len(content))]
+        undo = (scripts.UNDO_WRITE, name, nonce)
+        return _described(await self._call(scripts.WRITE, *arguments, content=content, path=path, undo=undo))
 
     async def delete_file(self, path: str, *, recursive: bool = False) -> int:
         return _number(await self._call(scripts.DELETE, _relative(path), str(int(recursive)), path=path))

@@ -89,6 +89,11 @@ described "$real"
 """
 )
 
+UNDO_WRITE = """
+case "$1" in */*) cd -- "${1%/*}" 2>/dev/null || exit 0 ;; esac
+rm -f -- .mcp-spaces-part-*-"$2"
+"""
+
 DELETE = (
     _COMMON
     + """

@@ -21,7 +21,7 @@ from mcp_spaces.errors import (
     WrongState,
 )
 from mcp_spaces.sandbox.port import Command, FileKind, Sandbox, SandboxDriver, SandboxSpec, TerminalSize
-from tests.sandbox.rigs import PATIENCE_S, SMALL, Output, run, sandbox_of, shell, start
+from tests.sandbox.rigs import PATIENCE_S, SMALL, Output, eventually_empty, run, sandbox_of, shell, start
 
 SEEN = "ps -eo args 2>/dev/null || cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
 
@@ -301,6 +301,12 @@ class Files:
         # Begun later and as long, so it ends later.
         await sandbox.write_file("other", b"new", overwrite=True, base_sha256=based_on)
         assert (await sandbox.read_file("other", limit=10)).content == b"new"
+
+    async def test_a_write_that_is_taken_back_leaves_nothing_of_it(self, sandbox: Sandbox) -> None:
+        for after_s in (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
+            with anyio.move_on_after(after_s):
+                await sandbox.write_file("folder/large", bytes(8 << 20), overwrite=True)
+        await eventually_empty(sandbox, "find . -name '.mcp-spaces-part-*'")
 
     async def test_a_path_may_name_the_workspace(self, sandbox: Sandbox) -> None:
         await sandbox.write_file("/workspace/x/./y", b"1", overwrite=False)
