@@ -80,7 +80,8 @@ async def list_runs(context: Context, wanted: ListInput) -> RunList:
     page = context.use(RunStore).page(
         context.caller,
         space_id=space_id,
-        filters=Filters(wanted.operation, wanted.state, wanted.parent),
+        # A tool's name is as good as its operation's id.
+        filters=Filters(wanted.operation and _id_of(wanted.operation), wanted.state, wanted.parent),
         before=NEWEST if wanted.cursor is None else int(wanted.cursor),
         limit=wanted.limit,
         # This very call is no news.
@@ -90,6 +91,10 @@ async def list_runs(context: Context, wanted: ListInput) -> RunList:
         runs=_named(context, [line(row) for row in page.rows]),
         next_cursor=None if page.next_before is None else str(page.next_before),
     )
+
+
+def _id_of(name: str) -> str:
+    return name if "." in name else name.replace("_", ".", 1)
 
 
 def _named(context: Context, lines: list[RunLine]) -> list[RunLine]:

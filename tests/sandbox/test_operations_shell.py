@@ -85,7 +85,8 @@ async def test_the_policys_time_is_the_most_that_can_be_asked(tmp_path: Path) ->
         )
         await room.spaces.change(room.space.id, lambda one: one.model_copy(update={"requested": short}))
         ran = await room.shell("sleep 1000", timeout_s=500)
-        assert ran.timed_out and ran.duration_ms < 100_000
+        assert ran.timed_out and ran.duration_ms < 100_000 and ran.timeout_s == 1
+        assert (await room.shell("sleep 1000", timeout_s=0.5)).timeout_s is None
 
 
 async def test_long_output_shows_both_ends_and_keeps_all_of_it_as_an_artifact(room: Room) -> None:

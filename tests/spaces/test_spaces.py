@@ -129,7 +129,7 @@ async def test_a_sandbox_takes_its_share_of_the_spaces_limits_and_gives_it_back(
     space = await world.space("work", limits={"memory_bytes": 256 << 20, "runtimes": 2})
     await world.launched(space, alias="one", scope={"limits": LITTLE})
     await world.launched(space, alias="two", scope={"limits": LITTLE})
-    with pytest.raises(QuotaExceeded):
+    with pytest.raises(QuotaExceeded, match="402,653,184 of 268,435,456"):
         await world.launched(space, alias="three", scope={"limits": LITTLE})
     used = (await world.call("space.get", space=space)).limits
     assert (used["memory_bytes"].used, used["runtimes"].used) == (256 << 20, 2)
