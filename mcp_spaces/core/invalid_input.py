@@ -67,6 +67,8 @@ def _sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"{where} is missing"
     if kind in ("model_type", "model_attributes_type", "dict_type", "mapping_type"):
         return f"{where} has to be an object"
+    if kind in ("tuple_type", "list_type"):
+        return f"{where} has to be a list"
     if kind in ("too_short", "too_long"):
         # "Tuple should have at least 1 item after validation, not 0"
         message = message.partition(" ")[2].partition(" after validation")[0]
