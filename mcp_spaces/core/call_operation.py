@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, RootModel
 from mcp_spaces.core.child_call import call_child
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.operation import Operation
+from mcp_spaces.core.operation import Operation, id_of
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.errors import InvalidInput
 
@@ -32,9 +32,11 @@ class CallOutput(RootModel[Any]):
 
 
 async def call_operation(context: Context, wanted: CallInput) -> CallOutput:
-    if wanted.operation == CALL.id:
+    # Hints name operations as tools.
+    operation_id = id_of(wanted.operation)
+    if operation_id == CALL.id:
         raise InvalidInput("operation.call does not call itself.", hint="Name the operation that you want.")
-    output = await call_child(context, wanted.operation, wanted.input, progress=context.progress)
+    output = await call_child(context, operation_id, wanted.input, progress=context.progress)
     answer = CallOutput(output.model_dump(mode="json", exclude_none=True))
     answer._page = getattr(output, "page_for_a_person", None)
     return answer

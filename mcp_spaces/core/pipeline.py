@@ -178,10 +178,7 @@ class Pipeline:
         operation = self.operations.get(operation_id)
         # What only the operator may do does not exist for others (threat T15).
         if operation is None or (operation.audience is Audience.OPERATOR and not caller.operator):
-            written = operation_id.replace("_", ".", 1)
-            known = written in self.operations and self.operations[written].audience is not Audience.OPERATOR
-            hint = f"It is named {written}." if known else "See context_get for what can be called."
-            raise NotFound(f"No operation {operation_id[:64]!r}.", hint=hint)
+            raise NotFound(f"No operation {operation_id[:64]!r}.", hint="See context_get for what can be called.")
         return operation
 
     def _record(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from mcp_spaces.core.active import ActiveCalls
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.operation import AnyOperation, Operation, id_of
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.errors import InvalidInput, NotFound, WrongState
 from mcp_spaces.identity.port import Principals
@@ -80,8 +80,7 @@ async def list_runs(context: Context, wanted: ListInput) -> RunList:
     page = context.use(RunStore).page(
         context.caller,
         space_id=space_id,
-        # A tool's name is as good as its operation's id.
-        filters=Filters(wanted.operation and _id_of(wanted.operation), wanted.state, wanted.parent),
+        filters=Filters(wanted.operation and id_of(wanted.operation), wanted.state, wanted.parent),
         before=NEWEST if wanted.cursor is None else int(wanted.cursor),
         limit=wanted.limit,
         # This very call is no news.
@@ -91,10 +90,6 @@ async def list_runs(context: Context, wanted: ListInput) -> RunList:
         runs=_named(context, [line(row) for row in page.rows]),
         next_cursor=None if page.next_before is None else str(page.next_before),
     )
-
-
-def _id_of(name: str) -> str:
-    return name if "." in name else name.replace("_", ".", 1)
 
 
 def _named(context: Context, lines: list[RunLine]) -> list[RunLine]:

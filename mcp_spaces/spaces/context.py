@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.json_schema import input_schema
-from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.operation import AnyOperation, Operation, id_of
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.scope import narrow
@@ -167,7 +167,7 @@ def _refused(judged: list[Judgement]) -> list[Refused]:
 
 
 def _alone(judged: list[Judgement], operation_id: str) -> OperationView:
-    found = next((one for one in judged if operation_id in (one.operation.id, one.operation.tool)), None)
+    found = next((one for one in judged if one.operation.id == id_of(operation_id)), None)
     if found is None:
         raise NotFound(f"No operation {operation_id!r}.", hint="context_get topic=operations lists them.")
     refused = None if found.refusal is None else f"{found.refusal.why}; {found.refusal.instead}"

@@ -128,8 +128,8 @@ def test_an_edit_whose_lines_end_otherwise_is_told_how_the_files_end(ending: str
 
 async def test_an_edit_based_on_another_content_is_a_conflict_whatever_its_texts(room: Room) -> None:
     await room.call("sandbox.write_file", path="a.txt", content="new\n")
+    edits = [{"old": "old", "new": "x"}]
     with pytest.raises(Conflict):
-        edits = [{"old": "old", "new": "x"}]
         await room.call("sandbox.edit_file", path="a.txt", edits=edits, base_sha256=sha256(b"old\n"))
 
 

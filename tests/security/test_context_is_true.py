@@ -154,17 +154,23 @@ async def test_t14_an_example_names_a_tool_that_is_listed_and_input_that_it_take
     assert {"storage.link", "storage.upload"} <= called
 
 
-async def test_t14_a_tool_s_name_is_as_good_a_topic_as_its_operation_s_id(world: World) -> None:
+async def test_t14_a_tool_s_name_is_as_good_as_its_operation_s_id_so_what_a_hint_names_can_be_called(
+    world: World,
+) -> None:
     at = await prepared(world, "topics")
     for topic in ("sandbox.list_files", "sandbox_list_files"):
         (shown,) = (await world.call("context.get", space=at.space, topic=topic)).operations
         assert shown.id == "sandbox.list_files" and "depth" in shown.input_schema["properties"]
-    with pytest.raises(NotFound) as caught:
-        await world.call("operation.call", operation="sandbox_list_files", input={"space": at.space})
-    assert "sandbox.list_files" in caught.value.hint
-    with pytest.raises(NotFound) as caught:
+    with pytest.raises(NotFound):
         await world.call("operation.call", operation="principal_list", input={})
-    assert "principal.list" not in caught.value.hint
+    await world.call("operation.call", operation="space_down", input={"space": at.space})
+    with pytest.raises(WrongState) as caught:
+        await world.call("sandbox.shell", space=at.space, command="ls")
+    tool, _, space = caught.value.hint.removeprefix("Start it: ").partition(" space=")
+    verdict = await world.call("policy.explain", space=space, operation=tool, input={"space": space})
+    assert verdict.decision == "allow"
+    answer = await world.call("operation.call", operation=tool, input={"space": space})
+    assert answer.root["state"] == "running"
     runs = (await world.call("run.list", operation="context_get", limit=2)).runs
     assert [run.operation for run in runs] == ["context.get", "context.get"]
 
