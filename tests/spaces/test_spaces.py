@@ -72,7 +72,7 @@ async def test_a_patch_changes_what_it_names_clears_what_is_null_and_leaves_the_
     assert changed.limits["memory_bytes"].limit == 1 << 30
     cleared = await world.call("space.update", space=space, patch={"limits": None, "labels": None})
     assert cleared.limits["memory_bytes"].limit > 1 << 30 and not cleared.labels
-    with pytest.raises(InvalidInput, match="owner_id"):
+    with pytest.raises(InvalidInput, match=r"patch\.owner_id is unknown\."):
         await world.call("space.update", space=space, patch={"owner_id": "me"})
     with pytest.raises(InvalidInput, match=r"policy\.preset"):
         await world.call("space.update", space=space, patch={"policy": {"preset": "none"}})
