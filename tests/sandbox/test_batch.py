@@ -11,8 +11,10 @@ import anyio
 import pytest
 
 from mcp_spaces.core.journal import RunState
+from mcp_spaces.core.json_schema import input_schema
 from mcp_spaces.errors import Conflict, InvalidInput, SpacesError
 from mcp_spaces.sandbox.answer import cost
+from mcp_spaces.sandbox.batch import RUN_OPERATIONS
 from mcp_spaces.sandbox.batch_store import BatchRow
 from tests.sandbox.app_fixture import Room, open_room
 
@@ -141,6 +143,10 @@ async def test_a_denied_operation_is_an_event_with_reason_suggestion_and_rule(ro
     assert (key["rule"], ran["success"]) == ("files.blocked_paths", True)
     ended = await room.batch({"type": "shell", "command": "sudo id"}, NOTE, mode="fail-fast")
     assert (ended.status, len(ended.events)) == ("error", 1)
+
+
+def test_the_tool_list_says_that_a_timeout_counts_milliseconds() -> None:
+    assert "timeout (ms)" in str(input_schema(RUN_OPERATIONS))
 
 
 async def test_a_batch_pauses_for_a_person_and_goes_on_from_there_once(room: Room) -> None:
