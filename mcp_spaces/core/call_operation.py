@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, RootModel
 from mcp_spaces.core.child_call import child_outcome
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.operation import Operation
+from mcp_spaces.core.operation import Operation, id_of
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.errors import InvalidInput
 
@@ -37,11 +37,11 @@ class CallOutput(RootModel[Any]):
 
 
 async def call_operation(context: Context, wanted: CallInput) -> CallOutput:
-    # Hints name all operations as tools are named.
-    named = wanted.operation if "." in wanted.operation else wanted.operation.replace("_", ".", 1)
-    if named == CALL.id:
+    # Hints name operations as tools.
+    operation_id = id_of(wanted.operation)
+    if operation_id == CALL.id:
         raise InvalidInput("operation.call does not call itself.", hint="Name the operation that you want.")
-    outcome = await child_outcome(context, named, wanted.input, progress=context.progress)
+    outcome = await child_outcome(context, operation_id, wanted.input, progress=context.progress)
     answer = CallOutput(outcome.output.model_dump(mode="json", exclude_none=True))
     answer._page = getattr(outcome.output, "page_for_a_person", None)
     answer._settled = outcome.settled

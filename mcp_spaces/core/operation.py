@@ -118,3 +118,8 @@ class Operation(Generic[I, O]):
 
 
 AnyOperation = Operation[Any, Any]
+
+
+def id_of(name: str) -> str:
+    """The id of an operation that may have been named as its tool is: sandbox_shell means sandbox.shell."""
+    return name if "." in name else name.replace("_", ".", 1)

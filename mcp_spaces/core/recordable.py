@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from pydantic import BaseModel
 
-from mcp_spaces.core.operation import AnyOperation
+from mcp_spaces.core.operation import AnyOperation, id_of
 
 WITHHELD = "[secret]"
 
@@ -34,7 +34,7 @@ def recordable(
 
 
 def _carried(operations: Mapping[str, AnyOperation], operation_id: object, carried: object) -> object:
-    inner = operations.get(str(operation_id))
+    inner = operations.get(id_of(str(operation_id)))
     if inner is None:
         return WITHHELD
     if isinstance(carried, Mapping):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from mcp_spaces.core.active import ActiveCalls
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.operation import AnyOperation, Operation, id_of
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.errors import InvalidInput, NotFound, WrongState
 from mcp_spaces.identity.port import Principals
@@ -80,13 +80,14 @@ async def list_runs(context: Context, wanted: ListInput) -> RunList:
     page = context.use(RunStore).page(
         context.caller,
         space_id=space_id,
-        filters=Filters(wanted.operation, wanted.state, wanted.parent),
+        filters=Filters(wanted.operation and id_of(wanted.operation), wanted.state, wanted.parent),
         before=NEWEST if wanted.cursor is None else int(wanted.cursor),
         limit=wanted.limit,
+        # This very call is no news.
+        besides=context.run_id,
     )
     return RunList(
-        # This very call is no news.
-        runs=_named(context, [line(row) for row in page.rows if row["id"] != context.run_id]),
+        runs=_named(context, [line(row) for row in page.rows]),
         next_cursor=None if page.next_before is None else str(page.next_before),
     )
 

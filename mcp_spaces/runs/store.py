@@ -64,17 +64,22 @@ class RunStore:
             raise no_such_run()
         return row
 
-    def page(self, caller: Caller, *, space_id: str | None, filters: Filters, before: int, limit: int) -> RunPage:
-        """What the caller may see, older than `before`, merged from one index for each space."""
+    def page(
+        self, caller: Caller, *, space_id: str | None, filters: Filters, before: int, limit: int, besides: str
+    ) -> RunPage:
+        """What the caller may see, older than `before`, merged from one index for each space. The run `besides` is
+        left out, and takes nobody's place."""
         if filters.parent is not None or filters.state == "running":
-            return self._narrow_page(caller, space_id=space_id, filters=filters, before=before, limit=limit)
-        found: list[list[Row]] = []
-        floor = 0
-        for source in self._sources(caller, space_id):
-            rows, scanned_to = self._scan(source, filters, before=before, limit=limit + 1)
-            found.append(rows)
-            floor = max(floor, scanned_to)
-        return _cut(_distinct(found), floor=floor, limit=limit)
+            rows, floor = self._narrow(caller, space_id=space_id, filters=filters, before=before)
+        else:
+            found: list[list[Row]] = []
+            floor = 0
+            for source in self._sources(caller, space_id):
+                some, scanned_to = self._scan(source, filters, before=before, limit=limit + 2)
+                found.append(some)
+                floor = max(floor, scanned_to)
+            rows = _distinct(found)
+        return _cut([row for row in rows if row["id"] != besides], floor=floor, limit=limit)
 
     def view(self, row: Row) -> RunView:
         children = self._database.read_one("SELECT count(*) AS n FROM runs WHERE parent_id = ?", (row["id"],))
@@ -127,10 +132,8 @@ class RunStore:
         # A full page was cut before the scan's end, so everything down to its last row was looked at.
         return rows, 0 if last is None or len(rows) == limit else last["seq"]
 
-    def _narrow_page(
-        self, caller: Caller, *, space_id: str | None, filters: Filters, before: int, limit: int
-    ) -> RunPage:
-        """Children of one run, or what runs now: few enough to look at each."""
+    def _narrow(self, caller: Caller, *, space_id: str | None, filters: Filters, before: int) -> tuple[list[Row], int]:
+        """Children of one run, or what runs now: few enough to look at each. And the seq, as `_scan`."""
         parent = filters.parent
         if parent is not None:
             source = _Source("parent_id = ?", (self.row(caller, parent)["id"],))
@@ -146,7 +149,7 @@ class RunStore:
         ]
         if len(rows) == SCAN_MAX:
             floor = rows[-1]["seq"]
-        return _cut(seen, floor=floor, limit=limit)
+        return seen, floor
 
 
 def line(row: Row) -> RunLine:

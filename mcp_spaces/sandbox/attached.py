@@ -68,7 +68,7 @@ class AttachedSandbox:
     async def start(self, command: Command, *, output: OutputSink) -> RunningCommand:
         if self._environment is not None:
             command = replace(command, env={**self._environment(), **command.env})
-        running = RunningCommand(self._stream, output, is_fed=command.is_fed)
+        running = RunningCommand(self._stream, output, folder=command.cwd, is_fed=command.is_fed)
         running.number = self._stream.open(running, run_fields(command))
         try:
             await asyncio.shield(running.started)

@@ -54,7 +54,7 @@ class RunOperationsInput(InRuntime):
     protocolVersion: Literal["1.0"] = PROTOCOL
     operations: Annotated[tuple[Any, ...], Field(min_length=1, max_length=OPERATIONS_MOST), WithJsonSchema(_LISTED_AS)]
     """message{content} createFile{path,content,overwrite} readFile{path} editFile{path,edits:[{oldContent,newContent}]}
-    deleteFile{path} shell{command,cwd,timeout,env}; id optional; at most 200."""
+    deleteFile{path} shell{command,cwd,timeout (ms),env}; id optional; at most 200."""
     mode: Mode = "continue"
 
 

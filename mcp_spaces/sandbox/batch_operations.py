@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from mcp_spaces.core.invalid_input import sentences_of
 from mcp_spaces.sandbox.files import EDITS, Encoding
 from mcp_spaces.sandbox.path_grammar import FilePath, FolderPath
 from mcp_spaces.sandbox.shell import CommandText, Environment
@@ -149,12 +150,12 @@ def _parse(one: object) -> Asked | Malformed:
     try:
         return _ASKED.validate_python(one)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False, include_input=False)
-    if problems[0]["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        # The first part of a location is the type's own name.
+        told = sentences_of(error, without=1)
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return Malformed("The operation's type is missing or unknown.", f"type: one of {', '.join(TYPES)}")
-    # The first part of a location is the type's own name.
-    told = [f"{'.'.join(map(str, one['loc'][1:])) or 'operation'}: {one['msg'][:200]}" for one in problems[:3]]
-    return Malformed("The operation cannot be understood.", "; ".join(told).replace("Value error, ", ""))
+    return Malformed("The operation cannot be understood.", "; ".join(told))
 
 
 def _made_up(number: int, given: set[Any]) -> str:

@@ -112,7 +112,8 @@ def failed(mark: Mark, asked: Runnable, error: SpacesError) -> Event:
             timestamp=at,
             operationId=one,
             operationType=asked.type,
-            reason=error.message,
+            reason=f"{error.message} A person has to run `mcp-spaces approve {error.approval_id}`; then repeat this"
+            " batch unchanged: it goes on from here.",
             details=events.ApprovalDetails(
                 command=asked.command[: events.COMMAND_SHOWN] if isinstance(asked, Shell) else None,
                 path=None if isinstance(asked, Shell) else asked.path,

@@ -62,6 +62,10 @@ def _edited(text: str, edits: Sequence[Edit]) -> str:
 
 
 def _closest(text: str, old: str) -> str:
+    unix = old.replace("\r\n", "\n")
+    for ending, other in (("\r\n", unix.replace("\n", "\r\n")), ("\n", unix)):
+        if other in text:
+            return f"It is there with lines that end in {ending!r}: write old and new that way."
     wanted = next((line.strip() for line in old.splitlines() if line.strip()), "")[:LINE_SHOWN]
     lines = text.splitlines()
     for number, line in enumerate(lines, start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, TypeVar
 
@@ -25,6 +26,15 @@ LINE_SHOWN = 300
 """Characters of a matching line."""
 ENTRY_COST = 40
 """Characters of names and marks around one entry."""
+
+_CHOICE = re.compile(r"\{[^{}]*,[^{}]*\}")
+
+
+def _without_choice(glob: str) -> str:
+    if _CHOICE.search(glob):
+        raise ValueError("{a,b} is not understood: make one call for each, or use sandbox_shell with rg -g")
+    return glob
+
 
 Pattern = Annotated[str, Field(min_length=1, max_length=PATTERN_LENGTH), AfterValidator(encodable)]
 E = TypeVar("E", bound=BaseModel)
@@ -54,7 +64,7 @@ class ListFilesOutput(_Answer):
 
 
 class GlobInput(InRuntime):
-    pattern: FilePath
+    pattern: Annotated[FilePath, AfterValidator(_without_choice)]
     """Such as src/**/*.py"""
     limit: int = Field(default=200, ge=1, le=ENTRIES)
 
@@ -68,8 +78,8 @@ class SearchInput(InRuntime):
     pattern: Pattern
     """Python regular expression."""
     path: FolderPath = "."
-    glob: Pattern | None = None
-    """Only files like this."""
+    glob: Annotated[Pattern, AfterValidator(_without_choice)] | None = None
+    """Only files like *.py, or src/**/*.py."""
     limit: int = Field(default=100, ge=1, le=MATCHES)
 
 
@@ -106,7 +116,9 @@ async def glob(context: Context, given: GlobInput) -> GlobOutput:
 async def search(context: Context, given: SearchInput) -> SearchOutput:
     """Raises InvalidInput (the expression), TimedOut, NotFound."""
     sandbox = context.use(SandboxService).live(context.runtime.id)
-    found = await sandbox.search(given.pattern, path=given.path, glob=given.glob, limit=given.limit)
+    # As rg -g has it: a name alone is one at any depth.
+    anywhere = f"**/{given.glob}" if given.glob and "/" not in given.glob else given.glob
+    found = await sandbox.search(given.pattern, path=given.path, glob=anywhere, limit=given.limit)
     readable = {path: _may_read(context, path) for path in {match.path for match in found.matches}}
     matches = [
         Match(path=match.path, line=match.line, text=start_within(match.text, LINE_SHOWN))

@@ -23,6 +23,7 @@ from mcp_spaces.sandbox.edits import Edit, apply_edits
 from mcp_spaces.sandbox.file_lines import first_lines, offset_of_line
 from mcp_spaces.sandbox.path_grammar import FilePath, encodable
 from mcp_spaces.sandbox.port import FileContent, Sandbox
+from mcp_spaces.sandbox.refusals import error_of
 from mcp_spaces.sandbox.service import SandboxService
 
 CONTENT_BYTES = 10 << 20
@@ -182,7 +183,9 @@ async def edit_file(context: Context, given: EditFileInput) -> EditFileOutput:
             f"The file has {found.size_bytes:,} bytes; edits work up to {CONTENT_BYTES:,}.",
             hint="Use sed in sandbox_shell.",
         )
-    base_sha256 = given.base_sha256 or hashlib.sha256(found.content).hexdigest()
+    base_sha256 = hashlib.sha256(found.content).hexdigest()
+    if given.base_sha256 not in (None, base_sha256):
+        raise error_of(b"changed", path=found.resolved_path)
     text = _strict_text(found.content, at_start=False, at_end=False).content.decode()
     content = (await apply_edits(text, given.edits)).encode()
     judge(context, EDIT_FILE, FileFacts(given.path, Access.WRITE, len(content)))

@@ -20,6 +20,7 @@ from mcp_spaces.sandbox.protocol import Violation
 
 _LIST = "List the folder to see what is there."
 _REGULAR = "Only regular files can be read and written; use a shell command for anything else."
+_TOO_MANY = "Stop jobs that still run: job_stop. Else sandbox_stop and sandbox_launch with its alias: files are kept."
 _INSIDE = f"Use a path below {WORKSPACE}."
 
 REFUSALS: dict[bytes, tuple[Callable[..., SpacesError], str, str]] = {
@@ -40,8 +41,8 @@ REFUSALS: dict[bytes, tuple[Callable[..., SpacesError], str, str]] = {
     b"expression": (InvalidInput, "The regular expression does not compile.", "Use Python's `re` syntax."),
     b"pattern": (InvalidInput, "The pattern cannot be understood.", "Use *, ?, [abc] and ** as a whole name."),
     b"full": (DiskFull, "The workspace is full.", "Delete files there, or start a runtime with a larger disk."),
-    b"no_process": (QuotaExceeded, "The sandbox's limit of processes or open files is reached.", "Stop commands that still run."),
-    b"no_memory": (OutOfMemory, "The sandbox has no memory left for that.", "Stop commands that still run, or raise the limit."),
+    b"no_process": (QuotaExceeded, "The sandbox's limit of processes or open files is reached.", _TOO_MANY),
+    b"no_memory": (OutOfMemory, "The sandbox has no memory left for that.", _TOO_MANY),
     b"nobody": (WrongState, "Nothing listens on that port in the sandbox.", "Start the server there; it has to listen on 127.0.0.1."),
     b"stopped": (RuntimeUnavailable, "The operation was stopped.", "Try again."),
     b"io": (RuntimeUnavailable, "The sandbox's file system failed at {path}.", "Try again; then look at the file with a shell command."),
@@ -49,9 +50,9 @@ REFUSALS: dict[bytes, tuple[Callable[..., SpacesError], str, str]] = {
 
 
 def error_of(word: bytes, *, path: str) -> SpacesError:
-    """Raises Violation for a word that the agent does not have."""
+    """`path` may be empty where no file is asked for. Raises Violation for a word that the agent does not have."""
     found = REFUSALS.get(word)
     if found is None:
         raise Violation("an unknown refusal")
     kind, message, hint = found
-    return kind(message.format(path=path or "that folder"), hint=hint)
+    return kind(message.format(path=path), hint=hint)

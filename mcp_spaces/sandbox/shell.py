@@ -79,7 +79,7 @@ class ShellInput(InRuntime):
     """{{vault:PATH#FIELD}} in a value, or in stdin, is a secret where raw reads are allowed."""
     stdin: Annotated[str, AfterValidator(_stdin)] | None = None
     timeout_s: float | None = Field(default=None, gt=0, le=86_400)
-    """Default and most: the policy's. A background job has none unless asked."""
+    """Default and most: the policy's. A background job has none."""
     background: bool = False
     """Answer at once with a job id."""
 
@@ -102,6 +102,8 @@ class ShellOutput(BaseModel):
     """Absent when empty."""
     duration_ms: float | None = None
     timed_out: bool | None = None
+    timeout_s: float | None = None
+    """What it had, where it asked for more and ran out of it. A background job may run longer."""
     stopped_by: StoppedBy | None = None
     truncated: bool | None = None
     """Only head and tail are shown."""
@@ -137,15 +139,12 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
     if given.background:
         return await _start_job(context, sandboxes, live.sandbox, command, text=given.command, stdin=fed.stdin)
     capture = sandboxes.capture(context.redactor)
+    timeout_s = allowed_seconds(context, given.timeout_s)
     try:
-        ended = await run_to_end(
-            live.sandbox,
-            command,
-            stdin=fed.stdin,
-            timeout_s=allowed_seconds(context, given.timeout_s),
-            capture=capture,
-        )
-        return await _told(context, sandboxes, capture, ended)
+        ended = await run_to_end(live.sandbox, command, stdin=fed.stdin, timeout_s=timeout_s, capture=capture)
+        told = await _told(context, sandboxes, capture, ended)
+        is_less = told.timed_out and given.timeout_s is not None and timeout_s < given.timeout_s
+        return told.model_copy(update={"timeout_s": timeout_s}) if is_less else told
     finally:
         capture.discard()
 
@@ -198,7 +197,8 @@ async def run_to_end(
             await _kill(process)
     if process is None:
         raise RuntimeUnavailable(
-            "The sandbox did not start the command in time.", hint="Stop and launch it again: it may be overloaded."
+            f"The sandbox did not start the command within {timeout_s:g} s.",
+            hint="Give it more time; if it had seconds, stop and launch the sandbox again: it may be overloaded.",
         )
     duration_ms = (anyio.current_time() - began) * 1000
     if capture.over_limit:

@@ -295,14 +295,15 @@ class CallChannel:
 
 
 class RunningCommand:
-    """The port's Process, over a channel."""
+    """The port's Process, over a channel. `folder` is where it starts."""
 
-    def __init__(self, stream: AgentStream, output: OutputSink, *, is_fed: bool) -> None:
+    def __init__(self, stream: AgentStream, output: OutputSink, *, folder: str, is_fed: bool) -> None:
         loop = asyncio.get_running_loop()
         self.started: asyncio.Future[None] = loop.create_future()
         self.number = 0
         self._stream = stream
         self._output = output
+        self._folder = folder
         self._exit: asyncio.Future[Exit] = loop.create_future()
         self._gone: asyncio.Future[None] = loop.create_future()
         self._window = Window()
@@ -331,7 +332,7 @@ class RunningCommand:
             self._gone.set_result(None)
             return True
         elif kind == wire.FAILURE and not self.started.done():
-            self._fail(error_of(fields_of(payload, 1)[0], path=""))
+            self._fail(error_of(fields_of(payload, 1)[0], path=self._folder))
             return True
         else:
             raise Violation("a frame out of turn")

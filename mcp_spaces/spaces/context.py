@@ -5,6 +5,7 @@ What is listed would succeed now; what is refused says why, and what to do inste
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, Field
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.json_schema import input_schema
-from mcp_spaces.core.operation import Operation
+from mcp_spaces.core.operation import AnyOperation, Operation, id_of
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.scope import narrow
@@ -95,21 +96,22 @@ async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
             raise NotFound("No such runtime.", hint="sandbox_list shows what there is.")
         scope = narrow(scope, runtimes[0].ceiling)
     judged = judge(context.caller, context.space, runtimes, context.use(Pipeline).permitted(context.caller))
-    if "." in wanted.topic:
-        return AgentContext(operations=[_alone(judged, wanted.topic)])
     parts = PARTS.get(wanted.topic)
+    if parts is None and re.search("[._]", wanted.topic):
+        return AgentContext(operations=[_alone(judged, wanted.topic)])
     if parts is None:
         raise NotFound(f"No topic {wanted.topic!r}.", hint=f"Topics: {', '.join(PARTS)}, or an operation's id.")
-    if wanted.detail == "full" and wanted.topic == "all":
+    is_full = wanted.detail == "full"
+    if is_full and wanted.topic == "all":
         parts = parts | {"examples"}
     document = AgentContext(
         space=_space(context.use(SpaceViews).whole(context.caller, space)),
         runtimes=[runtime_view(one) for one in runtimes],
-        rules=rules_in_words(context.space.policy, scope),
-        operations=[_permitted(one, full=wanted.detail == "full") for one in judged if one.refusal is None],
+        rules=rules_in_words(context.space.policy, scope, names_commands=is_full and wanted.topic == "rules"),
+        operations=[_permitted(one, full=is_full) for one in judged if one.refusal is None],
         refused=_refused(judged) or None,
         examples=[
-            {"tool": one.operation.tool, "arguments": one.operation.example}
+            _example(one.operation, one.operation.example)
             for one in judged
             if one.refusal is None and one.operation.example
         ],
@@ -120,6 +122,13 @@ async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
         },
     )
     return AgentContext(**{name: getattr(document, name) for name in parts})
+
+
+def _example(operation: AnyOperation, example: Mapping[str, object]) -> Mapping[str, object]:
+    """A call as a client of tools/list can make it."""
+    if operation.listed:
+        return {"tool": operation.tool, "arguments": example}
+    return {"tool": "operation_call", "arguments": {"operation": operation.id, "input": example}}
 
 
 def _space(view: SpaceView) -> ContextSpace:
@@ -158,7 +167,7 @@ def _refused(judged: list[Judgement]) -> list[Refused]:
 
 
 def _alone(judged: list[Judgement], operation_id: str) -> OperationView:
-    found = next((one for one in judged if one.operation.id == operation_id), None)
+    found = next((one for one in judged if one.operation.id == id_of(operation_id)), None)
     if found is None:
         raise NotFound(f"No operation {operation_id!r}.", hint="context_get topic=operations lists them.")
     refused = None if found.refusal is None else f"{found.refusal.why}; {found.refusal.instead}"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Facts, ShellFacts
-from mcp_spaces.core.operation import Operation
+from mcp_spaces.core.operation import Operation, id_of
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.policy import explain
@@ -43,7 +43,7 @@ async def explain_policy(context: Context, wanted: ExplainInput) -> Explanation:
         refusal = None if context.scope.permits_operation(operation_id) else "scope.operations"
     else:
         pipeline = context.use(Pipeline)
-        operation = pipeline.operations.get(wanted.operation or "")
+        operation = pipeline.operations.get(id_of(wanted.operation or ""))
         if operation is None or operation not in pipeline.permitted(context.caller):
             raise NotFound("No such operation.", hint="context_get topic=operations lists them.")
         effect, operation_id = operation.effect, operation.id

@@ -26,6 +26,10 @@ def used_by(runtimes: Iterable[Runtime]) -> Limits:
     )
 
 
+def _plain(amount: float) -> str:
+    return f"{amount:,.0f}" if float(amount).is_integer() else f"{amount:g}"
+
+
 def check_room(tx: Transaction, sealer: Sealer, runtime: Runtime, *, space_version: int | None) -> None:
     """Inside the transaction that stores `runtime`, so that a space that was narrowed meanwhile counts (threat T09).
 
@@ -51,6 +55,6 @@ def check_room(tx: Transaction, sealer: Sealer, runtime: Runtime, *, space_versi
         used, limit = getattr(use, name), getattr(limits, name)
         if used > limit:
             raise QuotaExceeded(
-                f"The space's {name} would be {used:g} of {limit:g}.",
+                f"The space's {name} would be {_plain(used)} of {_plain(limit)}.",
                 hint="Stop or delete a runtime, or ask for a smaller one (scope.limits).",
             )

@@ -8,8 +8,9 @@ from mcp_spaces.core.scope import NetworkMode, Scope
 SHOWN = 12
 
 
-def rules_in_words(policy: Policy, scope: Scope) -> list[str]:
-    """What an agent should know before it tries. Short: these lines stand in every compact context."""
+def rules_in_words(policy: Policy, scope: Scope, *, names_commands: bool = False) -> list[str]:
+    """What an agent should know before it tries. Short, as long as commands are not named one by one: these lines
+    stand in every compact context."""
     files, shell = policy.files, policy.shell
     rules = []
     match files.access:
@@ -29,6 +30,8 @@ def rules_in_words(policy: Policy, scope: Scope) -> list[str]:
                 f"Shell: {len(shell.commands)} known commands (coreutils, git, make, python, node, …),"
                 f" at most {shell.timeout_s:g} s; policy_explain says whether one may run."
             )
+            if names_commands:
+                rules.append(f"The commands: {' '.join(sorted(shell.commands))}")
         case _:
             rules.append(f"Shell: everything but {', '.join(shell.blocked[:SHOWN])}; at most {shell.timeout_s:g} s.")
     if scope.network.mode is NetworkMode.NONE:

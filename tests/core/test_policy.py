@@ -68,6 +68,15 @@ def test_a_wrong_override_is_named(overrides: dict[str, object], key: str) -> No
         policy_from("standard", overrides)
 
 
+def test_a_key_that_does_not_exist_is_told_with_those_that_do() -> None:
+    with pytest.raises(InvalidInput, match=r"shell\.modes is unknown") as caught:
+        policy_from("standard", {"shell": {"modes": "all"}})
+    assert {"mode", "timeout_s", "git_push"} <= set(caught.value.hint.removesuffix(".").split(": ")[1].split(", "))
+    with pytest.raises(InvalidInput, match="shel is unknown") as caught:
+        policy_from("standard", {"shel": {}})
+    assert "shell, " in caught.value.hint
+
+
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(InvalidInput, match="relaxed"):
         load_preset("relaxed")

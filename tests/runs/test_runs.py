@@ -62,6 +62,15 @@ async def test_runs_are_listed_newest_first_page_by_page(bench: Bench) -> None:
     assert seen == [row["id"] for row in rows] and len(seen) == 7
 
 
+async def test_a_list_of_one_holds_the_newest_run_besides_the_call_itself(bench: Bench) -> None:
+    older = (await bench.call("storage.upload", path="a", content="x")).run_id
+    newest = (await bench.call("storage.upload", path="b", content="x")).run_id
+    page = await bench.answer("run.list", limit=1)
+    assert [run["id"] for run in page["runs"]] == [newest]
+    page = await bench.answer("run.list", limit=2, cursor=page["next_cursor"])
+    assert [run["id"] for run in page["runs"]] == [older]
+
+
 async def test_a_run_tells_its_input_outcome_events_and_artifacts(bench: Bench) -> None:
     outcome = await bench.call("storage.upload", path="a", content="x" * 5000)
     for number in range(5):
@@ -209,7 +218,9 @@ async def test_a_filter_that_matches_rarely_gives_short_pages_and_misses_nothing
     found: list[int] = []
     before, pages = 1 << 62, 0
     while True:
-        page = bench.runs.page(AGENT_A, space_id=None, filters=Filters(operation="rare.one"), before=before, limit=10)
+        page = bench.runs.page(
+            AGENT_A, space_id=None, filters=Filters(operation="rare.one"), before=before, limit=10, besides=""
+        )
         found += [row["seq"] for row in page.rows]
         pages += 1
         if page.next_before is None:
@@ -230,7 +241,7 @@ async def test_the_cost_of_a_list_does_not_grow_with_the_number_of_runs(bench: B
             counted[0] += 1
 
         bench.database._reader.set_progress_handler(step, 1)
-        bench.runs.page(AGENT_A, space_id=None, filters=Filters(), before=1 << 62, limit=20)
+        bench.runs.page(AGENT_A, space_id=None, filters=Filters(), before=1 << 62, limit=20, besides="")
         bench.database._reader.set_progress_handler(None, 1)
         steps.append(counted[0])
     assert 0 < steps[1] < steps[0] * 1.2

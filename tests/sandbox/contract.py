@@ -55,8 +55,8 @@ class Commands:
         assert (await run(sandbox, "cat", "here.txt", cwd="a/b")).stdout == b"deep"
 
     async def test_a_missing_folder_to_start_in_is_not_found(self, sandbox: Sandbox) -> None:
-        with pytest.raises(NotFound):
-            await run(sandbox, "true", cwd="nowhere")
+        with pytest.raises(NotFound, match=r"There is no a/nowhere\."):
+            await run(sandbox, "true", cwd="a/nowhere")
 
     async def test_environment_is_added(self, sandbox: Sandbox) -> None:
         ran = await run(sandbox, "sh", "-c", 'printf %s "$GREETING|$PATH"', env={"GREETING": "a b\n'\"$x"})

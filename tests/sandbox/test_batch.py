@@ -11,8 +11,10 @@ import anyio
 import pytest
 
 from mcp_spaces.core.journal import RunState
+from mcp_spaces.core.json_schema import input_schema
 from mcp_spaces.errors import Conflict, InvalidInput, SpacesError
 from mcp_spaces.sandbox.answer import cost
+from mcp_spaces.sandbox.batch import RUN_OPERATIONS
 from mcp_spaces.sandbox.batch_store import BatchRow
 from tests.sandbox.app_fixture import Room, open_room
 
@@ -80,7 +82,8 @@ async def test_every_type_has_its_event_in_the_order_of_the_operations(room: Roo
         ({"type": "createFile", "path": "../a", "content": ""}, "path"),
         ({"type": "createFile", "path": "a", "content": "!", "encoding": "base64"}, ""),
         ({"type": "createFile", "path": "a", "content": 5}, "content"),
-        ({"type": "editFile", "path": "a", "edits": []}, "edits"),
+        ({"type": "editFile", "path": "a", "edits": []}, "edits: should have at least 1 item"),
+        ({"type": "editFile", "path": "a", "edits": [{"old": "x"}]}, "edits.0.oldContent is missing"),
         ({"type": "shell", "command": "true", "timeout": 0}, "timeout"),
         ({"type": "shell", "command": "x" * 65_537}, "command"),
         ({"type": "message", "content": "x" * 100_001}, "content"),
@@ -142,6 +145,10 @@ async def test_a_denied_operation_is_an_event_with_reason_suggestion_and_rule(ro
     assert (ended.status, len(ended.events)) == ("error", 1)
 
 
+def test_the_tool_list_says_that_a_timeout_counts_milliseconds() -> None:
+    assert "timeout (ms)" in str(input_schema(RUN_OPERATIONS))
+
+
 async def test_a_batch_pauses_for_a_person_and_goes_on_from_there_once(room: Room) -> None:
     first = await room.batch(NOTE, PUSH, AFTER)
     assert first.status == "awaiting_approval"
@@ -149,6 +156,7 @@ async def test_a_batch_pauses_for_a_person_and_goes_on_from_there_once(room: Roo
     assert ran["success"] and (asked["type"], asked["operationId"]) == ("approvalRequired", "push")
     assert asked["operationType"] == "shell" and asked["details"]["policy"] == "shell.git_push"
     assert asked["details"]["command"].startswith("git push")
+    assert f"mcp-spaces approve {asked['approvalId']}" in asked["reason"] and "repeat this batch" in asked["reason"]
     again = await room.batch(NOTE, PUSH, AFTER)
     assert plain(again)[1]["approvalId"] == asked["approvalId"] and len(again.events) == 2
     assert await note(room) == "ran\n"

@@ -143,6 +143,20 @@ async def test_others_are_served_while_a_large_text_is_edited(wanted: str) -> No
         group.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(("ending", "other"), [("\r\n", "\n"), ("\n", "\r\n")])
+async def test_an_edit_whose_lines_end_otherwise_is_told_how_the_files_end(ending: str, other: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await apply_edits(f"a{ending}b{ending}", [Edit(old=f"a{other}b", new="")])
+    assert repr(ending) in caught.value.hint
+
+
+async def test_an_edit_based_on_another_content_is_a_conflict_whatever_its_texts(room: Room) -> None:
+    await room.call("sandbox.write_file", path="a.txt", content="new\n")
+    edits = [{"old": "old", "new": "x"}]
+    with pytest.raises(Conflict):
+        await room.call("sandbox.edit_file", path="a.txt", edits=edits, base_sha256=sha256(b"old\n"))
+
+
 async def test_folders_are_deleted_only_when_that_is_asked_for(room: Room) -> None:
     await room.call("sandbox.write_file", path="build/a", content="")
     await room.call("sandbox.write_file", path="build/b", content="")
@@ -174,6 +188,26 @@ async def test_a_search_withholds_what_may_not_be_read(room: Room) -> None:
     found = await room.call("sandbox.search", pattern="needle")
     assert [(one.path, one.line, one.text) for one in found.matches] == [("src/a.py", 2, "needle = 2")]
     assert found.withheld == 1
+
+
+async def test_a_search_takes_a_name_without_folders_as_one_at_any_depth(room: Room) -> None:
+    for path in ("top.py", "src/deep/low.py", "src/deep/low.md"):
+        await room.call("sandbox.write_file", path=path, content="needle\n")
+    found = await room.call("sandbox.search", pattern="needle", glob="*.py")
+    assert [one.path for one in found.matches] == ["src/deep/low.py", "top.py"]
+    found = await room.call("sandbox.search", pattern="needle", glob="src/*/low.*", path="src")
+    assert [one.path for one in found.matches] == ["src/deep/low.md", "src/deep/low.py"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [("sandbox.glob", {"pattern": "**/*.{ts,tsx}"}), ("sandbox.search", {"pattern": "x", "glob": "*.{ts,tsx}"})],
+)
+async def test_a_choice_in_braces_is_refused_instead_of_finding_nothing(
+    room: Room, operation: str, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidInput, match="one call for each"):
+        await room.call(operation, **arguments)
 
 
 async def test_lists_are_cut_to_what_an_answer_holds(room: Room) -> None:

@@ -6,19 +6,20 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
 
 from mcp_spaces.core.redaction import Redactor
-from mcp_spaces.errors import Cancelled, Denied, InvalidInput, QuotaExceeded, WrongState
+from mcp_spaces.errors import Cancelled, Denied, InvalidInput, QuotaExceeded, RuntimeUnavailable, WrongState
 from mcp_spaces.sandbox.agent.wire import CHUNK
 from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost
 from mcp_spaces.sandbox.job_operations import WRITE_BYTES
 from mcp_spaces.sandbox.jobs import KEPT_LIMIT, OLD_RING_BYTES, PIECES, RING_BYTES, RUNNING_LIMIT, Ring
 from mcp_spaces.sandbox.output import HEAD_BYTES, TAIL_BYTES, Capture
-from mcp_spaces.sandbox.port import Stream
+from mcp_spaces.sandbox.port import Command, OutputSink, Process, Sandbox, Stream
+from mcp_spaces.sandbox.shell import run_to_end
 from tests.sandbox.app_fixture import Room, open_room
 
 pytestmark = pytest.mark.anyio
@@ -89,7 +90,22 @@ async def test_the_policys_time_is_the_most_that_can_be_asked(tmp_path: Path) ->
         )
         await room.spaces.change(room.space.id, lambda one: one.model_copy(update={"requested": short}))
         ran = await room.shell("sleep 1000", timeout_s=500)
-        assert ran.timed_out and ran.duration_ms < 100_000
+        assert ran.timed_out and ran.duration_ms < 100_000 and ran.timeout_s == 1
+        assert (await room.shell("sleep 1000", timeout_s=0.5)).timeout_s is None
+
+
+class NeverStarts:
+    async def start(self, command: Command, *, output: OutputSink) -> Process:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+async def test_a_command_that_had_no_time_to_start_says_how_much_it_had(tmp_path: Path) -> None:
+    capture = Capture(lambda: tmp_path / "spool", Redactor())
+    sandbox = cast(Sandbox, NeverStarts())
+    with pytest.raises(RuntimeUnavailable, match=r"within 0\.001 s") as caught:
+        await run_to_end(sandbox, Command(("true",)), stdin=None, timeout_s=0.001, capture=capture)
+    assert caught.value.hint.startswith("Give it more time")
 
 
 async def test_long_output_shows_both_ends_and_keeps_all_of_it_as_an_artifact(room: Room) -> None:

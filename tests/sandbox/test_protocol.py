@@ -294,3 +294,9 @@ async def test_stdin_waits_for_room() -> None:
                 assert len(started) == 1
                 await agent.say(wire.frame(wire.GRANT, 1, wire.pack([wire.whole(10)])))
         assert started[-1] == "written"
+
+
+@pytest.mark.parametrize("word", [b"no_process", b"no_memory"])
+def test_a_sandbox_in_which_nothing_can_be_started_is_ended_from_outside(word: bytes) -> None:
+    hint = error_of(word, path="").hint
+    assert "sandbox_stop" in hint and "sandbox_launch" in hint

@@ -138,6 +138,53 @@ async def _as_the_context_says(
             at, who = await fresh()
 
 
+async def test_t14_an_example_names_a_tool_that_is_listed_and_input_that_it_takes(world: World) -> None:
+    at = await prepared(world, "examples")
+    listed = {one.tool: one for one in CATALOGUE if one.listed}
+    by_id = {one.id: one for one in CATALOGUE}
+    shown = await world.call("context.get", space=at.space, topic="examples")
+    assert {"storage_link", "storage_upload"} & set(listed) == {"storage_upload"}
+    called = set()
+    for example in shown.examples:
+        operation, arguments = listed[example["tool"]], example["arguments"]
+        if operation.id == "operation.call":
+            operation, arguments = by_id[arguments["operation"]], arguments["input"]
+        operation.input.model_validate(arguments)
+        called.add(operation.id)
+    assert {"storage.link", "storage.upload"} <= called
+
+
+async def test_t14_a_tool_s_name_is_as_good_as_its_operation_s_id_so_what_a_hint_names_can_be_called(
+    world: World,
+) -> None:
+    at = await prepared(world, "topics")
+    for topic in ("sandbox.list_files", "sandbox_list_files"):
+        (shown,) = (await world.call("context.get", space=at.space, topic=topic)).operations
+        assert shown.id == "sandbox.list_files" and "depth" in shown.input_schema["properties"]
+    with pytest.raises(NotFound):
+        await world.call("operation.call", operation="principal_list", input={})
+    await world.call("operation.call", operation="space_down", input={"space": at.space})
+    with pytest.raises(WrongState) as caught:
+        await world.call("sandbox.shell", space=at.space, command="ls")
+    tool, _, space = caught.value.hint.removeprefix("Start it: ").partition(" space=")
+    verdict = await world.call("policy.explain", space=space, operation=tool, input={"space": space})
+    assert verdict.decision == "allow"
+    answer = await world.call("operation.call", operation=tool, input={"space": space})
+    assert answer.root["state"] == "running"
+    runs = (await world.call("run.list", operation="context_get", limit=2)).runs
+    assert [run.operation for run in runs] == ["context.get", "context.get"]
+
+
+async def test_t14_the_commands_that_a_refusal_speaks_of_are_listed_where_it_says(world: World) -> None:
+    at = await prepared(world, "commands")
+    with pytest.raises(Denied) as caught:
+        await world.call("sandbox.shell", space=at.space, command="nmap")
+    assert "context_get topic=rules detail=full" in caught.value.hint
+    rules = (await world.call("context.get", space=at.space, topic="rules", detail="full")).rules
+    (line,) = [rule for rule in rules if rule.startswith("The commands: ")]
+    assert {"git", "rg", "python3"} <= set(line.split()) and "nmap" not in line.split()
+
+
 async def test_t15_a_tool_list_holds_what_is_permitted_and_no_other_name() -> None:
     with short_folder() as folder:
         state = folder / "state"

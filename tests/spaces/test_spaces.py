@@ -74,7 +74,7 @@ async def test_a_patch_changes_what_it_names_clears_what_is_null_and_leaves_the_
     assert changed.limits["memory_bytes"].limit == 1 << 30
     cleared = await world.call("space.update", space=space, patch={"limits": None, "labels": None})
     assert cleared.limits["memory_bytes"].limit > 1 << 30 and not cleared.labels
-    with pytest.raises(InvalidInput, match="owner_id"):
+    with pytest.raises(InvalidInput, match=r"patch\.owner_id is unknown\."):
         await world.call("space.update", space=space, patch={"owner_id": "me"})
     with pytest.raises(InvalidInput, match=r"policy\.preset"):
         await world.call("space.update", space=space, patch={"policy": {"preset": "none"}})
@@ -139,7 +139,7 @@ async def test_a_sandbox_takes_its_share_of_the_spaces_limits_and_gives_it_back(
     space = await world.space("work", limits={"memory_bytes": 256 << 20, "runtimes": 2})
     await world.launched(space, alias="one", scope={"limits": LITTLE})
     await world.launched(space, alias="two", scope={"limits": LITTLE})
-    with pytest.raises(QuotaExceeded):
+    with pytest.raises(QuotaExceeded, match="402,653,184 of 268,435,456"):
         await world.launched(space, alias="three", scope={"limits": LITTLE})
     used = (await world.call("space.get", space=space)).limits
     assert (used["memory_bytes"].used, used["runtimes"].used) == (256 << 20, 2)

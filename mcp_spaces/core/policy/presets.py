@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mcp_spaces.core.policy.model import Policy
 from mcp_spaces.errors import InvalidInput
@@ -60,8 +60,22 @@ def _validated(table: Mapping[str, object]) -> Policy:
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "policy"
+        if first["type"] == "extra_forbidden":
+            raise InvalidInput(
+                f"Policy key {key} is unknown.", hint=f"Keys there: {_keys_beside(first['loc'])}."
+            ) from None
         raise InvalidInput(f"Policy key {key}: {first['msg']}.", hint="docs/policy.md lists every key.") from None
     except (TypeError, ValueError, RecursionError) as problem:
         raise InvalidInput(
             "The policy holds a value that JSON has no form for.", hint="docs/policy.md lists every key."
         ) from problem
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> str:
+    section: type[BaseModel] = Policy
+    for part in location[:-1]:
+        below = section.model_fields[str(part)].annotation
+        if not (isinstance(below, type) and issubclass(below, BaseModel)):
+            return "see docs/policy.md"
+        section = below
+    return ", ".join(section.model_fields)

@@ -119,7 +119,7 @@ def _named(shell: Shell, command: Command, *, wanders: bool) -> Decision:
             return Deny(
                 "shell.commands",
                 f"`{name}` is not among the allowed commands, in `{command}`.",
-                "Use an allowed command or a script in the workspace; context_get lists what is allowed.",
+                "Use an allowed command or a script in the workspace; context_get topic=rules detail=full lists them.",
             )
         case ShellMode.NONE:
             return Deny("shell.mode", "This policy allows no commands.", "Use the file operations instead.")

@@ -1,0 +1,34 @@
+"""What is wrong with an input is said in words that a caller can act on: none of Python's types, nothing twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mcp_spaces.catalogue import CATALOGUE
+from mcp_spaces.core.invalid_input import explain_validation
+
+OPERATIONS = {one.id: one for one in CATALOGUE}
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "arguments", "told"),
+    [
+        ("space.create", {"name": "a", "policy": "permissive"}, "policy has to be an object"),
+        ("sandbox.edit_file", {"path": "a", "edits": '[{"old": "1"}]'}, "edits has to be a list"),
+        ("sandbox.edit_file", {"path": "a", "edits": []}, "edits: should have at least 1 item"),
+        (
+            "sandbox.edit_file",
+            {"path": "a", "edits": [{"old": "", "new": "x"}]},
+            "edits.0.old: String should have at least 1 character",
+        ),
+        ("sandbox.shell", {"cmd": "ls"}, "command is missing; cmd is unknown"),
+    ],
+)
+def test_what_is_wrong_is_one_plain_sentence(operation_id: str, arguments: dict[str, Any], told: str) -> None:
+    operation = OPERATIONS[operation_id]
+    with pytest.raises(ValidationError) as caught:
+        operation.input.model_validate(arguments)
+    assert explain_validation(operation, caught.value).message == f"{operation_id}: {told}."
