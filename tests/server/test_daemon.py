@@ -11,9 +11,20 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
 from mcp import Client, StdioServerParameters
 
 from mcp_spaces.server.descriptors import WANTED
@@ -112,6 +123,48 @@ def test_n04_it_refuses_to_listen_to_everybody_without_names(state: Path) -> Non
     assert refused.returncode == 3
     assert "--allowed-host" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("key", ["missing", "no PEM", "another's", "with a passphrase"])
+def test_files_for_tls_that_cannot_be_used_are_named_without_a_traceback(state: Path, key: str) -> None:
+    certificate, key_file = state.parent / "certificate.pem", state.parent / "key.pem"
+    own = ec.generate_private_key(ec.SECP256R1())
+    certificate.write_bytes(self_signed(own))
+    if key == "no PEM":
+        key_file.write_text("nothing of the kind")
+    elif key == "another's":
+        key_file.write_bytes(as_pem(ec.generate_private_key(ec.SECP256R1())))
+    elif key == "with a passphrase":
+        key_file.write_bytes(as_pem(own, passphrase=b"a phrase"))
+    refused = run(
+        state,
+        MCP_SPACES_HTTP_PORT="0",
+        MCP_SPACES_HTTP_TLS_CERTIFICATE=str(certificate),
+        MCP_SPACES_HTTP_TLS_KEY=str(key_file),
+    )
+    assert refused.returncode == 3
+    assert str(key_file) in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def as_pem(key: ec.EllipticCurvePrivateKey, *, passphrase: bytes | None = None) -> bytes:
+    sealed = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, sealed)
+
+
+def self_signed(key: ec.EllipticCurvePrivateKey) -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+    )
+    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def test_a_setting_that_nobody_reads_is_an_error(state: Path) -> None:
