@@ -94,10 +94,11 @@ def print_answer(content: Mapping[str, Any] | str) -> None:
     say_rest(content)
 
 
-def say_rest(content: Mapping[str, Any]) -> None:
-    """What is not shown, and how to get it."""
+def say_rest(content: Mapping[str, Any], *, more: str = "") -> None:
+    """What is not shown, and how to get it: by the same command, or by `more`."""
     if content.get("next_cursor"):
-        say(f"more: --cursor {content['next_cursor']}")
+        command = f"{more} " if more else ""
+        say(f"more: {command}--cursor {content['next_cursor']}")
     match content.get("truncated"):
         case {"characters": total, "rest": rest}:
             say(f"cut: the whole answer has {total} characters. {rest}")

@@ -83,10 +83,11 @@ async def list_runs(context: Context, wanted: ListInput) -> RunList:
         filters=Filters(wanted.operation, wanted.state, wanted.parent),
         before=NEWEST if wanted.cursor is None else int(wanted.cursor),
         limit=wanted.limit,
+        # This very call is no news.
+        without=context.run_id,
     )
     return RunList(
-        # This very call is no news.
-        runs=_named(context, [line(row) for row in page.rows if row["id"] != context.run_id]),
+        runs=_named(context, [line(row) for row in page.rows]),
         next_cursor=None if page.next_before is None else str(page.next_before),
     )
 

@@ -64,15 +64,20 @@ class RunStore:
             raise no_such_run()
         return row
 
-    def page(self, caller: Caller, *, space_id: str | None, filters: Filters, before: int, limit: int) -> RunPage:
-        """What the caller may see, older than `before`, merged from one index for each space."""
+    def page(
+        self, caller: Caller, *, space_id: str | None, filters: Filters, before: int, limit: int, without: str = ""
+    ) -> RunPage:
+        """What the caller may see, older than `before`, merged from one index for each space. `without`: one run's
+        id, in whose place an older one is shown."""
         if filters.parent is not None or filters.state == "running":
-            return self._narrow_page(caller, space_id=space_id, filters=filters, before=before, limit=limit)
+            return self._narrow_page(
+                caller, space_id=space_id, filters=filters, before=before, limit=limit, without=without
+            )
         found: list[list[Row]] = []
         floor = 0
         for source in self._sources(caller, space_id):
-            rows, scanned_to = self._scan(source, filters, before=before, limit=limit + 1)
-            found.append(rows)
+            rows, scanned_to = self._scan(source, filters, before=before, limit=limit + 2)
+            found.append([row for row in rows if row["id"] != without])
             floor = max(floor, scanned_to)
         return _cut(_distinct(found), floor=floor, limit=limit)
 
@@ -127,7 +132,7 @@ class RunStore:
         return rows, 0 if last is None or len(rows) == limit else last["seq"]
 
     def _narrow_page(
-        self, caller: Caller, *, space_id: str | None, filters: Filters, before: int, limit: int
+        self, caller: Caller, *, space_id: str | None, filters: Filters, before: int, limit: int, without: str
     ) -> RunPage:
         """Children of one run, or what runs now: few enough to look at each."""
         parent = filters.parent
@@ -140,7 +145,8 @@ class RunStore:
         seen = [
             row
             for row in rows
-            if (space_id is None or row["space_id"] == space_id)
+            if row["id"] != without
+            and (space_id is None or row["space_id"] == space_id)
             and self.may_see(caller, space_id=row["space_id"], principal_id=row["principal_id"])
         ]
         if len(rows) == SCAN_MAX:

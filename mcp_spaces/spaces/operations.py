@@ -11,6 +11,7 @@ from mcp_spaces.core.active import WORKING, ActiveCalls, leaves_less
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import new_id
+from mcp_spaces.core.invalid_input import sentence
 from mcp_spaces.core.merge_patch import merge_patch
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import Everywhere, InSpace
@@ -177,10 +178,8 @@ def patched(request: SpaceRequest, patch: Mapping[str, Any]) -> SpaceRequest:
         return SpaceRequest.model_validate(merged)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(
-            f"patch.{where}: {first['msg']}.", hint="Changeable: " + ", ".join(SpaceRequest.model_fields) + "."
-        ) from None
+        said = sentence(("patch", *first["loc"]), first["type"], first["msg"])
+        raise InvalidInput(f"{said}.", hint="Changeable: " + ", ".join(SpaceRequest.model_fields) + ".") from None
 
 
 async def extend(context: Context, wanted: ExtendInput) -> SpaceView:
