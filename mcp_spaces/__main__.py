@@ -38,12 +38,13 @@ def main() -> None:
 
 
 def _not_shown(error: OSError) -> int:
-    """The exit code where nothing can be written any more, such as on a full disk: the answer, most likely."""
+    """The exit code where the answer cannot be written, such as on a full disk; or some file is not what it should be."""
     # What is buffered cannot go anywhere either, and would be tried again at the end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    where = f"{error.filename}: " if error.filename else ""
-    sys.stderr.write(f"error: {where}{error.strerror or error}.\n")
-    sys.stderr.write("hint: What was asked for may be done all the same: mcp-spaces runs\n")
+    where, hint = "", "What was asked for may be done all the same: mcp-spaces runs"
+    if error.filename:
+        where, hint = f"{error.filename}: ", "Run: mcp-spaces doctor"
+    sys.stderr.write(f"error: {where}{error.strerror or error}.\nhint: {hint}\n")
     return REFUSED
 
 

@@ -115,7 +115,7 @@ def cell(name: str, value: object) -> str:
             return "-"
         case bool():
             return "yes" if value else "no"
-        case int() | float() if name.endswith("_at"):
+        case int() | float() if name == "at" or name.endswith("_at"):
             return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
         case int() | float() if name.endswith("bytes"):
             return amount(value)
