@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tests.browser.site.certificates import Certificates
 from tests.cli.commands import MAIN, PATIENCE_S, ROOT, environment, run, small_house
 from tests.server.small_app import KEY
 
@@ -209,7 +210,23 @@ async def test_a_server_that_does_not_answer_ends_with_3() -> None:
         "--server", "http://127.0.0.1:9/mcp", "list", state_dir="/nonexistent", env={"MCP_SPACES_KEY": KEY}
     )
     assert ended.code == 3
-    assert "does not answer" in ended.stderr
+    assert "does not answer: " in ended.stderr and "Connection refused" in ended.stderr
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_said_with_what_to_do(tmp_path: Path) -> None:
+    made = Certificates.make(["127.0.0.1"])
+    certificate, key, authority = (tmp_path / name for name in ("leaf.pem", "key.pem", "ca.pem"))
+    certificate.write_bytes(made.leaf_pem)
+    key.write_bytes(made.key_pem)
+    authority.write_bytes(made.ca_pem)
+    env = {"MCP_SPACES_KEY": KEY}
+    async with small_house(http_tls_certificate=certificate, http_tls_key=key) as house:
+        words = ("--server", house.url, "operation", "call", "thing.echo", "--input", "text=hi", "--json")
+        refused = await run(*words, state_dir="/nonexistent", env=env)
+        trusted = await run(*words, state_dir="/nonexistent", env={**env, "SSL_CERT_FILE": str(authority)})
+    assert refused.code == 3
+    assert "certificate verify failed" in refused.stderr and "SSL_CERT_FILE" in refused.stderr
+    assert (trusted.code, trusted.json()) == (0, {"text": "hi"})
 
 
 async def test_a_daemon_that_cannot_start_ends_with_3(tmp_path: Path) -> None:

@@ -11,23 +11,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
-    NoEncryption,
     PrivateFormat,
+    load_pem_private_key,
 )
-from cryptography.x509.oid import NameOID
 from mcp import Client, StdioServerParameters
 
 from mcp_spaces.server.descriptors import WANTED
+from tests.browser.site.certificates import Certificates
 from tests.server.doors import ROOT
 
 SECONDS = 30
@@ -128,14 +124,14 @@ def test_n04_it_refuses_to_listen_to_everybody_without_names(state: Path) -> Non
 @pytest.mark.parametrize("key", ["missing", "no PEM", "another's", "with a passphrase"])
 def test_files_for_tls_that_cannot_be_used_are_named_without_a_traceback(state: Path, key: str) -> None:
     certificate, key_file = state.parent / "certificate.pem", state.parent / "key.pem"
-    own = ec.generate_private_key(ec.SECP256R1())
-    certificate.write_bytes(self_signed(own))
+    made = Certificates.make(["localhost"])
+    certificate.write_bytes(made.leaf_pem)
     if key == "no PEM":
         key_file.write_text("nothing of the kind")
     elif key == "another's":
-        key_file.write_bytes(as_pem(ec.generate_private_key(ec.SECP256R1())))
+        key_file.write_bytes(Certificates.make(["localhost"]).key_pem)
     elif key == "with a passphrase":
-        key_file.write_bytes(as_pem(own, passphrase=b"a phrase"))
+        key_file.write_bytes(sealed(made.key_pem))
     refused = run(
         state,
         MCP_SPACES_HTTP_PORT="0",
@@ -147,24 +143,9 @@ def test_files_for_tls_that_cannot_be_used_are_named_without_a_traceback(state: 
     assert "Traceback" not in refused.stderr
 
 
-def as_pem(key: ec.EllipticCurvePrivateKey, *, passphrase: bytes | None = None) -> bytes:
-    sealed = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, sealed)
-
-
-def self_signed(key: ec.EllipticCurvePrivateKey) -> bytes:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-    )
-    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+def sealed(key: bytes) -> bytes:
+    held = load_pem_private_key(key, None)
+    return held.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a phrase"))
 
 
 def test_a_setting_that_nobody_reads_is_an_error(state: Path) -> None:
