@@ -67,6 +67,15 @@ async def test_what_is_deleted_is_named() -> None:
     assert "Delete space work for good?" in asked.stderr.decode()
 
 
+async def test_an_operator_is_not_sent_to_approve_a_call_of_their_own() -> None:
+    async with served() as house:
+        await house.world.space("work")
+        await house.world.launched("work")
+        asked = await house.run("sandbox", "shell", "work", "--command", "git push")
+    assert asked.code == 1
+    assert asked.stderr.splitlines()[1].startswith("hint: Nobody approves their own call: use `mcp-spaces connect`")
+
+
 async def test_stop_with_json_is_a_document(tmp_path: Path) -> None:
     ended = await run("stop", "--json", state_dir=tmp_path)
     assert (ended.code, ended.json()) == (0, {"stopped": False, "process": None})
