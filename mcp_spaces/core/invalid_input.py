@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from mcp_spaces.core.operation import AnyOperation
+from mcp_spaces.core.plain_words import sentence
 from mcp_spaces.errors import InvalidInput
 
-if TYPE_CHECKING:
-    from mcp_spaces.core.operation import AnyOperation
-
 SHOWN = 3
-NO_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 NUMBER_MAX = (1 << 63) - 1
 """What a database and a file offset can hold."""
 DEPTH_MAX = 32
@@ -51,15 +48,3 @@ def holds_a_huge_number(value: object) -> bool:
     if isinstance(value, Mapping):
         return any(holds_a_huge_number(one) for one in value.values())
     return isinstance(value, list | tuple) and any(holds_a_huge_number(one) for one in value)
-
-
-def sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
-    """What is wrong at `location`, without a full stop; `kind` and `message` are pydantic's."""
-    where = ".".join(str(part)[:64] for part in location) or "arguments"
-    if kind == "extra_forbidden":
-        return f"{where} is unknown"
-    if kind == "missing":
-        return f"{where} is missing"
-    if kind in NO_OBJECT:
-        return f"{where}: an object is needed"
-    return f"{where}: {message[:200].removeprefix('Value error, ')}"

@@ -11,11 +11,11 @@ from mcp_spaces.core.active import WORKING, ActiveCalls, leaves_less
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import new_id
-from mcp_spaces.core.invalid_input import sentence
 from mcp_spaces.core.merge_patch import merge_patch
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import Everywhere, InSpace
+from mcp_spaces.core.plain_words import sentence
 from mcp_spaces.core.policy import Policy, policy_excess
 from mcp_spaces.core.scope import Scope, narrow
 from mcp_spaces.core.scope_request import ScopeRequest, within

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from mcp_spaces.core.invalid_input import sentence
+from mcp_spaces.core.plain_words import sentence
 from mcp_spaces.core.policy.model import Policy
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.resources import resource
