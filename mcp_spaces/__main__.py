@@ -12,19 +12,40 @@ if TYPE_CHECKING:
 ANYWHERE = frozenset({"--help", "--version", "install"})
 """What is of use on other systems: words about the program, and the configuration of clients for a server elsewhere."""
 
+REFUSED = 1
+CANCELLED = 130
+"""As in cli/exits.py, which the shim has no time to import."""
+
 
 def main() -> None:
     """Run one command. `stdio` is what MCP clients spawn, so it starts before anything heavy is imported."""
     words = sys.argv[1:]
     if refusal := unsupported(sys.platform, words, os.environ):
         sys.exit(refusal)
-    if words == ["stdio"]:
-        from mcp_spaces.server.shim import main as connect
+    try:
+        if words == ["stdio"]:
+            from mcp_spaces.server.shim import main as connect
 
-        connect()
-    from mcp_spaces.cli.main import app
+            connect()
+        from mcp_spaces.cli.main import app
 
-    app()
+        app()
+    except KeyboardInterrupt:
+        # Within a command it is told; this is while the command is still being loaded.
+        sys.exit(CANCELLED)
+    except OSError as error:
+        sys.exit(_not_shown(error))
+
+
+def _not_shown(error: OSError) -> int:
+    """The exit code where the answer cannot be written, such as on a full disk; or some file is not what it should be."""
+    # What is buffered cannot go anywhere either, and would be tried again at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    where, hint = "", "What was asked for may be done all the same: mcp-spaces runs"
+    if error.filename:
+        where, hint = f"{error.filename}: ", "Run: mcp-spaces doctor"
+    sys.stderr.write(f"error: {where}{error.strerror or error}.\nhint: {hint}\n")
+    return REFUSED
 
 
 def unsupported(platform: str, words: Sequence[str], environment: Mapping[str, str]) -> str | None:

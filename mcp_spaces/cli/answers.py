@@ -20,8 +20,8 @@ SECRET_COLUMNS = ("path", "kind", "label", "fields", "origins", "version", "last
 APPROVAL_COLUMNS = ("id", "operation", "by", "space", "reason", "expires_at")
 
 
-def present(operation_id: str, answer: Answer, *, as_json: bool) -> None:
-    """On stdout: the answer; on stderr: remarks."""
+def present(operation_id: str, answer: Answer, *, as_json: bool, more: str = "") -> None:
+    """On stdout: the answer; on stderr: remarks. `more`: the command that gives the next page, where it is another."""
     if as_json:
         show.print_json(answer.content)
     elif (
@@ -33,7 +33,7 @@ def present(operation_id: str, answer: Answer, *, as_json: bool) -> None:
         show.print_answer(answer.content)
     else:
         SHOWN[operation_id](answer.content)
-        show.say_rest(answer.content)
+        show.say_rest(answer.content, more=more)
     if operation_id == "audit.verify" and isinstance(answer.content, dict) and answer.content.get("intact") is not True:
         raise typer.Exit(exits.REFUSED)  # so that a cron job notices
 

@@ -83,26 +83,30 @@ def failures(*, as_json: bool) -> Iterator[None]:
     except Refusal as refusal:
         show.say_error(refusal.message, refusal.hint)
         if as_json:
-            show.print_json(
-                {
-                    "error": {
-                        "code": refusal.code,
-                        "message": refusal.message,
-                        "hint": refusal.hint,
-                        "retryable": refusal.retryable,
-                        "details": refusal.details,
-                    }
-                }
+            print_error(
+                refusal.message,
+                hint=refusal.hint,
+                code=refusal.code,
+                retryable=refusal.retryable,
+                details=refusal.details,
             )
         raise typer.Exit(exits.REFUSED) from None
     except NoDaemon as missing:
         show.say_error(missing.message, missing.hint)
         if as_json:
-            show.print_json({"error": {"code": "no_daemon", "message": missing.message, "hint": missing.hint}})
+            print_error(missing.message, hint=missing.hint, code="no_daemon")
         raise typer.Exit(exits.NO_DAEMON) from None
     except KeyboardInterrupt:
         show.say("cancelled")
         raise typer.Exit(exits.CANCELLED) from None
+
+
+def print_error(
+    message: str, *, hint: str, code: str, retryable: bool = False, details: Mapping[str, Any] | None = None
+) -> None:
+    """The document that stands in for an answer."""
+    said = {"code": code, "message": message, "hint": hint, "retryable": retryable, "details": dict(details or {})}
+    show.print_json({"error": said})
 
 
 class Meanwhile:
@@ -147,10 +151,17 @@ def _key(file: Path | None) -> str:
             key = file.expanduser().read_text("ascii").strip()
             mode = file.expanduser().stat()
         except (OSError, UnicodeDecodeError) as error:
-            raise Refusal(f"{file} cannot be read: {error}.", hint="Name the file that holds the key.") from None
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise Refusal(
+                f"{file} cannot be read: {reason}.", hint="Name the file that holds the key.", code="unauthenticated"
+            ) from None
         if mode.st_uid == os.geteuid() and mode.st_mode & 0o077:
             show.say(f"warning: others may read {file}; run: chmod 600 {file}")
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         where = KEY_VARIABLE if file is None else str(file)
-        raise Refusal(f"{where} holds no key.", hint="Give --key-file, with what `mcp-spaces key create` printed.")
+        raise Refusal(
+            f"{where} holds no key.",
+            hint="Give --key-file, with what `mcp-spaces key create` printed.",
+            code="unauthenticated",
+        )
     return key

@@ -198,7 +198,13 @@ def kept_key(state: str) -> Wall | None:
     except (NoDaemon, wire.Refusal, OSError, ValueError):
         return None
     place = content.get("master_key") if isinstance(content, Mapping) else None
-    return Wall("vault key", True, f"{place}, says the daemon") if place else None
+    if not place:
+        return None
+    name = "vault key"
+    if str(place).startswith("/") and not exists(Path(place)):
+        mend = f"cp -p /media/elsewhere/master.key {shlex.quote(place)}    # from where you keep its copy"
+        return Wall(name, False, f"{place} is gone: without it the vault is locked", mend)
+    return Wall(name, True, f"{place}, says the daemon")
 
 
 def vault_key(settings: Settings) -> Wall:

@@ -15,9 +15,13 @@ def check_server(url: str) -> None:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Refusal(f"{url} is not a URL of a server.", hint="Such as https://spaces.example.org/mcp")
+        raise Refusal(
+            f"{url} is not a URL of a server.", hint="Such as https://spaces.example.org/mcp", code="invalid_input"
+        )
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise Refusal("The key would travel in clear text.", hint="Use https://, or a tunnel to 127.0.0.1.")
+        raise Refusal(
+            "The key would travel in clear text.", hint="Use https://, or a tunnel to 127.0.0.1.", code="invalid_input"
+        )
 
 
 def _is_loopback(host: str) -> bool:

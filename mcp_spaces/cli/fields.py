@@ -87,7 +87,10 @@ def arguments_of(operation: AnyOperation) -> tuple[Argument, ...]:
                 required=field.is_required() or (name == "space" and operation.id == "space.delete"),
                 nullable=type(None) in get_args(field.annotation),
                 positional=name == "space" if operation.in_space else free and not any(a.positional for a in found),
-                description=said[name].get("description", ""),
+                # A tool's name there; here its command.
+                description=said[name]
+                .get("description", "")
+                .replace("see context_get topic=", "see: mcp-spaces context get --topic "),
                 choices=tuple(map(str, properties[name].get("enum", ()))),
                 text_values=_holds_text(properties[name]),
             )
@@ -246,7 +249,7 @@ def _number(argument: Argument, given: str) -> int | float | None:
     try:
         return int(given) if argument.kind is Kind.INTEGER else float(given)
     except ValueError:
-        raise Unreadable(f"{argument.flag}: {given!r} is not {argument.kind.value.lower()}.") from None
+        raise Unreadable(f"{argument.flag}: {given!r} is no {argument.kind.value.lower()}.") from None
 
 
 def _mapping(argument: Argument, given: Sequence[str]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typer.core import TyperGroup
 import mcp_spaces
 from mcp_spaces.cli import calls, connect, derived, doctor, install, port_forward, serve, shortcuts, stop
 
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""What cannot be understood of a command line; typer has no name for it."""
 EVERYDAY = "Everyday"
 SETUP = "Setting up"
 EVERYTHING = "Every operation"
@@ -29,6 +31,19 @@ class Commands(TyperGroup):
             group.rich_help_panel = EVERYTHING
             return group
         return self.commands.get(cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:
+        as_json = "--json" in ctx.args
+        try:
+            return super().invoke(ctx)
+        except USAGE_ERROR as error:
+            if as_json:
+                calls.print_error(error.format_message(), hint=f"Run: {_help_of(error)}", code="invalid_input")
+            raise
+
+
+def _help_of(error: Any) -> str:
+    return f"{error.ctx.command_path if error.ctx else 'mcp-spaces'} --help"
 
 
 app = typer.Typer(

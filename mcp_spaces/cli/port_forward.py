@@ -18,10 +18,13 @@ def port_forward(
     space: Annotated[str, typer.Argument(help="Id or name.")],
     runtime: Annotated[str, typer.Argument(help="The sandbox's id or alias.")],
     port: Annotated[int, typer.Argument(min=1, max=65_535, help="Where the server listens inside.")],
-    local: Annotated[int | None, typer.Argument(min=1, max=65_535, help="On this side; the same unless given.")] = None,
+    local: Annotated[
+        int | None, typer.Argument(min=0, max=65_535, help="On this side; the same unless given, 0 picks one.")
+    ] = None,
 ) -> None:
     """Open a sandbox's port on 127.0.0.1 of the daemon's machine, until Ctrl-C."""
-    arguments = {"space": space, "runtime": runtime, "port": port, "local_port": local or port, "seconds": TURN_S}
+    local_port = port if local is None else local
+    arguments = {"space": space, "runtime": runtime, "port": port, "local_port": local_port, "seconds": TURN_S}
     while True:
         calls.call(context, "network.forward", arguments, on_progress=_tell)
 

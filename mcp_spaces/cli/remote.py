@@ -68,10 +68,11 @@ class RemoteDaemon:
                     return _streamed(_messages(response.iter_lines()), on_progress)
                 return _whole(response.status_code, response.read())
         except httpx2.HTTPError as error:
-            raise NoDaemon(
-                f"{self._url} does not answer ({type(error).__name__}).",
-                hint="Check the address, and the server's log.",
-            ) from error
+            reason = str(error) or type(error).__name__
+            hint = "Check the address, and the server's log."
+            if "CERTIFICATE_VERIFY_FAILED" in reason:
+                hint = "For an authority of your own: export SSL_CERT_FILE=ITS_CERTIFICATE.pem"
+            raise NoDaemon(f"{self._url} does not answer: {reason.rstrip('.')}.", hint=hint) from error
 
 
 def _streamed(messages: Iterable[dict[str, Any]], on_progress: OnProgress) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +61,8 @@ def runs(
     if space is not None:
         arguments["space"] = space
     answer = calls.call(context, "run.list", arguments, as_json=as_json)
-    answers.present("run.list", answer, as_json=as_json)
+    within = "" if space is None else f" --space {shlex.quote(space)}"
+    answers.present("run.list", answer, as_json=as_json, more=f"mcp-spaces run list{within} --limit {limit}")
 
 
 def backup(

@@ -94,10 +94,11 @@ def print_answer(content: Mapping[str, Any] | str) -> None:
     say_rest(content)
 
 
-def say_rest(content: Mapping[str, Any]) -> None:
-    """What is not shown, and how to get it."""
+def say_rest(content: Mapping[str, Any], *, more: str = "") -> None:
+    """What is not shown, and how to get it: by the same command, or by `more`."""
     if content.get("next_cursor"):
-        say(f"more: --cursor {content['next_cursor']}")
+        command = f"{more} " if more else ""
+        say(f"more: {command}--cursor {content['next_cursor']}")
     match content.get("truncated"):
         case {"characters": total, "rest": rest}:
             say(f"cut: the whole answer has {total} characters. {rest}")
@@ -114,7 +115,7 @@ def cell(name: str, value: object) -> str:
             return "-"
         case bool():
             return "yes" if value else "no"
-        case int() | float() if name.endswith("_at"):
+        case int() | float() if name == "at" or name.endswith("_at"):
             return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
         case int() | float() if name.endswith("bytes"):
             return amount(value)

@@ -19,6 +19,7 @@ WAIT_S = 30.0
 
 
 def stop(
+    context: typer.Context,
     wait_s: Annotated[float, typer.Option(help="Seconds to wait for its end.", min=0)] = WAIT_S,
     as_json: calls.AsJson = False,
 ) -> None:
@@ -28,6 +29,12 @@ def stop(
     """
     state = places.state_directory(os.environ)
     with calls.failures(as_json=as_json):
+        if calls.target(context).server is not None:
+            raise Refusal(
+                "Only the daemon of this machine can be stopped.",
+                hint="Leave --server and MCP_SPACES_SERVER out, or run it on the server's machine.",
+                code="invalid_input",
+            )
         process = daemon_process(state)
         stopped = process is not None and _stopped(process, wait_s=wait_s, log=places.daemon_log(state))
     if as_json:

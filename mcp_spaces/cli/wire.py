@@ -18,6 +18,8 @@ REQUEST_ID = 1
 PIN = "mcp-spaces/pin"
 UNKNOWN_TOOL = -32602
 UNAUTHENTICATED = -32001
+CONNECTION_CLOSED = -32000
+"""What the SDK answers to the calls that are at work when its server ends."""
 SILENCE_S = 120
 """A daemon reports progress every 10 s; one that says nothing for so long hangs."""
 
@@ -111,8 +113,10 @@ def progress_of(message: Mapping[str, Any], on_progress: OnProgress) -> None:
 
 
 def answer_of(message: Mapping[str, Any]) -> Answer:
-    """The answer in a JSON-RPC response. Raises Refusal for an error in either shape."""
+    """The answer in a JSON-RPC response. Raises Refusal for an error in either shape, NoDaemon where it stopped."""
     match message:
+        case {"error": {"code": code}} if code == CONNECTION_CLOSED:
+            raise NoDaemon("The daemon stopped before it answered.", hint="How far it came: mcp-spaces runs")
         case {"error": {"code": code, "message": str() as text}}:
             raise Refusal(
                 text, code="unauthenticated" if code == UNAUTHENTICATED else "protocol", details={"rpc": code}

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from mcp_spaces.core.operation import AnyOperation
+from mcp_spaces.core.plain_words import sentences_of
 from mcp_spaces.errors import InvalidInput
 
-SHOWN = 3
 NUMBER_MAX = (1 << 63) - 1
 """What a database and a file offset can hold."""
 DEPTH_MAX = 32
@@ -22,19 +22,6 @@ def explain_validation(operation: AnyOperation, error: ValidationError) -> Inval
     fields = operation.input.model_fields
     known = ", ".join(name if field.is_required() else f"{name}?" for name, field in fields.items())
     return InvalidInput(f"{operation.id}: " + "; ".join(sentences) + ".", hint=f"Arguments: {known or 'none'}.")
-
-
-def sentences_of(error: ValidationError, *, without: int = 0) -> list[str]:
-    """A sentence, without its full stop, for each of the first findings. `without`: parts of a place that its reader
-    did not write."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    # A list whose only item is wrong is told to be too short as well.
-    inner = {one["loc"][:depth] for one in found for depth in range(len(one["loc"]))}
-    problems = [one for one in found if one["loc"] not in inner]
-    sentences = [_sentence(one["loc"][without:], one["type"], one["msg"]) for one in problems[:SHOWN]]
-    if len(problems) > SHOWN:
-        sentences.append(f"and {len(problems) - SHOWN} more")
-    return sentences
 
 
 def is_deeper_than(value: object, most: int) -> bool:
@@ -57,19 +44,3 @@ def holds_a_huge_number(value: object) -> bool:
     if isinstance(value, Mapping):
         return any(holds_a_huge_number(one) for one in value.values())
     return isinstance(value, list | tuple) and any(holds_a_huge_number(one) for one in value)
-
-
-def _sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
-    where = ".".join(str(part)[:64] for part in location) or "arguments"
-    if kind == "extra_forbidden":
-        return f"{where} is unknown"
-    if kind == "missing":
-        return f"{where} is missing"
-    if kind in ("model_type", "model_attributes_type", "dict_type", "mapping_type"):
-        return f"{where} has to be an object"
-    if kind in ("tuple_type", "list_type"):
-        return f"{where} has to be a list"
-    if kind in ("too_short", "too_long"):
-        # "Tuple should have at least 1 item after validation, not 0"
-        message = message.partition(" ")[2].partition(" after validation")[0]
-    return f"{where}: {message[:200].removeprefix('Value error, ')}"

@@ -326,9 +326,12 @@ class Pipeline:
         if settled.state is ApprovalState.DENIED:
             raise Denied("A person said no to this call.", hint="Choose another way, or ask them.", rule=decision.rule)
         if settled.state is not ApprovalState.CONSUMED:
+            hint = f"A person has to run `mcp-spaces approve {settled.id}`; then repeat this call unchanged."
+            if call.caller.operator:
+                hint = "Nobody approves their own call: use `mcp-spaces connect`, or let the space's policy permit it."
             raise ApprovalNeeded(
                 decision.reason,
-                hint=f"A person has to run `mcp-spaces approve {settled.id}`; then repeat this call unchanged.",
+                hint=hint,
                 approval_id=settled.id,
                 rule=decision.rule,
             )

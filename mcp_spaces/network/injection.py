@@ -14,15 +14,22 @@ from mcp_spaces.core.facts import SecretFacts, SecretUse
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, decide
 from mcp_spaces.core.redaction import MINIMUM_LENGTH
 from mcp_spaces.errors import Denied, NotFound, QuotaExceeded, SpacesError, WrongState
-from mcp_spaces.network.model import HTTP_PORT, HTTPS_PORT, Reason, Refused, RuntimeRef, SecretAccess, Target
+from mcp_spaces.network.model import (
+    HTTP_PORT,
+    HTTPS_PORT,
+    USE_SECRET,
+    Reason,
+    Refused,
+    RuntimeRef,
+    SecretAccess,
+    Target,
+)
 from mcp_spaces.network.port import Accesses, NetworkLog
 from mcp_spaces.network.references import Place
 from mcp_spaces.network.scrubbing import CREDENTIALS_MAX, Scrubber
 from mcp_spaces.vault.model import MAIN_FIELD, NOT_CONFIDENTIAL, Bindings, Entry, Reference
 from mcp_spaces.vault.port import Secrets
 
-OPERATION = "network.use_secret"
-"""What policies and approvals call it; nobody calls it as an operation."""
 USED = "network.secret"
 
 
@@ -181,14 +188,14 @@ class Injection:
         wanted = json.dumps({"secret": entry.path, "entry": entry.id, "origin": target.origin})
         return self._approvals.request(
             fingerprint=fingerprint(
-                OPERATION,
+                USE_SECRET,
                 wanted,
                 principal_id=runtime.id,
                 space_id=runtime.space_id,
                 runtime_id=runtime.id,
                 policy_version=access.policy.version,
             ),
-            operation=OPERATION,
+            operation=USE_SECRET,
             principal_id=runtime.id,
             principal_name=f"code in sandbox {runtime.alias}",
             space_id=runtime.space_id,
@@ -268,7 +275,7 @@ def _decision(entry: Entry, access: SecretAccess) -> Decision:
     if access.policy is None:
         raise _absent(entry.path)
     facts = SecretFacts(entry.path, SecretUse.GATEWAY_INJECT)
-    return decide(access.policy, operation_id=OPERATION, effect=Effect.OBSERVES, facts=facts)
+    return decide(access.policy, operation_id=USE_SECRET, effect=Effect.OBSERVES, facts=facts)
 
 
 def _check_field(entry: Entry, one: Reference) -> None:

@@ -11,6 +11,8 @@ from mcp_spaces.core.policy import Policy
 from mcp_spaces.core.scope import NetworkGrant, VaultGrant
 from mcp_spaces.errors import InvalidInput
 
+USE_SECRET = "network.use_secret"  # noqa: S105 - the name of one
+"""What policies and approvals call a secret's use at the gateway; nobody calls it as an operation."""
 HTTP_PORT = 80
 HTTPS_PORT = 443
 SANDBOX_DOMAIN = "sandbox.internal"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from mcp_spaces.core.invalid_input import sentences_of
+from mcp_spaces.core.plain_words import sentences_of
 from mcp_spaces.sandbox.files import EDITS, Encoding
 from mcp_spaces.sandbox.path_grammar import FilePath, FolderPath
 from mcp_spaces.sandbox.shell import CommandText, Environment

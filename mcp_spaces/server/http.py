@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ async def listening(
     """
     settings = server.settings
     check_bind(settings)
+    check_certificate(settings)
     with bound(settings.http_host, settings.http_port or 0) as listener:
         port = listener.getsockname()[1]
         manager = KeyedSessions(
@@ -97,6 +99,33 @@ def check_bind(settings: Settings) -> None:
             f"{settings.http_host} can be reached from other machines, and keys would travel in clear text.",
             hint="Give --tls-certificate and --tls-key, or say --behind-tls-proxy where a proxy ends TLS.",
         )
+
+
+def check_certificate(settings: Settings) -> None:
+    """Say what is wrong with the files for TLS before anything listens.
+
+    Raises:
+        InvalidInput: with the file, or what the two are not to each other.
+    """
+    certificate, key = settings.http_tls_certificate, settings.http_tls_key
+    if certificate is None or key is None:
+        return
+    for file in (certificate, key):
+        try:
+            file.read_bytes()
+        except OSError as error:
+            raise InvalidInput(
+                f"{file} cannot be read: {error.strerror or error}.",
+                hint="It has to be a PEM file of the daemon's user.",
+            ) from error
+    try:
+        # Without a passphrase of ours OpenSSL would ask for one on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
+    except ssl.SSLError as error:
+        raise InvalidInput(
+            f"The certificate {certificate} and the key {key} cannot be used: {error.reason or error}.",
+            hint="Both have to be PEM; the key belongs to the first certificate, and has no passphrase.",
+        ) from error
 
 
 def allowed_hosts(settings: Settings, port: int) -> frozenset[str]:

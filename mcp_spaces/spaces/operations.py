@@ -11,14 +11,16 @@ from mcp_spaces.core.active import WORKING, ActiveCalls, leaves_less
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import new_id
-from mcp_spaces.core.invalid_input import sentences_of
 from mcp_spaces.core.merge_patch import merge_patch
 from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import Everywhere, InSpace
-from mcp_spaces.core.policy import policy_excess
+from mcp_spaces.core.plain_words import sentences_of
+from mcp_spaces.core.policy import Policy, policy_excess
 from mcp_spaces.core.scope import Scope, narrow
 from mcp_spaces.core.scope_request import ScopeRequest, within
 from mcp_spaces.errors import ExceedsCeiling, InvalidInput, WrongState
+from mcp_spaces.network.model import USE_SECRET
 from mcp_spaces.spaces.lifecycle import Lifecycle
 from mcp_spaces.spaces.model import DEFAULT_LIMITS, OWN_STORAGE, Space, SpaceRequest, SpaceState
 from mcp_spaces.spaces.store import SpaceStore
@@ -106,6 +108,7 @@ def ceiling_for(context: Context, request: SpaceRequest, *, now: Space | None = 
     asked = asked.model_copy(update={"storage": {**OWN_STORAGE, **asked.storage}})
     spaces = context.use(SpaceStore)
     policy = spaces.policy(request.policy)
+    _check_operations(context, policy, kept=None if now is None else spaces.policy(now.requested.policy))
     wider = policy_excess(caller.policy, policy)
     if wider and now is not None:
         kept = spaces.policy(now.requested.policy)
@@ -117,6 +120,21 @@ def ceiling_for(context: Context, request: SpaceRequest, *, now: Space | None = 
             key=f"policy.{wider[0]}",
         )
     return within(caller.scope, asked, whose="your own scope", already=None if now is None else now.ceiling)
+
+
+def _check_operations(context: Context, policy: Policy, *, kept: Policy | None) -> None:
+    """A rule for an operation that does not exist would permit what it was meant to forbid. What is `kept` from before
+    may be of another version of mcp-spaces.
+
+    Raises InvalidInput.
+    """
+    for operation_id in policy.operations:
+        known = operation_id in context.use(Pipeline).operations or operation_id == USE_SECRET
+        if not known and (kept is None or operation_id not in kept.operations):
+            raise InvalidInput(
+                f"Policy key operations.{operation_id} is unknown.",
+                hint="docs/reference/README.md lists every operation.",
+            )
 
 
 async def get(context: Context, _: InSpace) -> SpaceView:

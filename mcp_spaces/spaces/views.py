@@ -114,7 +114,7 @@ class SpaceViews:
     def whole(self, caller: Caller, space: Space) -> SpaceView:
         runtimes = self.runtimes.of_space(space.id)
         scope = narrow(caller.scope, space.ceiling)
-        policy = self.spaces.policy(space.requested.policy)
+        policy, network = self.spaces.policy(space.requested.policy), space.requested.mounts.network
         return SpaceView(
             id=space.id,
             name=space.name,
@@ -127,7 +127,7 @@ class SpaceViews:
                 version=policy.version,
                 overrides=dict(space.requested.policy.overrides) or None,
             ),
-            mounts=mounts_view(scope),
+            mounts=mounts_view(scope, own_authority=network is not None and network.own_authority),
             limits=self._limits(space, scope, runtimes),
             runtimes=[runtime_view(one) for one in runtimes],
             pending_approvals=[approval_view(one) for one in self.approvals.pending(space_id=space.id)],
@@ -158,8 +158,13 @@ class SpaceViews:
         return {name: Use(used=used.get(name), limit=getattr(scope.limits, name)) for name in SHOWN_LIMITS}
 
 
-def mounts_view(scope: Scope) -> MountsView:
+def mounts_view(scope: Scope, *, own_authority: bool) -> MountsView:
     vault = scope.vault
+    network: dict[str, object] = {"mode": scope.network.mode}
+    if scope.network.allow:
+        network["allow"] = scope.network.allow
+    if own_authority:
+        network["own_authority"] = True
     return MountsView(
         storage={
             name: f"{grant.mode} {grant.prefix}".rstrip()
@@ -169,7 +174,7 @@ def mounts_view(scope: Scope) -> MountsView:
         vault={"allow": vault.allow, "deny": vault.deny, "raw_reads": vault.allow_raw_reads} if vault.allow else None,
         ai=list(scope.ai.allow) or None,
         proxy=list(scope.proxy) or None,
-        network={"mode": scope.network.mode, **({"allow": scope.network.allow} if scope.network.allow else {})},
+        network=network,
     )
 
 

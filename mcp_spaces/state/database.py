@@ -350,7 +350,11 @@ def translate(error: sqlite3.Error | UnicodeEncodeError) -> SpacesError:
         from mcp_spaces.errors import Conflict
 
         return Conflict("Something with this name is there already.", hint="Choose another name.")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return WrongState(
+            f"The database is damaged: {name}.", hint="Put a backup in its place: docs/operations.md says how."
+        )
     return WrongState(
         f"The database refused: {name or type(error).__name__}.",
-        hint="Run `mcp-spaces audit verify`; restore a backup if the file is damaged.",
+        hint="The daemon's log says more; `mcp-spaces audit verify` finds what was altered.",
     )

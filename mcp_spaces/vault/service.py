@@ -108,7 +108,7 @@ class Vault:
         if name not in NOT_CONFIDENTIAL and len(value) < MINIMUM_LENGTH:
             raise Denied(
                 f"This secret has fewer than {MINIMUM_LENGTH} characters, too few to be kept out of other answers.",
-                hint="Use it at the gateway or in the browser.",
+                hint="browser_login takes one so short; the gateway does not.",
                 rule="vault.too_short",
             )
         return RawSecret(path, name, opened.entry.version, opened.fingerprints[name], value)

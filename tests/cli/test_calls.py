@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 
 import anyio
 import pytest
 
+from tests.browser.site.certificates import Certificates
 from tests.cli.commands import MAIN, PATIENCE_S, ROOT, environment, run, small_house
 from tests.server.small_app import KEY
 
@@ -62,6 +64,32 @@ async def test_a_command_line_that_does_not_fit_ends_with_2_and_calls_nothing() 
     assert "LABEL" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("key create", ()),
+        ("key create", ("ci", "--expires-in-s", "soon")),
+        ("runs", ("--limit", "0")),
+        ("list", ("--nope",)),
+    ],
+)
+async def test_with_json_a_command_line_that_does_not_fit_is_a_document_too(
+    command: str, words: tuple[str, ...]
+) -> None:
+    ended = await run(*command.split(), *words, "--json", state_dir="/nonexistent")
+    assert ended.code == 2
+    assert ended.json()["error"]["code"] == "invalid_input"
+    assert ended.json()["error"]["hint"].endswith(f"{command} --help")
+
+
+async def test_a_text_where_an_object_is_needed_is_said_in_plain_words() -> None:
+    ended = await run("space", "create", "work", "--policy", "permissive", "--json", state_dir="/nonexistent")
+    assert (ended.code, ended.json()["error"]["message"]) == (
+        2,
+        "Invalid value: space.create: policy has to be an object.",
+    )
+
+
 async def test_an_unknown_verb_is_answered_with_the_right_one() -> None:
     ended = await run("space", "delet", state_dir="/nonexistent")
     assert ended.code == 2
@@ -77,6 +105,55 @@ async def test_ctrl_c_cancels_the_call_at_the_daemon() -> None:
                 process.send_signal(signal.SIGINT)
                 await house.app.bench.cancelled.wait()
                 assert await process.wait() == 130
+
+
+async def test_a_daemon_that_is_stopped_during_a_call_says_so_and_ends_with_3() -> None:
+    async with small_house() as house:
+        command = [*MAIN, "operation", "call", "thing.wait"]
+        process = await anyio.open_process(command, env=environment(house.settings.state_dir), cwd=ROOT)
+        with anyio.fail_after(PATIENCE_S):
+            await house.app.bench.waiting.wait()
+    async with process:
+        with anyio.fail_after(PATIENCE_S):
+            assert await process.wait() == 3
+            assert process.stderr is not None
+            said = (await process.stderr.receive()).decode()
+    assert said == "error: The daemon stopped before it answered.\nhint: How far it came: mcp-spaces runs\n"
+
+
+async def test_ctrl_c_while_a_command_is_still_being_loaded_ends_it_quietly() -> None:
+    interrupted = """
+import importlib.abc, os, signal, sys
+class CtrlC(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, CtrlC())
+sys.argv = ["mcp-spaces", "list"]
+from mcp_spaces.__main__ import main
+main()
+"""
+    ended = await anyio.run_process([sys.executable, "-c", interrupted], check=False, cwd=ROOT)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["table", "json"])
+async def test_an_answer_that_cannot_be_written_says_so_and_ends_with_1(as_json: tuple[str, ...]) -> None:
+    async with small_house() as house, await anyio.open_file("/dev/full", "wb") as full:
+        ended = await anyio.run_process(
+            [*MAIN, "operation", "call", "thing.echo", "--input", "text=hi", *as_json],
+            stdout=full.wrapped,
+            check=False,
+            env=environment(house.settings.state_dir),
+            cwd=ROOT,
+        )
+    assert (ended.returncode, ended.stderr.decode().splitlines()) == (
+        1,
+        [
+            "error: No space left on device.",
+            "hint: What was asked for may be done all the same: mcp-spaces runs",
+        ],
+    )
 
 
 async def test_over_http_the_same_call_takes_a_key(tmp_path: Path) -> None:
@@ -113,12 +190,43 @@ async def test_a_key_never_travels_in_clear_text() -> None:
     assert "clear text" in ended.stderr
 
 
+async def test_a_key_file_that_is_not_there_is_named_in_plain_words(tmp_path: Path) -> None:
+    ended = await run(
+        "--server",
+        "http://127.0.0.1:9/mcp",
+        "--key-file",
+        f"{tmp_path}/key",
+        "list",
+        "--json",
+        state_dir="/nonexistent",
+    )
+    said = ended.json()["error"]
+    assert (ended.code, said["code"]) == (1, "unauthenticated")
+    assert said["message"] == f"{tmp_path}/key cannot be read: No such file or directory."
+
+
 async def test_a_server_that_does_not_answer_ends_with_3() -> None:
     ended = await run(
         "--server", "http://127.0.0.1:9/mcp", "list", state_dir="/nonexistent", env={"MCP_SPACES_KEY": KEY}
     )
     assert ended.code == 3
-    assert "does not answer" in ended.stderr
+    assert "does not answer: " in ended.stderr and "Connection refused" in ended.stderr
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_said_with_what_to_do(tmp_path: Path) -> None:
+    made = Certificates.make(["127.0.0.1"])
+    certificate, key, authority = (tmp_path / name for name in ("leaf.pem", "key.pem", "ca.pem"))
+    certificate.write_bytes(made.leaf_pem)
+    key.write_bytes(made.key_pem)
+    authority.write_bytes(made.ca_pem)
+    env = {"MCP_SPACES_KEY": KEY}
+    async with small_house(http_tls_certificate=certificate, http_tls_key=key) as house:
+        words = ("--server", house.url, "operation", "call", "thing.echo", "--input", "text=hi", "--json")
+        refused = await run(*words, state_dir="/nonexistent", env=env)
+        trusted = await run(*words, state_dir="/nonexistent", env={**env, "SSL_CERT_FILE": str(authority)})
+    assert refused.code == 3
+    assert "certificate verify failed" in refused.stderr and "SSL_CERT_FILE" in refused.stderr
+    assert (trusted.code, trusted.json()) == (0, {"text": "hi"})
 
 
 async def test_a_daemon_that_cannot_start_ends_with_3(tmp_path: Path) -> None:

@@ -54,8 +54,12 @@ async def test_where_the_master_key_is_is_the_daemons_word() -> None:
         await house.world.govern("vault.set", path="prod/github", kind="value", value="a-secret-value")
         # Its own file, whatever this process would choose for a new vault.
         found = await anyio.to_thread.run_sync(checks.kept_key, str(state))
+        (state / "master.key").unlink()
+        gone = await anyio.to_thread.run_sync(checks.kept_key, str(state))
     assert found is not None and found.holds
     assert found.found.startswith(f"{state}/") and found.found.endswith(", says the daemon")
+    assert gone is not None and not gone.holds
+    assert gone.mend.startswith("cp -p ") and str(state / "master.key") in gone.mend
 
 
 def test_a_path_too_long_for_a_socket_is_found() -> None:

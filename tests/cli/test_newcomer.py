@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -202,6 +203,24 @@ def test_a_forwarded_port_is_told_once_it_listens_and_gone_with_ctrl_c(daemon: D
     deadline = time.monotonic() + PATIENCE_S
     while _is_open(int(port)):
         assert time.monotonic() < deadline
+
+
+def test_a_forwarded_port_may_be_picked_for_you(daemon: Daemon, space: str) -> None:
+    daemon.run("sandbox", "launch", "work", "--alias", "main")
+    command = [*MAIN, "port-forward", "work", "main", "8000", "0"]
+    with subprocess.Popen(
+        command, env=environment(daemon.state_dir), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = re.fullmatch(
+                r"http://127.0.0.1:(\d+) is port 8000 of main; Ctrl-C ends it.\n", process.stdout.readline()
+            )
+            assert said is not None
+            socket.create_connection(("127.0.0.1", int(said[1])), timeout=PATIENCE_S).close()
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 130
 
 
 def test_connect_without_a_terminal_says_what_to_use_instead(daemon: Daemon) -> None:

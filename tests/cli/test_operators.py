@@ -67,9 +67,43 @@ async def test_what_is_deleted_is_named() -> None:
     assert "Delete space work for good?" in asked.stderr.decode()
 
 
+async def test_an_operator_is_not_sent_to_approve_a_call_of_their_own() -> None:
+    async with served() as house:
+        await house.world.space("work")
+        await house.world.launched("work")
+        asked = await house.run("sandbox", "shell", "work", "--command", "git push")
+    assert asked.code == 1
+    assert asked.stderr.splitlines()[1].startswith("hint: Nobody approves their own call: use `mcp-spaces connect`")
+
+
 async def test_stop_with_json_is_a_document(tmp_path: Path) -> None:
     ended = await run("stop", "--json", state_dir=tmp_path)
     assert (ended.code, ended.json()) == (0, {"stopped": False, "process": None})
+
+
+async def test_stop_with_a_server_elsewhere_stops_nothing_here() -> None:
+    async with served() as house:
+        refused = await house.run("--server", house.url, "stop", MCP_SPACES_KEY="msp_of_no_use")
+        named = await house.run("stop", MCP_SPACES_SERVER=house.url)
+        assert (await house.run("list")).code == 0
+    assert (refused.code, named.code) == (1, 1)
+    assert refused.stderr.startswith("error: Only the daemon of this machine can be stopped.")
+
+
+async def test_what_runs_says_is_more_is_a_command_that_shows_it() -> None:
+    async with served() as house:
+        await house.world.space("work")
+        for _ in range(3):
+            await house.world.call("space.get", space="work")
+        first = await house.run("runs", "--space", "work", "--limit", "2")
+        program, *more = shlex.split(first.stderr.removeprefix("more: "))
+        rest = await house.run(*more)
+    assert program == "mcp-spaces"
+    _, *first_rows = first.stdout.splitlines()
+    _, *rest_rows = rest.stdout.splitlines()
+    # Two were asked for, and two are there: the call that lists them takes no place.
+    assert len(first_rows) == 2
+    assert rest_rows and not {row.split()[0] for row in first_rows} & {row.split()[0] for row in rest_rows}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -26,6 +26,7 @@ def test_units_in_names_say_how_numbers_are_read() -> None:
     assert show.cell("memory_bytes", 1 << 30) == "1 GiB"
     assert show.cell("memory_bytes", 1536) == "1.5 KiB"
     assert show.cell("created_at", 0) == "1970-01-01T00:00:00+00:00"
+    assert show.cell("at", 0.5) == "1970-01-01T00:00:00+00:00"
     assert show.cell("limit", 600.0) == "600"
     assert show.cell("force", value=True) == "yes"
 

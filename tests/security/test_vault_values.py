@@ -209,6 +209,7 @@ async def test_v22_a_short_secret_is_warned_about_and_never_shown(tmp_path: Path
         with pytest.raises(Denied, match="fewer than 6") as refused:
             await world.govern("vault.get", path="prod/pin")
         assert refused.value.details() == {"rule": "vault.too_short"}
+        assert "the gateway does not" in refused.value.hint
         await world.govern("vault.set", path="prod/l", kind="login", username="running", password=CANARY)
         shown = await world.govern("vault.get", path="prod/l", field="username")
         assert shown.value == "running"

@@ -14,9 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from mcp import Client, StdioServerParameters
 
 from mcp_spaces.server.descriptors import WANTED
+from tests.browser.site.certificates import Certificates
 from tests.server.doors import ROOT
 
 SECONDS = 30
@@ -112,6 +119,33 @@ def test_n04_it_refuses_to_listen_to_everybody_without_names(state: Path) -> Non
     assert refused.returncode == 3
     assert "--allowed-host" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("key", ["missing", "no PEM", "another's", "with a passphrase"])
+def test_files_for_tls_that_cannot_be_used_are_named_without_a_traceback(state: Path, key: str) -> None:
+    certificate, key_file = state.parent / "certificate.pem", state.parent / "key.pem"
+    made = Certificates.make(["localhost"])
+    certificate.write_bytes(made.leaf_pem)
+    if key == "no PEM":
+        key_file.write_text("nothing of the kind")
+    elif key == "another's":
+        key_file.write_bytes(Certificates.make(["localhost"]).key_pem)
+    elif key == "with a passphrase":
+        key_file.write_bytes(sealed(made.key_pem))
+    refused = run(
+        state,
+        MCP_SPACES_HTTP_PORT="0",
+        MCP_SPACES_HTTP_TLS_CERTIFICATE=str(certificate),
+        MCP_SPACES_HTTP_TLS_KEY=str(key_file),
+    )
+    assert refused.returncode == 3
+    assert str(key_file) in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def sealed(key: bytes) -> bytes:
+    held = load_pem_private_key(key, None)
+    return held.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a phrase"))
 
 
 def test_a_setting_that_nobody_reads_is_an_error(state: Path) -> None:

@@ -81,6 +81,40 @@ async def test_a_patch_changes_what_it_names_clears_what_is_null_and_leaves_the_
     assert (await world.call("space.get", space=space)).name == "renamed"
 
 
+async def test_what_is_unknown_in_a_patch_or_policy_is_said_to_be_unknown(world: World) -> None:
+    space = await world.space("work")
+    with pytest.raises(InvalidInput, match=r"patch\.polcy is unknown\."):
+        await world.call("space.update", space=space, patch={"polcy": {}})
+    with pytest.raises(InvalidInput, match=r"Policy key shell\.git_pushh is unknown\."):
+        await world.call("space.update", space=space, patch={"policy": {"overrides": {"shell": {"git_pushh": "ask"}}}})
+
+
+async def test_a_rule_for_an_operation_that_does_not_exist_is_refused(world: World) -> None:
+    def ruled(operation: str) -> dict[str, Any]:
+        return {"overrides": {"operations": {operation: "deny"}}}
+
+    with pytest.raises(InvalidInput, match=r"operations\.storage\.delet is unknown"):
+        await world.call("space.create", name="work", policy=ruled("storage.delet"))
+    space = await world.space("work", policy=ruled("storage.delete"))
+    with pytest.raises(InvalidInput, match=r"operations\.vault\.totpp is unknown"):
+        await world.call("space.update", space=space, patch={"policy": ruled("vault.totpp")})
+    # The gateway asks by this name; it is no operation that anybody calls.
+    await world.call("space.update", space=space, patch={"policy": ruled("network.use_secret")})
+
+
+async def test_an_authority_of_a_spaces_own_is_among_its_mounts_where_it_has_one(world: World) -> None:
+    await world.govern("principal.grant", principal="local-agent", scope={"network": {"mode": "open"}})
+    network = {"mode": "allowlist", "allow": ["a.com"]}
+    space = await world.space("work", mounts={"network": network})
+    assert dict((await world.call("space.get", space=space)).mounts.network) == {
+        "mode": "allowlist",
+        "allow": ("a.com",),
+    }
+    patch = {"mounts": {"network": {"own_authority": True}}}
+    assert (await world.call("space.update", space=space, patch=patch)).mounts.network["own_authority"] is True
+    assert (await world.call("context.get", space=space)).space.mounts.network["own_authority"] is True
+
+
 async def test_an_overridden_policy_is_at_work_at_once(world: World) -> None:
     at = await prepared(world, "work")
     await world.call("space.update", space=at.space, patch={"policy": {"overrides": {"shell": {"mode": "none"}}}})

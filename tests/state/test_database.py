@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcp_spaces.errors import Busy, Conflict, SpacesError
+from mcp_spaces.errors import Busy, Conflict, SpacesError, WrongState
 from mcp_spaces.state import database as state
 from mcp_spaces.state.chain import Anchor, Sealer
 from mcp_spaces.state.database import ANCHOR_NAME, Database, Transaction, translate
@@ -31,6 +31,18 @@ async def test_a_change_is_there_for_readers_when_write_returns(tmp_path: Path) 
     await database.write(lambda tx: tx.execute(*setting("a", "1")))
     assert database.read("SELECT value FROM settings")[0]["value"] == "1"
     database.close()
+
+
+@pytest.mark.parametrize("left", ["nothing of the kind", "half of it"])
+async def test_a_damaged_database_is_answered_with_the_backup_and_not_with_a_command_that_needs_it(
+    tmp_path: Path, left: str
+) -> None:
+    path = tmp_path / "state.db"
+    Database.open(path, sealer=SEALER).close()
+    path.write_bytes(b"garbage" if left == "nothing of the kind" else path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(WrongState, match="damaged") as refused:
+        Database.open(path, sealer=SEALER)
+    assert "docs/operations.md" in refused.value.hint and "audit verify" not in refused.value.hint
 
 
 async def test_the_database_is_strict_wal_and_full(tmp_path: Path) -> None:

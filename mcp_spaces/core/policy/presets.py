@@ -10,6 +10,7 @@ from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
+from mcp_spaces.core.plain_words import sentence
 from mcp_spaces.core.policy.model import Policy
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.resources import resource
@@ -59,12 +60,10 @@ def _validated(table: Mapping[str, object]) -> Policy:
         return Policy.model_validate_json(json.dumps(table))
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "policy"
-        if first["type"] == "extra_forbidden":
-            raise InvalidInput(
-                f"Policy key {key} is unknown.", hint=f"Keys there: {_keys_beside(first['loc'])}."
-            ) from None
-        raise InvalidInput(f"Policy key {key}: {first['msg']}.", hint="docs/policy.md lists every key.") from None
+        said = sentence(first["loc"] or ("policy",), first["type"], first["msg"])
+        is_unknown = first["type"] == "extra_forbidden"
+        hint = f"Keys there: {_keys_beside(first['loc'])}." if is_unknown else "docs/policy.md lists every key."
+        raise InvalidInput(f"Policy key {said}.", hint=hint) from None
     except (TypeError, ValueError, RecursionError) as problem:
         raise InvalidInput(
             "The policy holds a value that JSON has no form for.", hint="docs/policy.md lists every key."

@@ -1,0 +1,39 @@
+"""pydantic's findings, in words for those who never heard of it."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+SHOWN = 3
+_NO_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
+_NO_LIST = frozenset({"tuple_type", "list_type"})
+
+
+def sentences_of(error: ValidationError, *, without: int = 0) -> list[str]:
+    """A sentence, without its full stop, for each of the first findings. `without`: parts of a place that its reader
+    did not write."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    # A list whose only item is wrong is told to be too short as well.
+    inner = {one["loc"][:depth] for one in found for depth in range(len(one["loc"]))}
+    problems = [one for one in found if one["loc"] not in inner]
+    sentences = [sentence(one["loc"][without:], one["type"], one["msg"]) for one in problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        sentences.append(f"and {len(problems) - SHOWN} more")
+    return sentences
+
+
+def sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    """What is wrong at `location`, without a full stop; `kind` and `message` are pydantic's."""
+    where = ".".join(str(part)[:64] for part in location) or "arguments"
+    if kind == "extra_forbidden":
+        return f"{where} is unknown"
+    if kind == "missing":
+        return f"{where} is missing"
+    if kind in _NO_OBJECT:
+        return f"{where} has to be an object"
+    if kind in _NO_LIST:
+        return f"{where} has to be a list"
+    if kind in ("too_short", "too_long"):
+        # "Tuple should have at least 1 item after validation, not 0"
+        message = message.partition(" ")[2].partition(" after validation")[0]
+    return f"{where}: {message[:200].removeprefix('Value error, ')}"
