@@ -229,6 +229,13 @@ async def test_the_agent_is_listed_by_its_name_and_survives_who_kills_every_pyth
     await background.kill()
 
 
+async def test_what_python_prints_comes_at_once(sandbox: Sandbox) -> None:
+    output = Output()
+    server = await start(sandbox, "python3", "-c", "import time; print('serving'); time.sleep(60)", output=output)
+    await output.until(b"serving")
+    await server.kill()
+
+
 async def test_a_sandbox_says_what_its_image_holds(tmp_path: Path) -> None:
     async with docker_driver(tmp_path, pool_size=1) as driver:
         await driver.warm(SMALL)
