@@ -209,7 +209,7 @@ class Login:
         check_actions(fields, submit, bindings)
         secret = any(one.kind == "password" for one in fields)
         if not self.screens:
-            self._browsers.fills.count(context.space.id, self._entry.path)
+            self._browsers.fills.count(self._entry.path)
         opened = await self._opened_for(origin)
         values = []
         for field in fields:

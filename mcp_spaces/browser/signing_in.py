@@ -102,7 +102,7 @@ async def login(context: Context, given: LoginInput) -> LoginOutput:
                     raise WrongState("The page changed while it was looked at.", hint="Try again.") from None
         note = attempt.note
         if signed_in:
-            browsers.fills.succeeded(context.space.id, entry.path)
+            browsers.fills.succeeded(entry.path)
             try:
                 await browsers.keep_profile(context.runtime.id)
             except (SpacesError, TimeoutError):

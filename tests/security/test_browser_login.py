@@ -109,9 +109,9 @@ async def test_b18_a_refusal_without_a_field_to_fill_in_is_no_success(
     assert not told.signed_in and ("HTTP 401" in told.note if answer == "no form" else "password" in told.note)
     tries = rig.browsers.fills
     for _ in range(2):
-        tries.count(rig.row.space_id, path)
+        tries.count(path)
     with pytest.raises(QuotaExceeded):
-        tries.count(rig.row.space_id, path)
+        tries.count(path)
 
 
 async def test_a_form_that_is_disabled_while_it_is_sent_off_is_waited_for(
