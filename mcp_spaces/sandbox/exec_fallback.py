@@ -21,6 +21,7 @@ from mcp_spaces.sandbox import exec_scripts as scripts
 from mcp_spaces.sandbox.agent.wire import MAX_PAYLOAD
 from mcp_spaces.sandbox.attached import run_fields
 from mcp_spaces.sandbox.engine import Engine, Threads
+from mcp_spaces.sandbox.exec_answers import content_of, described, entries, listing, matches_of, number
 from mcp_spaces.sandbox.exec_process import ExecProcess, ExecStreams, connected
 from mcp_spaces.sandbox.globs import matches
 from mcp_spaces.sandbox.paths import MAX_PATTERN_BYTES, encoded_text, workspace_path
@@ -29,12 +30,10 @@ from mcp_spaces.sandbox.port import (
     Command,
     Connection,
     FileContent,
-    FileKind,
     FileStat,
     Listing,
     OutputSink,
     SandboxUsage,
-    SearchMatch,
     SearchResult,
     Stream,
     TerminalSize,
@@ -47,13 +46,6 @@ from mcp_spaces.sandbox.walls import METADATA, RESOLVER
 MAX_ANSWER_BYTES = 32 << 20
 MAX_WORDS_BYTES = 16 * 1024
 CALL_TIMEOUT_S = 120.0
-KINDS = {"f": FileKind.FILE, "d": FileKind.DIRECTORY, "l": FileKind.LINK}
-LONG_KINDS = {
-    "regular file": FileKind.FILE,
-    "regular empty file": FileKind.FILE,
-    "directory": FileKind.DIRECTORY,
-    "symbolic link": FileKind.LINK,
-}
 
 
 class ExecSandbox:
@@ -212,7 +204,7 @@ class ExecSandbox:
     async def _out_of_memory_kills(self) -> int:
         said = await self._call(scripts.OUT_OF_MEMORY)
         counts = [line.split()[1] for line in said.splitlines() if line.startswith(b"oom_kill ")]
-        return _number(counts[0]) if counts else 0
+        return number(counts[0]) if counts else 0
 
     # Calls
 
@@ -275,14 +267,7 @@ class ExecSandbox:
         if limit > MAX_ANSWER_BYTES - MAX_PAYLOAD:
             raise InvalidInput("limit is too large for this image.", hint="Read it in parts.")
         answer = await self._call(scripts.READ, _relative(path), str(offset), str(limit), path=path)
-        size, _, rest = answer.partition(b"\n")
-        real, _, content = rest.partition(b"\0")
-        return FileContent(
-            content=content[:limit],
-            offset=offset,
-            size_bytes=_number(size),
-            resolved_path=_shown(real.decode("utf-8", "backslashreplace")),
-        )
+        return content_of(answer, offset=offset, limit=limit)
 
     async def write_file(
         self, path: str, content: bytes, *, overwrite: bool, base_sha256: str | None = None
@@ -292,21 +277,21 @@ class ExecSandbox:
         name, nonce = _relative(path), secrets.token_hex(4)
         arguments = [name, str(int(overwrite)), (base_sha256 or "").lower(), nonce, str(len(content))]
         undo = (scripts.UNDO_WRITE, name, nonce)
-        return _described(await self._call(scripts.WRITE, *arguments, content=content, path=path, undo=undo))
+        return described(await self._call(scripts.WRITE, *arguments, content=content, path=path, undo=undo))
 
     async def delete_file(self, path: str, *, recursive: bool = False) -> int:
-        return _number(await self._call(scripts.DELETE, _relative(path), str(int(recursive)), path=path))
+        return number(await self._call(scripts.DELETE, _relative(path), str(int(recursive)), path=path))
 
     async def stat(self, path: str) -> FileStat:
-        return _described(await self._call(scripts.STAT, _relative(path), path=path))
+        return described(await self._call(scripts.STAT, _relative(path), path=path))
 
     async def list_files(self, path: str, *, depth: int = 1, limit: int = 1000) -> Listing:
-        return _listing(_entries(await self._call(scripts.LIST, _relative(path), str(depth), path=path)), limit)
+        return listing(entries(await self._call(scripts.LIST, _relative(path), str(depth), path=path)), limit)
 
     async def glob(self, pattern: str, *, limit: int = 1000) -> Listing:
         encoded_text(pattern, what="pattern", longest=MAX_PATTERN_BYTES)
-        entries = _entries(await self._call(scripts.FILES))
-        return _listing([entry for entry in entries if matches(pattern, entry.path)], limit)
+        found = entries(await self._call(scripts.FILES))
+        return listing([entry for entry in found if matches(pattern, entry.path)], limit)
 
     async def search(
         self, pattern: str, *, path: str = ".", glob: str | None = None, limit: int = 200, timeout_s: float = 10.0
@@ -320,20 +305,12 @@ class ExecSandbox:
                 f"The search took longer than {timeout_s:g} s.",
                 hint="Name a folder or a glob, or simplify the pattern.",
             ) from None
-        found = []
-        for line in answer.split(b"\n"):
-            name, _, rest = line.partition(b"\0")
-            number, colon, text = rest.partition(b":")
-            if colon:
-                shown = _shown(name.decode("utf-8", "backslashreplace"))
-                if glob is None or matches(glob, shown):
-                    found.append(SearchMatch(shown, _number(number), text[:1000].decode("utf-8", "backslashreplace")))
-        found.sort(key=lambda match: (match.path, match.line))
+        found = [match for match in matches_of(answer) if glob is None or matches(glob, match.path)]
         return SearchResult(matches=tuple(found[:limit]), truncated=len(found) > limit)
 
     async def usage(self) -> SandboxUsage:
         memory, disk, pids = (await self._call(scripts.USAGE)).split()[:3]
-        return SandboxUsage(memory_bytes=_number(memory), disk_bytes=_number(disk), pids=_number(pids))
+        return SandboxUsage(memory_bytes=number(memory), disk_bytes=number(disk), pids=number(pids))
 
     async def offer_proxy(
         self,
@@ -366,49 +343,3 @@ def _no_agent() -> WrongState:
 
 def _relative(path: str) -> str:
     return workspace_path(path).decode()
-
-
-def _number(said: bytes) -> int:
-    """Raises RuntimeUnavailable when it is none: a sandbox may say anything."""
-    stripped = said.strip()
-    if not stripped.isdigit() or len(stripped) > 18:
-        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.")
-    return int(stripped)
-
-
-def _shown(absolute: str) -> str:
-    return absolute.removeprefix(WORKSPACE).lstrip("/") or "."
-
-
-def _described(answer: bytes) -> FileStat:
-    name, kind, size, modified, mode = _split(answer.decode("utf-8", "backslashreplace").removesuffix("\n"))
-    return _entry(name, LONG_KINDS.get(kind, FileKind.OTHER), size, modified, mode)
-
-
-def _entries(answer: bytes) -> list[FileStat]:
-    found = []
-    for record in answer.decode("utf-8", "backslashreplace").split("\0")[:-1]:
-        name, kind, size, modified, mode = _split(record)
-        found.append(_entry(name, KINDS.get(kind, FileKind.OTHER), size, modified, mode))
-    return found
-
-
-def _split(record: str) -> list[str]:
-    # From the right: a name may hold the separator.
-    parts = record.rsplit("|", 4)
-    if len(parts) != 5:
-        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.")
-    return parts
-
-
-def _entry(name: str, kind: FileKind, size: str, modified: str, mode: str) -> FileStat:
-    try:
-        executable = kind is FileKind.FILE and bool(int(mode, 8) & 0o111)
-        return FileStat(_shown(name), kind, _number(size.encode()), float(modified), executable)
-    except ValueError:
-        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.") from None
-
-
-def _listing(entries: list[FileStat], limit: int) -> Listing:
-    entries.sort(key=lambda entry: entry.path)
-    return Listing(entries=tuple(entries[:limit]), truncated=len(entries) > limit)

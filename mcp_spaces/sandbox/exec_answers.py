@@ -1,0 +1,89 @@
+"""What the scripts of `exec_scripts.py` answer, as the port has it. A sandbox may say anything: what makes no sense is
+RuntimeUnavailable.
+"""
+
+from __future__ import annotations
+
+from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.sandbox.port import WORKSPACE, FileContent, FileKind, FileStat, Listing, SearchMatch
+
+KINDS = {"f": FileKind.FILE, "d": FileKind.DIRECTORY, "l": FileKind.LINK}
+LONG_KINDS = {
+    "regular file": FileKind.FILE,
+    "regular empty file": FileKind.FILE,
+    "directory": FileKind.DIRECTORY,
+    "symbolic link": FileKind.LINK,
+}
+LINE_BYTES = 1000
+
+
+def content_of(answer: bytes, *, offset: int, limit: int) -> FileContent:
+    size, _, rest = answer.partition(b"\n")
+    real, _, content = rest.partition(b"\0")
+    return FileContent(
+        content=content[:limit],
+        offset=offset,
+        size_bytes=number(size),
+        resolved_path=_shown(_text(real)),
+    )
+
+
+def matches_of(answer: bytes) -> list[SearchMatch]:
+    """By path and line."""
+    found = []
+    for line in answer.split(b"\n"):
+        name, _, rest = line.partition(b"\0")
+        at, colon, text = rest.partition(b":")
+        if colon:
+            found.append(SearchMatch(_shown(_text(name)), number(at), _text(text[:LINE_BYTES])))
+    found.sort(key=lambda match: (match.path, match.line))
+    return found
+
+
+def number(said: bytes) -> int:
+    stripped = said.strip()
+    if not stripped.isdigit() or len(stripped) > 18:
+        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.")
+    return int(stripped)
+
+
+def described(answer: bytes) -> FileStat:
+    name, kind, size, modified, mode = _split(_text(answer).removesuffix("\n"))
+    return _entry(name, LONG_KINDS.get(kind, FileKind.OTHER), size, modified, mode)
+
+
+def entries(answer: bytes) -> list[FileStat]:
+    found = []
+    for record in _text(answer).split("\0")[:-1]:
+        name, kind, size, modified, mode = _split(record)
+        found.append(_entry(name, KINDS.get(kind, FileKind.OTHER), size, modified, mode))
+    return found
+
+
+def listing(found: list[FileStat], limit: int) -> Listing:
+    found.sort(key=lambda entry: entry.path)
+    return Listing(entries=tuple(found[:limit]), truncated=len(found) > limit)
+
+
+def _split(record: str) -> list[str]:
+    # From the right: a name may hold the separator.
+    parts = record.rsplit("|", 4)
+    if len(parts) != 5:
+        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.")
+    return parts
+
+
+def _entry(name: str, kind: FileKind, size: str, modified: str, mode: str) -> FileStat:
+    try:
+        executable = kind is FileKind.FILE and bool(int(mode, 8) & 0o111)
+        return FileStat(_shown(name), kind, number(size.encode()), float(modified), executable)
+    except ValueError:
+        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.") from None
+
+
+def _shown(absolute: str) -> str:
+    return absolute.removeprefix(WORKSPACE).lstrip("/") or "."
+
+
+def _text(said: bytes) -> str:
+    return said.decode("utf-8", "backslashreplace")
