@@ -316,10 +316,10 @@ def _broke_off() -> WrongState:
     )
 
 
-async def either(waiting: object, seconds: float) -> None:
+async def either(waiting: Awaitable[object], seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
-            await waiting  # type: ignore[misc]
+            await waiting
     except TimeoutError:
         return
 

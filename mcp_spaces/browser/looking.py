@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -287,7 +287,7 @@ def _looks(
     summary: str,
     input: type[InPage],  # noqa: A002 - as Operation calls it
     output: type,
-    handler: object,
+    handler: Callable[[Context, Any], Awaitable[Any]],
     *,
     listed: bool = False,
     keeps: bool = False,
@@ -300,7 +300,7 @@ def _looks(
         output=output,
         effect=Effect.BROWSES if keeps else Effect.READS,
         facts=lambda _: BrowserFacts(BrowserUse.READ),
-        handler=handler,  # type: ignore[arg-type]
+        handler=handler,
         listed=listed,
         idempotent=not keeps,
         needs_running_space=True,

@@ -72,6 +72,11 @@ class Rig:
             return error
         pytest.fail(f"{operation} was not refused: {output}")
 
+    async def space(self, name: str) -> None:
+        """One that reaches the site and mounts its logins."""
+        mounts = {"network": {"mode": "allowlist", "allow": HOSTS}, "vault": {"allow": ["prod"]}}
+        await self.govern("space.create", name=name, policy={"preset": "permissive"}, mounts=mounts)
+
     async def fresh(self, **options: Any) -> None:
         """Another browser; the one before is deleted."""
         if self.runtime:
@@ -156,12 +161,7 @@ async def open_rig(folder: Path, *, clock: Clock | None = None, period_s: int = 
         )
         async with open_app(settings, clock=clock) as app:
             rig = Rig(app, site, folder, app.operator())
-            await rig.govern(
-                "space.create",
-                name=SPACE,
-                policy={"preset": "permissive"},
-                mounts={"network": {"mode": "allowlist", "allow": HOSTS}, "vault": {"allow": ["prod"]}},
-            )
+            await rig.space(SPACE)
             await rig.fresh()
             yield rig
 

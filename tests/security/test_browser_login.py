@@ -361,6 +361,17 @@ async def test_b18_the_fourth_try_of_an_hour_is_refused_until_one_succeeds(rig: 
         await rig.call("browser.logout")
 
 
+async def test_b18_another_space_brings_no_more_tries(rig: Rig) -> None:
+    path = await rig.secret(password="wrong-password-77")
+    for _ in range(3):
+        assert not (await rig.login("/plain", secret=path)).signed_in
+    await rig.space("another")
+    await rig.govern("browser.launch", space="another", alias="other")
+    with pytest.raises(QuotaExceeded):
+        await rig.govern("browser.login", space="another", secret=path, url=f"{APP}/plain")
+    await rig.govern("space.delete", space="another", force=True)
+
+
 async def test_b19_a_secret_that_was_used_here_is_never_typed(rig: Rig) -> None:
     await rig.login("/plain")
     shown = await rig.call("browser.navigate", url=f"{APP}/comment")
