@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, assert_never
 
 import anyio.lowlevel
@@ -29,6 +30,7 @@ from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.core.pin import Pin
 from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy
+from mcp_spaces.core.policy.long_commands import judged
 from mcp_spaces.core.policy.remembered import decide_again
 from mcp_spaces.core.recordable import recordable
 from mcp_spaces.core.redaction import Redactor, redacted, restored
@@ -144,7 +146,7 @@ class Pipeline:
                 call.input = self.parse(operation, arguments)  # 2
                 self._resolve(call)  # 3
                 self._narrow(call, scope)  # 4
-                decision = self._decide(call)  # 5
+                decision = await self._decide(call)  # 5
                 await _recorded(call.run)
                 if caller.operator and operation.needs_pin(call.input):
                     await self._pin.check(pin)
@@ -270,10 +272,13 @@ class Pipeline:
         if call.space is not None and call.operation.needs_running_space and not call.space.running:
             raise WrongState(f"Space {call.space.name} is stopped.", hint=f"Start it: space_up space={call.space.id}")
 
-    def _decide(self, call: _Call) -> Decision:
+    async def _decide(self, call: _Call) -> Decision:
         """Step 5: a pure function over policy, effect and facts; stored with the run. Raises Denied."""
         facts = call.operation.facts(call.input)
-        decision = decide_again(call.policy, operation_id=call.operation.id, effect=call.operation.effect, facts=facts)
+        judge = partial(
+            decide_again, call.policy, operation_id=call.operation.id, effect=call.operation.effect, facts=facts
+        )
+        decision = await judged(facts, judge)
         call.run.decision = {
             "verdict": type(decision).__name__.lower(),
             "rule": decision.rule,

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 import anyio
@@ -20,6 +21,7 @@ from mcp_spaces.core.facts import ShellFacts
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import Deny, decide
+from mcp_spaces.core.policy.long_commands import judged
 from mcp_spaces.errors import Denied, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.path_grammar import FolderPath, encodable
@@ -126,7 +128,7 @@ async def shell(context: Context, given: ShellInput) -> ShellOutput:
     sandboxes = context.use(SandboxService)
     live = sandboxes.started(context.runtime.id)
     if not live.shell.is_bash:
-        judge_for_sh(context, given.command)
+        await judge_for_sh(context, given.command)
     await check_command(context, given.command)
     fed = await resolve(context, given, private_environment=live.sandbox.private_environment)
     command = Command(
@@ -155,13 +157,14 @@ def _argv(shell: Shell, given: ShellInput) -> tuple[str, ...]:
     return plain or (shell.path, "-c", "--", given.command)
 
 
-def judge_for_sh(context: Context, command: str) -> None:
+async def judge_for_sh(context: Context, command: str) -> None:
     """Policy read the command as bash does; a plain sh may read it otherwise, so it is judged as text for one.
 
     Raises Denied.
     """
     facts = ShellFacts(f"sh -c {shlex.quote(command)}")
-    decision = decide(context.policy, operation_id=SHELL.id, effect=SHELL.effect, facts=facts)
+    judge = partial(decide, context.policy, operation_id=SHELL.id, effect=SHELL.effect, facts=facts)
+    decision = await judged(facts, judge)
     if isinstance(decision, Deny):
         raise Denied(decision.reason, hint=decision.suggestion, rule=decision.rule)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -14,6 +15,7 @@ from mcp_spaces.core.operation import Operation, id_of
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.policy import explain
+from mcp_spaces.core.policy.long_commands import judged
 from mcp_spaces.errors import InvalidInput, NotFound
 
 
@@ -51,7 +53,8 @@ async def explain_policy(context: Context, wanted: ExplainInput) -> Explanation:
         refusal = operation.refusal(context.scope)
     if refusal is not None:
         return Explanation(decision="deny", rule=refusal, reason=f"{operation_id} is outside the scope here.")
-    verdict = explain(context.policy, operation_id=operation_id, effect=effect, facts=facts)
+    judge = partial(explain, context.policy, operation_id=operation_id, effect=effect, facts=facts)
+    verdict = await judged(facts, judge)
     return Explanation(
         decision=verdict.decision,
         rule=verdict.rule,
