@@ -101,8 +101,9 @@ def test_the_shim_loads_nothing_but_the_standard_library() -> None:
         check=True,
     ).stdout.split()
     roots = {name.partition(".")[0] for name in loaded if not name.startswith("__")}
-    # What an editable install's path hook may bring along is not the shim's doing.
-    foreign = {name for name in roots - sys.stdlib_module_names if not name.startswith(("mcp_spaces", "_"))}
+    # What an editable install's path hook or a distribution's own start-up may bring along is not the shim's doing.
+    theirs = ("mcp_spaces", "_", "sitecustomize")
+    foreign = {name for name in roots - sys.stdlib_module_names if not name.startswith(theirs)}
     assert foreign == set()
     assert {name for name in loaded if name.startswith("mcp_spaces")} == {
         "mcp_spaces",

@@ -15,6 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,15 +91,24 @@ class _Change:
 class Database:
     """Open with `Database.open`, inside a running event loop; close with `close`."""
 
-    def __init__(self, path: Path, *, sealer: Sealer, writer: sqlite3.Connection, anchor: Anchor) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sealer: Sealer,
+        writer: sqlite3.Connection,
+        reader: sqlite3.Connection,
+        anchor: Anchor,
+        head: Link,
+    ) -> None:
         self.path = path
         self.sealer = sealer
         self.changes = 0
         """Counts the commits that may have changed anything but records, each before it is acknowledged."""
         self._writer = writer
         self._anchor = anchor
-        self._reader = _connect(path, read_only=True)
-        self._head = last_link(writer)
+        self._reader = reader
+        self._head = head
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._waiting = 0
         """Changes that were given to the thread and are not acknowledged. Where there is none, it touches nothing."""
@@ -109,18 +119,22 @@ class Database:
 
     @classmethod
     def open(cls, path: Path, *, sealer: Sealer) -> Database:
-        """Creates and migrates the database where needed. Raises Busy or DiskFull."""
-        try:
-            writer = _connect(path)
-            migrate(writer)
-        except sqlite3.Error as error:
-            raise translate(error) from error
-        anchor = Anchor(path.parent / ANCHOR_NAME)
-        if last_link(writer) == START and anchor.is_new:
-            # On the disk before the first row is: after a power cut, an empty anchor beside rows tells of a cut tail.
-            anchor.write(START)
-            anchor.sync()
-        return cls(path, sealer=sealer, writer=writer, anchor=anchor)
+        """Creates and migrates the database where needed. Raises Busy, DiskFull, or WrongState where it is damaged."""
+        with ExitStack() as undone:
+            try:
+                writer = undone.enter_context(closing(_connect(path)))
+                migrate(writer)
+                reader = undone.enter_context(closing(_connect(path, read_only=True)))
+                head = last_link(writer)
+            except sqlite3.Error as error:
+                raise translate(error) from error
+            anchor = undone.enter_context(closing(Anchor(path.parent / ANCHOR_NAME)))
+            if head == START and anchor.is_new:
+                # On the disk before the first row is: after a power cut, an empty anchor beside rows tells of a cut tail.
+                anchor.write(START)
+                anchor.sync()
+            undone.pop_all()
+        return cls(path, sealer=sealer, writer=writer, reader=reader, anchor=anchor, head=head)
 
     async def write(self, change: Callable[[Transaction], T], *, brief: bool = False) -> T:
         """Run `change` in a transaction and return its result once it is on the disk.
@@ -318,13 +332,17 @@ def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=BUSY_TIMEOUT_MS / 1000,
     )
-    connection.row_factory = sqlite3.Row
-    if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("PRAGMA temp_store = MEMORY")
+    try:
+        connection.row_factory = sqlite3.Row
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import anyio
+import psutil
 import pytest
 
 from mcp_spaces.errors import Busy, Conflict, SpacesError, WrongState
@@ -43,6 +44,16 @@ async def test_a_damaged_database_is_answered_with_the_backup_and_not_with_a_com
     with pytest.raises(WrongState, match="damaged") as refused:
         Database.open(path, sealer=SEALER)
     assert "docs/operations.md" in refused.value.hint and "audit verify" not in refused.value.hint
+
+
+async def test_a_database_that_could_not_be_opened_leaves_nothing_open(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    Database.open(path, sealer=SEALER).close()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(WrongState) as refused:
+        Database.open(path, sealer=SEALER)
+    assert refused.value.hint
+    assert not [file.path for file in psutil.Process().open_files() if Path(file.path).is_relative_to(tmp_path)]
 
 
 async def test_the_database_is_strict_wal_and_full(tmp_path: Path) -> None:
