@@ -280,8 +280,7 @@ class Database:
             self._anchor.write(self._head)
         except OSError as error:
             # This change is on the disk; without an anchor nobody would see it cut off again.
-            self._failed = f"the audit anchor cannot be written ({error.strerror})"
-            log.critical("the database stopped accepting changes: %s", self._failed)
+            self._stop_accepting(f"the audit anchor cannot be written ({error.strerror})")
 
     def _attempt(self, transaction: Transaction, change: _Change, *, alone: bool) -> tuple[Any, BaseException | None]:
         """The change in its own savepoint; one that is `alone` has the transaction for itself and needs none.
@@ -306,12 +305,20 @@ class Database:
         return result, None
 
     def _undo_all(self, error: Exception) -> None:
-        if self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
         # After a failed fsync the kernel may have dropped the pages: what a later commit says cannot be trusted.
-        if isinstance(error, sqlite3.OperationalError) and _error_name(error).startswith("SQLITE_IOERR"):
-            self._failed = str(error)
-            log.critical("the database stopped accepting changes: %s", error)
+        distrusted = error if _error_name(error).startswith("SQLITE_IOERR") else None
+        try:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        except sqlite3.Error as left_open:
+            # The thread lives on, to refuse: a change after this one would be part of the same transaction.
+            distrusted = left_open
+        if distrusted is not None:
+            self._stop_accepting(str(distrusted))
+
+    def _stop_accepting(self, reason: str) -> None:
+        self._failed = reason
+        log.critical("the database stopped accepting changes: %s", reason)
 
 
 def _settle(change: _Change, result: object, problem: BaseException | None) -> None:
@@ -351,7 +358,7 @@ def last_link(connection: sqlite3.Connection) -> Link:
     return START if row is None else Link(seq=row["seq"], mac=row["mac"])
 
 
-def _error_name(error: sqlite3.Error) -> str:
+def _error_name(error: Exception) -> str:
     return getattr(error, "sqlite_errorname", "") or ""
 
 

@@ -6,7 +6,9 @@ import asyncio
 import re
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psutil
@@ -54,6 +56,36 @@ async def test_a_database_that_could_not_be_opened_leaves_nothing_open(tmp_path:
         Database.open(path, sealer=SEALER)
     assert refused.value.hint
     assert not [file.path for file in psutil.Process().open_files() if Path(file.path).is_relative_to(tmp_path)]
+
+
+class CannotRollBack(sqlite3.Connection):
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if sql == "ROLLBACK":
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(sql, *parameters)
+
+
+async def test_after_a_change_that_cannot_be_undone_every_other_is_refused_and_none_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=CannotRollBack))
+    database = Database.open(tmp_path / "state.db", sealer=SEALER)
+
+    def half(tx: Transaction) -> None:
+        tx.execute(*setting("half", "1"))
+        raise ValueError
+
+    with anyio.fail_after(30):
+        with pytest.raises((ValueError, SpacesError)):
+            await database.write(half)
+        with pytest.raises(WrongState, match="accepts no changes"):
+            await database.write(lambda tx: tx.execute(*setting("after", "1")))
+    assert database.read("SELECT * FROM settings") == []
+    database.close()
+    monkeypatch.undo()
+    again = Database.open(tmp_path / "state.db", sealer=SEALER)
+    assert again.read("SELECT * FROM settings") == []
+    again.close()
 
 
 async def test_the_database_is_strict_wal_and_full(tmp_path: Path) -> None:
