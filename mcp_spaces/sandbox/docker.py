@@ -309,25 +309,27 @@ class DockerDriver:
 
     async def walls(self) -> Sequence[Wall]:
         found: list[Wall] = []
+        rootless = False
         try:
             host = await self._thread(self._engine.host_facts)
             found += walls.engine_walls(host, SandboxLimits())
+            rootless = walls.is_rootless(host)
         except SpacesError as error:
             found.append(Wall("engine", False, error.message, mend(error)))
         else:
             found.append(await self._image_wall())
-        if self._loop_missing:
-            found.append(
-                Wall(
-                    "disk",
-                    False,
-                    f"no disk limit: {self._loop_missing}",
-                    "run the daemon as root; apt install e2fsprogs",
-                )
-            )
-        else:
-            found.append(Wall("disk", True, "each workspace is a file system of its own size"))
+        found.append(self._disk_wall(rootless=rootless))
         return found
+
+    def _disk_wall(self, *, rootless: bool) -> Wall:
+        if self._loop_missing:
+            mended_by = "run the daemon as root; apt install e2fsprogs"
+            return Wall("disk", False, f"no disk limit: {self._loop_missing}", mended_by)
+        if rootless:
+            return Wall(
+                "disk", False, "a rootless engine mounts no disk of root's", "run the daemon as the engine's user"
+            )
+        return Wall("disk", True, "each workspace is a file system of its own size")
 
     async def _image_wall(self) -> Wall:
         try:

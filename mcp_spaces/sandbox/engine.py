@@ -33,6 +33,7 @@ RECENT_S = 5.0
 JOIN_GROUP = "sudo usermod -aG docker $USER"
 SOCKET = "unix:///var/run/docker.sock"
 NO_PYTHON = 'exec: "python3"'
+CANNOT_MOUNT = "failed to mount local volume"
 
 
 class Threads:
@@ -72,6 +73,11 @@ def translated(error: Exception) -> SpacesError:
         status = error.status_code
         if status == 409:
             return Conflict("The engine is busy with that container.", hint="Try again in a moment.")
+        if CANNOT_MOUNT in str(error):
+            return RuntimeUnavailable(
+                "The engine cannot mount the workspace's disk.",
+                hint="A rootless engine needs a daemon of the same user, not of root's.",
+            )
         if status == 507:
             return QuotaExceeded("The engine has no space left.", hint="Free space on the host.")
         return RuntimeUnavailable(

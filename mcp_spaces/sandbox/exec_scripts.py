@@ -163,17 +163,25 @@ while :; do
 done
 """
 
-USAGE = """
+_FIRST = """
 first() { for file; do [ -r "$file" ] && { cat "$file"; return; }; done; echo 0; }
+"""
+
+USAGE = (
+    _FIRST
+    + """
 first /sys/fs/cgroup/memory.current /sys/fs/cgroup/memory/memory.usage_in_bytes
 df -B1 -P /workspace | { read -r _; read -r _ _ used _; echo "$used"; }
 first /sys/fs/cgroup/pids.current /sys/fs/cgroup/pids/pids.current
 """
+)
 
 OUT_OF_MEMORY = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null; exit 0"
 
 # mkfs made lost+found; it is empty and in the way.
-FACTS = """
+FACTS = (
+    _FIRST
+    + """
 rmdir /workspace/lost+found 2>/dev/null
 echo "interfaces=$(sed 1,2d /proc/net/dev | while read -r name _; do printf '%s,' "${name%:}"; done)"
 while read -r name value _; do
@@ -191,4 +199,9 @@ while read -r _ at _ options _; do
 done < /proc/mounts
 [ -w /workspace ] && echo workspace_writable=1
 echo "routes=$(sed 1d /proc/net/route | wc -l)"
+echo "memory_limit=$(first /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes)"
+echo "pids_limit=$(first /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max)"
+set -- $(first /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us) $(first /sys/fs/cgroup/cpu/cpu.cfs_period_us)
+case "$1" in max|-*|0) ;; *) echo "cpu_limit=$(($1 * 1000 / $2))" ;; esac
 """
+)

@@ -120,7 +120,8 @@ class Launcher:
             try:
                 await self._thread(lambda: self._engine.start(container_id))
                 inspected = await self._thread(lambda: self._engine.inspect(container_id))
-                broken = walls.judge(await sandbox.facts(), kernel_disk=self._kernel_disk, sockets=False)
+                facts = await sandbox.facts()
+                broken = walls.judge(facts, intent.limits, kernel_disk=self._kernel_disk, sockets=False)
                 self._refuse(broken + differences(intent, inspected))
             except BaseException:
                 life.close()
@@ -201,7 +202,8 @@ class Launcher:
             raise RuntimeUnavailable(
                 "The sandbox did not start in time.", hint="Is the host overloaded? Try again."
             ) from None
-        self._refuse(walls.judge(facts, kernel_disk=self._kernel_disk) + differences(intent, inspected))
+        broken = walls.judge(facts, intent.limits, kernel_disk=self._kernel_disk)
+        self._refuse(broken + differences(intent, inspected))
         if self._shortcut:
             await shortcut.take(sandbox, int(inspected["State"]["Pid"]))
 

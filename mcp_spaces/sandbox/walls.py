@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ def probed_addresses(gateways: Sequence[str]) -> list[str]:
     return [METADATA, RESOLVER, *(f"{address}:{port}" for address in gateways for port in (22, 80))]
 
 
-def judge(facts: Mapping[str, str], *, kernel_disk: bool, sockets: bool = True) -> list[str]:
+def judge(facts: Mapping[str, str], limits: SandboxLimits, *, kernel_disk: bool, sockets: bool = True) -> list[str]:
     """The walls that do not hold, in words; empty when all do. A fact that is missing is a wall that is missing.
 
     Without `sockets`, no families of sockets were tried: a shell cannot.
@@ -47,6 +48,15 @@ def judge(facts: Mapping[str, str], *, kernel_disk: bool, sockets: bool = True) 
     if facts.get("workspace_writable") != "1":
         # A plain volume takes its owner from the image's folder.
         broken.append("the workspace is not writable (the image needs a /workspace of user 10001)")
+    for what, name, most in (
+        ("its memory is", "memory_limit", limits.memory_bytes),
+        ("its processes are", "pids_limit", limits.pids),
+        ("its cores are", "cpu_limit", math.ceil(limits.cpu_cores * 1000)),
+    ):
+        # A rootless engine without cgroups takes all limits, and keeps none.
+        value = facts.get(name, "")
+        if not value.isdecimal() or not 0 < int(value) <= most:
+            broken.append(f"{what} not limited as asked")
     tried = [name for name in facts if name.startswith("connect ")]
     if f"connect {METADATA}" not in tried or f"connect {RESOLVER}" not in tried:
         broken.append("the network was not probed")
@@ -56,10 +66,13 @@ def judge(facts: Mapping[str, str], *, kernel_disk: bool, sockets: bool = True) 
     return broken
 
 
+def is_rootless(host: Mapping[str, Any]) -> bool:
+    return any("rootless" in str(option) for option in host.get("SecurityOptions") or ())
+
+
 def engine_walls(host: Mapping[str, Any], limits: SandboxLimits) -> list[Wall]:
     """What the engine says about itself."""
     options = [str(option) for option in host.get("SecurityOptions") or ()]
-    rootless = any("rootless" in option for option in options)
     seccomp = any(option.startswith("name=seccomp") for option in options)
     limiting = {
         "memory": bool(host.get("MemoryLimit")),
@@ -68,7 +81,7 @@ def engine_walls(host: Mapping[str, Any], limits: SandboxLimits) -> list[Wall]:
         "pids": bool(host.get("PidsLimit")),
     }
     missing = [name for name, there in limiting.items() if not there]
-    ignored = rootless and str(host.get("CgroupVersion")) == "1"
+    ignored = is_rootless(host) and str(host.get("CgroupVersion")) == "1"
     return [
         Wall("engine", True, f"Docker {host.get('ServerVersion')}"),
         Wall("seccomp", seccomp, "available" if seccomp else "not available", "" if seccomp else "use a kernel with CONFIG_SECCOMP_FILTER"),

@@ -136,6 +136,9 @@ HOLDING = {
     "root_read_only": "1",
     "workspace_flags": "1,1",
     "workspace_writable": "1",
+    "memory_limit": str(1 << 30),
+    "pids_limit": "256",
+    "cpu_limit": "1000",
     f"connect {METADATA}": "unreachable",
     f"connect {RESOLVER}": "unreachable",
     "socket vsock": "1",
@@ -145,12 +148,12 @@ HOLDING = {
 
 
 def test_walls_that_hold_are_believed() -> None:
-    assert judge(HOLDING, kernel_disk=True) == []
+    assert judge(HOLDING, SandboxLimits(), kernel_disk=True) == []
 
 
 @pytest.mark.parametrize("fact", HOLDING)
 def test_a_wall_that_is_not_seen_is_missing(fact: str) -> None:
-    assert judge({name: value for name, value in HOLDING.items() if name != fact}, kernel_disk=True)
+    assert judge({name: value for name, value in HOLDING.items() if name != fact}, SandboxLimits(), kernel_disk=True)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,13 @@ def test_a_wall_that_is_not_seen_is_missing(fact: str) -> None:
         (f"connect {METADATA}", "111"),
         ("connect 172.17.0.1:80", "111"),
         ("socket vsock", "made"),
+        ("memory_limit", "0"),
+        ("memory_limit", "9223372036854771712"),
+        ("pids_limit", "257"),
+        ("pids_limit", "max"),
+        ("cpu_limit", "2000"),
+        ("cpu_limit", "-1"),
     ],
 )
 def test_a_breach_is_seen(fact: str, value: str) -> None:
-    assert judge(HOLDING | {fact: value}, kernel_disk=True)
+    assert judge(HOLDING | {fact: value}, SandboxLimits(), kernel_disk=True)

@@ -24,6 +24,7 @@ def probe(root: bytes, addresses: Sequence[bytes]) -> list[bytes]:
     facts.append(b"root_read_only=%d" % bool(os.statvfs("/").f_flag & os.ST_RDONLY))
     facts.append(b"workspace_flags=%d,%d" % _mount_flags(root))
     facts.append(b"workspace_writable=%d" % os.access(root, os.W_OK))
+    facts += [b"%s_limit=%d" % limit for limit in _limits()]
     import _socket
 
     for address in addresses:
@@ -41,6 +42,25 @@ def _interfaces() -> list[bytes]:
 def _mount_flags(root: bytes) -> tuple[bool, bool]:
     flags = os.statvfs(root).f_flag
     return bool(flags & os.ST_NOSUID), bool(flags & os.ST_NODEV)
+
+
+def _limits() -> list[tuple[bytes, int]]:
+    """What the kernel gives at most: bytes, processes, thousandths of a core. 0 is no limit."""
+    return [
+        (b"memory", _first("/memory.max", "/memory/memory.limit_in_bytes")),
+        (b"pids", _first("/pids.max", "/pids/pids.max")),
+        (b"cpu", _millicores()),
+    ]
+
+
+def _millicores() -> int:
+    try:
+        with open(CGROUP + "/cpu.max", "rb") as file:
+            quota, period = file.read().split()
+        return int(quota) * 1000 // int(period) if quota != b"max" else 0
+    except OSError:
+        quota_us = _first("/cpu/cpu.cfs_quota_us")
+        return max(0, quota_us) * 1000 // (_first("/cpu/cpu.cfs_period_us") or 1)
 
 
 def _connect(socket, address: str) -> bytes:  # type: ignore[no-untyped-def]
