@@ -22,8 +22,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 PATIENT_PING_S = 10.0
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
+    """Of every scope, so that a fixture of a whole module may be asynchronous too."""
     return "asyncio"
 
 

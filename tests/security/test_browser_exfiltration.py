@@ -27,11 +27,6 @@ CHANNELS = (
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
     async with open_rig(tmp_path_factory.mktemp("exfiltration")) as rig:
         yield rig

@@ -21,6 +21,7 @@ import anyio
 import pytest
 
 from mcp_spaces.sandbox.container import INSTANCE_LABEL
+from tests.sandbox.leftovers import loop_devices
 from tests.security.app import LITTLE, eventually, short_folder
 from tests.security.daemons import DriverName, Nursery, nursery
 from tests.security.lines import DaemonGoneError, Line, Said, line_to
@@ -524,11 +525,3 @@ async def leftovers(state: Path) -> list[str]:
     with suppress(TimeoutError):
         await eventually(lambda: loop_devices(state) == [], seconds=5)
     return [*containers(state), *volumes, *files, *loop_devices(state)]
-
-
-def loop_devices(state: Path) -> list[str]:
-    found = []
-    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        with suppress(OSError):
-            found += [line for line in [backing.read_text()] if str(state) in line]
-    return found
