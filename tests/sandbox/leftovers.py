@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,9 +12,16 @@ from mcp_spaces.sandbox.container import INSTANCE_LABEL
 
 
 def containers(instance_id: str, *filters: str) -> list[str]:
-    command = ["docker", "ps", "-aq", "--no-trunc"]
-    for one in (f"label={INSTANCE_LABEL}={instance_id}", *filters):
-        command += ["--filter", one]
+    return listed("ps", "-aq", "--no-trunc", filters=(f"label={INSTANCE_LABEL}={instance_id}", *filters))
+
+
+def volumes(instance_id: str) -> list[str]:
+    return listed("volume", "ls", "-q", filters=(f"label={INSTANCE_LABEL}={instance_id}",))
+
+
+def listed(*words: str, filters: Sequence[str]) -> list[str]:
+    """What Docker lists of those to which every filter applies."""
+    command = ["docker", *words, *(f"--filter={one}" for one in filters)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
