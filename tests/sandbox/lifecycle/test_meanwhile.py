@@ -156,6 +156,14 @@ async def test_a_sandbox_that_dies_under_a_launch_that_is_refused_does_not_stay_
     assert (again.id, again.state) == (launched.id, "active")
 
 
+async def test_the_end_of_a_sandbox_that_was_stopped_changes_neither_its_state_nor_why(room: Room) -> None:
+    launched = await room.call("sandbox.launch")
+    stopped = await room.call("sandbox.stop")
+    await room.runtimes.fail(launched.id, reason="it died")
+    (row,) = room.runtimes.of_space(room.space.id)
+    assert (row.state, row.reason) == (RuntimeState.STOPPED, stopped.reason)
+
+
 async def test_launches_that_are_refused_leave_nothing_in_memory(room: Room) -> None:
     await room.call("sandbox.launch", alias="main")
     for _ in range(3):
