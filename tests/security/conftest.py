@@ -1,4 +1,4 @@
-"""A world without a browser, and a rig with one that is signed in with."""
+"""What tests of threats start from: a whole app, or one with a browser in it, a site and its logins."""
 
 from __future__ import annotations
 

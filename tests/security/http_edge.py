@@ -16,6 +16,14 @@ from tests.server.small_app import KEY
 
 BOTH = "application/json, text/event-stream"
 ERAS = ("2026-07-28", "2025-11-25")
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+}
+GUARD_S = 20.0
+"""What a busy machine may take on top of what is promised."""
 
 
 class Http:
@@ -54,22 +62,10 @@ class Http:
         return await self.client.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
-GUARD_S = 20.0
-"""What a busy machine may take on top of what is promised."""
-
-
 @asynccontextmanager
 async def http(**settings: Any) -> AsyncIterator[Http]:
     async with open_house(**settings) as house, httpx2.AsyncClient(timeout=20) as client:
         yield Http(house, client)
-
-
-HELLO = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
-}
 
 
 async def hello(client: Http, *, key: str = KEY) -> httpx2.Response:
