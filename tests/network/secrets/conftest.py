@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.network.secrets.inside import BASIC, BEARER, NAMES, Inside, Servers, inside_of
+from tests.network.inside import Inside
+from tests.network.secrets.mounted import BASIC, BEARER, NAMES, Servers, inside_of
 from tests.network.servers import (
     Echo,
     Git,

@@ -14,7 +14,8 @@ import pytest
 
 from mcp_spaces.core.redaction import encodings
 from tests.folders import content_of, files_below
-from tests.network.secrets.inside import PASSWORD, TOKEN, Inside
+from tests.network.inside import Inside
+from tests.network.secrets.mounted import PASSWORD, TOKEN
 from tests.sandbox.leftovers import listed
 
 
@@ -39,7 +40,7 @@ async def nothing_holds_the_secrets(inside: Inside) -> None:
             read += len(content)
             holders += found(where, content)
     assert os.geteuid() != 0 or read > 1 << 20
-    for path in files_below(inside.folder):
+    for path in files_below(inside.world.folder):
         # The workspace's disk is a sparse file of gigabytes; what is on it was read from inside.
         if "sites" not in path.parts:
             holders += found(str(path), content_of(path, most_bytes=64 << 20))

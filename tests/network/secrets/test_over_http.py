@@ -7,7 +7,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from tests.network.secrets.inside import GIT_WORK, PASSWORD, TOKEN, Inside
+from tests.network.inside import Inside
+from tests.network.secrets.mounted import GIT_WORK, PASSWORD, TOKEN
 from tests.network.secrets.search import nothing_holds_the_secrets
 
 

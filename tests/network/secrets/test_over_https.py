@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from tests.network.secrets.inside import GIT_WORK, NAMES, Inside, Servers, inside_of
+from tests.network.inside import Inside
+from tests.network.secrets.mounted import GIT_WORK, NAMES, Servers, inside_of
 from tests.network.secrets.search import nothing_holds_the_secrets
 
 

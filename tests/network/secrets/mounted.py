@@ -1,4 +1,4 @@
-"""A real sandbox whose space mounts secrets, and servers that want to see them."""
+"""A space that mounts secrets, with a real sandbox in it."""
 
 from __future__ import annotations
 
@@ -7,46 +7,26 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from tests.network.inside import Inside
 from tests.sandbox.rigs import docker_driver
-from tests.security.app import REAL_IMAGE, World, open_world
+from tests.security.app import REAL_IMAGE, open_world
 
 TOKEN = "tok_9f/Zq+canary-0123456789~ÄÖ="
 PASSWORD = "pa55 w&rd/canary?0123456789"
 NAMES = ("api.test", "pip.test", "npm.test", "git.test", "open.test")
 BASIC = "Basic " + base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
 BEARER = f"Bearer {TOKEN}".encode().decode("latin-1")
+GIT_WORK = (
+    "set -e; git clone -q {address}/project.git; cd project; head -c 3000000 /dev/urandom > blob; git add blob\n"
+    "git -c user.name=a -c user.email=a@a commit -q -m second; git push -q origin main; git rev-parse HEAD\n"
+)
 
 
 @dataclass(frozen=True)
 class Servers:
     private_hosts: tuple[str, ...]
     certificate: Path
-
-
-@dataclass
-class Inside:
-    world: World
-    folder: Path
-
-    async def run(self, command: str, **more: Any) -> Any:
-        return await self.world.call("sandbox.shell", space="net", runtime="main", command=command, **more)
-
-    async def out(self, command: str) -> str:
-        ran = await self.run(command)
-        assert ran.exit_code == 0, ran
-        return str(ran.stdout)
-
-    async def write(self, path: str, content: str) -> None:
-        await self.world.call("sandbox.write_file", space="net", path=path, content=content)
-
-    async def log(self) -> list[tuple[str, dict[str, Any]]]:
-        read = await self.world.govern("network.log", space="net", runtime="main", limit=1000)
-        return [(line.type.removeprefix("network."), dict(line.body)) for line in read.lines]
-
-    async def used(self) -> list[str]:
-        return [body["path"] for kind, body in await self.log() if kind == "secret"]
 
 
 @asynccontextmanager
@@ -75,10 +55,4 @@ async def inside_of(folder: Path, servers: Servers, *, own_authority: bool) -> A
         await world.govern("principal.grant", principal="local-agent", policy="permissive", scope=scope)
         await world.call("space.create", name="net", policy={"preset": "permissive"}, mounts=mounts)
         await world.call("sandbox.launch", space="net", alias="main")
-        yield Inside(world, folder)
-
-
-GIT_WORK = (
-    "set -e; git clone -q {address}/project.git; cd project; head -c 3000000 /dev/urandom > blob; git add blob\n"
-    "git -c user.name=a -c user.email=a@a commit -q -m second; git push -q origin main; git rev-parse HEAD\n"
-)
+        yield Inside(world, world.agent)
