@@ -1,4 +1,4 @@
-"""While a secret is in a browser nobody looks at it, whatever asks and whatever the page does meanwhile."""
+"""While a secret is in a browser nobody looks at it, whatever asks and whatever the page does; nor has it windows without end."""
 
 from __future__ import annotations
 
