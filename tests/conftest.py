@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from mcp_spaces.sandbox import engine
 
+# What tests share says what it found, as the tests themselves do.
+pytest.register_assert_rewrite(*(f"tests.{one.name}" for one in Path(__file__).parent.iterdir() if one.is_dir()))
+
 # The same examples each time: a suite that fails by chance is not believed. `HYPOTHESIS_PROFILE=explore` looks further.
 settings.register_profile(
     "steady", derandomize=True, deadline=None, database=None, print_blob=True, suppress_health_check=list(HealthCheck)
@@ -22,8 +25,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 PATIENT_PING_S = 10.0
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
+    """Of every scope, so that a fixture of a whole module may be asynchronous too."""
     return "asyncio"
 
 

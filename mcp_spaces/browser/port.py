@@ -1,6 +1,6 @@
 """The driver port: what any way of running Chromium has to do.
 
-`tests/browser/contract.py` runs the same behaviours against the container driver and the local one. A driver gives
+`tests/browser/contract` has the same behaviours for the container driver and the local one. A driver gives
 each runtime a context of its own whose every byte to the network goes to the runtime's `accept`, and to nowhere else:
 what cannot be relayed is unreachable. Errors are those of `mcp_spaces.errors`:
   RuntimeUnavailable  no engine, no image, no Chromium, or it died under the call

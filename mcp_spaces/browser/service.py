@@ -29,8 +29,6 @@ from mcp_spaces.spaces.port import Runtimes, Spaces
 
 log = logging.getLogger(__name__)
 
-HOLDING = (RuntimeState.STARTING, RuntimeState.ACTIVE, RuntimeState.STOPPING)
-RESTARTED = "the daemon restarted"
 END_S = 5.0
 BEGIN_S = 30.0
 """How long a browser may take for its first page."""
@@ -122,7 +120,7 @@ class BrowserService:
         async with self._lock(runtime_id):
 
             def claim(runtime: Runtime) -> Runtime:
-                if runtime.state in HOLDING:
+                if runtime.holds:
                     raise Conflict(
                         f"Browser {runtime.alias} is {runtime.state} already.",
                         hint="Use it as it is, or choose another alias.",
@@ -136,7 +134,7 @@ class BrowserService:
                 return await self._start(runtime, options, run_id)
             except BaseException as error:
                 reason = error.message if isinstance(error, SpacesError) else "its start was cancelled"
-                await shielded(self._set_state(runtime, RuntimeState.FAILED, reason))
+                await shielded(self.runtimes.set_state(runtime_id, RuntimeState.FAILED, reason=reason))
                 self._announce(runtime.space_id)
                 raise
 
@@ -246,7 +244,7 @@ class BrowserService:
         await side_by_side([self.stop(one.id, reason=reason) for one in self._rows(space_id)])
 
     async def stop_beyond(self, space_id: str, limits: Limits, *, reason: str) -> None:
-        wide = [one for one in self._rows(space_id) if one.state in HOLDING and one.exceeds(limits)]
+        wide = [one for one in self._rows(space_id) if one.holds and one.exceeds(limits)]
         await side_by_side([self.stop(one.id, reason=reason) for one in wide])
 
     async def delete_all(self, space_id: str) -> None:
@@ -255,8 +253,8 @@ class BrowserService:
     async def reconcile(self) -> None:
         """At start: no browser of a former daemon is used again, its profiles are."""
         for runtime in self.runtimes.all(kind=RuntimeKind.BROWSER):
-            if runtime.state in HOLDING:
-                await self._set_state(runtime, RuntimeState.STOPPED, RESTARTED)
+            if runtime.holds:
+                await self.runtimes.set_state(runtime.id, RuntimeState.STOPPED, reason="the daemon restarted")
         try:
             removed = await self.driver.reap()
         except RuntimeUnavailable as error:
@@ -281,12 +279,12 @@ class BrowserService:
     async def _stop(self, runtime_id: str, reason: str) -> Runtime | None:
         async with self._lock(runtime_id):
             runtime = self.runtimes.get(runtime_id)
-            if runtime is None or (runtime_id not in self._live and runtime.state not in HOLDING):
+            if runtime is None or (runtime_id not in self._live and not runtime.holds):
                 return runtime
-            await self._set_state(runtime, RuntimeState.STOPPING, reason)
+            await self.runtimes.set_state(runtime_id, RuntimeState.STOPPING, reason=reason)
             await self._try_to_keep(runtime_id)
             await self._drop(runtime_id)
-            stopped = await self._set_state(runtime, RuntimeState.STOPPED, reason)
+            stopped = await self.runtimes.set_state(runtime_id, RuntimeState.STOPPED, reason=reason)
         self._announce(runtime.space_id)
         return stopped
 
@@ -296,7 +294,7 @@ class BrowserService:
             if runtime is None or runtime_id not in self._live:
                 return
             await self._drop(runtime_id)
-            await self._set_state(runtime, RuntimeState.FAILED, reason)
+            await self.runtimes.set_state(runtime_id, RuntimeState.FAILED, reason=reason)
         self._announce(runtime.space_id)
 
     async def _delete(self, runtime_id: str) -> None:
@@ -339,21 +337,12 @@ class BrowserService:
             opened.crashed = True
             opened.stirred.set()
         with suppress(SpacesError):
-            await self._fail_if_idle(runtime, reason)
+            async with self._lock(runtime.id):
+                # Somebody may have started it again meanwhile.
+                if runtime.id not in self._live:
+                    await self.runtimes.fail(runtime.id, reason=reason)
         await live.live.close()
         self._announce(runtime.space_id)
-
-    async def _fail_if_idle(self, runtime: Runtime, reason: str) -> None:
-        """Unless somebody starts, stops or deletes it right now, and has written the state that counts."""
-        async with self._lock(runtime.id):
-            row = self.runtimes.get(runtime.id)
-            if row is not None and row.state in HOLDING and runtime.id not in self._live:
-                await self._set_state(runtime, RuntimeState.FAILED, reason)
-
-    async def _set_state(self, runtime: Runtime, state: RuntimeState, reason: str) -> Runtime:
-        return await self.runtimes.change(
-            runtime.id, lambda row: row.model_copy(update={"state": state, "reason": reason[:500]})
-        )
 
     def _rows(self, space_id: str) -> list[Runtime]:
         return self.runtimes.of_space(space_id, kind=RuntimeKind.BROWSER)

@@ -1,6 +1,6 @@
 """The driver port: what any technology that runs sandboxes has to do.
 
-`tests/sandbox/contract.py` runs the same behaviours against every driver: the Docker stream driver, its
+`tests/sandbox/contract` has the same behaviours for every driver: the Docker stream driver, its
 `docker exec` fallback, and the fake. Whatever comes out of a sandbox is untrusted data, the word of the agent
 process inside included: drivers bound every length and never trust a name or a number from inside.
 

@@ -30,8 +30,6 @@ from mcp_spaces.spaces.port import Runtimes, Spaces
 
 log = logging.getLogger(__name__)
 
-HOLDING = (RuntimeState.STARTING, RuntimeState.ACTIVE, RuntimeState.STOPPING)
-RESTARTED = "the daemon restarted"
 BASH, SH = "/bin/bash", "/bin/sh"
 PROBE_S = 10.0
 USUAL_BASH, SET_UP_BASH = 10, 11
@@ -180,7 +178,7 @@ class SandboxService:
         async with self._lock(runtime_id):
 
             def claim(runtime: Runtime) -> Runtime:
-                if runtime.state in HOLDING:
+                if runtime.holds:
                     raise Conflict(
                         f"Sandbox {runtime.alias} is {runtime.state} already.",
                         hint="Use it as it is, or choose another alias.",
@@ -193,7 +191,7 @@ class SandboxService:
                 started, live = await self._start(runtime, run_id)
             except BaseException as error:
                 reason = error.message if isinstance(error, SpacesError) else "its start was cancelled"
-                await shielded(self._set_state(runtime, RuntimeState.FAILED, reason))
+                await shielded(self.runtimes.set_state(runtime_id, RuntimeState.FAILED, reason=reason))
                 raise
             live.files_lost = live.sandbox.new_workspace
             if live.files_lost:
@@ -266,7 +264,7 @@ class SandboxService:
         await side_by_side([self.stop(one.id, reason=reason) for one in self._of(space_id)])
 
     async def stop_beyond(self, space_id: str, limits: Limits, *, reason: str) -> None:
-        wide = [one for one in self._of(space_id) if one.state in HOLDING and one.exceeds(limits)]
+        wide = [one for one in self._of(space_id) if one.holds and one.exceeds(limits)]
         await side_by_side([self.stop(one.id, reason=reason) for one in wide])
 
     async def delete_all(self, space_id: str) -> None:
@@ -275,8 +273,8 @@ class SandboxService:
     async def reconcile(self) -> None:
         """At start: no sandbox of a former daemon is used again, its files are."""
         for runtime in self.runtimes.all(kind=RuntimeKind.SANDBOX):
-            if runtime.state in HOLDING:
-                await self._set_state(runtime, RuntimeState.STOPPED, RESTARTED)
+            if runtime.holds:
+                await self.runtimes.set_state(runtime.id, RuntimeState.STOPPED, reason="the daemon restarted")
         try:
             await self._reap()
         except RuntimeUnavailable as error:
@@ -294,18 +292,19 @@ class SandboxService:
         async with self._lock(runtime_id):
             runtime = self.runtimes.get(runtime_id)
             live = self._live.get(runtime_id)
-            if runtime is None or (live is None and runtime.state not in HOLDING):
+            if runtime is None or (live is None and not runtime.holds):
                 return runtime
-            await self._set_state(runtime, RuntimeState.STOPPING, reason)
+            await self.runtimes.set_state(runtime_id, RuntimeState.STOPPING, reason=reason)
             try:
                 if live is not None:
                     await self._drop(runtime_id, live.sandbox)
             except SpacesError as error:
                 # What is left of it is looked for before the next start.
                 self._reaped = False
-                await self._set_state(runtime, RuntimeState.FAILED, f"it could not be stopped: {error.message}")
+                told = f"it could not be stopped: {error.message}"
+                await self.runtimes.set_state(runtime_id, RuntimeState.FAILED, reason=told)
                 raise
-            stopped = await self._set_state(runtime, RuntimeState.STOPPED, reason)
+            stopped = await self.runtimes.set_state(runtime_id, RuntimeState.STOPPED, reason=reason)
         self._announce(runtime.space_id)
         return stopped
 
@@ -346,17 +345,13 @@ class SandboxService:
         log.warning("sandbox %s ended by itself: %s", runtime.id, reason)
         await self.jobs.end_all(runtime.id)
         with suppress(SpacesError):
-            await self._fail_if_idle(runtime, reason)
+            async with self._lock(runtime.id):
+                # Somebody may have started it again meanwhile.
+                if runtime.id not in self._live:
+                    await self.runtimes.fail(runtime.id, reason=reason)
         with suppress(SpacesError):
             await live.sandbox.stop()
         self._announce(runtime.space_id)
-
-    async def _fail_if_idle(self, runtime: Runtime, reason: str) -> None:
-        """Unless somebody starts, stops or deletes it right now, and has written the state that counts."""
-        async with self._lock(runtime.id):
-            row = self.runtimes.get(runtime.id)
-            if row is not None and row.state in HOLDING and runtime.id not in self._live:
-                await self._set_state(runtime, RuntimeState.FAILED, reason)
 
     def _cut_off(self, runtime_id: str) -> None:
         if self._gateway is not None:
@@ -368,11 +363,6 @@ class SandboxService:
         self._reaped = True
         if removed:
             log.info("reaped %d containers and workspaces that nobody owned", len(removed))
-
-    async def _set_state(self, runtime: Runtime, state: RuntimeState, reason: str) -> Runtime:
-        return await self.runtimes.change(
-            runtime.id, lambda row: row.model_copy(update={"state": state, "reason": reason[:500]})
-        )
 
     def _of(self, space_id: str) -> list[Runtime]:
         return self.runtimes.of_space(space_id, kind=RuntimeKind.SANDBOX)

@@ -15,7 +15,6 @@ from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import SpacesError, WrongState
 from mcp_spaces.spaces.model import Space, SpaceState
 from mcp_spaces.spaces.port import RuntimeControl, Runtimes
-from mcp_spaces.spaces.quotas import HOLDING
 from mcp_spaces.spaces.store import SpaceStore
 from mcp_spaces.storage.port import StorageControl
 
@@ -88,7 +87,7 @@ class Lifecycle:
 
         Raises WrongState while runtimes are active, unless `force`.
         """
-        active = [one.alias for one in self._runtimes.of_space(space_id) if one.state in HOLDING]
+        active = [one.alias for one in self._runtimes.of_space(space_id) if one.holds]
         if active and not force:
             raise WrongState(
                 f"Runtimes are active: {', '.join(active)}.", hint="Stop them (space_down), or delete with force=true."

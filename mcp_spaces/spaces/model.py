@@ -113,6 +113,11 @@ class Runtime(BaseModel):
     created_at: float
     started_at: float | None = None
 
+    @property
+    def holds(self) -> bool:
+        """A container or a browser of it may be there, and it counts against the space's limits."""
+        return self.state in (RuntimeState.STARTING, RuntimeState.ACTIVE, RuntimeState.STOPPING)
+
     def exceeds(self, limits: Limits) -> bool:
         """Was it made larger than this? What runs keeps the size that it was made with."""
         return any(getattr(self.ceiling.limits, name) > getattr(limits, name) for name in SIZES)

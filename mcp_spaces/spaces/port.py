@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.limits import Limits
-from mcp_spaces.spaces.model import Runtime, RuntimeKind, Space
+from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, Space
 
 
 class Runtimes(Protocol):
@@ -23,6 +23,13 @@ class Runtimes(Protocol):
 
     async def reactivate(self, runtime_id: str, change: Callable[[Runtime], Runtime]) -> Runtime:
         """`change` for a runtime that starts again: the space's limits are checked as for a new one."""
+
+    async def set_state(self, runtime_id: str, state: RuntimeState, *, reason: str) -> Runtime:
+        """500 characters of the reason are kept. Raises NotFound."""
+
+    async def fail(self, runtime_id: str, *, reason: str) -> None:
+        """It ended by itself. One that holds nothing any more keeps the state and the reason that whoever stopped it
+        has written. Raises NotFound."""
 
     async def remove(self, runtime_id: str) -> None: ...
 

@@ -6,18 +6,16 @@ from collections.abc import Iterable
 
 from mcp_spaces.core.limits import Limits
 from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded, WrongState
-from mcp_spaces.spaces.model import Runtime, RuntimeState, Space, SpaceState
+from mcp_spaces.spaces.model import Runtime, Space, SpaceState
 from mcp_spaces.state.chain import Sealer
 from mcp_spaces.state.database import Transaction
 from mcp_spaces.state.sealed import unseal
-
-HOLDING = (RuntimeState.STARTING, RuntimeState.ACTIVE, RuntimeState.STOPPING)
 
 
 def used_by(runtimes: Iterable[Runtime]) -> Limits:
     """The sum of what is set aside: processors and memory while it runs, disk as long as the workspace exists."""
     everything = list(runtimes)
-    running = [one for one in everything if one.state in HOLDING]
+    running = [one for one in everything if one.holds]
     return Limits(
         cpu_cores=sum(one.ceiling.limits.cpu_cores for one in running),
         memory_bytes=sum(one.ceiling.limits.memory_bytes for one in running),

@@ -8,7 +8,7 @@ from mcp_spaces.core.caller import Caller, Role
 from mcp_spaces.core.place import DEFAULT_SPACE, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Policy, policy_from
 from mcp_spaces.errors import Ambiguous, NotFound, QuotaExceeded
-from mcp_spaces.spaces.model import PolicyChoice, Runtime, Space
+from mcp_spaces.spaces.model import PolicyChoice, Runtime, RuntimeState, Space
 from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.quotas import check_room
 from mcp_spaces.state.database import Database, Row, Transaction
@@ -19,6 +19,8 @@ TABLE = "spaces"
 LIST_LIMIT = 1000
 POLICIES_MOST = 256
 """Policies kept ready. Where there are more, all are made anew: agents choose the overrides of their spaces."""
+REASON_CHARACTERS = 500
+"""Of why a runtime is stopped or failed."""
 NEWEST = 64
 """Calls that are looked at for when a space was used: a call may end long after others that began later."""
 
@@ -223,6 +225,12 @@ class RuntimeStore:
 
         return await self._database.write(in_transaction)
 
+    async def set_state(self, runtime_id: str, state: RuntimeState, *, reason: str) -> Runtime:
+        return await self.change(runtime_id, lambda row: _turned(row, state, reason))
+
+    async def fail(self, runtime_id: str, *, reason: str) -> None:
+        await self.change(runtime_id, lambda row: _turned(row, RuntimeState.FAILED, reason) if row.holds else row)
+
     async def remove(self, runtime_id: str) -> None:
         await self._database.write(lambda tx: tx.execute("DELETE FROM runtimes WHERE id = ?", (runtime_id,)))
 
@@ -259,3 +267,7 @@ class RuntimeStore:
             " ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body, mac = excluded.mac",
             (runtime.id, runtime.space_id, runtime.kind, runtime.alias, runtime.state, body, mac),
         )
+
+
+def _turned(runtime: Runtime, state: RuntimeState, reason: str) -> Runtime:
+    return runtime.model_copy(update={"state": state, "reason": reason[:REASON_CHARACTERS]})

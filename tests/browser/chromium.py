@@ -102,13 +102,7 @@ def ref_of(text: str, line: str) -> str:
     return next(word.rstrip(":") for word in found.split(" ") if word[:1] == "e" and word[1:].rstrip(":").isdigit())
 
 
-@pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with serving() as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
+async def visit(page: Page, site: Site, html: str) -> Page:
+    site.made["made"] = "<!doctype html>" + html
+    await page.goto(f"{site.origin}/made")
+    return page

@@ -127,6 +127,10 @@ class Rig:
     async def state(self) -> str:
         return str((await self.call("browser.get")).state)
 
+    def is_in(self, answer: Any) -> bool:
+        """What a login answered, and what the site says of it."""
+        return bool(answer.signed_in and self.site.accounts.sessions)
+
     async def was_opened(self, path: str) -> bool:
         return await self.app.services.use(Vault).last_use(path) is not None
 
@@ -169,3 +173,8 @@ async def open_rig(folder: Path, *, clock: Clock | None = None, period_s: int = 
 def forms(secret: str) -> set[bytes]:
     """In which a secret may stand in files."""
     return {one.encode("utf-8", "surrogatepass") for one in encodings(secret)}
+
+
+def holds(content: bytes, *secrets: str) -> bool:
+    """One of them, in any of these forms."""
+    return any(form in content for secret in secrets for form in forms(secret))

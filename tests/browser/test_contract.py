@@ -13,19 +13,18 @@ import pytest
 
 from mcp_spaces.browser.host import HostedContext
 from mcp_spaces.browser.port import BrowserDriver
-from tests.browser.contract import Contexts, Contract, Ends, Jails, Walls, WaysOut
-from tests.browser.rigs import PATIENCE_S, Opener, contained, local, open_driver, short_folder
+from tests.browser.contract.contexts import Contexts
+from tests.browser.contract.ends import Ends
+from tests.browser.contract.keeping import Keeping, Pool, Sizes
+from tests.browser.contract.walls import Jails, Walls
+from tests.browser.contract.ways_out import WaysOut
+from tests.browser.rigs import PATIENCE_S, Opener, chromium_of, contained, local, open_driver, short_folder
 from tests.browser.small_net import Canaries, SmallNet, small_net
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(os.geteuid() != 0, reason="looking into other users' processes takes root"),
 ]
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="class")
@@ -63,7 +62,11 @@ async def opener(driver: BrowserDriver, net: SmallNet) -> AsyncIterator[Opener]:
             await live.close()
 
 
-class TestContainers(Contract, Walls, Jails):
+class Contract(Contexts, WaysOut, Ends, Sizes, Keeping, Pool, Walls, Jails):
+    pass
+
+
+class TestContainers(Contract):
     @pytest.fixture(scope="class")
     async def driver(self, folder: Path, whole_net: SmallNet) -> AsyncIterator[BrowserDriver]:
         async with open_driver(contained(folder, trusted=whole_net.trusted)) as driver:
@@ -80,7 +83,7 @@ class TestContainers(Contract, Walls, Jails):
             yield driver
 
 
-class TestJailed(Contract, Walls, Jails):
+class TestJailed(Contract):
     @pytest.fixture(scope="class")
     async def driver(self, folder: Path, whole_net: SmallNet) -> AsyncIterator[BrowserDriver]:
         async with open_driver(local(folder, trusted=whole_net.trusted)) as driver:
@@ -97,8 +100,6 @@ class TestJailed(Contract, Walls, Jails):
             yield driver
 
     async def test_chromium_sees_no_files_of_people(self, opener: Opener) -> None:
-        from tests.browser.rigs import chromium_of
-
         (browser,) = chromium_of(await opener.open())
         inside = Path(f"/proc/{browser}/root")
         assert [list((inside / name).iterdir()) for name in ("root", "home", "run")] == [[], [], []]

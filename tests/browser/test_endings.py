@@ -46,11 +46,6 @@ PATIENCE_S = 40.0
 LOOKS = ("snapshot", "text", "screenshot", "pages", "console", "reload", "back", "downloads")
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module", params=["local", "container"])
 async def at(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsing]:
     with short_folder() as folder, unheard("Connection closed while reading from the driver"):

@@ -31,11 +31,6 @@ PAGES = {"/": "<title>Shop</title><input id=n><input type=file id=f>"}
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
     async with open_room(tmp_path_factory.mktemp("room"), pages=PAGES) as room:
         yield room

@@ -30,11 +30,6 @@ CYCLES = int(os.environ.get("MCP_SPACES_TEST_CYCLES", "40"))
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module", params=["local", "container"])
 async def at(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browsing]:
     with short_folder() as folder:

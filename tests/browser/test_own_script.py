@@ -12,20 +12,12 @@ from playwright.async_api import Browser, Page
 
 from mcp_spaces.browser.own_script import RESULT_CHARACTERS_MAX, run_script
 from mcp_spaces.errors import QuotaExceeded, SpacesError, WrongState
-from tests.browser.chromium import Site, browser, site
+from tests.browser.chromium import Site
 from tests.security.app import refusal
 
 pytestmark = pytest.mark.anyio
 
 PATIENCE_S = 60
-
-
-__all__ = ["browser", "site"]
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture

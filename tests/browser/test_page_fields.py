@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Page
 
-from tests.browser.chromium import Site, ask, browser, site
-
-__all__ = ["browser", "site"]
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def page(browser: Browser) -> AsyncIterator[Page]:
-    context = await browser.new_context()
-    yield await context.new_page()
-    await context.close()
+from tests.browser.chromium import Site, ask
 
 
 async def fields_of(page: Page, site: Site, *, file: str = "made", html: str = "") -> list[dict[str, Any]]:

@@ -29,11 +29,6 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
     async with open_room(tmp_path_factory.mktemp("room"), pages=PAGES) as room:
         yield room

@@ -21,11 +21,6 @@ from tests.security.lines import ENVELOPE
 PATIENCE_S = 60
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass(frozen=True)
 class Daemon:
     """The real one, with the Docker engine behind it."""

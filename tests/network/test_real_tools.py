@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 
+from tests.network.inside import Inside
 from tests.network.servers import Git, certificate_for, package_index, repository, serving
 from tests.sandbox.rigs import docker_driver
-from tests.security.app import REAL_IMAGE, World, eventually, open_world
+from tests.security.app import REAL_IMAGE, eventually, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -49,28 +49,6 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
         yield Servers(private, (tmp_path / "cert.pem").read_text(), tmp_path)
 
 
-@dataclass
-class Inside:
-    world: World
-
-    async def run(self, command: str, **more: Any) -> Any:
-        return await self.world.call(
-            "sandbox.shell", caller=self.world.operator, space="net", runtime="main", command=command, **more
-        )
-
-    async def out(self, command: str) -> str:
-        ran = await self.run(command)
-        assert ran.exit_code == 0, ran
-        return str(ran.stdout)
-
-    async def mount(self, **network: Any) -> None:
-        await self.world.govern("space.update", space="net", patch={"mounts": {"network": network}})
-
-    async def log(self) -> list[tuple[str, dict[str, Any]]]:
-        read = await self.world.govern("network.log", space="net", runtime="main", limit=1000)
-        return [(line.type.removeprefix("network."), dict(line.body)) for line in read.lines]
-
-
 @asynccontextmanager
 async def inside_of(folder: Path, servers: Servers, *allow: str) -> AsyncIterator[Inside]:
     async with (
@@ -86,7 +64,7 @@ async def inside_of(folder: Path, servers: Servers, *allow: str) -> AsyncIterato
             mounts={"network": {"mode": "allowlist", "allow": list(allow)}},
         )
         await world.govern("sandbox.launch", space="net", alias="main")
-        yield Inside(world)
+        yield Inside(world, world.operator)
 
 
 @pytest.fixture
@@ -101,7 +79,7 @@ async def test_curl_downloads_uploads_and_speaks_tls(inside: Inside, servers: Se
     assert digest in await inside.out("curl -sSf http://site.test/large | tee large | sha256sum")
     assert await inside.out("curl -sSf --data-binary @large http://site.test/echo") == digest
     assert await inside.out("curl -sSf -T - -X POST http://site.test/echo < large") == digest
-    await inside.world.govern("sandbox.write_file", space="net", path="ca.crt", content=servers.authority)
+    await inside.write("ca.crt", servers.authority)
     assert await inside.out("curl -sSf --cacert ca.crt https://tls.test/hello.txt") == "hello over TLS\n"
 
 
@@ -113,7 +91,7 @@ async def test_what_is_not_listed_is_refused_in_words_a_model_can_read(inside: I
 
 
 async def test_python_s_clients_go_through(inside: Inside, servers: Servers) -> None:
-    await inside.world.govern("sandbox.write_file", space="net", path="ca.crt", content=servers.authority)
+    await inside.write("ca.crt", servers.authority)
     script = (
         "import ssl, urllib.request as u\n"
         "print(u.urlopen('http://site.test/hello.txt').read().decode(), end='')\n"
@@ -122,7 +100,7 @@ async def test_python_s_clients_go_through(inside: Inside, servers: Servers) -> 
         "c = http.client.HTTPConnection('127.0.0.1', 3128); c.set_tunnel('site.test', 80)\n"
         "c.request('GET', '/hello.txt'); print(c.getresponse().read().decode(), end='')\n"
     )
-    await inside.world.govern("sandbox.write_file", space="net", path="client.py", content=script)
+    await inside.write("client.py", script)
     assert await inside.out("python3 client.py") == "hello from outside\nhello over TLS\nhello from outside\n"
 
 
@@ -137,7 +115,7 @@ async def test_git_clones_and_pushes_over_http(inside: Inside) -> None:
         "git -c user.name=a -c user.email=a@a commit -q -m second; git push -q origin main; git rev-parse HEAD\n"
     )
     # In a file: a push that stands in the command itself would need a person's approval.
-    await inside.world.govern("sandbox.write_file", space="net", path="work.sh", content=work)
+    await inside.write("work.sh", work)
     pushed = await inside.out("sh work.sh")
     assert await inside.out("git ls-remote http://git.test/project.git main") == f"{pushed.strip()}\trefs/heads/main\n"
 
@@ -169,7 +147,7 @@ frames(peer)
 
 
 async def test_a_websocket_goes_through_plainly_and_in_a_tunnel(inside: Inside) -> None:
-    await inside.world.govern("sandbox.write_file", space="net", path="ws.py", content=WEBSOCKET_CLIENT)
+    await inside.write("ws.py", WEBSOCKET_CLIENT)
     assert await inside.out("python3 ws.py") == "101 ping pong b'\\x88\\x00'\n" * 2
 
 
@@ -191,7 +169,7 @@ async def test_n01_n02_n03_n05_n07_n08_nothing_but_the_proxy_is_reachable(inside
         "    try: socket.socket(v4, kind, 1); print('raw')\n"
         "    except OSError: print('no raw')\n"
     )
-    await inside.world.govern("sandbox.write_file", space="net", path="probe.py", content=script)
+    await inside.write("probe.py", script)
     said = await inside.out("python3 probe.py")
     assert said.startswith("True 111 "), said
     assert said.endswith("no DNS\nno raw\n"), said
@@ -209,7 +187,7 @@ async def test_n12_a_relay_inside_the_sandbox_reaches_no_more(inside: Inside) ->
         "    peer, _ = listener.accept(); out = socket.create_connection(('127.0.0.1', 3128))\n"
         "    for pair in ((peer, out), (out, peer)): threading.Thread(target=pump, args=pair, daemon=True).start()\n"
     )
-    await inside.world.govern("sandbox.write_file", space="net", path="relay.py", content=relay)
+    await inside.write("relay.py", relay)
     await inside.run("python3 relay.py", background=True)
     through = "curl -s --retry 20 --retry-connrefused --retry-delay 0 --noproxy '' -x http://127.0.0.1:8888"
     assert await inside.out(f"{through} http://site.test/hello.txt") == "hello from outside\n"
@@ -227,7 +205,7 @@ async def test_a_changed_mount_takes_effect_at_once_for_open_connections_too(ins
         "try: print(s.recv(1000)[:12])\n"
         "except OSError as error: print(error)\n"
     )
-    await inside.world.govern("sandbox.write_file", space="net", path="open.py", content=client)
+    await inside.write("open.py", client)
     job = (await inside.run("python3 open.py", background=True)).job
 
     await eventually(lambda: inside.world.count("SELECT count(*) FROM events WHERE type = 'network.allowed'"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,6 @@ pytestmark = pytest.mark.anyio
 NOTE = {"type": "shell", "command": "echo ran >> note", "id": "note"}
 PUSH = {"type": "shell", "command": "git push origin main; echo pushed >> note", "id": "push"}
 AFTER = {"type": "shell", "command": "echo after >> note", "id": "after"}
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    async with open_room(tmp_path) as opened:
-        yield opened
 
 
 def plain(answer: Any) -> list[dict[str, Any]]:

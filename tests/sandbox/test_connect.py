@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import cast
 
 import anyio
@@ -15,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.connect import attached
 from mcp_spaces.server.terminal import Frame, SocketTerminal, frame
-from tests.sandbox.app_fixture import Room, open_room
+from tests.sandbox.app_fixture import Room
 
 pytestmark = pytest.mark.anyio
 
@@ -38,12 +37,6 @@ class Person:
             await checkpoint()
             yield b"\n"
         await anyio.sleep_forever()
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    async with open_room(tmp_path) as opened:
-        yield opened
 
 
 async def test_whoever_types_on_while_the_shell_ends_is_told_its_exit_code(room: Room) -> None:

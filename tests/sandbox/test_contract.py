@@ -9,17 +9,14 @@ import pytest
 
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.port import Sandbox, SandboxDriver, SandboxSpec
-from tests.sandbox.contract import Commands, Contract, Files, Lives
-from tests.sandbox.contract_connections import Connections, NoConnections
+from tests.sandbox.contract.commands import Commands
+from tests.sandbox.contract.connections import Connections, NoConnections
+from tests.sandbox.contract.files import Files
+from tests.sandbox.contract.lives import Lives
 from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
 from tests.sandbox.rigs import BARE_IMAGE, IMAGE, SMALL, docker_driver, sandbox_of, shell
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="class")
@@ -104,7 +101,7 @@ class TestWarmStreamDriver(Lives, Connections):
             yield driver
 
 
-class TestFake(Contract, Connections):
+class TestFake(Commands, Files, Lives, Connections):
     @pytest.fixture
     def image(self) -> str:
         return FAKE_IMAGE

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,15 +17,9 @@ from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound, WrongSta
 from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost, ends_within, shares, start_within, text_within
 from mcp_spaces.sandbox.edits import Edit, apply_edits
 from mcp_spaces.sandbox.path_grammar import canonical_path
-from tests.sandbox.app_fixture import Room, open_room
+from tests.sandbox.app_fixture import Room
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    async with open_room(tmp_path) as opened:
-        yield opened
 
 
 def sha256(content: bytes) -> str:

@@ -26,12 +26,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    async with open_room(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def free_room(tmp_path: Path) -> AsyncIterator[Room]:
     async with open_room(tmp_path, preset="permissive") as opened:
         yield opened

@@ -49,11 +49,6 @@ BAD_VALUES: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def still(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[World, Prepared]]:
     """One world for all the calls that are refused before they change anything, which is asserted of each."""
     async with open_world(tmp_path_factory.mktemp("still")) as opened:

@@ -3,8 +3,6 @@ sent off once is not sent again later."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 
@@ -13,7 +11,7 @@ from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network.model import Target
 from mcp_spaces.sandbox.port import Command
 from mcp_spaces.vault.model import Bindings
-from tests.browser.signing import APP, EVIL, HOSTS, SPACE, Rig, open_rig
+from tests.browser.signing import APP, EVIL, HOSTS, SPACE, Rig
 from tests.browser.site.records import holds
 from tests.browser.site.server import HANDLERS
 from tests.browser.site.wire import Answer, Request, redirect
@@ -24,23 +22,6 @@ CHANNELS = (
     "fetch image beacon form redirect302 post307 websocket popup worker prefetch stun dns"
     " navigate frame style xhr eventsource ping keepalive".split()
 )
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
-    async with open_rig(tmp_path_factory.mktemp("exfiltration")) as rig:
-        yield rig
-
-
-@pytest.fixture
-async def rig(opened: Rig) -> Rig:
-    await opened.fresh()
-    return opened
 
 
 async def heard_nothing(rig: Rig, told: str = "") -> None:

@@ -1,50 +1,24 @@
-"""A secret that was filled in is in no answer, event, artifact, log, temporary file or row: not during the fill, not
-afterwards, and not when the browser dies in the middle of it."""
+"""A secret that was filled in is in no answer, event, artifact, log, temporary file or row afterwards."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import anyio
 import pytest
 
 from mcp_spaces.browser.answers import ADDRESS_CHARACTERS
-from mcp_spaces.browser.downloads import Download
-from mcp_spaces.browser.model import PAGES_MAX
 from mcp_spaces.browser.operations import OPERATIONS
-from mcp_spaces.errors import SpacesError, WrongState
-from mcp_spaces.sandbox.port import Command
-from tests.browser.signing import APP, SPACE, Rig, forms, open_rig
+from mcp_spaces.errors import SpacesError
+from tests.browser.signing import APP, SPACE, Rig, forms, holds
 from tests.browser.site.server import HANDLERS
-from tests.browser.site.wire import Answer, Request
+from tests.browser.site.wire import Answer
 from tests.folders import files_below
-
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
-    async with open_rig(tmp_path_factory.mktemp("leaks"), period_s=6) as rig:
-        yield rig
-
-
-@pytest.fixture
-async def rig(opened: Rig) -> Rig:
-    await opened.fresh()
-    return opened
-
 
 LOOKING: dict[str, dict[str, Any]] = {
     "browser.snapshot": {},
@@ -102,10 +76,6 @@ async def everything(rig: Rig) -> str:
         except SpacesError as error:
             answers.append(f"{error.message} {error.hint}")
     return "\n".join(answers)
-
-
-def holds(content: bytes, *values: str) -> bool:
-    return any(form in content for value in values for form in forms(value))
 
 
 def is_said(code: str, text: str) -> bool:
@@ -187,76 +157,6 @@ async def test_l03_a_wrong_password_that_a_page_repeats_is_not_left_in_it(rig: R
     assert not holds((answer.model_dump_json() + await everything(rig)).encode(), password)
 
 
-INSIDE = sorted(
-    one.id
-    for one in OPERATIONS
-    if one.in_runtime and one.id not in ("browser.stop", "browser.delete", "browser.disconnect")
-)
-
-
-@pytest.mark.parametrize("operation", INSIDE)
-async def test_l01_l02_l03_l04_l05_b11_nothing_is_done_with_a_browser_while_a_secret_is_inside(
-    opened: Rig, operation: str
-) -> None:
-    rig = opened
-    if not rig.runtime:
-        await rig.fresh()
-    (declared,) = [one for one in OPERATIONS if one.id == operation]
-    example = {name: value for name, value in declared.example.items() if name not in ("space", "runtime")}
-    if operation == "browser.upload":
-        await rig.app.pipeline.call(
-            rig.caller, "storage.upload", {"space": SPACE, "path": "report.csv", "content": "a,b", "overwrite": True}
-        )
-    live = rig.live
-    live.begin_secret()
-    try:
-        if operation == "browser.get":
-            # It says that the browser is there, and no more.
-            assert (await rig.call(operation)).pages == ()
-            return
-        refused = await rig.refusal(operation, **example)
-    finally:
-        await live.end_secret()
-    assert isinstance(refused, WrongState) and "secret" in refused.message
-
-
-async def test_l06_an_address_that_holds_the_secret_is_shown_by_nobody_during_a_fill_or_later(rig: Rig) -> None:
-    """A login form that is sent by GET, and whoever asks for the browser meanwhile."""
-    password, live = rig.site.person.password, rig.live
-    assert (await rig.login("/plain")).signed_in
-    live.begin_secret()
-    await live.pages["p1"].page.goto(f"{APP}/plain?password={password}")
-    assert (await rig.call("browser.get")).pages == ()
-    await live.end_secret()
-    shown = await rig.call("browser.get")
-    assert len(shown.pages) == 1 and not holds(shown.model_dump_json().encode(), password)
-    assert not holds(rig.recorded().encode(), password)
-
-
-async def test_l05_l06_b11_what_a_page_prints_and_opens_during_a_fill_is_not_kept(rig: Rig) -> None:
-    page = rig.live.pages["p1"]
-    await rig.call("browser.navigate", url=f"{APP}/plain")
-    printed = len(page.console)
-    rig.live.begin_secret()
-    await page.page.evaluate(
-        "console.log('canary-in-a-line'); fetch('/canary-in-a-path?x=canary'); window.open('/plain')"
-    )
-    await page.settle(navigations=page.navigations)
-    with anyio.fail_after(10):
-        while len(rig.live.live.context.pages) > 1:  # noqa: ASYNC110 - the browser closes it
-            await anyio.sleep(0.01)
-    await rig.live.end_secret()
-    assert len(page.console) == printed and list(rig.live.pages) == ["p1"]
-    assert "canary" not in (await rig.call("browser.network")).model_dump_json()
-
-
-async def test_d14_windows_without_end_are_closed(rig: Rig) -> None:
-    await rig.call("browser.navigate", url=f"{APP}/plain")
-    page = rig.live.pages["p1"].page
-    await page.evaluate(f"for (let at = 0; at < {PAGES_MAX + 9}; at++) window.open('about:blank')")
-    assert len((await rig.call("browser.pages")).pages) <= PAGES_MAX
-
-
 async def test_l03_l05_a_secret_is_not_cut_in_two_before_it_is_looked_for(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,188 +212,6 @@ async def test_l01_no_picture_shows_what_a_field_hides_though_the_page_reveals_i
     await page.fill("#plain", "A value that may be seen")
     seen = await pictures()
     assert taken[0] == taken[1] and not set(seen) & set(taken[0])
-
-
-# ------------------------------------------------------------------------------------------- an agent's own scripts
-
-LISTENER = "document.addEventListener('input', event => { window.taken = [...event.target.value].reverse().join('') })"
-TAKEN = "window.taken || (window.opener || {}).taken || ''"
-HOOKED_WINDOW = """() => { const made = window.open('/spa');
-  made.addEventListener('DOMContentLoaded', () => made.document.addEventListener('input', event => {
-    window.taken = [...event.target.value].reverse().join('') })); }"""
-
-
-async def script_by_step(rig: Rig, script: str, page: str = "p1") -> None:
-    steps = [{"call": "page.evaluate", "ref": page, "args": [script]}]
-    assert (await rig.call("browser.execute", steps=steps)).status == "completed"
-
-
-@pytest.mark.parametrize("way", ["evaluate", "step", "opener", "lease"])
-async def test_l04_no_secret_goes_into_a_browser_that_a_script_of_the_agent_ran_in(rig: Rig, way: str) -> None:
-    """What it planted reads the password as it is filled in, and gives it back in a form that nobody searches for."""
-    if way == "lease":
-        await rig.fresh(options={"isolation": "process"})
-    await rig.call("browser.navigate", url=f"{APP}/spa")
-    page = None
-    if way == "evaluate":
-        await rig.call("browser.evaluate", script=LISTENER)
-    elif way == "step":
-        await script_by_step(rig, LISTENER)
-    elif way == "opener":
-        await rig.call("browser.evaluate", script=HOOKED_WINDOW)
-        page = (await rig.call("browser.pages")).pages[-1].page
-    else:
-        await rig.call("browser.connect")
-        await rig.call("browser.disconnect")
-    path = await rig.secret()
-    for url in (None, f"{APP}/spa"):
-        refused = await rig.refusal("browser.login", secret=path, page=page, url=url)
-        assert isinstance(refused, WrongState) and "browser_launch" in refused.hint
-    assert not await rig.was_opened(path) and (await rig.call("browser.evaluate", script=TAKEN)).result == ""
-
-
-async def test_l04_a_document_that_a_secret_was_in_runs_no_script_of_the_agent_s(rig: Rig) -> None:
-    """A page of one document keeps what was typed in its own scripts; beside it, another page may reach it."""
-    assert (await rig.login("/spa", code=True)).signed_in
-    beside = (await rig.call("browser.navigate", url=f"{APP}/plain", new_page=True)).page
-    for page in ("p1", beside):
-        refused = await rig.refusal("browser.evaluate", script=TAKEN, page=page)
-        assert isinstance(refused, WrongState) and "p1" in refused.message and "browser_reload" in refused.hint
-        steps = [{"call": "page.evaluate", "ref": page, "args": [TAKEN]}]
-        stopped = await rig.call("browser.execute", steps=steps)
-        assert stopped.status == "failed" and "p1" in stopped.events[-1].error.message
-    await rig.call("browser.reload", page="p1")
-    assert (await rig.call("browser.evaluate", script=TAKEN, page=beside)).result == ""
-
-
-async def test_l04_a_script_in_a_context_of_its_own_keeps_no_secret_from_the_browser_s(rig: Rig) -> None:
-    steps = [
-        {"call": "browser.newContext"},
-        {"call": "browser.newContext", "bind": "apart"},
-        {"call": "context.newPage", "ref": "apart", "bind": "q"},
-        {"call": "page.evaluate", "ref": "q", "args": ["1 + 1"]},
-    ]
-    assert (await rig.call("browser.execute", steps=steps)).status == "completed"
-    await rig.call("browser.activate", page="p1")
-    assert (await rig.login("/plain")).signed_in
-    again = [{"call": "page.evaluate", "ref": "q", "args": ["1 + 1"]}]
-    assert (await rig.call("browser.execute", steps=again)).events[0].result == 2
-
-
-# ------------------------------------------------------------------------------------------------- what goes wrong
-
-
-async def kill_browser(rig: Rig) -> None:
-    await rig.live.live.host.sandbox.stop()  # type: ignore[attr-defined]
-
-
-async def kill_renderers(rig: Rig) -> None:
-    # The brackets keep the shell from finding, and killing, itself.
-    script = "for p in /proc/[0-9]*; do grep -qs '[t]ype=renderer' $p/cmdline && kill -9 ${p#/proc/}; done; true"
-    sandbox = rig.live.live.host.sandbox  # type: ignore[attr-defined]
-    process = await sandbox.start(Command(("/bin/sh", "-c", script)), output=lambda _stream, _chunk: None)
-    await process.wait()
-
-
-async def close_context(rig: Rig) -> None:
-    await rig.live.live.context.close()
-
-
-@pytest.fixture
-def slow_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The site takes its time with what is posted."""
-
-    def late(backend: object, request: Request) -> Answer:
-        return Answer(b"<!doctype html><title>Late</title>", delay_s=6)
-
-    monkeypatch.setitem(HANDLERS, ("POST", "/plain"), late)
-
-
-@pytest.mark.parametrize("ending", [kill_browser, kill_renderers, close_context])
-async def test_k06_a_browser_that_dies_during_a_fill_takes_the_secret_with_it(
-    rig: Rig,
-    slow_answer: None,
-    monkeypatch: pytest.MonkeyPatch,
-    ending: Callable[[Rig], Awaitable[None]],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    assert (await rig.login("/console")).signed_in
-    await rig.call("browser.logout")
-    rig.site.forget()
-    path = await rig.secret()
-    signing = asyncio.ensure_future(rig.refusal("browser.login", secret=path, url=f"{APP}/plain"))
-    live = rig.live
-    with anyio.fail_after(20):
-        while not live.secret_inside or not rig.site.holding(rig.site.person.password):  # noqa: ASYNC110 - in a browser
-            await anyio.sleep(0.002)
-    await ending(rig)
-    refused = await signing
-    assert rig.site.person.password not in refused.message + refused.hint
-    assert await rig.state() == "failed" and await rig.was_opened(path)
-    assert not holds((rig.recorded() + caplog.text).encode(), rig.site.person.password)
-    assert len(rig.site.holding(rig.site.person.password)) == 1
-    # Nothing was tried again by itself, and what pages printed is not among Chromium's last words.
-    monkeypatch.undo()
-    await rig.launch()
-    assert (await rig.login("/plain")).signed_in
-
-
-async def test_k06_a_call_that_is_taken_back_in_the_middle_closes_the_browser(rig: Rig, slow_answer: None) -> None:
-    signing = asyncio.ensure_future(rig.login("/plain"))
-    live = rig.live
-    with anyio.fail_after(20):
-        while not live.secret_inside or not rig.site.holding(rig.site.person.password):  # noqa: ASYNC110 - in a browser
-            await anyio.sleep(0.002)
-    signing.cancel()
-    with pytest.raises(BaseException):  # noqa: B017, PT011 - a cancellation, in whichever form it comes
-        await signing
-    assert await rig.state() == "failed"
-
-
-async def test_k06_a_call_that_is_taken_back_at_the_end_leaves_a_browser_that_can_be_used(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No field holds the secret any more; what was downloaded meanwhile is being removed."""
-    live, reached = rig.live, asyncio.Event()
-
-    async def hangs(_download: Download) -> None:
-        reached.set()
-        await asyncio.Event().wait()
-
-    live.begin_secret()
-    live.downloads._by_guid["g"] = Download("d1", "g", f"{APP}/", "secret.txt", number=live.downloads.count + 1)
-    refused = await rig.refusal("browser.snapshot")
-    monkeypatch.setattr(live.downloads, "drop", hangs)
-    ending = asyncio.ensure_future(live.end_secret())
-    with anyio.fail_after(10):
-        await reached.wait()
-    ending.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await ending
-    monkeypatch.undo()
-    assert (await rig.call("browser.snapshot")).page == "p1" and live.downloads.all() == []
-    # And where one is stuck all the same, the hint is one that can be followed.
-    assert "browser_stop" in refused.hint
-    live.begin_secret()
-    await rig.call("browser.stop")
-    await rig.launch()
-    assert (await rig.call("browser.snapshot")).page == "p1"
-
-
-async def test_l08_an_error_of_playwright_with_the_secret_in_it_is_told_without(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    password = rig.site.person.password
-
-    async def fails(*_: object, **__: object) -> None:
-        raise RuntimeError(f"cannot set {password}")
-
-    monkeypatch.setattr("mcp_spaces.browser.worlds.Worlds.call", fails)
-    refused = await rig.refusal("browser.login", secret=await rig.secret(), url=f"{APP}/plain")
-    assert isinstance(refused, WrongState) and refused.__suppress_context__
-    assert password not in refused.message + refused.hint + caplog.text + rig.recorded()
 
 
 ELSEWHERE = set(

@@ -28,11 +28,6 @@ EPERM, ENOSYS = 1, 38
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def driver(tmp_path: Path) -> AsyncIterator[DockerDriver]:
     async with docker_driver(tmp_path) as driver:
         yield driver

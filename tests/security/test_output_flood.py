@@ -22,11 +22,6 @@ GROWTH_BYTES = 16 * MIB
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
     async with (
         docker_driver(tmp_path / "driver") as driver,

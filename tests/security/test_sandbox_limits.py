@@ -18,6 +18,7 @@ from mcp_spaces.errors import DiskFull, OutOfMemory, QuotaExceeded, RuntimeUnava
 from mcp_spaces.sandbox.container import INSTANCE_LABEL
 from mcp_spaces.sandbox.docker import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec
+from tests.sandbox.leftovers import containers, loop_devices, volumes
 from tests.sandbox.rigs import (
     IMAGE,
     PATIENCE_S,
@@ -33,11 +34,6 @@ from tests.sandbox.rigs import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture
@@ -204,16 +200,8 @@ async def _launch_and_stop(driver: DockerDriver, runtime_id: str) -> None:
 
 
 def _leftovers(driver: DockerDriver, folder: Path) -> list[str]:
-    label = f"label={INSTANCE_LABEL}={driver.instance_id}"
-    found = []
-    for command in (["docker", "ps", "-aq", "--filter", label], ["docker", "volume", "ls", "-q", "--filter", label]):
-        found += subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        try:
-            found += [line for line in [backing.read_text()] if str(folder) in line]
-        except OSError:
-            continue
-    return found + [str(path) for path in (folder / "workspaces").glob("*.ext4")]
+    disks = [str(path) for path in (folder / "workspaces").glob("*.ext4")]
+    return containers(driver.instance_id) + volumes(driver.instance_id) + loop_devices(folder) + disks
 
 
 async def test_k05_an_orphan_is_found_by_its_label_and_foreign_ones_are_left(driver: DockerDriver) -> None:

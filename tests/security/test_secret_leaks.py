@@ -26,11 +26,6 @@ OTHER = "canary-a83b02-in-an-argument"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def driver(tmp_path: Path) -> AsyncIterator[DockerDriver]:
     async with docker_driver(tmp_path) as driver:
         yield driver

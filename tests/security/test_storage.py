@@ -174,7 +174,7 @@ async def test_s17_what_others_keep_changes_nothing_about_a_write(bench: Bench) 
 
 
 async def test_s18_a_link_gives_the_stored_type_and_name_once(bench: Bench) -> None:
-    """The headers that keep a browser from running it are the HTTP server's: tests/security/test_http_edge.py."""
+    """The headers that keep a browser from running it are the HTTP server's: tests/security/test_http_answers.py."""
     await bench.upload("evil.html", "<script>alert(1)</script>")
     outcome = await bench.call("storage.link", path="evil.html", expires_in_s=60)
     url = outcome.output.model_dump()["url"]

@@ -19,11 +19,6 @@ ACTIVE = re.compile(
 HOSTILE = AWKWARD + "\n\r[bold red]x[/] :smile: \U000e0041\u2066"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_s19_an_answer_is_escaped_for_people_and_for_programs() -> None:
     async with small_house() as house:
         shown = await run("operation", "call", "thing.awkward", state_dir=house.settings.state_dir)

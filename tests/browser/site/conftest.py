@@ -16,11 +16,6 @@ from tests.browser.site.visitor import (
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 def clock() -> Clock:
     return Clock()
 

@@ -1,0 +1,61 @@
+"""Where a browser goes, what it answers on the way, and where it does not go."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mcp_spaces.browser import page
+from mcp_spaces.errors import InvalidInput, NotFound, RuntimeUnavailable
+from tests.browser.operations.tabs import HOST, SHOP, Tab
+
+
+async def test_a_page_is_answered_with_its_outline(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "SETTLE_S", 10.0)
+    tab.site.made["shop"] = SHOP
+    opened = await tab.call("navigate", url=f"{HOST}/shop")
+    assert (opened.status, opened.title, opened.settled) == (200, "Shop", True)
+    assert 'button "Order" e' in opened.changes and 'textbox "Name" e' in opened.changes
+
+
+async def test_a_host_outside_of_the_mount_answers_with_the_rule(tab: Tab) -> None:
+    opened = await tab.call("navigate", url="http://elsewhere.test/")
+    assert opened.status == 403 and "network.allow" in opened.changes
+    error = await tab.refused("navigate", RuntimeUnavailable, url="https://elsewhere.test/")
+    assert "gateway" in error.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file:///etc/passwd", "chrome://version", "javascript:alert(1)", "data:text/html,x", "view-source:http://page.test/",
+     "blob:http://page.test/1", "ftp://page.test/", "http://ann:secret@page.test/", "http://page.test\\@evil.test/", "page.test"],
+)  # fmt: skip
+async def test_b10_only_web_addresses_are_gone_to(tab: Tab, url: str) -> None:
+    await tab.refused("navigate", InvalidInput, url=url)
+
+
+async def test_history_and_pages(tab: Tab) -> None:
+    await tab.shop()
+    await tab.call("navigate", url=f"{HOST}/thanks")
+    assert (await tab.call("back")).url == f"{HOST}/shop"
+    assert (await tab.call("forward")).url == f"{HOST}/thanks"
+    assert (await tab.call("reload")).status == 200
+    opened = await tab.call("open", url=f"{HOST}/shop")
+    assert [one.page for one in (await tab.call("pages")).pages] == ["p1", opened.page]
+    await tab.call("activate", page="p1")
+    assert (await tab.call("snapshot")).title == "Thanks"
+    assert (await tab.call("close", page="p1")).active == opened.page
+    await tab.refused("snapshot", NotFound, page="p1")
+
+
+async def test_a_window_that_opens_is_named(tab: Tab) -> None:
+    refs = await tab.shop()
+    assert (await tab.call("click", ref=refs["Elsewhere"])).opened == ["p2"]
+
+
+async def test_a_click_that_leads_nowhere_says_where_and_why(tab: Tab) -> None:
+    tab.site.made["nowhere"] = "<a href=https://page.test/>Out</a>"
+    (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/nowhere")).changes)
+    gone = await tab.call("click", ref=ref)
+    assert gone.url == "https://page.test/" and "did not load: the gateway refused" in gone.changes

@@ -1,0 +1,76 @@
+"""What is written into fields: by their kind, by options, key by key."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mcp_spaces.errors import InvalidInput, WrongState
+from tests.browser.operations.tabs import HOST, Tab
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "good"),
+    [
+        ("date", "31.03.2026", "2026-03-31"),
+        ("date", "2026-02-31", "2026-02-28"),
+        ("time", "1 pm", "13:00"),
+        ("week", "14", "2026-W14"),
+        ("color", "red", "#ff0000"),
+        ("range", "loud", "7"),
+        ("number", "abc", "7"),
+    ],
+)
+async def test_what_a_field_cannot_hold_is_refused_with_an_example_and_empties_nothing(
+    tab: Tab, kind: str, bad: str, good: str
+) -> None:
+    tab.site.made["formed"] = f"<input type={kind} aria-label=Field>"
+    (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/formed")).changes)
+    await tab.call("fill", fields={ref: good})
+    error = await tab.refused("fill", InvalidInput, fields={ref: bad})
+    assert error.hint.startswith("Write it as ")
+    assert f'value="{good}"' in (await tab.call("snapshot")).snapshot
+    await tab.call("fill", fields={ref: error.hint.removeprefix("Write it as ").removesuffix(".")})
+
+
+async def test_an_option_that_is_not_there_is_told_as_that(tab: Tab) -> None:
+    refs = await tab.shop()
+    for operation, given in (
+        ("fill", {"fields": {refs["Colour"]: "green"}}),
+        ("select", {"ref": refs["Colour"], "options": ["green"]}),
+    ):
+        error = await tab.refused(operation, WrongState, timeout_s=0.5, **given)
+        assert "no such option" in error.message
+    assert "true or false" in (await tab.refused("fill", WrongState, fields={refs["As a gift"]: "yes"})).hint
+    assert "browser_upload" in (await tab.refused("fill", WrongState, fields={refs["File"]: "a.txt"})).hint
+
+
+async def test_keys_are_understood_as_people_write_them(tab: Tab) -> None:
+    tab.site.made["keys"] = (
+        "<input aria-label=text><ol id=seen></ol><script>addEventListener('keydown', event => {"
+        "const held = ['ctrl', 'alt', 'shift', 'meta'].filter(one => event[one + 'Key']);"
+        "seen.innerHTML += '<li>' + [...held, event.key].join('-')})</script>"
+    )
+    (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/keys")).changes)
+    for keys, last in (
+        ("Ctrl+k", "ctrl-k"),
+        ("ctrl+shift+enter", "ctrl-shift-Enter"),
+        ("Cmd+ArrowLeft", "meta-ArrowLeft"),
+    ):
+        assert f'"{last}"' in (await tab.call("press", ref=ref, keys=keys)).changes
+    for keys, last in (("Esc", "Escape"), ("Return", "Enter")):
+        assert f'"{last}"' in (await tab.call("press", keys=keys)).changes
+    assert "value=" not in (await tab.call("snapshot")).snapshot
+    await tab.call("press", ref=ref, keys="a+b+c")
+    assert 'value="a+b+c"' in (await tab.call("snapshot")).snapshot
+
+
+async def test_text_with_a_plus_is_typed_and_keys_that_are_held_are_pressed(tab: Tab) -> None:
+    tab.site.made["types"] = "<input aria-label=sum>"
+    ref = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/types")).changes)[0]
+    await tab.call("press", ref=ref, keys="2+2")
+    assert 'value="2+2"' in (await tab.call("snapshot")).snapshot
+    await tab.call("press", ref=ref, keys="Control+A")
+    await tab.call("press", keys="Shift++")
+    assert 'value="+"' in (await tab.call("snapshot")).snapshot

@@ -1,0 +1,81 @@
+"""Calls that are cancelled, last too long or are too many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcp_spaces.core.ids import Clock
+from mcp_spaces.errors import Cancelled, QuotaExceeded, TimedOut
+from tests.core.bench import AGENT, Bench, narrowed, open_bench
+
+AFTERNOON = Clock(now=lambda: 1_800_000_000.0)
+"""A day that does not end while it is being counted."""
+
+
+async def test_a_cancelled_call_is_recorded_as_cancelled(bench: Bench) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.pipeline.call, AGENT, "thing.hang", {"text": "x"})
+        with anyio.fail_after(5):
+            await bench.steering.started.wait()
+        tasks.cancel_scope.cancel()
+    assert bench.last_run()["state"] == "cancelled"
+
+
+async def test_a_call_can_be_cancelled_by_its_run(bench: Bench) -> None:
+    async def cancel() -> None:
+        await bench.steering.started.wait()
+        bench.pipeline.active.cancel_where(lambda call: True, reason="a test wants it")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cancel)
+        with anyio.fail_after(5), pytest.raises(Cancelled, match="a test wants it"):
+            await bench.pipeline.call(AGENT, "thing.hang", {"text": "x"})
+    assert bench.last_run()["state"] == "cancelled"
+
+
+async def test_a_call_ends_when_the_scope_s_seconds_are_over(bench: Bench) -> None:
+    limits = AGENT.scope.limits.model_copy(update={"call_seconds": 0.05})
+    with anyio.fail_after(5), pytest.raises(TimedOut, match=r"0\.05 s"):
+        await bench.pipeline.call(narrowed(AGENT, limits=limits), "thing.hang", {"text": "x"})
+    assert bench.last_run()["error_code"] == "timeout"
+
+
+async def test_a_call_ends_when_its_key_expires(bench: Bench) -> None:
+    import time
+
+    with anyio.fail_after(5), pytest.raises(TimedOut):
+        await bench.pipeline.call(replace(AGENT, expires_at=time.time() + 0.05), "thing.hang", {"text": "x"})
+
+
+async def test_one_call_too_many_at_a_time_is_refused(bench: Bench) -> None:
+    limits = AGENT.scope.limits.model_copy(update={"concurrent_calls": 1})
+    caller = narrowed(AGENT, limits=limits)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.pipeline.call, caller, "thing.hang", {"text": "x"})
+        with anyio.fail_after(5):
+            await bench.steering.started.wait()
+        with pytest.raises(QuotaExceeded):
+            await bench.pipeline.call(caller, "thing.say", {"text": "x"})
+        tasks.cancel_scope.cancel()
+    await bench.pipeline.call(caller, "thing.say", {"text": "x"})
+
+
+async def test_d11_the_calls_of_a_day_are_counted_over_restarts_and_the_refusal_leaves_no_record(
+    tmp_path: Path,
+) -> None:
+    limits = AGENT.scope.limits.model_copy(update={"calls_per_day": 3})
+    caller = narrowed(AGENT, limits=limits)
+    async with open_bench(tmp_path, AFTERNOON) as first:
+        await first.pipeline.call(caller, "thing.say", {"text": "1"})
+        await first.pipeline.call(caller, "thing.say", {"text": "2"})
+    async with open_bench(tmp_path, AFTERNOON) as second:
+        await second.pipeline.call(caller, "thing.say", {"text": "3"})
+        for _ in range(3):
+            with pytest.raises(QuotaExceeded, match="today"):
+                await second.pipeline.call(caller, "thing.say", {"text": "4"})
+        assert second.database.read("SELECT count(*) AS n FROM runs")[0]["n"] == 3
+        await second.pipeline.call(AGENT, "thing.say", {"text": "another limit"})

@@ -1,0 +1,242 @@
+"""What every sandbox driver does with files of the workspace, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from mcp_spaces.errors import Conflict, InvalidInput, NotFound, TimedOut, WrongState
+from mcp_spaces.sandbox.port import FileKind, Sandbox
+from tests.sandbox.rigs import PATIENCE_S, eventually_empty, run, shell
+
+
+class Files:
+    async def test_what_is_written_is_read(self, sandbox: Sandbox) -> None:
+        content = bytes(range(256))
+        written = await sandbox.write_file("folder/in/file.bin", content, overwrite=False)
+        read = await sandbox.read_file("folder/in/file.bin", limit=1000)
+        assert read.content == content
+        assert (written.path, written.size_bytes, read.size_bytes) == ("folder/in/file.bin", 256, 256)
+
+    async def test_a_large_file_goes_both_ways(self, sandbox: Sandbox) -> None:
+        content = bytes(range(256)) * 4096 * 3
+        await sandbox.write_file("large", content, overwrite=False)
+        assert (await sandbox.read_file("large", limit=len(content))).content == content
+
+    async def test_an_empty_file_is_a_file(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("empty", b"", overwrite=False)
+        assert (await sandbox.read_file("empty", limit=10)).content == b""
+
+    async def test_ranges_of_a_file(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("digits", b"0123456789", overwrite=False)
+        assert (await sandbox.read_file("digits", offset=3, limit=4)).content == b"3456"
+        assert (await sandbox.read_file("digits", offset=8, limit=100)).content == b"89"
+        assert (await sandbox.read_file("digits", offset=50, limit=5)).content == b""
+
+    async def test_a_missing_file_is_not_found(self, sandbox: Sandbox) -> None:
+        for ask in (sandbox.read_file("gone", limit=1), sandbox.stat("gone"), sandbox.delete_file("gone")):
+            with pytest.raises(NotFound):
+                await ask
+
+    async def test_a_folder_is_no_file(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("folder/file", b"", overwrite=False)
+        with pytest.raises(WrongState):
+            await sandbox.read_file("folder", limit=1)
+        with pytest.raises(WrongState):
+            await sandbox.write_file("folder", b"", overwrite=True)
+        with pytest.raises(WrongState):
+            await sandbox.write_file("folder/file/below", b"", overwrite=True)
+
+    async def test_a_file_is_not_replaced_unasked(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("file", b"first", overwrite=False)
+        with pytest.raises(Conflict):
+            await sandbox.write_file("file", b"second", overwrite=False)
+        assert (await sandbox.read_file("file", limit=10)).content == b"first"
+
+    async def test_a_replaced_file_keeps_its_mode(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("script", b"first", overwrite=False)
+        await run(sandbox, "chmod", "750", "script")
+        written = await sandbox.write_file("script", b"second", overwrite=True)
+        assert written.executable
+        assert (await run(sandbox, "stat", "-c", "%a", "script")).stdout == b"750\n"
+
+    async def test_an_edit_wants_what_it_was_based_on(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("file", b"first", overwrite=False)
+        based_on = hashlib.sha256(b"first").hexdigest()
+        await sandbox.write_file("file", b"second", overwrite=True, base_sha256=based_on)
+        with pytest.raises(Conflict):
+            await sandbox.write_file("file", b"third", overwrite=True, base_sha256=based_on)
+        with pytest.raises(Conflict):
+            await sandbox.write_file("new", b"x", overwrite=True, base_sha256=based_on)
+        assert (await sandbox.read_file("file", limit=10)).content == b"second"
+
+    async def test_names_may_hold_almost_anything(self, sandbox: Sandbox) -> None:
+        names = ["a b", "-rf", "é", "quote'\"", "new\nline", "$(id)", "*", "\\", "~", "tab\t"]
+        for name in names:
+            await sandbox.write_file(f"names/{name}", name.encode(), overwrite=False)
+        for name in names:
+            assert (await sandbox.read_file(f"names/{name}", limit=100)).content == name.encode()
+        listed = await sandbox.list_files("names")
+        assert {entry.path for entry in listed.entries} == {f"names/{name}" for name in names}
+
+    async def test_a_write_that_is_taken_back_while_it_compares_harms_nobody(self, sandbox: Sandbox) -> None:
+        large = 48 << 20
+        await shell(sandbox, f"truncate -s {large} one other")
+        based_on = hashlib.sha256(bytes(large)).hexdigest()
+        async with anyio.create_task_group() as writing:
+            writing.start_soon(partial(sandbox.write_file, "one", b"new", overwrite=True, base_sha256=based_on))
+            await anyio.lowlevel.checkpoint()
+            # Whoever answers this has heard of the write, and is at it.
+            await sandbox.usage()
+            writing.cancel_scope.cancel()
+        # Begun later and as long, so it ends later.
+        await sandbox.write_file("other", b"new", overwrite=True, base_sha256=based_on)
+        assert (await sandbox.read_file("other", limit=10)).content == b"new"
+
+    async def test_a_write_that_is_taken_back_leaves_nothing_of_it(self, sandbox: Sandbox) -> None:
+        for after_s in (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
+            with anyio.move_on_after(after_s):
+                await sandbox.write_file("folder/large", bytes(8 << 20), overwrite=True)
+        await eventually_empty(sandbox, "find . -name '.mcp-spaces-part-*'")
+
+    async def test_a_path_may_name_the_workspace(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("/workspace/x/./y", b"1", overwrite=False)
+        assert (await sandbox.stat("x//y")).path == "x/y"
+
+    async def test_paths_that_lead_outside_are_refused(self, sandbox: Sandbox) -> None:
+        for path in ("../x", "a/../../x", "/etc/passwd", "/workspacex", "/workspace/../etc/passwd"):
+            for ask in (
+                sandbox.read_file(path, limit=1),
+                sandbox.write_file(path, b"", overwrite=True),
+                sandbox.delete_file(path),
+                sandbox.stat(path),
+            ):
+                with pytest.raises((WrongState, NotFound)):
+                    await ask
+
+    async def test_paths_that_no_file_can_have_are_refused(self, sandbox: Sandbox) -> None:
+        for path in ("a\0b", "", "\ud800", "x" * 256, "x/" * 300 + "x", "y" * 5000):
+            with pytest.raises(InvalidInput):
+                await sandbox.stat(path)
+
+    async def test_links_inside_are_followed_for_reading(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("real/file", b"content", overwrite=False)
+        await shell(sandbox, 'ln -s real/file link; ln -s real folder; ln -s "$(pwd)/real/file" absolute')
+        for path in ("link", "folder/file", "absolute"):
+            read = await sandbox.read_file(path, limit=100)
+            assert (read.content, read.resolved_path) == (b"content", "real/file")
+
+    async def test_links_are_never_written_through(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("real/file", b"content", overwrite=False)
+        await shell(sandbox, "ln -s real/file link; ln -s real folder; ln -s nowhere dangling")
+        for path in ("link", "folder/file", "folder/new", "dangling"):
+            with pytest.raises(WrongState):
+                await sandbox.write_file(path, b"changed", overwrite=True)
+        assert (await sandbox.read_file("real/file", limit=100)).content == b"content"
+
+    async def test_a_link_is_deleted_and_not_what_it_points_to(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("real/file", b"content", overwrite=False)
+        await shell(sandbox, "ln -s real folder; ln -s real/file link")
+        assert await sandbox.delete_file("folder", recursive=True) == 1
+        assert await sandbox.delete_file("link") == 1
+        assert (await sandbox.stat("real/file")).size_bytes == 7
+
+    async def test_a_fifo_is_neither_read_nor_written(self, sandbox: Sandbox) -> None:
+        await shell(sandbox, "mkfifo fifo")
+        assert (await sandbox.stat("fifo")).kind is FileKind.OTHER
+        with anyio.fail_after(PATIENCE_S / 3):
+            with pytest.raises(WrongState):
+                await sandbox.read_file("fifo", limit=1)
+            with pytest.raises(WrongState):
+                await sandbox.write_file("fifo", b"", overwrite=True)
+
+    async def test_a_folder_goes_only_when_that_is_said(self, sandbox: Sandbox) -> None:
+        await shell(
+            sandbox, "mkdir -p tree/a/b/c; touch tree/1 tree/a/2 tree/a/b/3; mkdir tree/locked; chmod 500 tree/a"
+        )
+        with pytest.raises(WrongState):
+            await sandbox.delete_file("tree")
+        assert await sandbox.delete_file("tree", recursive=True) == 8
+        with pytest.raises(NotFound):
+            await sandbox.stat("tree")
+
+    async def test_the_workspace_itself_cannot_be_deleted(self, sandbox: Sandbox) -> None:
+        with pytest.raises(WrongState):
+            await sandbox.delete_file(".", recursive=True)
+
+    async def test_stat_tells_kinds_apart(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("folder/file", b"123", overwrite=False)
+        file, folder = await sandbox.stat("folder/file"), await sandbox.stat("folder")
+        assert (file.kind, file.size_bytes, file.executable) == (FileKind.FILE, 3, False)
+        assert folder.kind is FileKind.DIRECTORY
+        assert (await sandbox.stat(".")).kind is FileKind.DIRECTORY
+        assert file.modified_at > 1_600_000_000
+
+    async def test_listing_goes_as_deep_as_asked(self, sandbox: Sandbox) -> None:
+        await shell(sandbox, "mkdir -p a/b; touch a/b/deep a/x top; ln -s a link")
+        flat, deep = await sandbox.list_files("."), await sandbox.list_files(".", depth=3)
+        assert [entry.path for entry in flat.entries] == ["a", "link", "top"]
+        assert [entry.path for entry in deep.entries] == ["a", "a/b", "a/b/deep", "a/x", "link", "top"]
+        assert flat.entries[1].kind is FileKind.LINK
+        assert [entry.path for entry in (await sandbox.list_files("a/b")).entries] == ["a/b/deep"]
+
+    async def test_a_listing_says_when_it_was_cut(self, sandbox: Sandbox) -> None:
+        await shell(sandbox, "touch 1 2 3 4")
+        cut, whole = await sandbox.list_files(".", limit=3), await sandbox.list_files(".", limit=4)
+        assert ([entry.path for entry in cut.entries], cut.truncated) == (["1", "2", "3"], True)
+        assert (len(whole.entries), whole.truncated) == (4, False)
+
+    async def test_listing_a_file_or_nothing_is_an_error(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("file", b"", overwrite=False)
+        with pytest.raises(WrongState):
+            await sandbox.list_files("file")
+        with pytest.raises(NotFound):
+            await sandbox.list_files("gone")
+
+    async def test_globs(self, sandbox: Sandbox) -> None:
+        await shell(sandbox, "mkdir -p a/b .git; touch a/x.py a/b/y.py a/b/y.txt z.py .git/g.py a/.h.py")
+        found = {
+            pattern: [entry.path for entry in (await sandbox.glob(pattern)).entries]
+            for pattern in ("*.py", "**/*.py", "a/**", "a/*/y.*", "a/[x-z].py", "?.py", "none")
+        }
+        assert found == {
+            "*.py": ["z.py"],
+            "**/*.py": ["a/.h.py", "a/b/y.py", "a/x.py", "z.py"],
+            "a/**": ["a/.h.py", "a/b/y.py", "a/b/y.txt", "a/x.py"],
+            "a/*/y.*": ["a/b/y.py", "a/b/y.txt"],
+            "a/[x-z].py": ["a/x.py"],
+            "?.py": ["z.py"],
+            "none": [],
+        }
+
+    async def test_searching_finds_lines(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("a/one.py", b"import os\nprint(os)\n", overwrite=False)
+        await sandbox.write_file("two.txt", b"no\nimport this", overwrite=False)
+        await sandbox.write_file(".git/three.py", b"import git\n", overwrite=False)
+        await sandbox.write_file("binary", b"import\0", overwrite=False)
+        found = await sandbox.search("^import +[a-z]+$")
+        assert [(match.path, match.line, match.text) for match in found.matches] == [
+            ("a/one.py", 1, "import os"),
+            ("two.txt", 2, "import this"),
+        ]
+        assert [match.path for match in (await sandbox.search("import", glob="**/*.py")).matches] == ["a/one.py"]
+        assert [match.line for match in (await sandbox.search("os", path="a")).matches] == [1, 2]
+
+    async def test_a_search_says_when_it_was_cut(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("many", b"x\n" * 10, overwrite=False)
+        found = await sandbox.search("x", limit=4)
+        assert (len(found.matches), found.truncated) == (4, True)
+
+    async def test_an_expression_that_does_not_compile_is_refused(self, sandbox: Sandbox) -> None:
+        with pytest.raises(InvalidInput):
+            await sandbox.search("(")
+
+    async def test_a_search_that_takes_too_long_is_stopped(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("slow", b"a" * 5000 + b"!", overwrite=False)
+        with anyio.fail_after(PATIENCE_S), pytest.raises(TimedOut):
+            await sandbox.search("(a+)+$", timeout_s=0.3)
+        assert (await shell(sandbox, "echo still here")).stdout == b"still here\n"

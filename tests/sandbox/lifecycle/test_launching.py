@@ -1,0 +1,105 @@
+"""Launch, list, stop, start again, delete: what is told, and what is kept."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import anyio
+import pytest
+
+from mcp_spaces.core.limits import GIB
+from mcp_spaces.core.scope_request import LimitsRequest, ScopeRequest
+from mcp_spaces.errors import Conflict, ExceedsCeiling, NotFound, WrongState
+from tests.sandbox.app_fixture import Room, smaller
+
+
+async def test_a_launch_says_what_it_started(room: Room) -> None:
+    launched = await room.call("sandbox.launch")
+    assert (launched.alias, launched.state, launched.shell) == ("main", "active", "bash")
+    assert launched.limits.memory_bytes == GIB and launched.limits.cpu_cores == 1
+    assert launched.started_in_ms > 0
+    listed = (await room.call("sandbox.list")).sandboxes
+    assert [one.id for one in listed] == [launched.id]
+
+
+async def test_the_next_free_alias_is_taken_also_by_launches_side_by_side(room: Room) -> None:
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(room.call, "sandbox.launch")
+    assert sorted(one.alias for one in (await room.call("sandbox.list")).sandboxes) == ["main", "main-2"]
+
+
+async def test_an_alias_in_use_is_a_conflict_and_a_stopped_one_starts_again_with_its_files(room: Room) -> None:
+    first = await room.call("sandbox.launch", alias="main")
+    await room.call("sandbox.write_file", path="kept.txt", content="kept")
+    with pytest.raises(Conflict):
+        await room.call("sandbox.launch", alias="main")
+    stopped = await room.call("sandbox.stop")
+    assert stopped.state == "stopped" and "stopped it" in stopped.reason
+    with pytest.raises(WrongState) as caught:
+        await room.shell("true")
+    assert "sandbox_launch alias=main" in caught.value.hint
+    again = await room.call("sandbox.launch", alias="main")
+    assert again.id == first.id
+    assert (await room.call("sandbox.read_file", path="kept.txt")).content == "kept"
+
+
+async def test_a_sandbox_that_starts_again_without_the_files_that_it_had_says_so_once(room: Room) -> None:
+    """As after a backup that was put back without its workspaces."""
+
+    async def launched() -> tuple[Any, list[tuple[str, dict[str, Any]]]]:
+        answer = await room.call("sandbox.launch", alias="main")
+        return answer, room.events(room.runs("sandbox.launch")[-1]["id"])
+
+    first, told = await launched()
+    assert first.files_lost is None and told == []
+    await room.call("sandbox.stop")
+    kept, told = await launched()
+    assert kept.files_lost is None and told == []
+    await room.call("sandbox.stop")
+    shutil.rmtree(room.folder / "workspaces" / first.id)
+    empty, told = await launched()
+    assert empty.files_lost is True and told == [("filesLost", {"runtime": first.id, "alias": "main"})]
+    await room.call("sandbox.stop")
+    assert (await launched())[0].files_lost is None
+
+
+async def test_stopping_twice_answers_the_same(room: Room) -> None:
+    await room.call("sandbox.launch")
+    assert await room.call("sandbox.stop") == await room.call("sandbox.stop")
+
+
+async def test_a_deleted_sandbox_leaves_no_row_and_no_files(room: Room) -> None:
+    launched = await room.call("sandbox.launch")
+    await room.call("sandbox.write_file", path="a.txt", content="a")
+    assert (await room.call("sandbox.delete")).deleted == "main"
+    assert (await room.call("sandbox.list")).sandboxes == ()
+    assert not (room.folder / "workspaces" / launched.id).exists()
+    with pytest.raises(NotFound):
+        await room.call("sandbox.delete", runtime="main")
+
+
+async def test_get_shows_use_and_jobs(room: Room) -> None:
+    await room.call("sandbox.launch")
+    job = (await room.shell("sleep 1000", background=True)).job
+    shown = await room.call("sandbox.get")
+    assert shown.usage is not None
+    assert [(one.id, one.state) for one in shown.jobs] == [(job, "running")]
+    await room.call("sandbox.stop")
+    assert (await room.call("sandbox.get")).usage is None
+
+
+async def test_a_sandbox_that_starts_again_may_change_its_size_but_not_its_disks(room: Room) -> None:
+    first = await room.call("sandbox.launch")
+    await room.call("sandbox.stop")
+    with pytest.raises(Conflict):
+        await room.call("sandbox.launch", alias="main", scope={"limits": {"disk_bytes": 1 << 30}})
+    again = await room.call("sandbox.launch", alias="main", scope={"limits": {"memory_bytes": 2 * GIB}})
+    assert (again.limits.memory_bytes, again.limits.disk_bytes) == (2 * GIB, first.limits.disk_bytes)
+    await room.call("sandbox.stop")
+    request = ScopeRequest(limits=LimitsRequest(disk_bytes=GIB, memory_bytes=GIB))
+    await room.spaces.change(room.space.id, lambda one: smaller(one, request))
+    with pytest.raises(ExceedsCeiling) as caught:
+        await room.call("sandbox.launch", alias="main")
+    assert caught.value.key == "limits.disk_bytes"

@@ -1,0 +1,118 @@
+"""An engine that is down, hangs, fails or lacks an image is told in time; walls and limits are what this machine has."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker.errors
+import pytest
+import requests.exceptions
+
+from mcp_spaces.errors import InvalidInput, NotFound, RuntimeUnavailable, SpacesError
+from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.engine import translated
+from mcp_spaces.sandbox.port import SandboxLimits, SandboxSpec
+from tests.sandbox.leftovers import containers, inspected
+from tests.sandbox.rigs import IMAGE, LOG, SMALL
+
+GUARD_S = 20.0
+"""Far below the minute that other calls to an engine may take, far above what a busy machine needs."""
+
+
+@pytest.mark.usefixtures("usual_ping")
+async def test_an_engine_that_is_down_is_said_within_two_seconds(tmp_path: Path) -> None:
+    driver = DockerDriver(
+        instance_id="down", state_dir=tmp_path, image=IMAGE, docker_url=f"unix://{tmp_path}/no.sock", log=LOG
+    )
+    began = time.monotonic()
+    with pytest.raises(RuntimeUnavailable) as caught:
+        await driver.launch(SandboxSpec("runtime", IMAGE, SMALL))
+    assert time.monotonic() - began < GUARD_S
+    assert "doctor" in caught.value.hint
+    engine = next(wall for wall in await driver.walls() if wall.name == "engine")
+    assert (engine.holds, engine.mend) == (False, "sudo systemctl start docker")
+    await driver.aclose()
+
+
+@pytest.fixture
+def silent_engine(tmp_path: Path) -> Iterator[str]:
+    """Accepts connections and says nothing, as a stopped daemon does."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "silent.sock"))
+        listener.listen()
+        yield f"unix://{tmp_path}/silent.sock"
+
+
+async def test_an_engine_that_hangs_is_said_within_two_seconds(
+    tmp_path: Path, silent_engine: str, usual_ping: float
+) -> None:
+    driver = DockerDriver(instance_id="hangs", state_dir=tmp_path, image=IMAGE, docker_url=silent_engine, log=LOG)
+    began = time.monotonic()
+    with pytest.raises(RuntimeUnavailable):
+        await driver.launch(SandboxSpec("runtime", IMAGE, SMALL))
+    assert usual_ping < 2
+    assert time.monotonic() - began < GUARD_S
+    await driver.aclose()
+
+
+def every_subclass(kind: type[BaseException]) -> set[type[BaseException]]:
+    return {kind}.union(*(every_subclass(each) for each in kind.__subclasses__()))
+
+
+def test_every_exception_of_the_engine_is_translated() -> None:
+    foreign = every_subclass(docker.errors.DockerException) | every_subclass(requests.exceptions.RequestException)
+    assert len(foreign) > 25
+    for kind in foreign | {OSError, TimeoutError, ConnectionError, ValueError, KeyError}:
+        error = kind.__new__(kind)
+        error.args = ("private detail",)
+        for name in ("response", "explanation"):
+            if isinstance(error, docker.errors.APIError):
+                setattr(error, name, None)
+        told = translated(error) if isinstance(error, Exception) else None
+        assert isinstance(told, SpacesError)
+        assert "private" not in told.message + told.hint
+
+
+async def test_walls_hold_on_this_machine(driver: DockerDriver) -> None:
+    found = {wall.name: wall.holds for wall in await driver.walls()}
+    assert found == {"engine": True, "seccomp": True, "limits": True, "cores": True, "image": True, "disk": True}
+
+
+async def test_a_missing_image_is_never_pulled(driver: DockerDriver) -> None:
+    with pytest.raises(RuntimeUnavailable) as caught:
+        await driver.launch(SandboxSpec("runtime", "127.0.0.1:1/never/pulled:1", SMALL))
+    assert "make image" in caught.value.hint
+    assert containers(driver.instance_id) == []
+
+
+async def test_limits_that_cannot_hold_are_refused(driver: DockerDriver) -> None:
+    for limits in (
+        SandboxLimits(memory_bytes=1 << 20),
+        SandboxLimits(disk_bytes=1 << 20),
+        SandboxLimits(pids=1),
+        SandboxLimits(cpu_cores=0),
+    ):
+        with pytest.raises(InvalidInput):
+            await driver.launch(SandboxSpec("runtime", IMAGE, limits))
+
+
+async def test_a_live_sandbox_is_resized_and_one_that_is_not_there_is_not(driver: DockerDriver) -> None:
+    more = SandboxLimits(cpu_cores=0.25, memory_bytes=192 << 20, disk_bytes=SMALL.disk_bytes, pids=99)
+    await driver.launch(SandboxSpec("sized", IMAGE, SMALL))
+    await driver.resize("sized", more)
+    (container,) = containers(driver.instance_id)
+    host = inspected(container)["HostConfig"]
+    assert isinstance(host, dict)
+    assert (host["NanoCpus"], host["Memory"], host["MemorySwap"], host["PidsLimit"]) == (
+        250_000_000,
+        192 << 20,
+        192 << 20,
+        99,
+    )
+    with pytest.raises(InvalidInput):
+        await driver.resize("sized", SandboxLimits(memory_bytes=1 << 20))
+    with pytest.raises(NotFound):
+        await driver.resize("other", more)

@@ -1,0 +1,62 @@
+"""Pages that want more of a secret than a login's fields: decoys, several fields, fields that change or move."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcp_spaces.errors import WrongState
+from tests.browser.signing import APP, Rig
+
+
+async def test_b08_no_secret_goes_into_anything_but_a_login_s_fields(rig: Rig) -> None:
+    path = await rig.secret()
+    refused = await rig.refusal("browser.login", secret=path, url=f"{APP}/comment")
+    assert isinstance(refused, WrongState) and not await rig.was_opened(path)
+    shown = (await rig.call("browser.snapshot")).snapshot
+    for label, words in (("Comment", "no input field"), ("Search", "")):
+        ref = (
+            next(line for line in shown.splitlines() if f'"{label}"' in line and "box" in line)
+            .split(" e")[1]
+            .split()[0]
+        )
+        refused = await rig.refusal("browser.login", secret=path, refs={"password": f"e{ref}"})
+        assert isinstance(refused, WrongState) and words in refused.message
+    assert not await rig.was_opened(path) and rig.site.comments == []
+
+
+@pytest.mark.parametrize("decoy", ["hidden", "zero", "overlay", "transparent", "offscreen", "clipped"])
+async def test_b12_a_field_that_people_do_not_see_gets_nothing(rig: Rig, decoy: str) -> None:
+    path = await rig.secret()
+    answer = await rig.call("browser.login", secret=path, url=f"{APP}/decoy-{decoy}")
+    assert not answer.signed_in and answer.filled == ("username",)
+    assert rig.site.holding(rig.site.person.password) == []
+    # The one beside it that people see is filled in, and the decoy is not.
+    beside = await rig.login(f"/decoy-{decoy}?real=1")
+    assert rig.is_in(beside)
+    (sent,) = [hit for hit in rig.site.hits("app.test") if rig.site.person.password.encode() in hit.body]
+    assert sent.body.count(rig.site.person.password.encode()) == 1 and b"decoy=&" in sent.body + b"&"
+
+
+async def test_b12_of_several_password_fields_none_is_taken(rig: Rig) -> None:
+    path = await rig.secret()
+    refused = await rig.refusal("browser.login", secret=path, url=f"{APP}/two-passwords")
+    assert isinstance(refused, WrongState) and "several password fields" in refused.message
+    assert not await rig.was_opened(path)
+
+
+@pytest.mark.parametrize("page", ["/type-switch", "/moves-field", "/hidden", "/detached"])
+async def test_b13_l08_a_field_that_changes_at_the_last_moment_gets_nothing(rig: Rig, page: str) -> None:
+    refused = await rig.refusal("browser.login", secret=await rig.secret(), url=APP + page)
+    assert isinstance(refused, WrongState) and refused.__cause__ is None and refused.__suppress_context__
+    assert rig.site.person.password not in refused.message + refused.hint
+    assert rig.site.holding(rig.site.person.password) == []
+    assert await rig.state() == "active" and (await rig.call("browser.snapshot")).snapshot
+
+
+async def test_b13_k06_a_page_that_moves_what_was_filled_in_loses_its_browser(rig: Rig) -> None:
+    path = await rig.secret()
+    refused = await rig.refusal("browser.login", secret=path, url=f"{APP}/moves-form")
+    assert isinstance(refused, WrongState) and "closed with what it held" in refused.message
+    assert await rig.state() == "failed" and await rig.was_opened(path)
+    assert rig.leaks() == [] and rig.site.holding(rig.site.person.password) == []
+    assert isinstance(await rig.refusal("browser.snapshot"), WrongState)
