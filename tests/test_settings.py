@@ -19,6 +19,10 @@ def test_each_knob_has_its_variable_and_lists_are_separated_by_commas() -> None:
     assert read.http_allowed_hosts == ("a.example", "b:1")
 
 
+def test_the_state_directory_is_a_whole_path_whatever_the_variable_says() -> None:
+    assert read_settings({"MCP_SPACES_STATE_DIR": "~/a/../b"}).state_dir == Path.home() / "b"
+
+
 def test_what_stands_on_the_command_line_wins_over_the_environment() -> None:
     environment = {**HOME, "MCP_SPACES_HTTP_PORT": "8080", "MCP_SPACES_HEARTBEAT_S": "5"}
     read = read_settings(environment, http_port=9090, heartbeat_s=None, state_dir="/srv/other")
@@ -100,5 +104,7 @@ def test_links_lead_where_clients_reach_the_server(knobs: dict[str, object], url
         ({"MCP_SPACES_STATE_DIR": "", "XDG_STATE_HOME": "/xdg"}, "/xdg/mcp-spaces"),
     ],
 )
-def test_a_variable_that_says_nothing_counts_as_none_and_one_that_says_home_is_understood(environment: dict[str, str], folder: str) -> None:
+def test_a_variable_that_says_nothing_counts_as_none_and_one_that_says_home_is_understood(
+    environment: dict[str, str], folder: str
+) -> None:
     assert places.state_directory(environment) == folder.format(home=Path.home())

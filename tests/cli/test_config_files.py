@@ -98,6 +98,8 @@ def test_a_file_that_cannot_be_read_or_written_is_said_and_nothing_is_left_behin
     directory.mkdir()
     with pytest.raises(config_files.LeftAlone):
         config_files.write(directory, "{}")
+    with pytest.raises(UnicodeEncodeError):
+        config_files.write(tmp_path / "new.json", "\ud800")
     with nobody(), pytest.raises(config_files.LeftAlone):
         config_files.write(latin, "{}")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["directory.json", "latin.json"]
