@@ -48,6 +48,8 @@ def test_what_a_client_asks_its_user_for_is_added_once_beside_what_it_asks_alrea
     after = config_files.text_with(one, json.dumps({"inputs": [theirs], "servers": {}}))
     assert [held["id"] for held in json.loads(after)["inputs"]] == ["another", "spaces-token"]
     assert config_files.text_with(one, after) == after
+    moved = json.loads(after) | {"servers": {}}
+    assert json.loads(config_files.text_with(one, json.dumps(moved))) == json.loads(after)
     lost = json.loads(after) | {"inputs": [theirs]}
     assert json.loads(config_files.text_with(one, json.dumps(lost))) == json.loads(after)
 

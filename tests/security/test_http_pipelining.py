@@ -32,7 +32,7 @@ def posted(house: House) -> bytes:
 async def test_d10_a_pipelined_request_whose_body_never_comes_closes_the_connection(
     requests: list[Callable[[House], bytes]],
 ) -> None:
-    async with open_house(http_body_s=0.3) as house:
+    async with open_house(http_header_s=60, http_body_s=0.3) as house:
         parts = urlsplit(house.url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         writer.write(b"".join(request(house) for request in requests))
