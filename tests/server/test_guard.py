@@ -52,8 +52,9 @@ async def test_t06_only_what_an_ended_key_opened_ends_and_each_key_is_asked_for_
         keys.ended = {None, "key_1"}
         for who, name in ((KEYED, "first"), (OTHER, "kept"), (KEYED, "second"), (caller("local"), "local")):
             guard.follow(who, lambda name=name: ended.append(name))  # type: ignore[misc]
-        await looked(guard)
-        assert ended == ["first", "second"]
+        with guard.following(caller("local")) as local:
+            await looked(guard)
+        assert (ended, local.cancel_called) == (["first", "second"], False)
         assert sorted(map(str, keys.asked)) == ["key_1", "key_2"]
 
 
