@@ -43,25 +43,26 @@ async def connected(bell: Bell) -> AsyncIterator[tuple[asyncio.StreamReader, asy
                 writer.write(REQUEST)
                 await bell.waiting.wait()
                 yield reader, writer
-    writer.close()
 
 
 async def test_a_connection_that_waits_for_its_next_request_is_closed_at_the_end() -> None:
     bell = Bell()
     bell.rung.set()
-    async with connected(bell) as (reader, _):
+    async with connected(bell) as (reader, writer):
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK")
     # Long before the protocol itself would close one that is idle.
     with anyio.fail_after(4):
         assert await reader.read() == b""
+    writer.close()
 
 
 async def test_a_request_under_way_may_still_be_answered_and_its_connection_ends_then() -> None:
     bell = Bell()
-    async with connected(bell) as (reader, _):
+    async with connected(bell) as (reader, writer):
         asyncio.get_running_loop().call_later(0.1, bell.rung.set)
     with anyio.fail_after(20):
         answered = await reader.read()
+    writer.close()
     assert answered.startswith(b"HTTP/1.1 200 OK") and answered.endswith(b"ok")
     assert not bell.cancelled.is_set()
 
@@ -69,9 +70,10 @@ async def test_a_request_under_way_may_still_be_answered_and_its_connection_ends
 async def test_a_request_that_does_not_end_by_itself_is_cancelled() -> None:
     bell = Bell()
     with anyio.fail_after(20):
-        async with connected(bell):
+        async with connected(bell) as (_, writer):
             pass
         await bell.cancelled.wait()
+    writer.close()
 
 
 def test_an_address_that_cannot_be_had_is_said() -> None:
