@@ -43,7 +43,8 @@ class DeadlineProtocol(H11Protocol):
         self._allow(self._deadlines.header_s)
 
     def data_received(self, data: bytes) -> None:
-        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+        last: RequestResponseCycle | None = self.cycle
+        if self._timer is None and (last is None or last.response_complete):
             self._allow(self._deadlines.header_s)  # the next request of a connection that was kept open
         super().data_received(data)
 

@@ -37,6 +37,13 @@ def test_a_refusal_keeps_code_hint_and_details() -> None:
     assert {**told, "details": said.details} == ERROR
 
 
+def test_only_what_is_said_to_be_worth_another_try_is() -> None:
+    for error in ({**ERROR, "retryable": "yes"}, {"code": "busy", "message": "No."}):
+        with pytest.raises(Refusal) as refused:
+            answer_of(result(isError=True, content=[], _meta={"mcp-spaces/error": error}))
+        assert not refused.value.retryable
+
+
 @pytest.mark.parametrize("beside", [{}, {"mcp-spaces/error": {"code": 7, "message": "x"}}, {"mcp-spaces/error": "x"}])
 def test_a_refusal_of_another_kind_is_its_text(beside: dict[str, Any]) -> None:
     with pytest.raises(Refusal, match="Just no") as refused:

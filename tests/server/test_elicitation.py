@@ -12,8 +12,8 @@ from mcp_spaces.server.elicitation import WAIT_S, asking, resumed
 REQUEST = "ent_" + "a" * 26
 
 
-def call(answer: object = None, *, state: str | None = f"entry:{REQUEST}", **arguments: Any) -> Any:
-    responses = {} if answer is None else {"page": answer}
+def call(answer: types.ElicitResult | None = None, *, state: str | None = f"entry:{REQUEST}", **arguments: Any) -> Any:
+    responses: types.InputResponses = {} if answer is None else {"page": answer}
     return types.CallToolRequestParams(
         name="vault_request_entry", arguments=arguments, request_state=state, input_responses=responses
     )

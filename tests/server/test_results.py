@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp import MCPError
 
+from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.context import Context
+from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.errors import Busy, Denied, NotFound
 from mcp_spaces.server.results import described, failure, rendered
 from tests.server.doors import Era, open_house
@@ -42,6 +44,12 @@ def test_an_answer_is_json_of_printable_characters_within_its_limit(content: dic
     else:
         assert structured["truncated"]["characters"] == len(all_said)
         assert structured["truncated"]["limit"] == LIMIT
+
+
+def test_no_answer_is_a_character_longer_than_its_limit() -> None:
+    for length in range(80):
+        items = ["x" * length] * 300
+        assert len(rendered(AnyOutput.model_validate({"items": items}), characters_max=LIMIT)[1]) <= LIMIT
 
 
 def test_what_is_left_out_of_a_text_is_counted_between_its_ends() -> None:
@@ -136,7 +144,7 @@ async def test_what_goes_wrong_where_there_is_no_error_result_is_told_without_it
 
     async with open_house(operations=[observing("space.list", listing, NoInput, AnyOutput)]) as house:
 
-        def permitted(_: object) -> Any:
+        def permitted(who: Caller) -> tuple[AnyOperation, ...]:
             raise error
 
         house.app.permitted = permitted  # type: ignore[method-assign]

@@ -20,11 +20,13 @@ FILES: dict[str, tuple[str, bytes]] = {
     "latin.txt": ("text/plain", LATIN),
     "text.bin": ("application/octet-stream", b"text"),
 }
-asked: list[FileInput] = []
 
 
 class Wanted(FileInput):
     space: str = ""
+
+
+asked: list[Wanted] = []
 
 
 async def read(_: Context, wanted: Wanted) -> AnyOutput:
