@@ -163,6 +163,11 @@ class Settings(BaseModel):
             return False
 
     @property
+    def http_address(self) -> str:
+        """`http_host` as it stands in a URL."""
+        return f"[{self.http_host}]" if ":" in self.http_host else self.http_host
+
+    @property
     def serves_links(self) -> bool:
         return self.http_port is not None or self.http_public_url is not None
 
@@ -172,7 +177,7 @@ class Settings(BaseModel):
         if self.http_public_url is not None or not self.http_port:
             return self.http_public_url
         is_tls = self.http_behind_tls_proxy or self.http_tls_certificate is not None
-        name = self.http_allowed_hosts[0] if self.http_allowed_hosts else f"127.0.0.1:{self.http_port}"
+        name = self.http_allowed_hosts[0] if self.http_allowed_hosts else f"{self.http_address}:{self.http_port}"
         return f"{'https' if is_tls else 'http'}://{name}"
 
 

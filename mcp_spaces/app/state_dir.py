@@ -59,6 +59,10 @@ def sealing_key(state_dir: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return _new_key(path)
+    except OSError as error:
+        raise WrongState(
+            f"{path} cannot be read: {error.strerror}.", hint="It has to be a file of the daemon's user, and no link."
+        ) from error
     with os.fdopen(descriptor, "rb") as file:
         if os.fstat(file.fileno()).st_mode & 0o077:
             raise WrongState(f"{path} can be read by others.", hint=f"Run: chmod 600 {path}")

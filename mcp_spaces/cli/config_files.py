@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp_spaces.cli.clients import Entry
+from mcp_spaces.server import strict_json
 
 
 class LeftAlone(Exception):
@@ -43,8 +44,8 @@ def write(file: Path, text: str) -> Path | None:
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         fresh = Path(name)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as writer:
-                writer.write(text)
+            with os.fdopen(descriptor, "wb") as writer:
+                writer.write(text.encode())
                 writer.flush()
                 os.fsync(writer.fileno())
             fresh.chmod(target.stat().st_mode & 0o777 if copy else 0o600)
@@ -57,9 +58,9 @@ def write(file: Path, text: str) -> Path | None:
 
 
 def read(file: Path) -> str:
-    """Its text, or none where there is no file. Raises LeftAlone."""
+    """Its text with the line ends that it has, or none where there is no file. Raises LeftAlone."""
     try:
-        return file.read_text("utf-8")
+        return file.read_bytes().decode()
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError:
@@ -77,7 +78,8 @@ def _copied(file: Path) -> Path:
 
 def _json_with(entry: Entry, before: str) -> str:
     try:
-        whole = json.loads(before) if before.strip() else {}
+        # Of two members of one name the next line would lose one.
+        whole: Any = strict_json.parse(before.encode()) if before.strip() else {}
     except ValueError as error:
         raise LeftAlone(f"{entry.file} is not plain JSON ({error})") from None
     parent: Any = whole
@@ -90,7 +92,7 @@ def _json_with(entry: Entry, before: str) -> str:
     parent[entry.path[-1]] = dict(entry.value)
     for name, items in entry.also.items():
         present = whole.setdefault(name, [])
-        if not isinstance(present, list):
+        if not isinstance(present, list) or not all(isinstance(one, dict) for one in present):
             raise LeftAlone(f"{entry.file} holds something else at {name}")
         present += [item for item in items if item["id"] not in [one.get("id") for one in present]]
     indent = re.search(r"\n([ \t]+)\"", before)
@@ -99,7 +101,8 @@ def _json_with(entry: Entry, before: str) -> str:
 
 def _held(whole: Mapping[str, Any], name: str, items: list[dict[str, Any]]) -> bool:
     present = whole.get(name)
-    return isinstance(present, list) and {item["id"] for item in items} <= {one.get("id") for one in present}
+    known = [one.get("id") for one in present if isinstance(one, dict)] if isinstance(present, list) else []
+    return all(item["id"] in known for item in items)
 
 
 def _toml_with(entry: Entry, before: str) -> str:
@@ -110,8 +113,10 @@ def _toml_with(entry: Entry, before: str) -> str:
         raise LeftAlone(f"{entry.file} is not TOML ({error})") from None
     parent: Any = whole
     for name in entry.path[:-1]:
-        parent = parent.get(name, {}) if isinstance(parent, dict) else {}
-    present = parent.get(entry.path[-1]) if isinstance(parent, dict) else None
+        parent = parent.get(name, {})
+        if not isinstance(parent, dict):
+            raise LeftAlone(f"{entry.file} holds something else at {name}")
+    present = parent.get(entry.path[-1])
     if present == entry.value:
         return before
     if present is not None:

@@ -48,19 +48,27 @@ def _stopped(process: int, *, wait_s: float, log: str) -> bool:
     try:
         # The descriptor names this very process, whatever becomes of its number.
         descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return False
+    try:
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        ended, _, _ = select.select([descriptor], [], [], wait_s)
     except ProcessLookupError:
         return False
     except PermissionError:
         raise Refusal(f"Process {process} is not yours to stop.", hint="Stop it as the user who runs it.") from None
-    ended, _, _ = select.select([descriptor], [], [], wait_s)
+    finally:
+        os.close(descriptor)
     if not ended:
         raise Refusal(f"Process {process} is still stopping after {wait_s:g} s.", hint=f"See {log}.", code="timeout")
     return True
 
 
 def daemon_process(state: str) -> int | None:
-    """The id of the process that holds the state directory; None when nobody does."""
+    """The id of the process that holds the state directory; None when nobody does.
+
+    Raises Refusal: this user may not look.
+    """
     try:
         with Path(places.daemon_lock(state)).open() as lock:
             try:
@@ -69,4 +77,8 @@ def daemon_process(state: str) -> int | None:
                 return int(lock.read(20))
     except (FileNotFoundError, ValueError):
         pass
+    except OSError as error:
+        raise Refusal(
+            f"{places.daemon_lock(state)} cannot be read: {error.strerror}.", hint="Run it as the daemon's user."
+        ) from None
     return None

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, RootModel, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from mcp_spaces.core.encodings import MINIMUM_LENGTH, encodings, forms, is_text
 from mcp_spaces.core.known import Found, KnownForms, Span
@@ -155,12 +156,33 @@ def restored(model: type[BaseModel], clean: str) -> BaseModel:
 
 
 def redacted(output: BaseModel, redactor: Redactor) -> BaseModel:
-    """An answer without what the redactor knows. Most hold nothing of it and are passed on as they are."""
-    if redactor.idle and "msp_" not in output.model_dump_json():
-        return output
-    redone = restored(type(output), json.dumps(redactor.value(output.model_dump(mode="json"))))
+    """An answer without what the redactor knows. Most hold nothing of it and are passed on as they are.
+
+    Half a surrogate pair, as pages make one by cutting a text within an emoji, becomes a question mark: it has no
+    UTF-8, and so no JSON.
+    """
+    try:
+        if redactor.idle and "msp_" not in output.model_dump_json():
+            return output
+        dumped = output.model_dump(mode="json")
+        json.dumps(dumped, ensure_ascii=False).encode()
+    except (PydanticSerializationError, UnicodeEncodeError):
+        dumped = to_jsonable_python(_whole_characters(output.model_dump()))
+    redone = restored(type(output), json.dumps(redactor.value(dumped)))
     if isinstance(redone, Untyped):
         return redone
     # What is no text, such as a picture, is not among what was dumped.
     unseen = {name: getattr(output, name) for name, field in type(output).model_fields.items() if field.exclude}
     return redone.model_copy(update=unseen) if unseen else redone
+
+
+def _whole_characters(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case dict():
+            return {_whole_characters(name): _whole_characters(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_whole_characters(one) for one in value]
+        case _:
+            return value

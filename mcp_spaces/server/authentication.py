@@ -69,9 +69,6 @@ class Guard:
     def following(self, caller: Caller) -> Iterator[anyio.CancelScope]:
         """Cancel what happens inside once the caller's key has ended."""
         with anyio.CancelScope() as scope:
-            if caller.key_id is None:
-                yield scope
-                return
             stop = self.follow(caller, scope.cancel)
             try:
                 yield scope

@@ -81,8 +81,6 @@ class _Front:
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
         answer = Answer(scope, send)
         try:
             page = ENTRY_PATH.fullmatch(scope["path"])

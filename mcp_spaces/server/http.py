@@ -66,8 +66,7 @@ async def listening(
                 key=settings.http_tls_key,
             ),
         ):
-            host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
-            base = f"{_scheme(settings)}://{host}:{port}"
+            base = f"{_scheme(settings)}://{settings.http_address}:{port}"
 
             async def address() -> str:
                 return settings.public_url or base
@@ -129,7 +128,8 @@ def check_certificate(settings: Settings) -> None:
 
 
 def allowed_hosts(settings: Settings, port: int) -> frozenset[str]:
-    own = [f"{name}:{port}" for name in LOOPBACK_NAMES] if settings.http_is_loopback else []
+    names = (*LOOPBACK_NAMES, settings.http_address) if settings.http_is_loopback else ()
+    own = [f"{name}:{port}" for name in names]
     return frozenset([*own, *settings.http_allowed_hosts])
 
 

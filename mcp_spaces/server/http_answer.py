@@ -65,7 +65,7 @@ class Answer:
     ) -> None:
         content = json.dumps(body).encode()
         sized = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        if status in (408, 413):
+        if status == 413:
             sized.append((b"connection", b"close"))  # the rest of the body is not read
         await self.send({"type": "http.response.start", "status": status, "headers": [*sized, *(headers or [])]})
         await self.send({"type": "http.response.body", "body": content})

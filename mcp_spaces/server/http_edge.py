@@ -57,8 +57,6 @@ class HttpEdge:
         self._lanes = Lanes(calls_max=settings.agent_calls_max, streams_max=settings.streams_max)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
         answer = Answer(scope, send)
         try:
             await self._route(scope, receive, answer)

@@ -43,10 +43,15 @@ class DeadlineProtocol(H11Protocol):
         self._allow(self._deadlines.header_s)
 
     def data_received(self, data: bytes) -> None:
-        before: RequestResponseCycle | None = self.cycle
-        if self._timer is None and (before is None or before.response_complete):
+        last: RequestResponseCycle | None = self.cycle
+        if self._timer is None and (last is None or last.response_complete):
             self._allow(self._deadlines.header_s)  # the next request of a connection that was kept open
         super().data_received(data)
+
+    def handle_events(self) -> None:
+        """Also called when an answer is complete, for a request that was sent before it."""
+        before: RequestResponseCycle | None = self.cycle
+        super().handle_events()
         if self.cycle is not before:
             self._allow(self._deadlines.body_s)
             self._reading_body = True

@@ -7,7 +7,7 @@ because clients replace a longer one by its first 2 KB; a list of objects keeps 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import mcp_types as types
@@ -76,8 +76,6 @@ def rendered(output: BaseModel, *, characters_max: int | None) -> tuple[dict[str
     """The output as a JSON object, and the same as text; cut where it is above the limit, if there is one."""
     structured: dict[str, Any] = output.model_dump(mode="json", exclude_none=True)
     text = as_json(structured)
-    if not text.isascii():
-        structured, text = _without_lone_surrogates(structured, text)
     if characters_max is None or len(text) <= characters_max:
         return structured, text
     return _cut(structured, total=len(text), characters_max=characters_max)
@@ -127,25 +125,3 @@ def _shortened(value: Any, characters_max: int, *, items_max: int) -> Any:
 def _is_cut(whole: Any, shorter: Any) -> bool:
     """Whether objects were left out of a list; other lists say so themselves."""
     return isinstance(whole, list) and len(shorter) < len(whole) and all(isinstance(one, dict) for one in whole)
-
-
-def _without_lone_surrogates(structured: dict[str, Any], text: str) -> tuple[dict[str, Any], str]:
-    """File names that are not UTF-8 come as lone surrogates, which no JSON parser has to accept."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        structured = _mapped(structured, lambda one: one.encode("utf-8", "replace").decode("utf-8"))
-        text = as_json(structured)
-    return structured, text
-
-
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
-    match value:
-        case str():
-            return change(value)
-        case list():
-            return [_mapped(one, change) for one in value]
-        case dict():
-            return {change(name): _mapped(one, change) for name, one in value.items()}
-        case _:
-            return value

@@ -105,12 +105,15 @@ def connect(state: str) -> _socket.socket | None:
     try:
         connection.connect(places.agent_socket(state))
     except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
         return None
     except OSError as error:
+        connection.close()
         raise NotConnected(EXIT_REFUSED, f"{places.agent_socket(state)}: {error.strerror or error}.") from None
     # pid, uid and gid, 32 bits each: a key must not be told to whoever else listens there
     owner = int.from_bytes(connection.getsockopt(_socket.SOL_SOCKET, SO_PEERCRED, 12)[4:8], sys.byteorder)
     if owner not in (0, os.geteuid()):
+        connection.close()
         raise NotConnected(EXIT_REFUSED, f"{places.agent_socket(state)} belongs to another user (uid {owner}).")
     return connection
 
