@@ -40,9 +40,7 @@ async def test_l22_a_vault_that_does_not_open_gives_no_secret_and_holds_up_no_ot
 
 async def test_l22_a_one_time_seed_is_refused_before_anything_is_dialled(scene: Scene) -> None:
     fields = {"username": "ann", "password": "correct horse", "totp": SEED_80_BITS}
-    wanted = wanted_entry(
-        "prod/login", Kind.LOGIN, fields, label=None, bindings=Bindings(origins=(ORIGIN,)), now=1.0
-    )
+    wanted = wanted_entry("prod/login", Kind.LOGIN, fields, label=None, bindings=Bindings(origins=(ORIGIN,)), now=1.0)
     await scene.rig.vault.keeping.put([wanted], run_id="run_test", action="set")
     assert status(await scene.ask("Authorization: {{vault:prod/login#totp}}")) == 403
     assert scene.reasons() == ["no_such_secret"]
