@@ -49,6 +49,21 @@ def test_a_method_has_32_letters_at_most() -> None:
         heads.request_head(b"A" * 33 + b" / HTTP/1.1")
 
 
+@pytest.mark.parametrize(
+    "line", ["GET /", "GET / HTTP/1.1 x", "GET  / HTTP/1.1", "GET / HTTP/1.2", "GET / http/1.1", "G(T / HTTP/1.1", "GET \x7f HTTP/1.1", ""]
+)  # fmt: skip
+def test_a_request_line_has_three_parts_and_a_version_that_is_known(line: str) -> None:
+    with pytest.raises(Refused) as refused:
+        heads.request_head(line.encode())
+    assert refused.value.reason is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("line", ["no-colon", "", ": no name", "two words: x", "X\t: y", "X: a\x0bb", "X: a\x7f"])
+def test_a_field_has_a_name_and_a_colon(line: str) -> None:
+    assert reason_for(line) is Reason.MALFORMED
+    assert reason_for("X:", "X:\ty ", "X: a:b") is None
+
+
 @pytest.mark.parametrize("status", ["99", "0200", "099", "600", "2x0", "+20", "20\u0660"])
 def test_a_status_is_a_number_from_100_to_599(status: str) -> None:
     assert [heads.response_head(b"HTTP/1.1 %d" % one).status for one in (100, 599)] == [100, 599]
@@ -72,6 +87,7 @@ def test_a_phrase_and_a_version_that_two_readers_would_read_in_two_ways_are_refu
         ([("Transfer-Encoding", "")], "HTTP/1.1"),
         ([("Content-Length", "1" * 19)], "HTTP/1.1"),
         ([("Content-Length", "")], "HTTP/1.1"),
+        ([("Content-Length", "3"), ("Transfer-Encoding", "chunked")], "HTTP/1.1"),
         ([("Content-Length", "\u0663")], "HTTP/1.1"),
         ([("Content-Length", "3"), ("content-length", "3")], "HTTP/1.1"),
     ],

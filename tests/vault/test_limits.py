@@ -37,6 +37,7 @@ def test_each_kind_has_its_own_fields_and_cannot_be_without_its_main_one() -> No
         (Kind.API_KEY, {"value": "x"}),
         (Kind.LOGIN, {"username": "ann"}),
         (Kind.LOGIN, {"username": "ann", "totp": ""}),
+        (Kind.LOGIN, {"username": "ann", "password": "x", "totp": "no seed"}),
     ):
         with pytest.raises(InvalidInput):
             wanted(kind, **fields)
@@ -46,6 +47,13 @@ def test_each_kind_has_its_own_fields_and_cannot_be_without_its_main_one() -> No
         "totp",
         "notes",
     )
+
+
+def test_what_is_to_be_stored_shows_nothing_of_itself_and_begins_with_the_first_version() -> None:
+    given = wanted(Kind.LOGIN, username="ann", password="correct horse", totp=SEED_80_BITS)
+    assert given.entry.version == 1
+    assert "correct horse" not in f"{given} {given!r}"
+    assert "Hello" not in f"{parse_seed(SEED_80_BITS)} {parse_seed(SEED_80_BITS)!r}"
 
 
 def test_codes_begin_anew_only_where_a_seed_is_given() -> None:
