@@ -96,3 +96,33 @@ async def test_v10_what_was_changed_on_the_disk_is_not_sealed_anew(
             await rig.vault.keys.rotate(run_id="run_x")
         # Nothing was sealed under a key that is not there, and what is in memory is still under the one that is.
         assert await shown(rig, "prod/b") == "second value"
+
+
+async def test_v10_an_entry_of_before_is_not_sealed_anew_with_all_that_belonged_to_it(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.put("prod/a", value="first value", origins=("https://old.example",))
+        (old,) = rig.database.read("SELECT version, body, mac FROM vault_entries")
+        await rig.put("prod/a", value="second value", origins=("https://new.example",))
+        await rig.database.write(
+            lambda tx: tx.execute(
+                "UPDATE vault_entries SET version = ?, body = ?, mac = ?", (old["version"], old["body"], old["mac"])
+            )
+        )
+        with pytest.raises(WrongState, match="damaged or changed"):
+            await rig.vault.keys.rotate(run_id="run_x")
+        assert await shown(rig, "prod/a") == "second value"
+
+
+async def test_v10_what_a_rotation_sealed_is_proven_as_before(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.put("prod/a", value="first value")
+        await rig.put("prod/b", value="old value")
+        await rig.put("prod/b", value="second value")
+        assert await rig.vault.keys.rotate(run_id="run_x") == 3
+        assert [await shown(rig, path) for path in ("prod/a", "prod/b")] == ["first value", "second value"]
+        await rig.put("prod/c", value="third value")
+    for _ in range(2):
+        async with open_rig(tmp_path) as rig:
+            values = [await shown(rig, path) for path in ("prod/a", "prod/b", "prod/c")]
+            assert values == ["first value", "second value", "third value"]
+            await rig.vault.keys.rotate(run_id="run_x")

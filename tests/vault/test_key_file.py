@@ -100,9 +100,9 @@ def test_a_key_that_anybody_else_could_touch_is_refused(tmp_path: Path, mode: in
 
 def test_reading_a_key_leaves_nothing_open(tmp_path: Path) -> None:
     file = settled(tmp_path)
-    before = os.listdir("/proc/self/fd")
+    before = names(Path("/proc/self/fd"))
     assert file.current() == ONE
     (tmp_path / "master.key").chmod(0o644)
     with pytest.raises(WrongState):
         file.current()
-    assert os.listdir("/proc/self/fd") == before
+    assert names(Path("/proc/self/fd")) == before
