@@ -117,6 +117,7 @@ async def open_app(
         preferred = None if settings.vault_key_source == "auto" else Source(settings.vault_key_source)
         masters = MasterKeys(settings.state_dir, instance_id=instance, given=given, preferred=preferred)
         vault = Vault(database, masters, clock)
+        vault.on_changed.append(lambda: changes.announce(Change("secrets")))
         accesses = LiveAccesses(
             spaces=spaces,
             runtimes=runtimes,

@@ -128,17 +128,21 @@ class Approvals:
 
         return await self._database.write(change)
 
-    def holds(self, wanted: str) -> bool:
-        """Whether a yes to this fingerprint was used already and has not expired. Only for what is asked once, and
-        may then be done until the yes expires; a call's yes is for one call."""
+    def held_until(self, wanted: str) -> float | None:
+        """When a yes to this fingerprint expires that was used already, in seconds since 1970; None: there is none. Only
+        for what is asked once, and may then be done until the yes expires; a call's yes is for one call."""
         now = self._clock.now()
         rows = self._database.read(
             "SELECT id, body, mac FROM approvals WHERE fingerprint = ? AND state = ? AND expires_at > ?",
             (wanted, ApprovalState.CONSUMED, now),
         )
-        return any(
-            one.state is ApprovalState.CONSUMED and one.answer is ApprovalState.APPROVED
-            for one in self._sealed(rows, wanted, now=now)
+        return max(
+            (
+                one.expires_at
+                for one in self._sealed(rows, wanted, now=now)
+                if one.state is ApprovalState.CONSUMED and one.answer is ApprovalState.APPROVED
+            ),
+            default=None,
         )
 
     async def decide(self, approval_id: str, *, grant: bool, decided_by: str, run_id: str) -> Approval:

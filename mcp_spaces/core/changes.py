@@ -1,4 +1,5 @@
-"""What changed, for whoever listens: connections that announce new tool lists and resources, and the key watch."""
+"""What changed, for whoever listens: connections that announce new tool lists and resources, the key watch, and the
+gateway."""
 
 from __future__ import annotations
 
@@ -16,9 +17,10 @@ BUFFER = 256
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`tools`: who may call what · `context`: a space's picture · `resources`: which there are · `keys`: one went."""
+    """`tools`: who may call what · `context`: a space's picture · `resources`: which there are · `keys`: one went ·
+    `secrets`: some were stored anew or deleted."""
 
-    kind: Literal["tools", "context", "resources", "keys"]
+    kind: Literal["tools", "context", "resources", "keys", "secrets"]
     space_id: str | None = None
     principal_id: str | None = None
 

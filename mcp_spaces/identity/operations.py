@@ -17,6 +17,7 @@ from mcp_spaces.core.place import Everywhere
 from mcp_spaces.core.policy import load_preset, policy_excess, policy_from
 from mcp_spaces.core.scope import EVERYTHING, OperationPattern, Scope
 from mcp_spaces.core.scope_request import ScopeRequest
+from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.identity.model import AGENT_POLICY, AGENT_SCOPE, LOCAL_AGENT, OPERATOR, Key, Principal, new_token
 from mcp_spaces.identity.store import Identity
@@ -181,7 +182,14 @@ async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> Gran
         scope = wanted.scope.over(principal.scope)
         return principal.model_copy(update={"scope": scope, "policy": wanted.policy or principal.policy})
 
-    changed = await identity.change(identity.get(wanted.principal).id, change)
+    async def announced() -> Principal:
+        changed = await identity.change(identity.get(wanted.principal).id, change)
+        changes = (Change("tools", principal_id=changed.id), Change("context", principal_id=changed.id))
+        context.use(Changes).announce(*changes)
+        return changed
+
+    # It happens even when the caller gives up, and then what is open has to end too.
+    changed = await shielded(announced())
     scope, lowered = changed.scope, leaves_less(changed.scope, before[-1].scope)
     await context.use(ActiveCalls).end_where(
         lambda call: (
@@ -193,7 +201,6 @@ async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> Gran
         ),
         reason="the principal's scope was lowered",
     )
-    context.use(Changes).announce(Change("tools", principal_id=changed.id), Change("context", principal_id=changed.id))
     wider = [] if wanted.policy is None else _wider_spaces(context, changed)
     return Granted(
         **dict(_principal_view(changed)),

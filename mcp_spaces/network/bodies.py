@@ -18,7 +18,7 @@ class Body:
         """`until_closed`: without a length it goes on to the end of the connection (responses), else there is none."""
         self._chunks = _Chunks() if framing.chunked else None
         self._left = framing.length
-        self._open = until_closed and framing.length is None and not framing.chunked
+        self._open = until_closed and framing.length is None
         self.needs_end = bool(self._left) or framing.chunked
 
     @property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import anyio
 
+from mcp_spaces.core.ids import Clock
 from mcp_spaces.network.budgets import Spending
 from mcp_spaces.network.head import END, check_growth
 from mcp_spaces.network.model import RuntimeRef, Target
@@ -17,12 +19,13 @@ TOUCH_S = 1.0
 class Flow:
     """`target` is set once it is permitted; from then on a change of the rules may withdraw it."""
 
-    def __init__(self, runtime: RuntimeRef, spending: Spending, *, idle_s: float) -> None:
+    def __init__(self, runtime: RuntimeRef, spending: Spending, *, idle_s: float, clock: Clock) -> None:
         self.runtime = runtime
         self.spending = spending
         self.target: Target | None = None
-        self.still_granted: Callable[[], Awaitable[bool]] | None = None
-        """Of the secrets that were put into its request: asked again while it is open."""
+        self.granted_until: Callable[[], Awaitable[float | None]] | None = None
+        """Until when the secrets of its request may be used, in seconds since 1970; None: no more. Asked again with each
+        change while it is open."""
         self.named: Target | None = None
         """As records name what it asked for: without the host where that could be a secret."""
         self.answered = False
@@ -30,19 +33,44 @@ class Flow:
         self.withdrawn = False
         self.ended = anyio.Event()
         self.life = anyio.CancelScope(deadline=anyio.current_time() + idle_s)
+        self._clock = clock
         self._idle_s = idle_s
+        self._ends_at = math.inf
+        self._grant_ends_first = False
         self._touched = anyio.current_time()
 
     def touch(self) -> None:
         """Bytes passed."""
         now = anyio.current_time()
-        if now - self._touched > TOUCH_S:
+        if now - self._touched > TOUCH_S or self._clock.now() >= self._ends_at:
             self._touched = now
-            self.life.deadline = now + self._idle_s
+            self._live_on(now)
 
     def withdraw(self) -> None:
         self.withdrawn = True
         self.life.cancel()
+
+    async def recheck_secrets(self) -> None:
+        """Withdraw it where its secrets may be used no more; where that is so from a known moment on, then."""
+        if self.granted_until is None:
+            return
+        until = await self.granted_until()
+        if until is None:
+            self.withdraw()
+        else:
+            self._ends_at = until
+            self._live_on(self._touched)
+
+    @property
+    def expired(self) -> bool:
+        """It ended with the time for which its secrets were granted."""
+        return self.life.cancelled_caught and self._grant_ends_first
+
+    def _live_on(self, since: float) -> None:
+        # What is left is by the clock on the wall, which may jump; then the next bytes end it, whatever the deadline was.
+        idle_at, ends_at = since + self._idle_s, anyio.current_time() + self._ends_at - self._clock.now()
+        self._grant_ends_first = ends_at < idle_at
+        self.life.deadline = min(idle_at, ends_at)
 
 
 class Buffered:

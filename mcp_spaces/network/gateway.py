@@ -38,7 +38,6 @@ from mcp_spaces.sandbox.port import PROXY_PORT, Connection, Sandbox
 log = logging.getLogger(__name__)
 
 HEAD_S = 10.0
-RECHECK_S = 1.0
 CLOSING_S = 10.0
 """How long the connections that are cut off by narrowing may take to be gone."""
 HERE = "localhost,127.0.0.1,::1"
@@ -149,18 +148,12 @@ class Gateway:
     # Changes of the rules
 
     async def watch(self, changes: Changes, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """For ever: each change of a space or principal is applied to the connections that are open, and so is, every
-        RECHECK_S, what nobody announces: a secret that was changed or deleted, a yes that has expired."""
-        async with changes.subscribe() as announced, anyio.create_task_group() as tasks:
-            tasks.start_soon(self._recheck_often)
+        """For ever: each change of a space, a principal or the vault is applied to the connections that are open."""
+        async with changes.subscribe() as announced:
             task_status.started()
+            # Whatever it is: of a listener that is behind, changes are dropped, and the next one stands for them.
             async for _ in announced:
                 await self.recheck()
-
-    async def _recheck_often(self) -> None:
-        while True:
-            await anyio.sleep(RECHECK_S)
-            await self._recheck_secrets()
 
     async def recheck(self) -> None:
         """Close every connection that would not be permitted now."""
@@ -174,12 +167,8 @@ class Gateway:
                     decide(access, flow.target, self._private)
                 except Refused:
                     flow.withdraw()
-        await self._recheck_secrets()
-
-    async def _recheck_secrets(self) -> None:
         for flow in [flow for flows in self._flows.values() for flow in flows]:
-            if flow.still_granted is not None and not await flow.still_granted():
-                flow.withdraw()
+            await flow.recheck_secrets()
 
     @asynccontextmanager
     async def narrowed(self, runtime_id: str, permits: Callable[[Target], bool]) -> AsyncIterator[Narrow]:
@@ -224,7 +213,7 @@ class Gateway:
             await self._refuse(runtime, None, refused)
             await answer(connection, refused)
             return
-        flow = Flow(runtime, spending, idle_s=self._budgets.budget.idle_s)
+        flow = Flow(runtime, spending, idle_s=self._budgets.budget.idle_s, clock=self._clock)
         flows = self._flows.setdefault(runtime.id, set())
         flows.add(flow)
         try:
@@ -243,7 +232,7 @@ class Gateway:
                 status = await self._pass(flow, client)
             except (Refused, SpacesError, EOFError, BaseExceptionGroup) as error:
                 problem = first_cause(error)
-        if flow.withdrawn:
+        if flow.withdrawn or flow.expired:
             problem = Refused(Reason.WITHDRAWN, "the rules have changed", rule="network.allow")
         elif flow.life.cancelled_caught or total.cancelled_caught:
             problem = Refused(Reason.TOO_SLOW, "it took too long", status=504)

@@ -4,6 +4,7 @@ proven who it is. Each use is on the disk before the value goes out."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, assert_never
@@ -98,24 +99,31 @@ class Injection:
             await self._check_policy(runtime, entry, goal, access)
         return Judged(goal, places, entries)
 
-    async def still_permits(self, runtime: RuntimeRef, judged: Judged) -> bool:
-        """Whether what was judged would be permitted now: the same secrets, unchanged, by a policy that says yes or a
-        yes that holds. Opens nothing and asks nobody."""
+    async def granted_until(self, runtime: RuntimeRef, judged: Judged) -> float | None:
+        """Until when what was judged is permitted as things are now, in seconds since 1970: the same secrets, unchanged,
+        by a policy that says yes, or a yes until it expires. None: no more. Opens nothing and asks nobody."""
         access = self._accesses.secrets(runtime)
+        ends_at = math.inf
         try:
             for entry in judged.entries.values():
                 if await self._found(entry.path, access) != entry:
-                    return False
-                decision = _decision(entry, access)
-                if isinstance(decision, Ask):
-                    wanted = self._wanted(runtime, entry, judged.target, access, decision)
-                    if not self._approvals.holds(wanted.fingerprint):
-                        return False
-                elif not isinstance(decision, Allow):
-                    return False
+                    return None
+                match decision := _decision(entry, access):
+                    case Allow():
+                        continue
+                    case Deny():
+                        return None
+                    case Ask():
+                        wanted = self._wanted(runtime, entry, judged.target, access, decision)
+                        held_until = self._approvals.held_until(wanted.fingerprint)
+                        if held_until is None:
+                            return None
+                        ends_at = min(ends_at, held_until)
+                    case unreachable:
+                        assert_never(unreachable)
         except (Refused, SpacesError):
-            return False
-        return True
+            return None
+        return ends_at
 
     async def values(self, runtime: RuntimeRef, judged: Judged) -> dict[int, str]:
         """What to send, by the field's place in the head. Recorded before it returns. Raises Refused."""
@@ -163,7 +171,7 @@ class Injection:
     async def _check_approval(self, asked: Approval, entry: Entry, target: Target) -> None:
         """Nobody can wait for a person here: the request is refused, the question stays. A yes holds for this secret,
         this origin and this runtime, until it expires."""
-        if self._approvals.holds(asked.fingerprint):
+        if self._approvals.held_until(asked.fingerprint) is not None:
             return
         try:
             settled = await self._approvals.settle(asked)

@@ -36,7 +36,7 @@ class Ways:
             judged = None
             if places:
                 judged = await self.injection.judge(flow.runtime, places, request.target, tls=request.tls)
-                flow.still_granted = partial(self.injection.still_permits, flow.runtime, judged)
+                flow.granted_until = partial(self.injection.granted_until, flow.runtime, judged)
         except Refused as refused:
             refused.target = refused.target or request.target
             raise
@@ -46,6 +46,8 @@ class Ways:
         connection = await dial(target)
         secured = await self._trust.connect(connection, target, private=self._private.of(target) is not None)
         try:
+            # Nobody told it of what changed while it was judged; and reaching the server may have taken long.
+            await flow.recheck_secrets()
             values = {} if judged is None else await self.injection.values(flow.runtime, judged)
             scrubber = self.injection.scrubber(flow.runtime)
             outgoing = replace(request, target=target, tls=True).outgoing(

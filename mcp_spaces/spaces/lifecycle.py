@@ -71,6 +71,8 @@ class Lifecycle:
 
     async def _down(self, space_id: str, reason: str) -> Space:
         space = await self._set_state(space_id, SpaceState.STOPPED)
+        # Open connections do not wait for the last call to end.
+        self._announce(space_id)
         await self._active.end_where(lambda call: _is_inside(call, space_id), reason=reason)
         for control in self._controls:
             await control.stop_all(space_id, reason=reason)

@@ -19,6 +19,7 @@ from mcp_spaces.core.plain_words import sentences_of
 from mcp_spaces.core.policy import Policy, policy_excess
 from mcp_spaces.core.scope import Scope, narrow
 from mcp_spaces.core.scope_request import ScopeRequest, within
+from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import ExceedsCeiling, InvalidInput, WrongState
 from mcp_spaces.network.model import USE_SECRET
 from mcp_spaces.spaces.lifecycle import Lifecycle
@@ -27,8 +28,8 @@ from mcp_spaces.spaces.store import SpaceStore
 from mcp_spaces.spaces.views import SpaceRow, SpaceView, SpaceViews
 
 TTL_LIMIT_S = 31_536_000
-LOWERED = "the space's ceiling was lowered"
 """One year."""
+LOWERED = "the space's ceiling was lowered"
 
 
 CEILING = frozenset({"policy", "mounts", "limits"})
@@ -162,9 +163,14 @@ async def update(context: Context, wanted: UpdateInput) -> SpaceView:
         changed = (ceiling, request.policy) != (space.ceiling, space.requested.policy)
         return space.model_copy(update={"requested": request, "ceiling": ceiling, "version": space.version + changed})
 
-    space = await context.use(SpaceStore).change(context.space.id, change)
-    renamed = space.requested.name != before[-1].requested.name
-    (context.use(Lifecycle).listed if renamed else context.use(Lifecycle).changed)(space)
+    async def changed() -> Space:
+        space = await context.use(SpaceStore).change(context.space.id, change)
+        renamed = space.requested.name != before[-1].requested.name
+        (context.use(Lifecycle).listed if renamed else context.use(Lifecycle).changed)(space)
+        return space
+
+    # It happens even when the caller gives up, and then what is open has to end too.
+    space = await shielded(changed())
     # Whatever is under way and no longer permitted ends now, before the caller hears that it is (threat T09).
     lowered = _is_lower(context, space, before[-1])
     await context.use(ActiveCalls).end_where(

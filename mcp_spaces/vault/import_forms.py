@@ -89,12 +89,12 @@ def bitwarden_row(number: int, row: Mapping[str, str], skipped: list[str]) -> It
         skipped.append(f"item {number}: unknown")
 
 
-def one_password_row(number: int, row: Mapping[str, str]) -> Iterator[Found]:
+def one_password_row(number: int, row: Mapping[str, str], skipped: list[str]) -> Iterator[Found]:
     fields = _kept(
         username=row["username"], password=row["password"], totp=row.get("otpauth", ""), notes=row.get("notes", "")
     )
     address = row.get("url") or row.get("website") or ""
-    yield from _login(number, "", row["title"], fields, [address], [])
+    yield from _login(number, "", row["title"], fields, [address], skipped)
 
 
 def _login(

@@ -105,7 +105,7 @@ def _from_csv(text: str, chosen: Format, skipped: list[str]) -> Iterator[Found]:
     if set(columns) >= BITWARDEN_COLUMNS and _may_be(chosen, Format.BITWARDEN_CSV):
         return rows_of(rows, columns, lambda number, row: bitwarden_row(number, row, skipped))
     if set(columns) >= ONE_PASSWORD_COLUMNS and _may_be(chosen, Format.ONE_PASSWORD_CSV):
-        return rows_of(rows, columns, one_password_row)
+        return rows_of(rows, columns, lambda number, row: one_password_row(number, row, skipped))
     raise refused("its columns are not those of a Bitwarden or 1Password export")
 
 

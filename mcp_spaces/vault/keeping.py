@@ -116,6 +116,8 @@ class Keeping:
     ) -> tuple[Index, list[Entry]]:
         index, stored, seal = unlocked.index.copy(), [], unlocked.seal
         index.generation += 1
+        if len(index.entries.keys() | {one.entry.path for one in wanted}) > ENTRIES_MAX:
+            raise QuotaExceeded(f"The vault holds at most {ENTRIES_MAX:,} secrets.", hint="Delete some first.")
         for one in wanted:
             entry = _numbered(one.entry, before=index.entries.get(one.entry.path), new_only=new_only)
             sealed = seal_secret(one.fields, entry=entry, data_key=unlocked.data_key, vault_id=unlocked.vault_id)
@@ -123,8 +125,6 @@ class Keeping:
             store.put_entry(tx, entry, mac=mac, sealed=sealed, key_id=unlocked.data_key.id)
             index.put(entry, mac)
             stored.append(entry)
-        if len(index.entries) > ENTRIES_MAX:
-            raise QuotaExceeded(f"The vault holds at most {ENTRIES_MAX:,} secrets.", hint="Delete some first.")
         store.put_index(tx, index, seal)
         seeds = {one.entry.path for one in wanted if one.sets_seed}
         for entry in stored:

@@ -14,6 +14,10 @@ from mcp_spaces.vault.model import Bindings, Code, Entry, Opened, RawSecret
 class Secrets(Protocol):
     """Deciding by policy (`core.policy.decide` over `SecretFacts`) is the caller's part, before it asks here."""
 
+    on_changed: list[Callable[[], None]]
+    """Each is called when secrets were stored anew or deleted, before whoever did it hears so. They neither wait nor
+    fail. Only this withdraws what `find` said: from the first use on a vault stays open, and no secret expires."""
+
     async def find(self, path: str, *, scope: VaultGrant) -> Entry:
         """What is known without opening, bindings included: check those, and policy, before `open`.
 

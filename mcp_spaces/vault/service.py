@@ -37,8 +37,9 @@ class Vault:
         wait: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.on_rotation: list[Callable[[Transaction, Again], int]] = []
+        self.on_changed: list[Callable[[], None]] = []
         self._database = database
-        self._unlocking = Unlocking(database, masters, clock)
+        self._unlocking = Unlocking(database, masters, clock, on_changed=self.on_changed)
         self._uses = Uses(database, clock)
         self._codes = Codes(self._unlocking, self._uses, database, clock, wait=wait)
         self.keeping = Keeping(self._unlocking, self._uses, database, clock)

@@ -159,14 +159,16 @@ def read_box(one: AskOne, entry: Entry) -> tuple[str, bytes]:
 
 def read_version(tx: Transaction, path: str, version: int) -> Entry | None:
     """What was known of a kept version; its box says whether that is true. Raises WrongState."""
-    row = tx.one("SELECT body FROM vault_versions WHERE path = ? AND version = ?", (path, version))
-    if row is None:
-        return None
+    row = tx.one("SELECT path, version, body FROM vault_versions WHERE path = ? AND version = ?", (path, version))
+    return None if row is None else _kept_entry(row)
+
+
+def _kept_entry(row: Row) -> Entry:
     try:
         entry = Entry.model_validate_json(row["body"])
     except ValidationError:
         raise damaged() from None
-    if (entry.path, entry.version) != (path, version):
+    if (entry.path, entry.version) != (row["path"], row["version"]):
         raise damaged()
     return entry
 
@@ -251,8 +253,8 @@ def reseal(tx: Transaction, index: Index, *, old: DataKey, new: DataKey, vault_i
     """Every box again, under the new key, and every MAC; returns the list and the number of boxes. Raises WrongState."""
     boxes = tx.all("SELECT path, version, key_id, body, sealed FROM vault_versions")
     for row in boxes:
-        entry = Entry.model_validate_json(row["body"])
-        if row["key_id"] != old.id or (entry.path, entry.version) != (row["path"], row["version"]):
+        entry = _kept_entry(row)
+        if row["key_id"] != old.id:
             raise damaged()
         opened = open_secret(
             bytes(row["sealed"]), entry=entry, data_key=old, vault_id=vault_id, purpose=Upkeep.ROTATION
@@ -262,15 +264,16 @@ def reseal(tx: Transaction, index: Index, *, old: DataKey, new: DataKey, vault_i
             "UPDATE vault_versions SET key_id = ?, sealed = ? WHERE path = ? AND version = ?",
             (new.id, seal_secret(fields, entry=entry, data_key=new, vault_id=vault_id), entry.path, entry.version),
         )
-    seal = IndexSeal(new)
+    before, seal = IndexSeal(old), IndexSeal(new)
     fresh = Index(uses=index.uses, latest_use=index.latest_use, generation=index.generation + 1)
     for row in tx.all("SELECT path, version, body, mac FROM vault_entries"):
-        known = index.entries.get(row["path"])
-        if known is None or bytes(row["mac"]) != index.macs[row["path"]]:
+        # What is sealed anew is what was sealed before: a row that was changed meanwhile is none of ours.
+        entry = _proven_entry(row, before)
+        if entry != index.entries.get(entry.path):
             raise damaged()
         mac = seal.of_entry(row["path"], row["version"], row["body"])
         tx.execute("UPDATE vault_entries SET mac = ? WHERE path = ?", (mac, row["path"]))
-        fresh.put(known, mac)
+        fresh.put(entry, mac)
     if len(fresh.entries) != len(index.entries):
         raise damaged()
     put_index(tx, fresh, seal)

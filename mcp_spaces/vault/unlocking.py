@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -55,12 +55,15 @@ class Unlocked:
 
 
 class Unlocking:
-    """All methods raise WrongState where the vault cannot be opened, or was changed."""
+    """All methods raise WrongState where the vault cannot be opened, or was changed. `on_changed` as port.Secrets says."""
 
-    def __init__(self, database: Database, masters: MasterKeys, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, masters: MasterKeys, clock: Clock, *, on_changed: Sequence[Callable[[], None]]
+    ) -> None:
         self._database = database
         self._masters = masters
         self._clock = clock
+        self._on_changed = on_changed
         self._lock = anyio.Lock()
         self._unlocked: Unlocked | None = None
 
@@ -87,6 +90,8 @@ class Unlocking:
             with anyio.CancelScope(shield=True):
                 index, result = await self._database.write(lambda tx: change(tx, unlocked))
                 unlocked.index = index
+                for told in self._on_changed:
+                    told()
             return result
 
     async def settle(self, unlocked: Unlocked) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.errors import InvalidInput
@@ -21,7 +21,7 @@ class Wanted:
     """
 
     entry: Entry
-    fields: Mapping[str, str]
+    fields: Mapping[str, str] = field(repr=False)
     sets_seed: bool = False
 
 

@@ -137,6 +137,7 @@ class NoVault:
 
     def __init__(self) -> None:
         self.on_rotation: list[Any] = []
+        self.on_changed: list[Callable[[], None]] = []
 
     async def find(self, path: str, *, scope: VaultGrant) -> Entry:
         raise NotFound("No such secret here.", hint="")

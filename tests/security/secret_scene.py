@@ -99,7 +99,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def staged(folder: Path, certificate: Path) -> AsyncIterator[Scene]:
+async def staged(folder: Path, certificate: Path, *, stored: bool = True) -> AsyncIterator[Scene]:
+    """`stored`: with the secret that REFERENCE names."""
     async with (
         open_rig(folder) as rig,
         laboratory(
@@ -111,7 +112,8 @@ async def staged(folder: Path, certificate: Path) -> AsyncIterator[Scene]:
             lab.internet.servers["127.0.0.1", port] = site.serve
         scene = Scene(lab, rig, site)
         scene.policy(STANDARD)
-        await scene.put()
+        if stored:
+            await scene.put()
         yield scene
 
 
