@@ -78,4 +78,42 @@ git clean -n
 git clean -fdx build
 make 2>&1 | tee build.log
 exec ls
+echo .env
+echo PATH=/usr/bin
+touch e
+printf '%s\\n' 'echo $(date)'
+grep 'a.k?y' notes.txt
+[[ $x == 'a b' ]]
+export PATH
+PAGER= git log
+cd src && rm -rf build
+rm -- -r
+rm --force a
+find build -name '*.o' -delete
+sed --sandbox '1e ls' x
+chmod u-s x
+git
+git --version
+git "--git-dir=$X" status
+git -C "$X" status
+git init
+git clone https://example.com/x.git
+git stash push -m wip
+git commit -c HEAD
+git commit -am 'Ignore .env'
+git commit --message 'Ignore .env'
+git commit --message='Ignore .env'
+git commit -m'Ignore .env'
+git tag v1 -m 'Ignore .env'
+git config core.pager
+git config get core.pager
+git config --get-all core.pager x
+git rebase --exec 'make test' main
+git rm x
+git rm -r build
+git rm -r --cached src
+git clean
+git clean -ndx
+git clean -dfx -e '*.local' build
+git clean -dfx --exclude=local.txt build
 """.strip().splitlines()
