@@ -98,6 +98,23 @@ def test_what_bash_may_read_otherwise_is_refused(script: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("most", "too_much"),
+    [
+        ("eval " * 16 + "ls", "eval " * 17 + "ls"),
+        ("nice " * 16 + "ls", "nice " * 17 + "ls"),
+        ("".join(f"cd d{n};" for n in range(20)), "".join(f"cd d{n};" for n in range(21))),
+        ("xargs " + "x " * 10_000, "xargs " * 7 + "x " * 10_000),
+        ("eval " * 5 + "x" * 60_000, "eval " * 15 + "x" * 60_000),
+    ],
+    ids=["scripts", "commands", "folders", "words", "characters"],
+)
+def test_what_takes_too_long_to_judge_is_refused(most: str, too_much: str) -> None:
+    analyse(most)
+    with pytest.raises(Unparsable, match="nested too deeply|too often"):
+        analyse(too_much)
+
+
+@pytest.mark.parametrize(
     ("source", "text"),
     [
         ("a", "a"),
