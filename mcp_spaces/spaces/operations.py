@@ -27,9 +27,8 @@ from mcp_spaces.spaces.store import SpaceStore
 from mcp_spaces.spaces.views import SpaceRow, SpaceView, SpaceViews
 
 TTL_LIMIT_S = 31_536_000
-LOWERED = "the space's ceiling was lowered"
 """One year."""
-
+LOWERED = "the space's ceiling was lowered"
 
 CEILING = frozenset({"policy", "mounts", "limits"})
 """The parts of a request that make its ceiling."""

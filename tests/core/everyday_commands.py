@@ -97,7 +97,7 @@ git --version
 git "--git-dir=$X" status
 git -C "$X" status
 git init
-git clone https://example.com/x.git
+git clone https://example.com/x.git copy
 git stash push -m wip
 git commit -c HEAD
 git commit -am 'Ignore .env'
@@ -114,6 +114,7 @@ git rm -r build
 git rm -r --cached src
 git clean
 git clean -ndx
+git clean -fdx node_modules
 git clean -dfx -e '*.local' build
 git clean -dfx --exclude=local.txt build
 """.strip().splitlines()
