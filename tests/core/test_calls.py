@@ -17,6 +17,7 @@ from mcp_spaces.core.idempotency import MAXIMUM_KEY_LENGTH
 from mcp_spaces.core.limits import Limits
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime, InSpace, RuntimePlace
+from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import EVERYTHING, Scope
 from mcp_spaces.errors import Cancelled, Denied, InvalidInput, NotFound, TimedOut, WrongState
 from mcp_spaces.state.database import Database
@@ -194,3 +195,12 @@ async def test_l21_what_a_refusal_would_have_repeated_is_counted_as_well(tmp_pat
         )
         (outcome,) = bench.database.read("SELECT body FROM audit WHERE kind = 'outcome'")
         assert json.loads(outcome["body"])["redacted"] == {"prod/api": 2}
+
+
+async def test_what_was_redacted_before_a_call_is_not_counted_as_its_own(tmp_path: Path) -> None:
+    redactor = Redactor()
+    redactor.mark("prod/api")
+    async with open_bench(tmp_path) as bench:
+        await bench.pipeline.call(AGENT, "thing.say", {"text": "x"}, redactor=redactor)
+        (outcome,) = bench.database.read("SELECT body FROM audit WHERE kind = 'outcome'")
+        assert "redacted" not in json.loads(outcome["body"])

@@ -81,6 +81,25 @@ async def test_k12_an_edited_row_is_found(chain: Path, change: str) -> None:
     assert (report.intact, report.finding, report.broken_seq) == (False, "edited", 12)
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["mac = 'text'", "mac = NULL", "kind = NULL", "run_id = 7", "body = x'00'", "at = 'noon'", "at = NULL", "seq = 'x'"],
+)
+async def test_k12_a_table_that_was_replaced_by_one_that_takes_anything_is_told_and_not_tripped_over(
+    chain: Path, change: str
+) -> None:
+    tamper(
+        chain,
+        "CREATE TABLE loose (seq, at, kind, run_id, body, mac)",
+        "INSERT INTO loose SELECT seq, at, kind, run_id, body, mac FROM audit",
+        "DROP TABLE audit",
+        "ALTER TABLE loose RENAME TO audit",
+        f"UPDATE audit SET {change} WHERE seq = 12",
+    )
+    report = await verified(chain)
+    assert (report.intact, report.broken_seq) == (False, 12) and report.finding in ("edited", "missing", "unreadable")
+
+
 async def test_k12_a_deleted_row_is_found_also_when_the_rest_is_renumbered(chain: Path) -> None:
     tamper(chain, "DELETE FROM audit WHERE seq = 12")
     report = await verified(chain)
