@@ -93,6 +93,25 @@ find build -name '*.o' -delete
 sed --sandbox '1e ls' x
 chmod u-s x
 git
+env
+env FOO=1
+env -- ls
+env -u X ls
+env --unset=X ls
+env -C /tmp ls
+shopt -s nullglob
+trap - EXIT
+trap -l
+command -V ls
+command -pv sudo
+python -c 'x' -m sudo
+python x.py -m sudo
+python - -m sudo
+bash --version
+bash - x
+xargs -d , ls
+xargs -i ls {}
+find . -name '*.c' -newer x
 git --version
 git "--git-dir=$X" status
 git -C "$X" status
