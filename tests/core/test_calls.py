@@ -142,6 +142,14 @@ async def test_t08_the_space_s_ceiling_and_the_runtime_s_count_beside_the_caller
             await bench.pipeline.call(AGENT, "thing.inside", {})
 
 
+async def test_t08_what_a_call_calls_is_never_under_more_than_its_own_scope(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        alone = EVERYTHING.model_copy(update={"operations": ("thing.twice",)})
+        with pytest.raises(Denied, match=r"thing\.say is outside the scope"):
+            await bench.pipeline.call(AGENT, "thing.twice", {"text": "x"}, scope=alone)
+        assert bench.steering.calls == []
+
+
 async def test_an_input_is_held_against_the_narrowed_scope_before_the_operation_begins(tmp_path: Path) -> None:
     def few(wanted: InSpace, scope: Scope) -> None:
         if scope.limits.runtimes < 2:
