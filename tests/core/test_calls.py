@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from mcp_spaces.core.caller import Caller
@@ -19,7 +20,7 @@ from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime, InSpace, RuntimePlace
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import EVERYTHING, Scope
-from mcp_spaces.errors import Cancelled, Denied, InvalidInput, NotFound, TimedOut, WrongState
+from mcp_spaces.errors import Busy, Cancelled, Denied, InvalidInput, NotFound, TimedOut, WrongState
 from mcp_spaces.state.database import Database
 from tests.core.bench import AGENT, OPERATOR, Bench, OnePlace, Said, SayInput, Steering, narrowed, open_bench, thing
 
@@ -97,6 +98,22 @@ async def test_an_idempotency_key_is_a_short_printable_text(tmp_path: Path, key:
             await bench.pipeline.call(AGENT, "thing.say", {"text": "x"}, idempotency_key=key)
         assert bench.steering.calls == []
         await bench.pipeline.call(AGENT, "thing.say", {"text": "x"}, idempotency_key="x" * MAXIMUM_KEY_LENGTH)
+
+
+async def test_a_repeat_is_told_to_wait_while_the_first_call_with_its_key_runs(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench, anyio.create_task_group() as tasks:
+
+        async def first() -> None:
+            with pytest.raises(Cancelled):
+                await bench.pipeline.call(AGENT, "thing.hang", {"text": "x"}, idempotency_key="k")
+
+        tasks.start_soon(first)
+        await bench.steering.started.wait()
+        run_id = bench.last_run()["id"]
+        with pytest.raises(Busy, match="still running") as refused:
+            await bench.pipeline.call(AGENT, "thing.hang", {"text": "x"}, idempotency_key="k")
+        assert run_id in refused.value.hint
+        bench.pipeline.active.cancel_where(lambda _call: True, reason="the test is over")
 
 
 async def test_a_space_lists_a_call_while_it_runs(tmp_path: Path) -> None:
