@@ -163,6 +163,8 @@ async def test_k12_an_anchor_that_lags_after_a_kill_is_fine(chain: Path) -> None
         (chain.parent / ANCHOR_NAME).write_text(f"{seq:020d} {mac.hex()}\n")
         assert (await verified(chain)).intact
         assert (await Audit(chain, SEALER).verify_tail(2)).intact
+    (chain.parent / ANCHOR_NAME).write_text(f"{0:020d} {'00' * 32}\n")
+    assert (await Audit(chain, SEALER).verify_tail(2)).intact
     (chain.parent / ANCHOR_NAME).write_text(f"{37:020d} {'00' * 32}\n")
     assert (await Audit(chain, SEALER).verify_tail(2)).finding == "anchor"
 
