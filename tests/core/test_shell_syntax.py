@@ -129,10 +129,20 @@ def test_what_takes_too_long_to_judge_is_refused(most: str, too_much: str) -> No
         ('"a\\$b"', "a$b"),
         ('"a\\nb"', "a\\nb"),
         ("{}", "{}"),
+        ("a\\\nb", "ab"),
+        ('"a\\\nb"', "ab"),
     ],
 )
 def test_quotes_and_escapes_are_decoded(source: str, text: str) -> None:
     assert unquote(source) == Word(text)
+
+
+@pytest.mark.parametrize(
+    "source", ["a b", "a;b", "a\nb", "a>b", "a\\", "'a", '"a', "$'a", "$'a\\", "$'\\cx'", "$'\\x00'", "$'\\ud800'"]
+)
+def test_what_is_not_one_word_or_not_all_of_it_is_refused(source: str) -> None:
+    with pytest.raises(Unparsable):
+        unquote(source)
 
 
 @pytest.mark.parametrize("source", ["$x", '"$x"', "a$(b)", "`a`", "{a,b}", "a{1..3}", "~/x", "${x}", '"${x[@]}"'])
