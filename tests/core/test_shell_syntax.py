@@ -138,7 +138,8 @@ def test_quotes_and_escapes_are_decoded(source: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["a b", "a;b", "a\nb", "a>b", "a\\", "'a", '"a', "$'a", "$'a\\", "$'\\cx'", "$'\\x00'", "$'\\ud800'"]
+    "source",
+    ["a b", '"a\\', "a;b", "a\nb", "a>b", "a\\", "'a", '"a', "$'a", "$'a\\", "$'\\cx'", "$'\\x00'", "$'\\ud800'"],
 )
 def test_what_is_not_one_word_or_not_all_of_it_is_refused(source: str) -> None:
     with pytest.raises(Unparsable):

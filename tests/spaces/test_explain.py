@@ -22,32 +22,30 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield opened
 
 
-@pytest.mark.parametrize(
-    ("asked", "decision", "rule"),
-    [
-        ({"command": "ls"}, "allow", "policy"),
-        ({"command": "git push"}, "ask", "shell.git_push"),
-        ({"command": "nc -l 80"}, "deny", "shell.commands"),
-        ({"operation": "run.list"}, "allow", "policy"),
-        ({"operation": "sandbox_shell", "input": {"command": "git push"}}, "ask", "shell.git_push"),
-        ({"operation": "sandbox.write_file", "input": {"path": ".env", "content": "x"}}, "deny", "files.blocked_paths"),
-        ({"operation": "sandbox.write_file", "input": {"path": "a", "content": "x"}}, "allow", "policy"),
-    ],
-)
-async def test_a_command_or_a_call_is_explained_by_the_rule_that_decides(
-    world: World, asked: dict[str, Any], decision: str, rule: str
-) -> None:
-    told = await world.call("policy.explain", space="work", **asked)
-    assert (told.decision, told.rule) == (decision, rule)
-    assert told.reason and bool(told.suggestion) == (decision != "allow")
-    if "command" in asked:
-        assert told.commands == [asked["command"]]
+JUDGED: list[tuple[dict[str, Any], str, str]] = [
+    ({"command": "ls"}, "allow", "policy"),
+    ({"command": "git push"}, "ask", "shell.git_push"),
+    ({"command": "nc -l 80"}, "deny", "shell.commands"),
+    ({"operation": "run.list"}, "allow", "policy"),
+    ({"operation": "sandbox_shell", "input": {"command": "git push"}}, "ask", "shell.git_push"),
+    ({"operation": "sandbox.write_file", "input": {"path": ".env", "content": "x"}}, "deny", "files.blocked_paths"),
+    ({"operation": "sandbox.write_file", "input": {"path": "a", "content": "x"}}, "allow", "policy"),
+]
 
 
-@pytest.mark.parametrize("asked", [{}, {"command": "ls", "operation": "run.list"}])
-async def test_it_is_asked_about_one_thing(world: World, asked: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput, match="either"):
-        await world.call("policy.explain", space="work", **asked)
+async def test_a_command_or_a_call_is_explained_by_the_rule_that_decides(world: World) -> None:
+    for asked, decision, rule in JUDGED:
+        told = await world.call("policy.explain", space="work", **asked)
+        assert (told.decision, told.rule) == (decision, rule)
+        assert told.reason and bool(told.suggestion) == (decision != "allow")
+        if "command" in asked:
+            assert told.commands == [asked["command"]]
+
+
+async def test_it_is_asked_about_one_thing(world: World) -> None:
+    for asked in ({}, {"command": "ls", "operation": "run.list"}):
+        with pytest.raises(InvalidInput, match="either"):
+            await world.call("policy.explain", space="work", **asked)
 
 
 async def test_what_the_caller_may_never_call_does_not_exist_and_wrong_input_is_told(world: World) -> None:
