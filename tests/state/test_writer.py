@@ -1,0 +1,70 @@
+"""The writer's thread: what waits in it is done before it ends, and the log is emptied in between."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+
+from mcp_spaces.state.chain import Sealer
+from mcp_spaces.state.database import Database, Transaction
+
+pytestmark = pytest.mark.anyio
+
+SEALER = Sealer(b"k" * 32)
+PATIENCE_S = 30
+
+
+class Gate:
+    """A change that holds the writer up until it is let go."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+
+    def __call__(self, _tx: Transaction) -> bool:
+        return self.open.wait(PATIENCE_S)
+
+
+def storing(name: str) -> Callable[[Transaction], object]:
+    return lambda tx: tx.execute("INSERT INTO settings (name, value) VALUES (?, '1')", (name,))
+
+
+def stored(database: Database) -> list[str]:
+    return [row["name"] for row in database.read("SELECT name FROM settings ORDER BY name")]
+
+
+async def test_the_log_is_emptied_once_what_waits_before_it_is_done(tmp_path: Path) -> None:
+    database, gate = Database.open(tmp_path / "state.db", sealer=SEALER), Gate()
+    database.submit(gate)
+    waiting = [database.submit(storing(name)) for name in "ab"]
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(database.empty_log)
+            await anyio.lowlevel.checkpoint()
+            gate.open.set()
+    assert all(one.done() for one in waiting) and stored(database) == ["a", "b"]
+    assert (tmp_path / "state.db-wal").stat().st_size == 0
+    await database.write(storing("c"))
+    assert stored(database) == ["a", "b", "c"]
+    database.close()
+
+
+async def test_what_was_submitted_before_the_end_is_on_the_disk(tmp_path: Path) -> None:
+    database, gate = Database.open(tmp_path / "state.db", sealer=SEALER), Gate()
+    database.submit(gate)
+    for name in "abc":
+        database.submit(storing(name))
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(anyio.to_thread.run_sync, database.close, abandon_on_cancel=True))
+            await anyio.lowlevel.checkpoint()
+            gate.open.set()
+    again = Database.open(tmp_path / "state.db", sealer=SEALER)
+    assert stored(again) == ["a", "b", "c"]
+    again.close()
