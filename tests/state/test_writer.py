@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -25,9 +24,10 @@ class Gate:
     """A change that holds the writer up until it is let go."""
 
     def __init__(self) -> None:
-        self.open = threading.Event()
+        self.reached, self.open = threading.Event(), threading.Event()
 
     def __call__(self, _tx: Transaction) -> bool:
+        self.reached.set()
         return self.open.wait(PATIENCE_S)
 
 
@@ -39,14 +39,27 @@ def stored(database: Database) -> list[str]:
     return [row["name"] for row in database.read("SELECT name FROM settings ORDER BY name")]
 
 
+async def held_up(database: Database, gate: Gate) -> None:
+    """Until the writer's thread is at the gate."""
+    database.submit(gate)
+    with anyio.fail_after(PATIENCE_S):
+        while not gate.reached.is_set():  # noqa: ASYNC110 - another thread is waited for
+            await anyio.sleep(0.001)
+
+
+async def waiting_in(database: Database, count: int) -> None:
+    while database._changes.qsize() < count:  # noqa: ASYNC110 - another thread is waited for
+        await anyio.sleep(0.001)
+
+
 async def test_the_log_is_emptied_once_what_waits_before_it_is_done(tmp_path: Path) -> None:
     database, gate = Database.open(tmp_path / "state.db", sealer=SEALER), Gate()
-    database.submit(gate)
+    await held_up(database, gate)
     waiting = [database.submit(storing(name)) for name in "ab"]
     with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(database.empty_log)
-            await anyio.lowlevel.checkpoint()
+            await waiting_in(database, 3)
             gate.open.set()
     assert all(one.done() for one in waiting) and stored(database) == ["a", "b"]
     assert (tmp_path / "state.db-wal").stat().st_size == 0
@@ -57,13 +70,13 @@ async def test_the_log_is_emptied_once_what_waits_before_it_is_done(tmp_path: Pa
 
 async def test_what_was_submitted_before_the_end_is_on_the_disk(tmp_path: Path) -> None:
     database, gate = Database.open(tmp_path / "state.db", sealer=SEALER), Gate()
-    database.submit(gate)
+    await held_up(database, gate)
     for name in "abc":
         database.submit(storing(name))
     with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(anyio.to_thread.run_sync, database.close, abandon_on_cancel=True))
-            await anyio.lowlevel.checkpoint()
+            await waiting_in(database, 4)
             gate.open.set()
     again = Database.open(tmp_path / "state.db", sealer=SEALER)
     assert stored(again) == ["a", "b", "c"]
