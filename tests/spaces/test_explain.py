@@ -43,7 +43,8 @@ async def test_a_command_or_a_call_is_explained_by_the_rule_that_decides(world: 
 
 
 async def test_it_is_asked_about_one_thing(world: World) -> None:
-    for asked in ({}, {"command": "ls", "operation": "run.list"}):
+    wrong: list[dict[str, Any]] = [{}, {"command": "ls", "operation": "run.list"}]
+    for asked in wrong:
         with pytest.raises(InvalidInput, match="either"):
             await world.call("policy.explain", space="work", **asked)
 
