@@ -119,6 +119,8 @@ git init
 git clone https://example.com/x.git copy
 git stash push -m wip
 git commit -c HEAD
+git -c user.name="$X" commit -m x
+git clone -c http.postBuffer=1 x
 git commit -am 'Ignore .env'
 git commit --message 'Ignore .env'
 git commit --message='Ignore .env'

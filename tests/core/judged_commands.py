@@ -283,6 +283,7 @@ deny | shell.dynamic_command | ask | source <(echo ls)
     ("ask", "shell.git_push", "ask", "git push -u origin main"),
     ("ask", "shell.git_push", "ask", "git -c user.name=me push"),
     ("deny", "shell.hidden_command", "ask", "git -c"),
+    ("deny", "shell.hidden_command", "ask", 'git -c "log$X" log'),
     ("deny", "shell.hidden_command", "ask", "git clone -u x y"),
     ("deny", "shell.hidden_command", "ask", "git clone --config=core.pager=x y"),
     ("deny", "shell.setuid_bits", "allow", "install -m4755 x y"),
