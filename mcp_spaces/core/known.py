@@ -71,8 +71,6 @@ class KnownForms:
 
     def begun(self, content: bytes) -> str | None:
         """The name of a form that `content` is the first half of, or more."""
-        if not content:
-            return None
         anchor, longest = content[:ANCHOR_BYTES], 2 * len(content)
         alike = (forms for forms in self._candidates if forms[0][0][:ANCHOR_BYTES].startswith(anchor))
         halves = (name for forms in alike for form, name in forms if len(form) <= longest and form.startswith(content))

@@ -58,15 +58,14 @@ class Pin:
                 raise PinNeeded(
                     "The operator's PIN is needed for this.", hint="Repeat the command on a terminal: it asks for it."
                 )
-            now = self._clock.now()
-            wait_s = min(kept.mistaken_at - now, 0.0) + _wait_s(kept.mistakes)
+            wait_s = min(kept.mistaken_at - self._clock.now(), 0.0) + _wait_s(kept.mistakes)
             if wait_s > 0:
                 raise Busy(f"There were {kept.mistakes} wrong PINs in a row.", hint=f"Wait {wait_s:.0f} s.")
             if await asyncio.to_thread(_is_same, given, kept):
                 if kept.mistakes:
                     await self._keep(kept.model_copy(update={"mistakes": 0}))
                 return
-            await self._keep(kept.model_copy(update={"mistakes": kept.mistakes + 1, "mistaken_at": now}))
+            await self._keep(kept.model_copy(update={"mistakes": kept.mistakes + 1, "mistaken_at": self._clock.now()}))
         raise Denied("That is not the operator's PIN.", hint="Try again.", rule="pin")
 
     async def change(self, pin: str) -> None:

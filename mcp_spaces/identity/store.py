@@ -64,7 +64,9 @@ class Identity:
         row = self._database.read_one(
             "SELECT id, body, mac FROM principals WHERE id = ? OR name = ?", (reference, reference)
         )
-        return None if row is None else unseal(self._database.sealer, "principals", row, Principal)
+        found = None if row is None else unseal(self._database.sealer, "principals", row, Principal)
+        # The name beside what is sealed is not: one that was put there stands for nobody.
+        return found if found is not None and reference in (found.id, found.name) else None
 
     def name_of(self, principal_id: str) -> str | None:
         row = self._database.read_one("SELECT name FROM principals WHERE id = ?", (principal_id,))

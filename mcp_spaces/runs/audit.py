@@ -84,7 +84,7 @@ class Audit:
                 walk.follow(connection, anchor=anchor, tail=tail)
         except _Broken as found:
             broken = found
-        except (sqlite3.Error, UnicodeError, ValueError, OverflowError) as error:
+        except (sqlite3.Error, TypeError, AttributeError, ValueError, OverflowError) as error:
             broken = _Broken("unreadable", walk.head.seq + 1, f"The database cannot be read: {type(error).__name__}.")
         return AuditReport(
             intact=broken is None,

@@ -31,7 +31,6 @@ TTL_LIMIT_S = 31_536_000
 """One year."""
 LOWERED = "the space's ceiling was lowered"
 
-
 CEILING = frozenset({"policy", "mounts", "limits"})
 """The parts of a request that make its ceiling."""
 

@@ -39,12 +39,8 @@ class SpaceStore:
         return self._by_id(space_id)
 
     def may_see(self, caller: Caller, space_id: str) -> bool:
-        sql, parameters = self._visibility(caller)
-        row = self._database.read_one(
-            f"SELECT 1 FROM spaces WHERE id = ? AND {sql}",  # noqa: S608 - fixed text
-            (space_id, *parameters),
-        )
-        return row is not None
+        space = self.get(space_id)
+        return space is not None and _is_visible(caller, space)
 
     def visible(self, caller: Caller, *, after: str = "", limit: int = LIST_LIMIT) -> list[Space]:
         """The spaces that this caller may know of, by id, `after` an id."""
@@ -53,11 +49,12 @@ class SpaceStore:
             f"SELECT id, body, mac FROM spaces WHERE id > ? AND {sql} ORDER BY id LIMIT ?",  # noqa: S608 - fixed text
             (after, *parameters, limit),
         )
-        return [self._unsealed(row) for row in rows]
+        return [space for space in map(self._unsealed, rows) if _is_visible(caller, space)]
 
     def resolve(self, caller: Caller, reference: str) -> Space:
         """By id, by a name that is unique among what the caller sees, or `default`. Raises NotFound or Ambiguous."""
-        found = self._named((reference, *self._visibility(caller)))
+        asked = self._named((reference, *self._visibility(caller)))
+        found = [one for one in asked if reference in (one.id, one.name) and _is_visible(caller, one)]
         if not found and reference == DEFAULT_SPACE:
             found = self.visible(caller, limit=10)
             if not found:
@@ -198,6 +195,13 @@ class SpaceStore:
         )
 
 
+def _is_visible(caller: Caller, space: Space) -> bool:
+    """By what is sealed: the columns that found it are not (threat K11)."""
+    if caller.spaces is not None:
+        return space.id in caller.spaces
+    return caller.operator or space.owner_id == caller.principal_id
+
+
 class RuntimeStore:
     """Implements `Runtimes`."""
 
@@ -250,7 +254,8 @@ class RuntimeStore:
 
     def _stored_of(self, space_id: str) -> list[Runtime]:
         rows = self._database.read("SELECT id, body, mac FROM runtimes WHERE space_id = ? ORDER BY rowid", (space_id,))
-        return [unseal(self._database.sealer, "runtimes", row, Runtime) for row in rows]
+        found = [unseal(self._database.sealer, "runtimes", row, Runtime) for row in rows]
+        return [one for one in found if one.space_id == space_id]
 
     def _changed(self, tx: Transaction, runtime_id: str, change: Callable[[Runtime], Runtime]) -> Runtime:
         row = tx.one("SELECT id, body, mac FROM runtimes WHERE id = ?", (runtime_id,))

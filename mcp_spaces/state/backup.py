@@ -29,13 +29,14 @@ def copy_database(database: Database, target: Path) -> int:
         finally:
             copy.close()
         descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         return target.stat().st_size
     except sqlite3.Error as error:
-        if error.sqlite_errorname == "SQLITE_FULL":
-            raise no_room(target) from error
-        raise translate(error) from error
+        ours = translate(error)
+        raise no_room(target) if isinstance(ours, DiskFull) else ours from error
     except OSError as error:
         raise cannot_write(target, error) from error
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -179,15 +179,22 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench(folder: Path, clock: Clock | None = None) -> AsyncIterator[Bench]:
+async def open_bench(
+    folder: Path,
+    clock: Clock | None = None,
+    *,
+    more: Sequence[AnyOperation] = (),
+    places: OnePlace | None = None,
+) -> AsyncIterator[Bench]:
+    """`more`: operations besides those that all tests have."""
     clock = clock or Clock()
     database = Database.open(folder / "state.db", sealer=SEALER)
-    services, steering, places = Services(), Steering(), OnePlace()
+    services, steering, places = Services(), Steering(), places or OnePlace()
     services.provide(Steering, steering)
     services.provide(Database, database)
     journal, approvals = Journal(database, clock), Approvals(database, clock)
     pipeline = Pipeline(
-        OPERATIONS,
+        (*OPERATIONS, *more),
         database=database,
         places=places,
         services=services,

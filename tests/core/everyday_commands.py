@@ -78,4 +78,64 @@ git clean -n
 git clean -fdx build
 make 2>&1 | tee build.log
 exec ls
+echo .env
+echo PATH=/usr/bin
+touch e
+printf '%s\\n' 'echo $(date)'
+grep 'a.k?y' notes.txt
+[[ $x == 'a b' ]]
+export PATH
+PAGER= git log
+cd src && rm -rf build
+rm -- -r
+rm --force a
+find build -name '*.o' -delete
+sed --sandbox '1e ls' x
+chmod u-s x
+git
+env
+env FOO=1
+env -- ls
+env -u X ls
+env --unset=X ls
+env -C /tmp ls
+shopt -s nullglob
+trap - EXIT
+trap -l
+command -V ls
+command -pv sudo
+python -c 'x' -m sudo
+python x.py -m sudo
+python - -m sudo
+bash --version
+bash - x
+xargs -d , ls
+xargs -i ls {}
+find . -name '*.c' -newer x
+git --version
+git "--git-dir=$X" status
+git -C "$X" status
+git init
+git clone https://example.com/x.git copy
+git stash push -m wip
+git commit -c HEAD
+git -c user.name="$X" commit -m x
+git clone -c http.postBuffer=1 x
+git commit -am 'Ignore .env'
+git commit --message 'Ignore .env'
+git commit --message='Ignore .env'
+git commit -m'Ignore .env'
+git tag v1 -m 'Ignore .env'
+git config core.pager
+git config get core.pager
+git config --get-all core.pager x
+git rebase --exec 'make test' main
+git rm x
+git rm -r build
+git rm -r --cached src
+git clean
+git clean -ndx
+git clean -fdx node_modules
+git clean -dfx -e '*.local' build
+git clean -dfx --exclude=local.txt build
 """.strip().splitlines()

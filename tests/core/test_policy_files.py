@@ -54,6 +54,11 @@ def test_a_recursive_delete_is_judged_alike_by_tool_and_by_shell() -> None:
         assert shell(f"rm -r {path}", policy).decision is answer
 
 
+def test_a_pattern_that_is_longer_than_any_name_is_not_tried_and_counts_as_blocked() -> None:
+    assert shell(f"ls {'a' * 254}?").decision is Answer.ALLOW
+    assert shell(f"ls {'a' * 255}?").rule == "files.blocked_paths"
+
+
 _GLOBS = st.text(st.sampled_from("ab*?."), max_size=6)
 
 

@@ -144,6 +144,22 @@ def test_only_the_beginning_of_a_secret_is_held_back() -> None:
     assert stream.finish() == b"s3cret-val"
 
 
+def test_how_much_is_held_back_is_told() -> None:
+    stream = knowing("s3cret-value").stream()
+    for fed, held in ((b"Password: ", 0), (b"s3cret", 6), (b"-", 7), (b"value", 0)):
+        stream.feed(fed)
+        assert stream.held_bytes == held
+
+
+@pytest.mark.parametrize("secret", ["s3cret-value", "sk-" + "0123456789" * 5 + "x"])
+def test_content_that_ends_in_the_second_half_of_a_secret_is_told_by_its_beginning(secret: str) -> None:
+    redactor, half = knowing(secret), (len(secret) + 1) // 2
+    assert redactor.begun(secret[:half].encode()) == redactor.begun(secret.encode()) == "prod/api"
+    for other in (secret[: half - 1], secret[:half] + "?", "?" + secret[:half], secret[1:], ""):
+        assert redactor.begun(other.encode()) is None
+    assert Redactor().begun(secret.encode()) is None
+
+
 def test_a_secret_longer_than_a_piece_is_redacted_as_one() -> None:
     long = "".join(f"{number:05d}\n" for number in range(3000))
     redactor = knowing(long)

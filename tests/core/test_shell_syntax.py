@@ -98,6 +98,23 @@ def test_what_bash_may_read_otherwise_is_refused(script: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("most", "too_much"),
+    [
+        ("eval " * 16 + "ls", "eval " * 17 + "ls"),
+        ("nice " * 16 + "ls", "nice " * 17 + "ls"),
+        ("".join(f"cd d{n};" for n in range(20)), "".join(f"cd d{n};" for n in range(21))),
+        ("xargs " + "x " * 10_000, "xargs " * 7 + "x " * 10_000),
+        ("eval " * 5 + "x" * 60_000, "eval " * 15 + "x" * 60_000),
+    ],
+    ids=["scripts", "commands", "folders", "words", "characters"],
+)
+def test_what_takes_too_long_to_judge_is_refused(most: str, too_much: str) -> None:
+    analyse(most)
+    with pytest.raises(Unparsable, match=r"nested too deeply|too often"):
+        analyse(too_much)
+
+
+@pytest.mark.parametrize(
     ("source", "text"),
     [
         ("a", "a"),
@@ -112,10 +129,21 @@ def test_what_bash_may_read_otherwise_is_refused(script: str) -> None:
         ('"a\\$b"', "a$b"),
         ('"a\\nb"', "a\\nb"),
         ("{}", "{}"),
+        ("a\\\nb", "ab"),
+        ('"a\\\nb"', "ab"),
     ],
 )
 def test_quotes_and_escapes_are_decoded(source: str, text: str) -> None:
     assert unquote(source) == Word(text)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["a b", '"a\\', "a;b", "a\nb", "a>b", "a\\", "'a", '"a', "$'a", "$'a\\", "$'\\cx'", "$'\\x00'", "$'\\ud800'"],
+)
+def test_what_is_not_one_word_or_not_all_of_it_is_refused(source: str) -> None:
+    with pytest.raises(Unparsable):
+        unquote(source)
 
 
 @pytest.mark.parametrize("source", ["$x", '"$x"', "a$(b)", "`a`", "{a,b}", "a{1..3}", "~/x", "${x}", '"${x[@]}"'])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,21 @@ def test_a_token_names_its_key_and_hides_its_secret() -> None:
 def test_what_is_no_token_is_nobody(token: str) -> None:
     assert parse_token(token) is None
     assert not secret_matches("", None)
+
+
+async def test_whoever_shows_no_token_or_another_s_is_told_one_and_the_same(world: World) -> None:
+    made = await world.govern("key.create", label="one")
+    parsed = parse_token(made.token)
+    assert parsed is not None
+    told = set()
+    for token in ("", "Bearer x", new_token().token, made.token[:-1] + ("A" if made.token[-1] != "A" else "B")):
+        with pytest.raises(Unauthenticated) as refused:
+            await world.app.authenticate(token)
+        told.add((refused.value.message, refused.value.hint))
+    assert len(told) == 1
+    agent = await world.app.authenticate(made.token)
+    assert await world.app.still_valid(agent) and await world.app.still_valid(world.agent)
+    assert not await world.app.still_valid(replace(agent, key_id="key_" + "a" * 26))
 
 
 async def test_a_fresh_instance_has_an_operator_and_an_agent_that_may_make_spaces_and_mount_nothing(

@@ -81,6 +81,34 @@ async def test_k12_an_edited_row_is_found(chain: Path, change: str) -> None:
     assert (report.intact, report.finding, report.broken_seq) == (False, "edited", 12)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "mac = 'text'",
+        "mac = NULL",
+        "kind = NULL",
+        "run_id = 7",
+        "body = x'00'",
+        "at = 'noon'",
+        "at = NULL",
+        "seq = 'x'",
+    ],
+)
+async def test_k12_a_table_that_was_replaced_by_one_that_takes_anything_is_told_and_not_tripped_over(
+    chain: Path, change: str
+) -> None:
+    tamper(
+        chain,
+        "CREATE TABLE loose (seq, at, kind, run_id, body, mac)",
+        "INSERT INTO loose SELECT seq, at, kind, run_id, body, mac FROM audit",
+        "DROP TABLE audit",
+        "ALTER TABLE loose RENAME TO audit",
+        f"UPDATE audit SET {change} WHERE seq = 12",
+    )
+    report = await verified(chain)
+    assert (report.intact, report.broken_seq) == (False, 12) and report.finding in ("edited", "missing", "unreadable")
+
+
 async def test_k12_a_deleted_row_is_found_also_when_the_rest_is_renumbered(chain: Path) -> None:
     tamper(chain, "DELETE FROM audit WHERE seq = 12")
     report = await verified(chain)
@@ -129,13 +157,23 @@ async def test_k12_a_missing_or_damaged_anchor_is_said(chain: Path) -> None:
 
 
 async def test_k12_an_anchor_that_lags_after_a_kill_is_fine(chain: Path) -> None:
-    with closing(sqlite3.connect(chain)) as connection:
-        mac = connection.execute("SELECT mac FROM audit WHERE seq = 37").fetchone()[0]
-    (chain.parent / ANCHOR_NAME).write_text(f"{37:020d} {mac.hex()}\n")
-    assert (await verified(chain)).intact
+    for seq in (39, 38, 37):
+        with closing(sqlite3.connect(chain)) as connection:
+            mac = connection.execute("SELECT mac FROM audit WHERE seq = ?", (seq,)).fetchone()[0]
+        (chain.parent / ANCHOR_NAME).write_text(f"{seq:020d} {mac.hex()}\n")
+        assert (await verified(chain)).intact
+        assert (await Audit(chain, SEALER).verify_tail(2)).intact
+    (chain.parent / ANCHOR_NAME).write_text(f"{0:020d} {'00' * 32}\n")
     assert (await Audit(chain, SEALER).verify_tail(2)).intact
     (chain.parent / ANCHOR_NAME).write_text(f"{37:020d} {'00' * 32}\n")
     assert (await Audit(chain, SEALER).verify_tail(2)).finding == "anchor"
+
+
+async def test_k12_where_nothing_was_recorded_no_anchor_is_missed(tmp_path: Path) -> None:
+    async with open_bench(tmp_path):
+        pass
+    (tmp_path / ANCHOR_NAME).unlink()
+    assert (await verified(tmp_path / "state.db")).intact
 
 
 async def test_k12_an_outcome_without_its_intent_is_found(tmp_path: Path) -> None:

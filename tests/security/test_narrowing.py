@@ -114,8 +114,8 @@ async def test_t09_a_shell_ends_when_the_policy_runs_no_commands_any_more(world:
         assert processes(marker) == []
 
 
-async def test_t09_a_change_that_narrows_nothing_ends_nothing(world: World) -> None:
-    at = await prepared(world, "work")
+async def test_t09_a_change_that_narrows_nothing_here_ends_nothing(world: World) -> None:
+    at, other = await prepared(world, "work"), await world.space("other")
     async with anyio.create_task_group() as tasks:
         done = anyio.Event()
 
@@ -129,6 +129,7 @@ async def test_t09_a_change_that_narrows_nothing_ends_nothing(world: World) -> N
         await eventually(lambda: world.count("SELECT count(*) FROM runs WHERE state = 'running'") > 0)
         await world.call("space.update", space=at.space, patch={"labels": {"a": "b"}})
         await world.govern("space.update", space=at.space, patch={"policy": {"preset": "permissive"}})
+        await world.govern("space.update", space=other, patch={"policy": {"preset": "restrictive"}})
         (world.folder / "workspaces" / at.runtime / "go").touch()
         with anyio.fail_after(10):
             await done.wait()

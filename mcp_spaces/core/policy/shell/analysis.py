@@ -16,7 +16,8 @@ from mcp_spaces.core.policy.shell.dangers import (
     Finding,
     changes_execution,
     dangers,
-    outside_program,
+    is_outside,
+    operands_of,
 )
 from mcp_spaces.core.policy.shell.git import git
 from mcp_spaces.core.policy.shell.prefixes import Inner, RunsFile, RunsText, RunsWords, Sets
@@ -71,14 +72,14 @@ def _script(found: Analysis, source: str, *, depth: int, strict_sh: bool) -> Non
     for assignment in script.assignments:
         _assigned(found, assignment, command="", text=source[:120], depth=depth)
     for text in script.evaluated:
-        if _substitutes(text) or text.endswith("@P}"):
+        if _substitutes(text):
             found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text[:120]))
     for command in script.commands:
         _command(found, command, depth=depth)
 
 
 def _substitutes(text: str) -> bool:
-    return "$(" in text or "`" in text or "${" in text or text.endswith("@P}")
+    return "$(" in text or "`" in text or "${" in text
 
 
 def _assigned(found: Analysis, assignment: Assignment, *, command: str, text: str, depth: int) -> None:
@@ -101,13 +102,13 @@ def _command(found: Analysis, command: Command, *, depth: int) -> None:
     text = str(command)
     first, *arguments = command.words
     found.commands.append(command)
-    name = posixpath.basename(first.text) if "/" in first.text else first.text
+    name = posixpath.basename(first.text)
     for assignment in command.assignments:
         _assigned(found, assignment, command=name, text=text, depth=depth)
     if not first.fixed:
         found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
         return
-    if "/" in first.text and not command.is_function and outside_program(first.text) is not None:
+    if "/" in first.text and not command.is_function and is_outside(first.text):
         found.findings.append(Finding(Danger.OUTSIDE_PROGRAMS, text))
     if name in {"cd", "pushd"}:
         found.folders.extend(arguments or [Word("~", literal=False)])
@@ -134,16 +135,13 @@ def _inner(found: Analysis, run: Inner, *, text: str, depth: int, deletes: bool 
             _command(found, Command(words, trusted_name=trusted_name), depth=depth + 1)
             if deletes and words[0].text.rpartition("/")[2] == "rm":
                 # Once for each of many files: a tree.
-                found.findings.append(Finding(Danger.RECURSIVE_DELETE, text, words[-1:]))
+                found.findings.append(Finding(Danger.RECURSIVE_DELETE, text, operands_of(words[1:])))
         case RunsText(script, strict_sh):
             _script(found, script, depth=depth + 1, strict_sh=strict_sh)
         case RunsFile(path):
-            found.paths.append(Word(path))
             # A bare name that is no file here is looked for in PATH.
             found.commands.append(Command((Word(path),), trusted_name=True))
-            if outside_program("./" + path if not path.startswith(("/", "~")) else path) or path.startswith(
-                ("/dev/", "/proc/")
-            ):
+            if is_outside(path):
                 found.findings.append(Finding(Danger.OUTSIDE_PROGRAMS, text))
         case Sets(name, value):
             _assigned(found, Assignment(name, value), command="env", text=text, depth=depth)

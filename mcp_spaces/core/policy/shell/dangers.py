@@ -68,7 +68,7 @@ def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[F
         yield Finding(Danger.RECURSIVE_DELETE, command, operands_of(arguments))
     elif name in {"chmod", "chown", "chgrp"} and has_flag(texts, "R", "--recursive"):
         yield Finding(Danger.RECURSIVE_PERMISSIONS, command)
-    if name in {"chmod", "install", "mkdir"} and any(_sets_bits(text, name) for text in texts):
+    if name in {"chmod", "install", "mkdir"} and any(map(_sets_bits, texts)):
         yield Finding(Danger.SETUID_BITS, command)
     if name == "find" and "-delete" in texts:
         yield Finding(Danger.RECURSIVE_DELETE, command, tuple(_find_roots(arguments)))
@@ -145,16 +145,12 @@ def _is_folder(part: str, folder: str) -> bool:
     return part == folder or folder.startswith("*") and part.endswith(folder[1:])
 
 
-def outside_program(path: str) -> str | None:
-    """Why a program's path is not one of the workspace or the system, or None where it is."""
+def is_outside(path: str) -> bool:
+    """Is a program neither in the workspace nor in one of the system's program folders?"""
     normal = posixpath.normpath(path)
-    if path.startswith("~"):
-        return "it is in a home folder"
     if normal.startswith("/"):
-        if normal.startswith(WORKSPACE + "/") or posixpath.dirname(normal) in SYSTEM_FOLDERS:
-            return None
-        return "it is neither in the workspace nor in a program folder"
-    return "it is outside the workspace" if normal.startswith("..") else None
+        return not normal.startswith(WORKSPACE + "/") and posixpath.dirname(normal) not in SYSTEM_FOLDERS
+    return normal.startswith("..") or path.startswith("~")
 
 
 SYSTEM_FOLDERS = ("/bin", "/usr/bin", "/usr/local/bin")
@@ -163,23 +159,16 @@ _SYMBOLIC_BITS = re.compile(r"(?:^|,)[ugoa]*[+=][rwxXt]*s")
 _OCTAL_BITS = re.compile(r"0*[2-7][0-7]{3}\Z")
 
 
-def _sets_bits(text: str, name: str) -> bool:
-    if name != "chmod":
-        text = re.sub(r"^(?:-\w*m|--mode=)", "", text)
-    if text.startswith("-"):
-        return False
-    return bool(_SYMBOLIC_BITS.search(text) or _OCTAL_BITS.match(text))
+def _sets_bits(text: str) -> bool:
+    mode = re.sub(r"^(?:-\w*m|--mode=)", "", text)
+    return bool(_SYMBOLIC_BITS.search(mode) or _OCTAL_BITS.match(mode))
 
 
 def _find_roots(arguments: Sequence[Word]) -> Iterator[Word]:
-    any_root = False
     for word in arguments:
         if word.literal and word.text[:1] in {"-", "(", "!"}:
-            break
-        any_root = True
+            return
         yield word
-    if not any_root:
-        yield Word(".")
 
 
 # `e` as a command of its own, after an address, or as a flag of s///. A guess that errs on the side of yes.

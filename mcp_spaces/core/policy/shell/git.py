@@ -9,6 +9,8 @@ from mcp_spaces.core.policy.shell.dangers import Danger, Finding, has_flag, long
 from mcp_spaces.core.policy.shell.prefixes import Inner, RunsText, RunsWords
 from mcp_spaces.core.policy.shell.words import UNKNOWN, Word
 
+# Of these a variable may be the value, in the same word. What another option would be is only known when it runs.
+_VALUED_BY_VARIABLE = ("--git-dir=", "--work-tree=", "--namespace=")
 _VALUED = frozenset({"-C", "--git-dir", "--work-tree", "--namespace", "--super-prefix", "--attr-source", "--list-cmds"})
 # Settings that name no program. Any other, given on the command line, may run one: core.pager, alias.x, filter.y.clean …
 _HARMLESS_SETTING = re.compile(
@@ -55,7 +57,7 @@ def git(arguments: Sequence[Word], *, command: str) -> Iterator[Finding | Inner]
     while place < len(arguments):
         word = arguments[place]
         if not word.fixed:
-            if word.splits or not word.text.startswith("-"):
+            if word.splits or not word.text.startswith(_VALUED_BY_VARIABLE):
                 yield Danger.DYNAMIC_COMMAND
                 return
         elif not word.text.startswith("-"):
@@ -84,14 +86,11 @@ def _subcommand(name: str, arguments: Sequence[Word], *, command: str) -> Iterat
         and {"push", "dcommit"} & set(texts)
     ):
         yield Finding(Danger.GIT_PUSH, command)
-    if name == "clean" and not has_flag(texts, "n", "--dry-run") and has_flag(texts, "dfxX", "--force"):
-        yield Finding(Danger.RECURSIVE_DELETE, command, operands_of(arguments) or (Word("."),))
-    elif (
-        name == "rm"
-        and has_flag(texts, "r", "--recursive")
-        and not any("--cached".startswith(t) for t in texts if len(t) > 3)
-    ):
-        yield Finding(Danger.RECURSIVE_DELETE, command, operands_of(arguments))
+    if name == "clean":
+        yield from _clean(arguments, command=command)
+    elif name == "rm" and has_flag(texts, "r", "--recursive") and not has_flag(texts, "", "--cached"):
+        listed = has_flag(texts, "", "--pathspec-from-file")
+        yield Finding(Danger.RECURSIVE_DELETE, command, () if listed else operands_of(arguments))
     elif name == "config":
         yield from _config(arguments, command=command)
     elif name == "bisect" and texts[:1] == ["run"]:
@@ -120,6 +119,29 @@ def _subcommand(name: str, arguments: Sequence[Word], *, command: str) -> Iterat
             yield Finding(Danger.HIDDEN_COMMAND, command)
 
 
+def _clean(arguments: Sequence[Word], *, command: str) -> Iterator[Finding]:
+    """A pattern of `-e` is what stays: it is no tree that goes, and no option either."""
+    rest: list[Word] = []
+    place = 0
+    while place < len(arguments):
+        word = arguments[place]
+        letters, excludes, pattern = word.text.partition("e")
+        if word.text == "--":
+            rest += arguments[place:]
+            break
+        if word.literal and long_option(word.text, "--exclude", least=3):
+            place += "=" not in word.text
+        elif word.literal and excludes and re.match(r"-[a-zX]", word.text):
+            rest.append(Word(letters))
+            place += not pattern
+        else:
+            rest.append(word)
+        place += 1
+    texts = [word.text for word in rest]
+    if has_flag(texts, "dfxX", "--force") and not has_flag(texts, "n", "--dry-run"):
+        yield Finding(Danger.RECURSIVE_DELETE, command, operands_of(rest))
+
+
 def _config(arguments: Sequence[Word], *, command: str) -> Iterator[Finding]:
     texts = [word.text for word in arguments]
     if any(text in _READS_SETTINGS for text in texts[:3]):
@@ -146,9 +168,7 @@ def _joined(words: Sequence[Word]) -> Iterator[Inner]:
 def _values(arguments: Sequence[Word], short: str, long: str) -> Iterator[Inner]:
     for place, word in enumerate(arguments):
         following = arguments[place + 1] if place + 1 < len(arguments) else UNKNOWN
-        if word.text == short or word.text == long:
-            yield from _joined([following])
-        elif re.match(rf"-[a-z]*{short[1:]}", word.text):
+        if re.match(rf"-[a-z]*{short[1:]}", word.text):
             # Letters may stand together: `-ix COMMAND`.
             value = word.text.partition(short[1:])[2]
             yield from _joined([Word(value, word.literal) if value else following])

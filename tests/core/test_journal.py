@@ -1,0 +1,63 @@
+"""What a record keeps: short texts whole, long ones by size and hash; open runs of a dead daemon get an outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from mcp_spaces.core.journal import ITEM_LIMIT, STRING_LIMIT, RunState, encode, shorten
+from tests.core.bench import AGENT, open_bench
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_text_is_kept_whole_up_to_its_limit_and_else_by_its_size_and_hash() -> None:
+    whole = "é" * STRING_LIMIT
+    assert shorten({"a": [whole]}) == {"a": [whole]}
+    assert shorten(whole + "x") == {
+        "characters": STRING_LIMIT + 1,
+        "sha256": hashlib.sha256((whole + "x").encode()).hexdigest(),
+        "start": "é" * 200,
+    }
+
+
+async def test_a_list_is_cut_behind_its_limit_and_says_how_much_is_missing() -> None:
+    assert shorten(list(range(ITEM_LIMIT))) == list(range(ITEM_LIMIT))
+    assert shorten(tuple(range(ITEM_LIMIT + 3))) == [*range(ITEM_LIMIT), {"more": 3}]
+    assert len(json.loads(encode(shorten({str(number): 1 for number in range(ITEM_LIMIT + 3)})))) == ITEM_LIMIT
+
+
+async def test_a_record_is_canonical() -> None:
+    assert encode({"b": [1, None], "a": "é\ud800"}) == '{"a":"\\u00e9\\ud800","b":[1,null]}'
+
+
+async def test_what_happens_after_a_run_gets_cursors_that_grow(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        run_id = (await bench.pipeline.call(AGENT, "thing.say", {"text": "x"})).run_id
+        first, second = [await bench.journal.emit(run_id, "job.ended", {"n": number}) for number in (1, 2)]
+        assert 0 < first < second
+        rows = bench.database.read("SELECT seq, body FROM events WHERE run_id = ? ORDER BY seq", (run_id,))
+        assert [(row["seq"], row["body"]) for row in rows] == [(first, '{"n":1}'), (second, '{"n":2}')]
+
+
+async def test_k02_a_run_that_a_dead_daemon_left_open_has_an_outcome_in_the_chain(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        run = bench.journal.open("thing.say", principal_id="pr_a", parent_id=None, space_id=None, arguments={})
+        assert run.recorded is not None
+        await run.recorded
+        assert await bench.journal.interrupt_open_runs() == 1
+        assert await bench.journal.interrupt_open_runs() == 0
+        assert bench.run(run.id)["state"] == RunState.INTERRUPTED
+        (row,) = bench.database.read("SELECT run_id, body FROM audit WHERE kind = 'outcome'")
+        assert row["run_id"] == run.id
+        assert json.loads(row["body"]) == {"state": "interrupted", "outcome": "unknown"}
+
+
+async def test_a_call_that_was_not_decided_has_no_decision_in_its_record(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        with pytest.raises(Exception, match="missing"):
+            await bench.pipeline.call(AGENT, "thing.say", {})
+        assert bench.last_run()["decision"] is None
