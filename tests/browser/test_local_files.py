@@ -83,7 +83,7 @@ async def test_s03_a_link_is_removed_itself_and_what_it_leads_to_stays(folder: P
 
 
 async def test_reading_and_removing_leave_no_descriptor_open(folder: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for path in ("downloads/file", "downloads/pipe", "downloads/link", "downloads/none"):
         for _ in range(3):
             try:
@@ -92,4 +92,4 @@ async def test_reading_and_removing_leave_no_descriptor_open(folder: Path) -> No
                 continue
     await local_files.remove(folder, PurePosixPath("downloads/file"))
     await local_files.remove(folder, PurePosixPath("downloads/kept"))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
