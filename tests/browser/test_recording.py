@@ -180,7 +180,7 @@ async def test_l07_where_a_recording_was_given_up_while_it_began_or_ended_no_sec
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(room.call, f"browser.{verb}")
             with anyio.fail_after(PATIENCE_S):
-                while not underway():  # noqa: ASYNC110 - nobody is told that Playwright was asked
+                while not underway():
                     await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
 
