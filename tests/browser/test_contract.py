@@ -80,7 +80,22 @@ class TestContainers(Contract, Walls, Jails):
             yield driver
 
 
-class TestJailed(Contract, Walls, Jails):
+class OfThisMachine:
+    """What a local Chromium is started with, whatever is around it."""
+
+    async def test_b22_l19_chromium_has_no_groups_dumps_no_core_and_makes_files_for_itself_alone(
+        self, opener: Opener
+    ) -> None:
+        from tests.browser.rigs import chromium_of, read_lines, status_of
+
+        (browser,) = chromium_of(await opener.open())
+        status, limits = status_of(browser), read_lines(f"/proc/{browser}/limits")
+        assert (status["Groups"], status["Umask"]) == ("", "0077")
+        (core,) = [one.split() for one in limits if one.startswith("Max core file size")]
+        assert core[4:6] == ["0", "0"]
+
+
+class TestJailed(Contract, Walls, Jails, OfThisMachine):
     @pytest.fixture(scope="class")
     async def driver(self, folder: Path, whole_net: SmallNet) -> AsyncIterator[BrowserDriver]:
         async with open_driver(local(folder, trusted=whole_net.trusted)) as driver:
@@ -97,17 +112,20 @@ class TestJailed(Contract, Walls, Jails):
             yield driver
 
     async def test_chromium_sees_no_files_of_people(self, opener: Opener) -> None:
-        from tests.browser.rigs import chromium_of
+        from tests.browser.rigs import chromium_of, read_lines
 
         (browser,) = chromium_of(await opener.open())
         inside = Path(f"/proc/{browser}/root")
+        mounts = [line.split() for line in read_lines(f"/proc/{browser}/mountinfo")]
+        assert {words[5].split(",")[0] for words in mounts if words[4] in ("/root", "/home", "/run")} == {"ro"}
+        assert {"nosuid", "nodev"} <= {one for words in mounts if words[4] == "/tmp" for one in words[5].split(",")}
         assert [list((inside / name).iterdir()) for name in ("root", "home", "run")] == [[], [], []]
         assert {one.name for one in (inside / "tmp").iterdir()} <= {"profile", "downloads", ".X11-unix"} | {
             one.name for one in (inside / "tmp").iterdir() if "chromium" in one.name.lower()
         }
 
 
-class TestWithoutRoot(Contexts, WaysOut, Ends, Walls):
+class TestWithoutRoot(Contexts, WaysOut, Ends, Walls, OfThisMachine):
     """Chromium in this machine's own network: what leads it to the gateway are its settings and a password."""
 
     @pytest.fixture(scope="class")
