@@ -140,6 +140,15 @@ async def test_l03_a_page_that_was_left_because_it_repeats_the_password_is_not_g
         assert opened.page.url == "about:blank"
 
 
+async def test_l04_a_page_that_does_not_say_what_it_shows_counts_as_the_one_that_a_secret_was_in(rig: Rig) -> None:
+    await rig.login("/plain")
+    (signed,) = rig.live.pages.values()
+    await signed.page.evaluate("setTimeout(() => { for (;;) {} }, 0)")
+    await rig.call("browser.open")
+    refused = await rig.refusal("browser.evaluate", script="1")
+    assert isinstance(refused, WrongState) and signed.id in refused.message
+
+
 async def test_b13_what_was_filled_in_before_another_field_was_refused_is_taken_out_again(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
