@@ -168,6 +168,7 @@ async def open_app(
             clock=clock,
             journal=journal,
             approvals=approvals,
+            known_in=browsers.known_in,
         )
         lifecycle = Lifecycle(
             spaces=spaces,

@@ -65,6 +65,8 @@ class Recording:
         self.active = False
         self.discarded = ""
         """Why the newest recording was thrown away."""
+        self._traces = False
+        """From before Playwright is asked to begin a trace until it has said that it ended it."""
 
     async def start(self, context: Context) -> None:
         """Raises WrongState: recording already, a secret was filled in, or there is a profile."""
@@ -75,8 +77,10 @@ class Recording:
             )
         if self.active:
             raise WrongState("It is being recorded.", hint="End it first: browser_record_stop.")
+        self._refuse_unseen()
         self._artifacts, self.discarded = context.use(Artifacts), ""
         film = Film(self._artifacts.spool(), bytes_max=FILM_BYTES_MAX, frames_max=FILM_FRAMES_MAX)
+        self._traces = True
         try:
             with translated("start the recording"):
                 await self._live.live.context.tracing.start(screenshots=True, snapshots=True, sources=False)
@@ -112,14 +116,15 @@ class Recording:
     async def discard_before_secret(self) -> bool:
         """Whoever is about to fill a secret awaits this: on return nothing is recorded, and what was is gone.
 
-        Whether there was a recording. Raises SpacesError when tracing does not end: then no secret may be filled in.
+        Whether there was a recording. Raises SpacesError when tracing does not end, or once did not: then no secret may
+        be filled in.
         """
+        self._refuse_unseen()
         if not self.active:
             return False
         async with self._lock:
             if self._trace is None:
-                with in_time("end the recording", TRACE_S):
-                    await self._live.live.context.tracing.stop()
+                await self._end_trace()
             await self._stop_filming()
             self._forget()
         self.discarded = "It was thrown away: a secret was filled in."
@@ -193,9 +198,23 @@ class Recording:
             await self._stop_filming()
             if self._trace is None and self._artifacts is not None and self.active:
                 path = self._artifacts.spool()
-                with in_time("end the recording", TRACE_S):
-                    await self._live.live.context.tracing.stop(path=path)
+                await self._end_trace(path)
                 self._trace = path
+
+    async def _end_trace(self, path: Path | None = None) -> None:
+        """Into a file, or nowhere. Raises SpacesError."""
+        with in_time("end the recording", TRACE_S):
+            await self._live.live.context.tracing.stop(path=path)
+        self._traces = False
+
+    def _refuse_unseen(self) -> None:
+        """Raises WrongState where a trace goes on that belongs to no recording: its page hung, or its caller went away,
+        when it was to begin or end. A secret would be in it (threat L07)."""
+        if self._traces and not self.active:
+            raise WrongState(
+                "A recording of this browser could not be begun or ended, and may go on unseen.",
+                hint="Launch another browser: browser_launch.",
+            )
 
     def _time_is_over(self) -> None:
         self._later(self._halt())

@@ -19,6 +19,7 @@ from mcp_spaces.browser.sizes import browser_limits
 from mcp_spaces.browser.store import BrowserStore
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.limits import Limits
+from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import covers
 from mcp_spaces.core.tasks import shielded, side_by_side
 from mcp_spaces.errors import Conflict, NotFound, RuntimeUnavailable, SpacesError, WrongState
@@ -91,6 +92,12 @@ class BrowserService:
     def filled_in(self, space_id: str) -> list[str]:
         """The secrets that were filled in in any browser of the space that runs now."""
         return [value for live in self._of_space(space_id) for value in live.secrets]
+
+    def known_in(self, space_id: str) -> list[Redactor]:
+        """What knows the secrets that were filled in there. Asked before every call: mostly there are none."""
+        if not any(live.secrets for live in self._live.values()):
+            return []
+        return [live.redactor for live in self._of_space(space_id)]
 
     def is_busy(self, space_id: str) -> bool:
         return any(live.leased_until is not None for live in self._of_space(space_id))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, assert_never
@@ -26,13 +26,13 @@ from mcp_spaces.core.idempotency import MAXIMUM_KEY_LENGTH, Idempotency
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.invalid_input import DEPTH_MAX, explain_validation, holds_a_huge_number, is_deeper_than
 from mcp_spaces.core.journal import Event, Journal, Run, RunState
-from mcp_spaces.core.operation import AnyOperation, Audience
+from mcp_spaces.core.operation import AnyOperation, Audience, id_of
 from mcp_spaces.core.pin import Pin
 from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy
 from mcp_spaces.core.policy.long_commands import judged
 from mcp_spaces.core.policy.remembered import decide_again
-from mcp_spaces.core.recordable import recordable
+from mcp_spaces.core.recordable import KnownIn, nothing_known, recordable
 from mcp_spaces.core.redaction import Redactor, redacted, restored
 from mcp_spaces.core.scope import Scope, narrow_again
 from mcp_spaces.errors import (
@@ -67,6 +67,8 @@ class _Call:
     operation: AnyOperation
     run: Run
     redactor: Redactor
+    known: Sequence[Redactor]
+    """What of the input is in no record besides."""
     counted: Counter[str]
     """What the redactor had found before this call."""
     progress: Progress
@@ -102,6 +104,7 @@ class Pipeline:
         clock: Clock,
         journal: Journal,
         approvals: Approvals,
+        known_in: KnownIn = nothing_known,
     ) -> None:
         self.operations: Mapping[str, AnyOperation] = {operation.id: operation for operation in operations}
         self.active = ActiveCalls()
@@ -111,6 +114,7 @@ class Pipeline:
         self._clock = clock
         self._journal = journal
         self._approvals = approvals
+        self._known_in = known_in
         self._idempotency = Idempotency(database, clock)
         self._daily = DailyCalls(database, clock)
         self._pin = Pin(database, clock)
@@ -211,18 +215,22 @@ class Pipeline:
         space = self._space_named(caller, operation, arguments)
         if is_deeper_than(arguments, DEPTH_MAX):
             arguments = {"refused": f"nested deeper than {DEPTH_MAX} levels"}
+        # The record of a refusal to type a secret would hold it else (threat B19).
+        spaces = {one.id for one in self._spaces_of(caller, operation, arguments)}
+        known = [redactor for space_id in sorted(spaces) for redactor in self._known_in(space_id)]
         run = self._journal.open(
             operation.id,
             principal_id=caller.principal_id,
             parent_id=parent_id,
             space_id=None if space is None else space.id,
-            arguments=redactor.value(recordable(self.operations, operation, arguments)),
+            arguments=_without([redactor, *known], recordable(self.operations, operation, arguments)),
         )
         return _Call(
             caller=caller,
             operation=operation,
             run=run,
             redactor=redactor,
+            known=known,
             counted=counted,
             progress=progress,
             key=idempotency_key,
@@ -242,6 +250,16 @@ class Pipeline:
             return self._places.space(caller, reference)
         except SpacesError:
             return None
+
+    def _spaces_of(
+        self, caller: Caller, operation: AnyOperation, arguments: Mapping[str, object]
+    ) -> Iterator[SpacePlace]:
+        """Those that an input names, and another operation's that it carries."""
+        if (own := self._space_named(caller, operation, arguments)) is not None:
+            yield own
+        inner, carried = self.operations.get(id_of(str(arguments.get("operation")))), arguments.get("input")
+        if inner is not None and isinstance(carried, Mapping):
+            yield from self._spaces_of(caller, inner, carried)
 
     def _resolve(self, call: _Call) -> None:
         """Step 3. Raises NotFound (absent and invisible alike) or Ambiguous."""
@@ -320,7 +338,7 @@ class Pipeline:
                         run_id=call.run.id,
                         reason=decision.reason,
                         rule=decision.rule,
-                        input_json=call.redactor.text(call.input.model_dump_json()),
+                        input_json=_without([call.redactor, *call.known], call.input.model_dump_json()),
                     )
                 )
             case Deny():
@@ -420,6 +438,12 @@ class Pipeline:
         if found := call.redactor.counts - call.counted:
             call.run.redactions = dict(found)
             call.run.events.append(Event("redacted", self._clock.now(), call.run.redactions))
+
+
+def _without(redactors: Iterable[Redactor], value: Any) -> Any:
+    for redactor in redactors:
+        value = redactor.value(value)
+    return value
 
 
 async def _recorded(run: Run) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 from pydantic import BaseModel
 
 from mcp_spaces.core.operation import AnyOperation, id_of
+from mcp_spaces.core.redaction import Redactor
 
 WITHHELD = "[secret]"
+
+KnownIn = Callable[[str], Iterable[Redactor]]
+"""Of a space, by its id: what knows the secrets that its runtimes were given."""
+
+
+def nothing_known(_: str) -> Iterable[Redactor]:
+    return ()
 
 
 def recordable(

@@ -18,7 +18,17 @@ from tests.browser.contract.ends import Ends
 from tests.browser.contract.keeping import Keeping, Pool, Sizes
 from tests.browser.contract.walls import Jails, Walls
 from tests.browser.contract.ways_out import WaysOut
-from tests.browser.rigs import PATIENCE_S, Opener, chromium_of, contained, local, open_driver, short_folder
+from tests.browser.rigs import (
+    PATIENCE_S,
+    Opener,
+    chromium_of,
+    contained,
+    local,
+    open_driver,
+    read_lines,
+    short_folder,
+    status_of,
+)
 from tests.browser.small_net import Canaries, SmallNet, small_net
 
 pytestmark = [
@@ -83,7 +93,20 @@ class TestContainers(Contract):
             yield driver
 
 
-class TestJailed(Contract):
+class OfThisMachine:
+    """What a local Chromium is started with, whatever is around it."""
+
+    async def test_b22_l19_chromium_has_no_groups_dumps_no_core_and_makes_files_for_itself_alone(
+        self, opener: Opener
+    ) -> None:
+        (browser,) = chromium_of(await opener.open())
+        status, limits = status_of(browser), read_lines(f"/proc/{browser}/limits")
+        assert (status["Groups"], status["Umask"]) == ("", "0077")
+        (core,) = [one.split() for one in limits if one.startswith("Max core file size")]
+        assert core[4:6] == ["0", "0"]
+
+
+class TestJailed(Contract, OfThisMachine):
     @pytest.fixture(scope="class")
     async def driver(self, folder: Path, whole_net: SmallNet) -> AsyncIterator[BrowserDriver]:
         async with open_driver(local(folder, trusted=whole_net.trusted)) as driver:
@@ -102,13 +125,16 @@ class TestJailed(Contract):
     async def test_chromium_sees_no_files_of_people(self, opener: Opener) -> None:
         (browser,) = chromium_of(await opener.open())
         inside = Path(f"/proc/{browser}/root")
+        mounts = [line.split() for line in read_lines(f"/proc/{browser}/mountinfo")]
+        assert {words[5].split(",")[0] for words in mounts if words[4] in ("/root", "/home", "/run")} == {"ro"}
+        assert {"nosuid", "nodev"} <= {one for words in mounts if words[4] == "/tmp" for one in words[5].split(",")}
         assert [list((inside / name).iterdir()) for name in ("root", "home", "run")] == [[], [], []]
         assert {one.name for one in (inside / "tmp").iterdir()} <= {"profile", "downloads", ".X11-unix"} | {
             one.name for one in (inside / "tmp").iterdir() if "chromium" in one.name.lower()
         }
 
 
-class TestWithoutRoot(Contexts, WaysOut, Ends, Walls):
+class TestWithoutRoot(Contexts, WaysOut, Ends, Walls, OfThisMachine):
     """Chromium in this machine's own network: what leads it to the gateway are its settings and a password."""
 
     @pytest.fixture(scope="class")

@@ -17,6 +17,7 @@ from websockets.exceptions import InvalidHandshake
 from mcp_spaces.browser.container import ContainedHost
 from mcp_spaces.browser.devtools import DevToolsPipe
 from mcp_spaces.browser.host import HostedContext
+from mcp_spaces.browser.lease import OURS
 from mcp_spaces.browser.lease_rules import Answered, screened
 from mcp_spaces.errors import ApprovalNeeded, Denied, RuntimeUnavailable, WrongState
 from mcp_spaces.runs.store import RunStore
@@ -171,6 +172,26 @@ async def test_b21_the_token_is_for_one_client_once_and_from_this_machine_only(r
     await until_free(room)
     with pytest.raises((OSError, InvalidHandshake)):
         await connect(url)
+
+
+async def test_b21_a_client_that_waited_at_the_door_is_refused_when_another_one_was_let_in(room: Room) -> None:
+    url = await leased(room)
+    address = urlsplit(url)
+    asks = f"GET {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    asks += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    async with await anyio.connect_tcp("127.0.0.1", address.port or 0) as waiting, connect(url) as first:
+        assert "result" in await say(first, "Browser.getVersion")
+        with anyio.fail_after(PATIENCE_S):
+            await waiting.send(asks.encode())
+            assert (await waiting.receive()).startswith(b"HTTP/1.1 403 ")
+        assert "result" in await say(first, "Browser.getVersion")
+
+
+async def test_a_client_that_numbers_its_orders_as_the_lease_does_is_sent_away(room: Room) -> None:
+    async with connect(await leased(room)) as client:
+        await client.send(json.dumps({"id": OURS, "method": "Browser.getVersion"}))
+        with anyio.fail_after(PATIENCE_S):
+            await client.wait_closed()
 
 
 async def test_b21_chromium_listens_nowhere_and_in_its_container_only_the_proxy_does(room: Room) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from mcp_spaces.browser.video import RATE, Film, jpeg_size
@@ -20,6 +22,7 @@ from tests.browser.room import Room, open_room
 
 pytestmark = pytest.mark.anyio
 
+PATIENCE_S = 20
 COOKIE, POSTED = "canary-session-cookie", "canary-posted-text"
 PAGES = {
     "/": "<title>Shop</title><h1>Orders</h1><form method=post action=/post>"
@@ -134,10 +137,12 @@ async def test_l07_where_a_secret_was_filled_in_no_recording_begins(room: Room) 
 
 
 async def test_l07_a_recording_is_thrown_away_before_a_secret_is_filled_in(room: Room, tmp_path: Path) -> None:
-    live = room.live(room.runtime)
+    live, folder = room.live(room.runtime), room.use(ArtifactStore).spool().parent
+    before = set(folder.iterdir())
     await room.call("browser.record_start")
     await room.call("browser.navigate", url=room.url)
     assert await live.recording.discard_before_secret()
+    assert set(folder.iterdir()) == before
     # What login does from here on.
     live.used({"canary-secret-value": "prod/crm"})
     (page,) = live.pages.values()
@@ -150,6 +155,46 @@ async def test_l07_a_recording_is_thrown_away_before_a_secret_is_filled_in(room:
     click = await room.outcome("browser.hover", ref=await ref_of(room, "Paint"))
     assert "thumbnail" not in events_of(room, click.run_id, "browserAction")[0]
     assert not await live.recording.discard_before_secret()
+
+
+async def test_files_that_a_recording_is_made_in_stay_with_nobody(room: Room) -> None:
+    folder = room.use(ArtifactStore).spool().parent
+    before = set(folder.iterdir())
+    await room.call("browser.record_start")
+    await room.call("browser.navigate", url=room.url)
+    assert set(folder.iterdir()) - before
+    assert len((await room.call("browser.record_stop")).files) == 2
+    assert set(folder.iterdir()) == before
+
+
+async def test_l07_where_a_recording_was_given_up_while_it_began_or_ended_no_secret_comes(room: Room) -> None:
+    """Playwright may go on with the trace, and nobody would throw it away."""
+    recording = room.live(room.runtime).recording
+
+    async def given_up(verb: str, *, underway: Callable[[], bool]) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(room.call, f"browser.{verb}")
+            with anyio.fail_after(PATIENCE_S):
+                while not underway():
+                    await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+
+    folder = room.use(ArtifactStore).spool().parent
+    before = set(folder.iterdir())
+    await given_up("record_start", underway=lambda: recording._traces)
+    assert not recording.active and set(folder.iterdir()) == before
+    with pytest.raises(WrongState) as refused:
+        await recording.discard_before_secret()
+    assert "unseen" in refused.value.message and refused.value.hint
+    with pytest.raises(WrongState, match="unseen"):
+        await room.call("browser.record_start")
+    await room.call("browser.delete")
+    room.runtime = await room.launched(options={"record": True})
+    recording = room.live(room.runtime).recording
+    await given_up("record_stop", underway=lambda: not recording._filming)
+    assert not recording.active
+    with pytest.raises(WrongState, match="unseen"):
+        await recording.discard_before_secret()
 
 
 # The film's file format

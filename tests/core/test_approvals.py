@@ -112,20 +112,21 @@ async def test_what_is_pending_is_listed_of_one_space_or_of_all(asked: Asked) ->
 
 
 async def test_only_a_yes_that_was_used_holds_and_only_for_its_day(asked: Asked) -> None:
-    assert not asked.approvals.holds("f")
+    assert asked.approvals.held_until("f") is None
     wanted = await asked.ask()
     await asked.answer(wanted.id)
-    assert not asked.approvals.holds("f")
+    assert asked.approvals.held_until("f") is None
     await asked.ask()
-    assert asked.approvals.holds("f") and not asked.approvals.holds("g")
+    assert asked.approvals.held_until("f") == asked.now[0] + LIFETIME_S
+    assert asked.approvals.held_until("g") is None
     asked.now[0] += LIFETIME_S
-    assert not asked.approvals.holds("f")
+    assert asked.approvals.held_until("f") is None
 
 
 async def test_a_no_that_was_heard_holds_nothing(asked: Asked) -> None:
     await asked.answer((await asked.ask()).id, grant=False)
     assert (await asked.ask()).state is ApprovalState.DENIED
-    assert not asked.approvals.holds("f")
+    assert asked.approvals.held_until("f") is None
 
 
 def test_t18_a_text_is_shown_whole_up_to_its_limit() -> None:

@@ -109,6 +109,45 @@ async def test_b05_an_answer_that_comes_too_late_leads_nowhere(rig: Rig, monkeyp
     await heard_nothing(rig)
 
 
+async def test_l03_a_page_that_was_left_because_it_repeats_the_password_is_not_gone_back_to(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = f"<!doctype html><title>Echo</title><p>{rig.site.person.password}".encode()
+    monkeypatch.setitem(HANDLERS, ("POST", "/plain"), lambda backend, request: Answer(page))
+    await rig.login("/plain")
+    (opened,) = rig.live.pages.values()
+    for _ in range(3):
+        await rig.call("browser.back")
+        assert opened.page.url == "about:blank"
+
+
+async def test_l04_a_page_that_does_not_say_what_it_shows_counts_as_the_one_that_a_secret_was_in(rig: Rig) -> None:
+    await rig.login("/plain")
+    (signed,) = rig.live.pages.values()
+    await signed.page.evaluate("setTimeout(() => { for (;;) {} }, 0)")
+    await rig.call("browser.open")
+    refused = await rig.refusal("browser.evaluate", script="1")
+    assert isinstance(refused, WrongState) and signed.id in refused.message
+
+
+async def test_b13_what_was_filled_in_before_another_field_was_refused_is_taken_out_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that hides the field for the code as soon as it has the password."""
+    hides = "document.querySelector('[name=code]').style.visibility = 'hidden'"
+    page = f"""<!doctype html><title>Sign in</title><form method=post action=/plain>
+        <input name=username autocomplete=username>
+        <input name=password type=password autocomplete=current-password oninput="{hides}">
+        <input name=code autocomplete=one-time-code><button>Sign in</button></form>"""
+    monkeypatch.setitem(HANDLERS, ("GET", "/hides-code"), lambda backend, request: Answer(page.encode()))
+    refused = await rig.refusal("browser.login", secret=await rig.secret(code=True), url=f"{APP}/hides-code")
+    assert isinstance(refused, WrongState) and "totp: it is not visible" in refused.message
+    (opened,) = rig.live.pages.values()
+    values = await opened.page.evaluate("[...document.querySelectorAll('input')].map(one => one.value)")
+    assert values[0] == rig.site.person.name and values[1:] == ["", ""]
+    assert await rig.state() == "active" and rig.site.holding(rig.site.person.password) == []
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_b07_an_address_that_a_page_made_is_not_gone_to_afterwards(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, scheme: str
