@@ -216,7 +216,7 @@ class Pipeline:
         if is_deeper_than(arguments, DEPTH_MAX):
             arguments = {"refused": f"nested deeper than {DEPTH_MAX} levels"}
         # The record of a refusal to type a secret would hold it else (threat B19).
-        spaces = {one.id for one in self._spaces_of(caller, operation, arguments)}
+        spaces = {one.id for one in (space, *self._spaces_carried(caller, arguments)) if one is not None}
         known = [redactor for space_id in sorted(spaces) for redactor in self._known_in(space_id)]
         run = self._journal.open(
             operation.id,
@@ -251,15 +251,12 @@ class Pipeline:
         except SpacesError:
             return None
 
-    def _spaces_of(
-        self, caller: Caller, operation: AnyOperation, arguments: Mapping[str, object]
-    ) -> Iterator[SpacePlace]:
-        """Those that an input names, and another operation's that it carries."""
-        if (own := self._space_named(caller, operation, arguments)) is not None:
-            yield own
-        inner, carried = self.operations.get(id_of(str(arguments.get("operation")))), arguments.get("input")
+    def _spaces_carried(self, caller: Caller, arguments: Mapping[str, object]) -> Iterator[SpacePlace | None]:
+        """What another operation's input names, where this input carries one."""
+        inner, carried = self.operations.get(id_of(str(arguments.get("operation", "")))), arguments.get("input")
         if inner is not None and isinstance(carried, Mapping):
-            yield from self._spaces_of(caller, inner, carried)
+            yield self._space_named(caller, inner, carried)
+            yield from self._spaces_carried(caller, carried)
 
     def _resolve(self, call: _Call) -> None:
         """Step 3. Raises NotFound (absent and invisible alike) or Ambiguous."""
