@@ -10,7 +10,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcp_spaces.errors import RuntimeUnavailable, WrongState
+from mcp_spaces.errors import QuotaExceeded, RuntimeUnavailable, WrongState
+from mcp_spaces.sandbox.agent.wire import MAX_PROXIES
 from mcp_spaces.sandbox.port import Connection, Sandbox
 from tests.sandbox.rigs import PATIENCE_S, Output, python, run, start
 
@@ -172,6 +173,15 @@ class Connections:
         assert found.stdout == b"111\n"
         await run(sandbox, *client(second, "s.sendall(b'still')"))
         assert await all_of(await other.next()) == b"still"
+
+    async def test_as_many_ports_are_offered_as_there_may_be_and_a_withdrawn_one_makes_room(
+        self, sandbox: Sandbox
+    ) -> None:
+        ports = [await offered(sandbox, Accepted()) for _ in range(MAX_PROXIES)]
+        with pytest.raises(QuotaExceeded):
+            await offered(sandbox, Accepted())
+        await sandbox.withdraw_proxy(ports[0])
+        await offered(sandbox, Accepted())
 
     async def test_nothing_listens_that_was_not_asked_for(self, sandbox: Sandbox) -> None:
         found = await python(sandbox, "import socket; print(socket.socket().connect_ex(('127.0.0.1', 3128)))")
