@@ -20,7 +20,8 @@ def led(root: Path, path: str, *, make: bool = False) -> str:
     """Where it leads, with links followed; the word of the refusal where it does not."""
     workspace = Workspace(str(root))
     try:
-        with locate(workspace, path.encode(), follow=True, follow_last=True, make=make) as place:
+        making = {"make": True} if make else {}
+        with locate(workspace, path.encode(), follow=True, follow_last=True, **making) as place:
             return place.path.decode() + ("" if place.status else " (absent)")
     except Refused as refused:
         return f"refused: {refused.word}"
@@ -50,6 +51,24 @@ def test_s03_what_is_mounted_below_is_outside() -> None:
     """/proc is another device than /: neither it nor what is in it can be named."""
     assert led(Path("/"), "proc") == "refused: outside"
     assert led(Path("/"), "proc/self/status") == "refused: outside"
+    assert led(Path("/"), "proc/..") == "refused: outside"
+
+
+def test_s01_the_workspace_has_no_parent(root: Path) -> None:
+    (root / "a/b").mkdir(parents=True)
+    (root / "a/up").symlink_to("../..")
+    assert led(root, "a/b/../..") == "."
+    for path in ("..", "a/../..", "a/up", "a/b/../up/work"):
+        assert led(root, path) == "refused: outside"
+
+
+def test_no_walk_leaves_a_descriptor_open(root: Path) -> None:
+    (root / "a/b").mkdir(parents=True)
+    (root / "a/up").symlink_to("../..")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for path in ("a/b", "a/b/none", "a/none/none", "a/up", "a/b/../b"):
+        led(root, path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_chain_of_links_is_followed_so_far_and_no_further(root: Path) -> None:
@@ -72,4 +91,5 @@ def test_a_file_on_the_way_is_no_folder(root: Path) -> None:
     (root / "file").touch()
     assert led(root, "file/below") == "refused: not_folder"
     assert led(root, "nowhere/below") == "refused: absent"
+    assert [each.name for each in root.iterdir()] == ["file"]
     assert led(root, "new/below", make=True) == "new/below (absent)"
