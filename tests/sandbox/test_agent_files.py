@@ -63,6 +63,38 @@ def test_a_file_that_somebody_made_meanwhile_is_not_replaced_unasked(workspace: 
     assert (told, made.read_bytes(), parts(tmp_path)) == ("done", b"mine", [])
 
 
+def test_an_edit_of_what_is_still_the_same_is_done(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"first")
+    base = hashlib.sha256(b"first").hexdigest().encode()
+    assert written(workspace, "file", b"second", overwrite=False, base=base, meanwhile=lambda: None) == "done"
+    assert ((tmp_path / "file").read_bytes(), parts(tmp_path)) == (b"second", [])
+
+
+def test_no_write_leaves_a_descriptor_open(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"first")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("file")
+    base = hashlib.sha256(b"first").hexdigest().encode()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    told = [
+        written(workspace, path, b"x", overwrite=overwrite, base=base_of, meanwhile=lambda: None)
+        for path, overwrite, base_of in (
+            ("file", True, b"0" * 64),
+            ("file", True, base),
+            ("file", False, b""),
+            ("folder", True, b""),
+            ("fifo", True, b""),
+            ("link", True, b""),
+            ("none", True, base),
+            ("new", False, b""),
+        )
+    ]
+    assert told == ["changed", "done", "exists", "folder", "not_regular", "link", "changed", "done"]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert parts(tmp_path) == []
+
+
 def test_an_edit_of_what_is_not_the_same_any_more_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     edited = tmp_path / "file"
     base = hashlib.sha256(b"first").hexdigest().encode()

@@ -285,11 +285,14 @@ def test_e03_a_browsers_profile_allows_namespaces_for_chromium_and_nothing_else(
 
 
 class WeakenedEngine:
-    """Docker, with somebody in between who changes one word of every create call (the length stays)."""
+    """Docker, with somebody in between who changes one word of every create call (the length stays). `claimed`: and
+    one of every answer, so that the engine says that it did as it was told."""
 
-    def __init__(self, path: Path, word: bytes, other: bytes) -> None:
-        assert len(word) == len(other)
-        self.path, self._word, self._other = path, word, other
+    def __init__(
+        self, path: Path, word: bytes, other: bytes, *, claimed: tuple[bytes, bytes] = (b"nothing", b"nothing")
+    ) -> None:
+        assert len(word) == len(other) and len(claimed[0]) == len(claimed[1])
+        self.path, self._word, self._other, self._claimed = path, word, other, claimed
         self.changed = 0
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -319,6 +322,8 @@ class WeakenedEngine:
                 if weaken and self._word in content:
                     self.changed += 1
                     content = content.replace(self._word, self._other)
+                elif not weaken:
+                    content = content.replace(*self._claimed)
                 target.write(content)
                 await target.drain()
         except ConnectionError:
@@ -356,6 +361,18 @@ async def test_e12_a_container_that_is_not_the_intended_one_is_never_handed_out(
         )
         assert (await left.communicate())[0] == b""
         assert list((tmp_path / "workspaces").glob("*.ext4")) == []
+        await driver.aclose()
+
+
+async def test_e12_what_the_engine_claims_is_looked_at_from_inside(tmp_path: Path) -> None:
+    claimed = (b'"ReadonlyRootfs":false', b'"ReadonlyRootfs":true ')
+    async with WeakenedEngine(tmp_path / "weak.sock", *WEAKER["a writable root"], claimed=claimed) as engine:
+        driver = DockerDriver(
+            instance_id=f"weak-{secrets.token_hex(4)}", state_dir=tmp_path, image=IMAGE, pool_size=0,
+            docker_url=f"unix://{engine.path}", log=LOG,
+        )  # fmt: skip
+        with pytest.raises(RuntimeUnavailable, match="root file system is writable"):
+            await driver.launch(SandboxSpec("runtime", IMAGE, SMALL))
         await driver.aclose()
 
 
