@@ -180,6 +180,7 @@ UNASKED = [wire.frame(wire.ACCEPTED, 2, PORT)]
 CONNECTIONS: dict[str, list[bytes]] = {
     "a connection on the daemon's own channel": [wire.frame(wire.ACCEPTED, 5, PORT)],
     "a connection on channel 0": [wire.frame(wire.ACCEPTED, 0, PORT)],
+    "bytes of a connection that nobody made": [wire.frame(wire.REPLY, 2, PORT)],
     "the same connection twice": [wire.frame(wire.ACCEPTED, 2, PORT), wire.frame(wire.ACCEPTED, 2, PORT)],
     "a connection to a port that is not offered": [wire.frame(wire.ACCEPTED, 2, ELSEWHERE)],
     "a connection without a port": [wire.frame(wire.ACCEPTED, 2)],
