@@ -301,8 +301,10 @@ class WeakenedEngine:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Until both sides of every connection are closed: the driver has left by now."""
+        """The driver has left by now; the engine may hold on to a stream whose container is gone."""
         self._server.close()
+        for task in self._serving:
+            task.cancel()
         if self._serving:
             await asyncio.wait(self._serving)
 
@@ -318,7 +320,7 @@ class WeakenedEngine:
             )
         finally:
             for each in (writer, upstream_writer):
-                each.close()
+                each.transport.abort()
                 with suppress(OSError):
                     await each.wait_closed()
 
