@@ -318,6 +318,9 @@ class WeakenedEngine:
             await asyncio.gather(
                 self._copy(reader, upstream_writer, weaken=True), self._copy(upstream_reader, writer, weaken=False)
             )
+        except asyncio.CancelledError:
+            # By our own exit: a server's task that ends cancelled is reported as a fault.
+            pass
         finally:
             for each in (writer, upstream_writer):
                 each.transport.abort()
