@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from mcp_spaces.errors import QuotaExceeded, RuntimeUnavailable, WrongState
-from mcp_spaces.sandbox.agent.wire import MAX_PROXIES
+from mcp_spaces.sandbox.agent.wire import MAX_CONNECTIONS, MAX_PROXIES
 from mcp_spaces.sandbox.port import Connection, Sandbox
 from tests.sandbox.rigs import PATIENCE_S, Output, python, run, start
 
@@ -156,6 +156,18 @@ class Connections:
                 content += await connection.receive()
             await connection.send(content[:-1] + b"!")
         await output.until(b"True")
+
+    async def test_more_connections_than_there_may_be_are_closed_and_cost_nothing_else(self, sandbox: Sandbox) -> None:
+        output = Output()
+        port = await offered(sandbox, Accepted())
+        script = (
+            f"import socket; them = [socket.create_connection(('127.0.0.1', {port})) for _ in range({MAX_CONNECTIONS + 9})]\n"
+            f"print([one.recv(1) for one in them[{MAX_CONNECTIONS}:]] == [b''] * 9, flush=True); input()"
+        )
+        connecting = await start(sandbox, "python3", "-c", script, output=output)
+        await output.until(b"True")
+        await connecting.kill()
+        assert (await run(sandbox, "echo", "still here")).stdout == b"still here\n"
 
     async def test_commands_are_told_of_the_proxy_and_their_own_word_wins(self, sandbox: Sandbox) -> None:
         await sandbox.offer_proxy(Accepted(), environment=lambda: {"A": "proxy", "B": "proxy"}, port=0)
