@@ -109,6 +109,15 @@ async def test_what_begins_like_a_link_and_is_none_is_refused_as_unknown(bench: 
     assert (await bench.links.redeem(token)).file_name == "a"
 
 
+async def test_of_a_deleted_space_no_row_is_left(bench: Bench) -> None:
+    await bench.upload("a", "one")
+    assert bench.files.owners() == [A]
+    await bench.files.delete_namespace(A)
+    assert bench.files.owners() == [] and bench.contents() == []
+    # Its next file is its first one.
+    assert (await bench.upload("b"))["version"] == 1
+
+
 async def test_what_nobody_names_is_cleared_from_the_disk_and_nothing_else(bench: Bench) -> None:
     await bench.upload("a", "kept")
     root = bench.folder / "blobs"
