@@ -109,11 +109,18 @@ async def test_what_begins_like_a_link_and_is_none_is_refused_as_unknown(bench: 
     assert (await bench.links.redeem(token)).file_name == "a"
 
 
-async def test_of_a_deleted_space_no_row_is_left(bench: Bench) -> None:
+async def test_of_a_deleted_space_no_row_and_no_folder_is_left_and_others_hear_of_it(bench: Bench) -> None:
+    heard: list[str] = []
+
+    async def hear(space_id: str) -> None:
+        heard.append(space_id)
+
+    bench.files.on_deleted.append(hear)
     await bench.upload("a", "one")
     assert bench.files.owners() == [A]
     await bench.files.delete_namespace(A)
-    assert bench.files.owners() == [] and bench.contents() == []
+    assert bench.files.owners() == [] and heard == [A]
+    assert {path.name for path in (bench.folder / "blobs").iterdir()} == {".incoming"}
     # Its next file is its first one.
     assert (await bench.upload("b"))["version"] == 1
 
