@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,22 @@ def test_a_disk_that_takes_no_file_costs_the_file_alone(tmp_path: Path) -> None:
     assert shown.stderr == "still heard"
     assert capture.take_file() is None
     capture.discard()
+
+
+def test_a_disk_that_fills_up_under_a_command_costs_the_file_alone(tmp_path: Path) -> None:
+    capture = Capture(files(tmp_path), knowing())
+    capture(Stream.STDOUT, b"x" * (HEAD_BYTES + 1))
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * HEAD_BYTES, usual[1]))
+    try:
+        capture(Stream.STDOUT, b"y" * TAIL_BYTES)
+        capture(Stream.STDOUT, b"end")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    capture.finish()
+    assert capture.shown().stdout.endswith("end")
+    assert capture.take_file() is None
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [1, HEAD_BYTES + TAIL_BYTES + 1])

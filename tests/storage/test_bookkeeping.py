@@ -125,6 +125,13 @@ async def test_of_a_deleted_space_no_row_and_no_folder_is_left_and_others_hear_o
     assert (await bench.upload("b"))["version"] == 1
 
 
+async def test_s17_content_goes_with_its_last_file_whoever_else_keeps_the_same(bench: Bench) -> None:
+    await bench.upload("a", "same")
+    await bench.upload("a", "same", AGENT_B)
+    await bench.call("storage.delete", path="a")
+    assert bench.contents(A) == [] and len(bench.contents(B)) == 1
+
+
 async def test_what_nobody_names_is_cleared_from_the_disk_and_nothing_else(bench: Bench) -> None:
     await bench.upload("a", "kept")
     root = bench.folder / "blobs"
