@@ -105,13 +105,11 @@ class Writing(Call):
     def _finish(self, file: Write) -> Iterator[None]:
         slices = file.finish()
         try:
-            while True:
+            # Taken back, maybe before its first step: then its folders are closed.
+            while self.file is not None:
                 next(slices)
                 yield
-                if self.file is None:
-                    # Taken back meanwhile: its folders are closed.
-                    slices.close()
-                    return
+            slices.close()
         except StopIteration as done:
             file.close()
             self.close(wire.RESULT, wire.pack(done.value))
