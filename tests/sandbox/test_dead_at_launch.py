@@ -46,3 +46,19 @@ async def test_a_sandbox_that_dies_as_it_starts_is_an_error_and_its_alias_is_fre
         driver.dying = False
         await room.call("sandbox.launch", alias="main")
         assert (await room.shell("echo alive")).stdout == "alive\n"
+
+
+async def test_one_that_dies_as_it_is_started_again_keeps_its_files_for_the_next_start(tmp_path: Path) -> None:
+    driver = DriverOfTheDying(tmp_path / "sandboxes")
+    driver.dying = False
+    async with open_room(tmp_path, driver=driver) as room:
+        await room.call("sandbox.write_file", path="kept", content="still")
+        await room.call("sandbox.stop", runtime="main")
+        driver.dying = True
+        with anyio.fail_after(30), pytest.raises(RuntimeUnavailable, match="died as it started"):
+            await room.call("sandbox.launch", alias="main")
+        (failed,) = (await room.call("sandbox.list")).sandboxes
+        assert (failed.state, "died as it started" in failed.reason) == ("failed", True)
+        driver.dying = False
+        assert (await room.call("sandbox.launch", alias="main")).files_lost is None
+        assert (await room.shell("cat kept")).stdout == "still"
