@@ -190,16 +190,25 @@ class AttachedSandbox:
             return channel
 
         # Before the order: the first connection may be there before its answer is read.
-        self._stream.on_accepted[port] = accepted
-        (chosen,) = await self._call(CallChannel(path=".", most_bytes=0), [b"listen", wire.whole(port)], count=1)
-        listening = self._whole(chosen)
-        self._stream.on_accepted[listening] = self._stream.on_accepted.pop(port)
+        owners = self._stream.on_accepted
+        owners[port] = accepted
+        try:
+            (chosen,) = await self._call(CallChannel(path=".", most_bytes=0), [b"listen", wire.whole(port)], count=1)
+            listening = self._whole(chosen)
+        finally:
+            owners.pop(port, None)
+        owners[listening] = accepted
         if environment is not None:
             self._environment = environment
         return listening
 
     async def withdraw_proxy(self, port: int) -> None:
+        owners = self._stream.on_accepted
+        owner = owners.get(port)
         await self._call(CallChannel(path=".", most_bytes=0), [b"withdraw", wire.whole(port)], count=0)
+        # What was accepted before has been told by now. Unless somebody offered the port again meanwhile.
+        if owners.get(port) is owner:
+            owners.pop(port, None)
 
     async def dial(self, port: int) -> Connection:
         channel = RelayChannel(self._stream)

@@ -1,4 +1,4 @@
-"""The events of a batch, protocol 1.0 (FEATURES, appendix A), as they go out."""
+"""The events of a batch, protocol 1.0, as they go out."""
 
 # ruff: noqa: N815 - names as protocol 1.0 writes them
 

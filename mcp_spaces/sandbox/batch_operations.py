@@ -1,4 +1,4 @@
-"""The operations of a batch, protocol 1.0 (FEATURES, appendix A), as they come in."""
+"""The operations of a batch, protocol 1.0, as they come in."""
 
 # ruff: noqa: N815 - names as protocol 1.0 writes them
 

@@ -96,6 +96,8 @@ class RelayChannel:
         return content
 
     async def send(self, content: bytes) -> None:
+        if self._finished:
+            raise _broken(self._lost or "its end was said")
         if len(content) <= wire.CHUNK and self._window.take_now(len(content)):
             self._stream.send(wire.CONTENT, self.number, content)
             return

@@ -136,7 +136,6 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
     "Runtime": ("runc",),
     "ConsoleSize": ([0, 0],),
     "MemorySwappiness": (-1,),
-    "ShmSize": (),
     "Isolation": ("default",),
 }
 _MASKED = {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/sys/firmware"}

@@ -4,8 +4,10 @@ RuntimeUnavailable.
 
 from __future__ import annotations
 
+import math
+
 from mcp_spaces.errors import RuntimeUnavailable
-from mcp_spaces.sandbox.port import WORKSPACE, FileContent, FileKind, FileStat, Listing, SearchMatch
+from mcp_spaces.sandbox.port import WORKSPACE, FileContent, FileKind, FileStat, Listing, SandboxUsage, SearchMatch
 
 KINDS = {"f": FileKind.FILE, "d": FileKind.DIRECTORY, "l": FileKind.LINK}
 LONG_KINDS = {
@@ -43,8 +45,26 @@ def matches_of(answer: bytes) -> list[SearchMatch]:
 def number(said: bytes) -> int:
     stripped = said.strip()
     if not stripped.isdigit() or len(stripped) > 18:
-        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.")
+        raise _nonsense()
     return int(stripped)
+
+
+def usage_of(answer: bytes) -> SandboxUsage:
+    said = answer.split()
+    if len(said) != 3:
+        # A command of the script found no process to run in.
+        raise _nonsense()
+    memory, disk, pids = map(number, said)
+    return SandboxUsage(memory_bytes=memory, disk_bytes=disk, pids=pids)
+
+
+def kills_of(answer: bytes) -> int:
+    """How often the kernel killed something there for want of memory; 0 where it does not say."""
+    for line in answer.splitlines():
+        name, _, count = line.partition(b" ")
+        if name == b"oom_kill":
+            return number(count)
+    return 0
 
 
 def described(answer: bytes) -> FileStat:
@@ -69,16 +89,23 @@ def _split(record: str) -> list[str]:
     # From the right: a name may hold the separator.
     parts = record.rsplit("|", 4)
     if len(parts) != 5:
-        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.")
+        raise _nonsense()
     return parts
 
 
 def _entry(name: str, kind: FileKind, size: str, modified: str, mode: str) -> FileStat:
     try:
         executable = kind is FileKind.FILE and bool(int(mode, 8) & 0o111)
-        return FileStat(_shown(name), kind, number(size.encode()), float(modified), executable)
+        modified_at = float(modified)
     except ValueError:
-        raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.") from None
+        raise _nonsense() from None
+    if not math.isfinite(modified_at):
+        raise _nonsense()
+    return FileStat(_shown(name), kind, number(size.encode()), modified_at, executable)
+
+
+def _nonsense() -> RuntimeUnavailable:
+    return RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.")
 
 
 def _shown(absolute: str) -> str:

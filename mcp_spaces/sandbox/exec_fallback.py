@@ -21,7 +21,16 @@ from mcp_spaces.sandbox import exec_scripts as scripts
 from mcp_spaces.sandbox.agent.wire import MAX_PAYLOAD
 from mcp_spaces.sandbox.attached import run_fields
 from mcp_spaces.sandbox.engine import Engine, Threads
-from mcp_spaces.sandbox.exec_answers import content_of, described, entries, listing, matches_of, number
+from mcp_spaces.sandbox.exec_answers import (
+    content_of,
+    described,
+    entries,
+    kills_of,
+    listing,
+    matches_of,
+    number,
+    usage_of,
+)
 from mcp_spaces.sandbox.exec_process import ExecProcess, ExecStreams, connected
 from mcp_spaces.sandbox.globs import matches
 from mcp_spaces.sandbox.paths import MAX_PATTERN_BYTES, encoded_text, workspace_path
@@ -202,9 +211,7 @@ class ExecSandbox:
         return process
 
     async def _out_of_memory_kills(self) -> int:
-        said = await self._call(scripts.OUT_OF_MEMORY)
-        counts = [line.split()[1] for line in said.splitlines() if line.startswith(b"oom_kill ")]
-        return number(counts[0]) if counts else 0
+        return kills_of(await self._call(scripts.OUT_OF_MEMORY))
 
     # Calls
 
@@ -309,8 +316,7 @@ class ExecSandbox:
         return SearchResult(matches=tuple(found[:limit]), truncated=len(found) > limit)
 
     async def usage(self) -> SandboxUsage:
-        memory, disk, pids = (await self._call(scripts.USAGE)).split()[:3]
-        return SandboxUsage(memory_bytes=number(memory), disk_bytes=number(disk), pids=number(pids))
+        return usage_of(await self._call(scripts.USAGE))
 
     async def offer_proxy(
         self,

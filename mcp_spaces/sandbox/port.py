@@ -268,7 +268,8 @@ class Sandbox(Protocol):
         most 64 ports.
 
         `environment` is asked at the start of each command and added below the command's own. With port 0 any free
-        one is taken; returns the port. Raises WrongState where the image has no Python: it stays without network.
+        one is taken; returns the port. Raises WrongState where the image has no Python: it stays without network;
+        QuotaExceeded when there are 64.
         """
 
     async def withdraw_proxy(self, port: int) -> None:

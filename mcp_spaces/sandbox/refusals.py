@@ -44,6 +44,7 @@ REFUSALS: dict[bytes, tuple[Callable[..., SpacesError], str, str]] = {
     b"no_process": (QuotaExceeded, "The sandbox's limit of processes or open files is reached.", _TOO_MANY),
     b"no_memory": (OutOfMemory, "The sandbox has no memory left for that.", _TOO_MANY),
     b"nobody": (WrongState, "Nothing listens on that port in the sandbox.", "Start the server there; it has to listen on 127.0.0.1."),
+    b"quota": (QuotaExceeded, "The sandbox has as many proxy ports as there may be.", "Stop a browser of this space; it frees one."),
     b"stopped": (RuntimeUnavailable, "The operation was stopped.", "Try again."),
     b"io": (RuntimeUnavailable, "The sandbox's file system failed at {path}.", "Try again; then look at the file with a shell command."),
 }  # fmt: skip

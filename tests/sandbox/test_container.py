@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ INTENT = Intent(
     driver_id="driver",
     runtime_id="runtime",
     image_id="sha256:1",
-    limits=SandboxLimits(),
+    limits=SandboxLimits(cpu_cores=1.5),
     disk=Disk(device="/dev/loop7"),
     seccomp="{}",
     command=("python3",),
@@ -50,8 +51,101 @@ def inspected() -> dict[str, Any]:
     }
 
 
+def test_e12_exactly_this_is_asked_of_the_engine() -> None:
+    assert request(INTENT) == {
+        "Image": "sha256:1",
+        "Cmd": ["python3"],
+        "Entrypoint": [],
+        "User": "10001:10001",
+        "Hostname": "sandbox",
+        "WorkingDir": "/workspace",
+        "Env": ["HOME=/workspace", "USER=sandbox", "LOGNAME=sandbox"],
+        "Labels": {
+            "mcp-spaces.instance": "instance",
+            "mcp-spaces.runtime": "runtime",
+            "mcp-spaces.driver": "driver",
+        },
+        "Tty": False,
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "NetworkDisabled": True,
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            "AutoRemove": True,
+            "NetworkMode": "none",
+            "IpcMode": "private",
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges", "seccomp={}"],
+            "PidsLimit": 256,
+            "Memory": 1 << 30,
+            "MemorySwap": 1 << 30,
+            "NanoCpus": 1_500_000_000,
+            "ShmSize": 64 << 20,
+            "Tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=268435456,nr_inodes=65536,mode=1777"},
+            "Ulimits": [
+                {"Name": "core", "Soft": 0, "Hard": 0},
+                {"Name": "nofile", "Soft": 4096, "Hard": 4096},
+            ],
+            "LogConfig": {"Type": "none", "Config": {}},
+            "Mounts": [DISK],
+        },
+    }
+
+
+DISK: dict[str, Any] = {
+    "Type": "volume",
+    "Target": "/workspace",
+    "VolumeOptions": {
+        "NoCopy": True,
+        "Labels": {"mcp-spaces.instance": "instance", "mcp-spaces.runtime": "runtime"},
+        "DriverConfig": {
+            "Name": "local",
+            "Options": {"type": "ext4", "device": "/dev/loop7", "o": "nosuid,nodev,noatime"},
+        },
+    },
+}
+
+
+def test_a_plain_volume_is_mounted_by_its_name() -> None:
+    (mount,) = request(replace(INTENT, disk=Disk(volume="name")))["HostConfig"]["Mounts"]
+    assert mount == {
+        "Type": "volume",
+        "Target": "/workspace",
+        "Source": "name",
+        "VolumeOptions": {"Labels": DISK["VolumeOptions"]["Labels"]},
+    }
+
+
 def test_the_intended_configuration_is_accepted() -> None:
     assert differences(INTENT, inspected()) == []
+
+
+def test_what_the_engine_adds_by_itself_is_no_difference() -> None:
+    answer = inspected()
+    answer["HostConfig"]["Mounts"][0] |= {"Source": "", "ReadOnly": False, "BindOptions": None}
+    answer["Config"]["Labels"]["maintainer"] = "of the image"
+    assert differences(INTENT, answer) == []
+
+
+@pytest.mark.parametrize("labels", [None, {}, {"mcp-spaces.instance": "another"}])
+def test_a_container_without_its_labels_is_found(labels: object) -> None:
+    answer = inspected()
+    answer["Config"]["Labels"] = labels
+    assert differences(INTENT, answer)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"Type": "bind"}, {"Source": "/"}, {"BindOptions": {"Propagation": "rshared"}}, {"VolumeOptions": {}}],
+)
+def test_another_mount_at_the_workspaces_place_is_found(change: dict[str, Any]) -> None:
+    answer = inspected()
+    answer["HostConfig"]["Mounts"][0] |= change
+    assert differences(INTENT, answer)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from importlib import resources
 from itertools import pairwise
 from typing import Any
 
@@ -17,17 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError
-from mcp_spaces.sandbox.agent import wire
-from mcp_spaces.sandbox.attached import AttachedSandbox
+from mcp_spaces.sandbox.agent import files, wire
 from mcp_spaces.sandbox.port import Command
 from mcp_spaces.sandbox.protocol import MUX_HEADER, Demultiplexer, FrameReader, Violation, fields_of, text, whole
 from mcp_spaces.sandbox.refusals import REFUSALS, error_of
-from mcp_spaces.sandbox.stream import AgentStream
+from tests.sandbox.liar import HELLO, liar
 from tests.sandbox.rigs import Output
 
 pytestmark = pytest.mark.anyio
-LOG = logging.getLogger("tests.sandbox.protocol")
-HELLO = wire.frame(wire.HELLO, 0, wire.pack([wire.VERSION, wire.whole(1)]))
 KINDS = st.sampled_from([wire.HELLO, wire.GRANT, wire.STARTED, wire.STDOUT, wire.EXIT, wire.REPLY, wire.RESULT])
 
 
@@ -68,13 +63,22 @@ def test_broken_fields_are_malformed_and_nothing_else(payload: bytes) -> None:
         return
 
 
+@pytest.mark.parametrize("kind", [0, wire.OPEN, wire.ROOM, 15, 28, 255])
+def test_a_kind_that_no_agent_has_is_shown_to_nobody(kind: int) -> None:
+    got: list[object] = []
+    with pytest.raises(Violation):
+        FrameReader(lambda *frame: got.append(frame)).feed(memoryview(wire.frame(kind, 1)))
+    assert got == []
+
+
 def test_numbers_and_texts_have_bounds() -> None:
     assert whole(wire.whole(5), high=5) == 5
     for low, high, field in ((0, 4, wire.whole(5)), (0, 9, wire.whole(-1)), (0, 9, b"short")):
         with pytest.raises(Violation):
             whole(field, low=low, high=high)
     with pytest.raises(Violation):
-        text(b"x" * 5000)
+        text(b"x" * 4097)
+    assert len(text(b"x" * 4096)) == 4096
     assert text(b"a\xff") == "a\\xff"
     with pytest.raises(Violation):
         fields_of(wire.pack([b"1"]), 2)
@@ -88,42 +92,6 @@ def test_every_refusal_has_a_message_and_a_hint() -> None:
         assert error.hint
     with pytest.raises(Violation):
         error_of(b"surprise", path="a")
-
-
-@dataclass
-class Liar:
-    """A sandbox whose agent is this test."""
-
-    sandbox: AttachedSandbox
-    agent: socket.socket
-
-    async def receive(self) -> bytes:
-        return await asyncio.get_running_loop().sock_recv(self.agent, 1 << 20)
-
-    async def say(self, *frames: bytes) -> None:
-        await asyncio.get_running_loop().sock_sendall(self.agent, b"".join(frames))
-
-
-@asynccontextmanager
-async def liar() -> AsyncIterator[Liar]:
-    ours, theirs = socket.socketpair()
-    for each in (ours, theirs):
-        each.setblocking(False)
-    _, stream = await asyncio.get_running_loop().create_unix_connection(
-        lambda: AgentStream(log=LOG, multiplexed=False), sock=ours
-    )
-
-    async def free() -> None:
-        theirs.close()
-
-    sandbox = AttachedSandbox(container_id="liar", image_id="sha256:lies", stream=stream, free=free)
-    agent = Liar(sandbox, theirs)
-    await agent.say(HELLO)
-    await stream.hello
-    try:
-        yield agent
-    finally:
-        await sandbox.stop()
 
 
 LIES: dict[str, list[bytes]] = {
@@ -179,6 +147,18 @@ EARLY: dict[str, list[bytes]] = {
         wire.frame(wire.EXIT, 1, wire.pack([wire.whole(0)] * 3)),
         wire.frame(wire.STDOUT, 1, b"x"),
     ],
+    "a second start": [wire.frame(wire.STARTED, 1), wire.frame(wire.STARTED, 1)],
+    "a refusal after the start": [wire.frame(wire.STARTED, 1), wire.frame(wire.FAILURE, 1, wire.pack([b"absent"]))],
+    "a second end": [
+        wire.frame(wire.STARTED, 1),
+        wire.frame(wire.EXIT, 1, wire.pack([wire.whole(0)] * 3)),
+        wire.frame(wire.EXIT, 1, wire.pack([wire.whole(0)] * 3)),
+    ],
+    "more than out of memory": [
+        wire.frame(wire.STARTED, 1),
+        wire.frame(wire.EXIT, 1, wire.pack([wire.whole(1), wire.whole(0), wire.whole(2)])),
+    ],
+    "room that was not taken": [wire.frame(wire.STARTED, 1), wire.frame(wire.GRANT, 1, wire.pack([wire.whole(1)]))],
     "a chunk over 64 KiB": [wire.frame(wire.STARTED, 1), wire.frame(wire.STDOUT, 1, bytes(wire.CHUNK + 1))],
 }
 
@@ -200,6 +180,7 @@ UNASKED = [wire.frame(wire.ACCEPTED, 2, PORT)]
 CONNECTIONS: dict[str, list[bytes]] = {
     "a connection on the daemon's own channel": [wire.frame(wire.ACCEPTED, 5, PORT)],
     "a connection on channel 0": [wire.frame(wire.ACCEPTED, 0, PORT)],
+    "bytes of a connection that nobody made": [wire.frame(wire.REPLY, 2, PORT)],
     "the same connection twice": [wire.frame(wire.ACCEPTED, 2, PORT), wire.frame(wire.ACCEPTED, 2, PORT)],
     "a connection to a port that is not offered": [wire.frame(wire.ACCEPTED, 2, ELSEWHERE)],
     "a connection without a port": [wire.frame(wire.ACCEPTED, 2)],
@@ -294,6 +275,15 @@ async def test_stdin_waits_for_room() -> None:
                 assert len(started) == 1
                 await agent.say(wire.frame(wire.GRANT, 1, wire.pack([wire.whole(10)])))
         assert started[-1] == "written"
+
+
+def test_every_word_that_an_agent_of_ours_refuses_with_is_known() -> None:
+    agent = resources.files("mcp_spaces.sandbox.agent")
+    sources = [file.read_text("utf-8") for file in agent.iterdir() if file.name.endswith(".py")]
+    words = {word.encode() for source in sources for word in re.findall(r'Refused\("(\w+)"\)', source)}
+    words |= {word.encode() for word in files.WORDS.values()}
+    # An order that no daemon gives.
+    assert words - {b"unknown"} <= set(REFUSALS)
 
 
 @pytest.mark.parametrize("word", [b"no_process", b"no_memory"])

@@ -20,7 +20,7 @@ from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.resources import resource
 from mcp_spaces.sandbox.docker import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec, Tenant
-from tests.sandbox.rigs import IMAGE, LOG, SMALL, docker_driver, python, sandbox_of, shell
+from tests.sandbox.rigs import BARE_IMAGE, IMAGE, LOG, SMALL, docker_driver, python, sandbox_of, shell
 
 pytestmark = pytest.mark.anyio
 
@@ -280,11 +280,14 @@ def test_e03_a_browsers_profile_allows_namespaces_for_chromium_and_nothing_else(
 
 
 class WeakenedEngine:
-    """Docker, with somebody in between who changes one word of every create call (the length stays)."""
+    """Docker, with somebody in between who changes one word of every create call (the length stays). `claimed`: and
+    one of every answer, so that the engine says that it did as it was told."""
 
-    def __init__(self, path: Path, word: bytes, other: bytes) -> None:
-        assert len(word) == len(other)
-        self.path, self._word, self._other = path, word, other
+    def __init__(
+        self, path: Path, word: bytes, other: bytes, *, claimed: tuple[bytes, bytes] = (b"nothing", b"nothing")
+    ) -> None:
+        assert len(word) == len(other) and len(claimed[0]) == len(claimed[1])
+        self.path, self._word, self._other, self._claimed = path, word, other, claimed
         self.changed = 0
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -293,8 +296,10 @@ class WeakenedEngine:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Until both sides of every connection are closed: the driver has left by now."""
+        """The driver has left by now; the engine may hold on to a stream whose container is gone."""
         self._server.close()
+        for task in self._serving:
+            task.cancel()
         if self._serving:
             await asyncio.wait(self._serving)
 
@@ -304,9 +309,18 @@ class WeakenedEngine:
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
         upstream_reader, upstream_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
-        await asyncio.gather(
-            self._copy(reader, upstream_writer, weaken=True), self._copy(upstream_reader, writer, weaken=False)
-        )
+        try:
+            await asyncio.gather(
+                self._copy(reader, upstream_writer, weaken=True), self._copy(upstream_reader, writer, weaken=False)
+            )
+        except asyncio.CancelledError:
+            # By our own exit: a server's task that ends cancelled is reported as a fault.
+            pass
+        finally:
+            for each in (writer, upstream_writer):
+                each.transport.abort()
+                with suppress(OSError):
+                    await each.wait_closed()
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, weaken: bool) -> None:
         try:
@@ -314,14 +328,15 @@ class WeakenedEngine:
                 if weaken and self._word in content:
                     self.changed += 1
                     content = content.replace(self._word, self._other)
+                elif not weaken:
+                    content = content.replace(*self._claimed)
                 target.write(content)
                 await target.drain()
-        except ConnectionError:
-            pass
-        finally:
+            # The other way may go on: a command's input ends before its output does.
+            target.write_eof()
+        except OSError:
+            source.feed_eof()
             target.close()
-            with suppress(OSError):
-                await target.wait_closed()
 
 
 WEAKER = {
@@ -336,21 +351,36 @@ WEAKER = {
 }
 
 
-@pytest.mark.parametrize("way", WEAKER)
-async def test_e12_a_container_that_is_not_the_intended_one_is_never_handed_out(tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize(("way", "image"), [*((way, IMAGE) for way in WEAKER), ("a kept log", BARE_IMAGE)])
+async def test_e12_a_container_that_is_not_the_intended_one_is_never_handed_out(
+    tmp_path: Path, way: str, image: str
+) -> None:
     async with WeakenedEngine(tmp_path / "weak.sock", *WEAKER[way]) as engine:
         driver = DockerDriver(
-            instance_id=f"weak-{secrets.token_hex(4)}", state_dir=tmp_path, image=IMAGE, pool_size=0,
+            instance_id=f"weak-{secrets.token_hex(4)}", state_dir=tmp_path, image=image, pool_size=0,
             docker_url=f"unix://{engine.path}", log=LOG,
         )  # fmt: skip
         with pytest.raises(RuntimeUnavailable):
-            await driver.launch(SandboxSpec("runtime", IMAGE, SMALL))
-        assert engine.changed == 1
+            await driver.launch(SandboxSpec("runtime", image, SMALL))
+        assert engine.changed
         left = await asyncio.create_subprocess_exec(
             "docker", "ps", "-aq", "--filter", f"label=mcp-spaces.instance={driver.instance_id}", stdout=subprocess.PIPE
         )
         assert (await left.communicate())[0] == b""
         assert list((tmp_path / "workspaces").glob("*.ext4")) == []
+        await driver.aclose()
+
+
+@pytest.mark.parametrize("image", [IMAGE, BARE_IMAGE])
+async def test_e12_what_the_engine_claims_is_looked_at_from_inside(tmp_path: Path, image: str) -> None:
+    claimed = (b'"ReadonlyRootfs":false', b'"ReadonlyRootfs":true ')
+    async with WeakenedEngine(tmp_path / "weak.sock", *WEAKER["a writable root"], claimed=claimed) as engine:
+        driver = DockerDriver(
+            instance_id=f"weak-{secrets.token_hex(4)}", state_dir=tmp_path, image=image, pool_size=0,
+            docker_url=f"unix://{engine.path}", log=LOG,
+        )  # fmt: skip
+        with pytest.raises(RuntimeUnavailable, match="root file system is writable"):
+            await driver.launch(SandboxSpec("runtime", image, SMALL))
         await driver.aclose()
 
 

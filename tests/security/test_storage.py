@@ -191,15 +191,18 @@ async def test_s18_a_link_gives_the_stored_type_and_name_once(bench: Bench) -> N
 
 
 async def test_s18_a_link_is_over_when_its_time_is_or_its_file_changed(bench: Bench) -> None:
-    async def token() -> str:
-        return str((await bench.answer("storage.link", path="a", expires_in_s=60))["url"]).rpartition("/")[2]
+    async def token(path: str) -> str:
+        return str((await bench.answer("storage.link", path=path, expires_in_s=60))["url"]).rpartition("/")[2]
 
     await bench.upload("a", "one")
-    late, changed = await token(), await token()
+    await bench.upload("b", "one")
+    changed, in_time, late = await token("a"), await token("b"), await token("b")
     await bench.upload("a", "two", overwrite=True)
     with pytest.raises(NotFound):
         await bench.links.redeem(changed)
-    bench.time.advance(60)
+    bench.time.advance(59)
+    assert (await bench.links.redeem(in_time)).file_name == "b"
+    bench.time.advance(1)
     with pytest.raises(NotFound):
         await bench.links.redeem(late)
     for nonsense in ("", "x", "msp_", "msp_" + "a" * 26 + "_", "../../etc/passwd", "é" * 74):

@@ -105,7 +105,7 @@ class Writing(Call):
     def _finish(self, file: Write) -> Iterator[None]:
         slices = file.finish()
         try:
-            # Taken back, its folders are closed: meanwhile, or by a word that came in the same breath as the end.
+            # Taken back, maybe before its first step: then its folders are closed.
             while self.file is not None:
                 next(slices)
                 yield

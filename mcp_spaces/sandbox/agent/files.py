@@ -151,7 +151,7 @@ class Write:
         if self._now() != before:
             raise Refused("changed")
         folder, name = self.place.folder, self.place.name
-        if before is None and not self.overwrite:
+        if not self.overwrite and not self.base:
             # A rename would replace what somebody else put there in the meantime; a link never does.
             os.link(self.part, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
         else:

@@ -34,8 +34,9 @@ WINDOW = 256 * 1024
 """How many bytes of CONTENT the daemon may send on a channel before the first GRANT; likewise the agent of a
 connection's bytes before the first ROOM."""
 MAX_CONNECTIONS = 256
+"""Connections through one sandbox's proxy ports at a time."""
 MAX_PROXIES = 64
-"""Connections through one sandbox's proxy port at a time."""
+"""Proxy ports of one sandbox at a time: its own, or one for each browser that a container holds."""
 
 OPEN, CONTENT, END, KILL, RESIZE, ROOM = 1, 2, 3, 4, 5, 6
 HELLO, GRANT, STARTED, STDOUT, STDERR, EXIT, REPLY, RESULT, FAILURE, GONE, ACCEPTED, FINISHED = range(16, 28)

@@ -10,7 +10,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcp_spaces.errors import RuntimeUnavailable, WrongState
+from mcp_spaces.errors import QuotaExceeded, RuntimeUnavailable, WrongState
+from mcp_spaces.sandbox.agent.wire import MAX_CONNECTIONS, MAX_PROXIES
 from mcp_spaces.sandbox.port import Connection, Sandbox
 from tests.sandbox.rigs import PATIENCE_S, Output, python, run, start
 
@@ -156,6 +157,18 @@ class Connections:
             await connection.send(content[:-1] + b"!")
         await output.until(b"True")
 
+    async def test_more_connections_than_there_may_be_are_closed_and_cost_nothing_else(self, sandbox: Sandbox) -> None:
+        output = Output()
+        port = await offered(sandbox, Accepted())
+        script = (
+            f"import socket; them = [socket.create_connection(('127.0.0.1', {port})) for _ in range({MAX_CONNECTIONS + 9})]\n"
+            f"print([one.recv(1) for one in them[{MAX_CONNECTIONS}:]] == [b''] * 9, flush=True); input()"
+        )
+        connecting = await start(sandbox, "python3", "-c", script, output=output)
+        await output.until(b"True")
+        await connecting.kill()
+        assert (await run(sandbox, "echo", "still here")).stdout == b"still here\n"
+
     async def test_commands_are_told_of_the_proxy_and_their_own_word_wins(self, sandbox: Sandbox) -> None:
         await sandbox.offer_proxy(Accepted(), environment=lambda: {"A": "proxy", "B": "proxy"}, port=0)
         assert (await run(sandbox, "sh", "-c", "echo $A $B", env={"B": "mine"})).stdout == b"proxy mine\n"
@@ -172,6 +185,15 @@ class Connections:
         assert found.stdout == b"111\n"
         await run(sandbox, *client(second, "s.sendall(b'still')"))
         assert await all_of(await other.next()) == b"still"
+
+    async def test_as_many_ports_are_offered_as_there_may_be_and_a_withdrawn_one_makes_room(
+        self, sandbox: Sandbox
+    ) -> None:
+        ports = [await offered(sandbox, Accepted()) for _ in range(MAX_PROXIES)]
+        with pytest.raises(QuotaExceeded):
+            await offered(sandbox, Accepted())
+        await sandbox.withdraw_proxy(ports[0])
+        await offered(sandbox, Accepted())
 
     async def test_nothing_listens_that_was_not_asked_for(self, sandbox: Sandbox) -> None:
         found = await python(sandbox, "import socket; print(socket.socket().connect_ex(('127.0.0.1', 3128)))")
