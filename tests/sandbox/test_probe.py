@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.sandbox.agent.probe import probe
+from mcp_spaces.sandbox.port import SandboxLimits
 from mcp_spaces.sandbox.walls import judge
 
 
@@ -62,4 +63,4 @@ def made(family: int, kind: int) -> str:
 
 @pytest.mark.parametrize("kernel_disk", [True, False])
 def test_nobody_takes_this_machine_for_a_sandbox(tmp_path: Path, kernel_disk: bool) -> None:
-    assert judge(facts(tmp_path), kernel_disk=kernel_disk)
+    assert judge(facts(tmp_path), SandboxLimits(), kernel_disk=kernel_disk)

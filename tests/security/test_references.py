@@ -246,7 +246,11 @@ async def test_a_value_that_comes_byte_by_byte_is_redacted(tmp_path: Path) -> No
 async def test_what_a_batch_used_is_redacted_in_all_of_it(tmp_path: Path) -> None:
     async with a_space(tmp_path) as (world, space):
         operations = [
-            {"type": "shell", "command": 'printf %s "$T" > kept; xxd -p -c 99 kept', "env": {"T": REFERENCE}},
+            {
+                "type": "shell",
+                "command": 'printf %s "$T" | tee kept | od -An -v -tx1 | tr -d " \\n"; echo',
+                "env": {"T": REFERENCE},
+            },
             {"type": "readFile", "path": "kept"},
         ]
         answer = await world.call("sandbox.run_operations", space=space, operations=operations)
