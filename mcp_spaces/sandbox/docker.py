@@ -278,6 +278,7 @@ class DockerDriver:
             if volume["Name"] == self._launcher.name_of(runtime_id) and runtime_id not in keep | busy:
                 self._engine.remove_volume(volume["Name"])
                 removed.add(runtime_id)
+        self._launcher.let_go()
         for runtime_id in list(self._disks.ids()):
             if runtime_id in keep | busy or (launching and runtime_id.startswith(POOL_PREFIX)):
                 continue

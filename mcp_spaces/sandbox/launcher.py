@@ -6,14 +6,14 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError
 from mcp_spaces.resources import resource
 from mcp_spaces.sandbox import shortcut, walls
 from mcp_spaces.sandbox.attached import AttachedSandbox
-from mcp_spaces.sandbox.container import Disk, Intent, differences, request
+from mcp_spaces.sandbox.container import INSTANCE_LABEL, Disk, Intent, differences, request
 from mcp_spaces.sandbox.delivery import COMMAND, bundle
 from mcp_spaces.sandbox.engine import Engine, Hijacked, Threads
 from mcp_spaces.sandbox.exec_fallback import ExecSandbox
@@ -138,6 +138,15 @@ class Launcher:
         if remove_disk:
             self._disks.delete(runtime_id)
 
+    def let_go(self) -> None:
+        """Blocking. Remove the mounts of disks that no container has any more: an engine that was killed forgets whose
+        they were, and newer ones (seen with 26.1) keep them mounted. A volume that is in use refuses to go."""
+        for volume in self._engine.volumes(f"{INSTANCE_LABEL}={self._instance_id}"):
+            if volume["Name"].startswith(self.name_of("")):
+                continue
+            with suppress(SpacesError):
+                self._engine.remove_volume(volume["Name"])
+
     @asynccontextmanager
     async def _container(
         self, profile: Profile, runtime_id: str, command: Sequence[str]
@@ -173,7 +182,9 @@ class Launcher:
             return Prepared(Disk(volume=self.name_of(runtime_id)))
         made = self._disks.make(runtime_id, profile.limits.disk_bytes)
         try:
-            self._disks.wait_until_detached(runtime_id, timeout_s=DETACH_TIMEOUT_S)
+            if self._disks.is_attached(runtime_id):
+                self.let_go()
+                self._disks.wait_until_detached(runtime_id, timeout_s=DETACH_TIMEOUT_S)
             attached = self._disks.attach(runtime_id)
         except BaseException:
             if made:

@@ -129,11 +129,14 @@ class DiskFiles:
 
     def wait_until_detached(self, runtime_id: str, *, timeout_s: float) -> None:
         """Two devices over one file would destroy what is in it: wait for the last container to let go. Raises Busy."""
-        path, until = str(self.path(runtime_id).resolve()), time.monotonic() + timeout_s
-        while path in _attached_files():
+        until = time.monotonic() + timeout_s
+        while self.is_attached(runtime_id):
             if time.monotonic() > until:
                 raise Busy("The workspace is still in use by a container.", hint="Try again in a moment.")
             time.sleep(0.02)
+
+    def is_attached(self, runtime_id: str) -> bool:
+        return str(self.path(runtime_id).resolve()) in _attached_files()
 
     def attach(self, runtime_id: str) -> Attached:
         """Raises RuntimeUnavailable where loop devices do not work."""

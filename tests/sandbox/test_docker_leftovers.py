@@ -16,7 +16,8 @@ from mcp_spaces.errors import Conflict, RuntimeUnavailable
 from mcp_spaces.sandbox.container import INSTANCE_LABEL
 from mcp_spaces.sandbox.docker import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec
-from tests.sandbox.leftovers import containers, loop_devices
+from mcp_spaces.sandbox.workspace import DiskFiles
+from tests.sandbox.leftovers import containers, loop_devices, volumes
 from tests.sandbox.rigs import IMAGE, PATIENCE_S, SMALL, docker_driver, sandbox_of, shell, start
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,44 @@ async def test_reaping_takes_what_a_dead_process_left(driver: DockerDriver, tmp_
     assert containers(driver.instance_id) == []
     assert (tmp_path / "workspaces" / "kept.ext4").exists()
     assert left
+
+
+def forgotten_mount(driver: DockerDriver) -> str:
+    """As an engine has it that was killed while a sandbox ran: a volume of ours, and no container that uses it."""
+    label = f"--label={INSTANCE_LABEL}={driver.instance_id}"
+    return subprocess.run(
+        ["docker", "volume", "create", label], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+async def test_a_mount_that_no_container_has_is_let_go_and_one_that_is_used_stays(
+    driver: DockerDriver, sandbox: Sandbox
+) -> None:
+    used = volumes(driver.instance_id)
+    left = forgotten_mount(driver)
+    await driver.reap(keep={"runtime"})
+    assert left not in volumes(driver.instance_id) and set(used) <= set(volumes(driver.instance_id))
+    assert (await shell(sandbox, "echo here")).stdout == b"here\n"
+
+
+async def test_a_launch_has_the_engine_let_go_of_the_disk_that_it_needs(driver: DockerDriver, tmp_path: Path) -> None:
+    async with sandbox_of(driver) as sandbox:
+        await sandbox.write_file("kept", b"here", overwrite=False)
+    with anyio.fail_after(PATIENCE_S):
+        while loop_devices(tmp_path):
+            await anyio.sleep(0.02)
+        held = DiskFiles(tmp_path / "workspaces").attach("runtime")
+        left = forgotten_mount(driver)
+        async with anyio.create_task_group() as group:
+
+            async def let_go() -> None:
+                while left in volumes(driver.instance_id):
+                    await anyio.sleep(0.02)
+                held.release()
+
+            group.start_soon(let_go)
+            async with sandbox_of(driver) as again:
+                assert (await again.read_file("kept", limit=10)).content == b"here"
 
 
 DAEMON = """
