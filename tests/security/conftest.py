@@ -1,4 +1,4 @@
-"""What tests of threats start from: a whole app, or one with a browser in it, a site and its logins."""
+"""What tests of threats start from: a whole app, one with a browser in it, a site and its logins, or a sandbox alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.port import Sandbox
 from tests.browser.signing import Rig, open_rig
+from tests.sandbox.rigs import docker_driver, sandbox_of
 from tests.security.app import World, open_world
 
 
@@ -15,6 +18,18 @@ from tests.security.app import World, open_world
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with open_world(tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture
+async def driver(tmp_path: Path) -> AsyncIterator[DockerDriver]:
+    async with docker_driver(tmp_path) as driver:
+        yield driver
+
+
+@pytest.fixture
+async def sandbox(driver: DockerDriver) -> AsyncIterator[Sandbox]:
+    async with sandbox_of(driver) as launched:
+        yield launched
 
 
 @pytest.fixture(scope="module")

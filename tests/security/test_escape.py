@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,23 +19,11 @@ from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.resources import resource
 from mcp_spaces.sandbox.docker import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec, Tenant
-from tests.sandbox.rigs import BARE_IMAGE, IMAGE, LOG, SMALL, docker_driver, python, sandbox_of, shell
+from tests.sandbox.rigs import BARE_IMAGE, IMAGE, LOG, SMALL, python, shell
 
 pytestmark = pytest.mark.anyio
 
 EPERM, ENOSYS = 1, 38
-
-
-@pytest.fixture
-async def driver(tmp_path: Path) -> AsyncIterator[DockerDriver]:
-    async with docker_driver(tmp_path) as driver:
-        yield driver
-
-
-@pytest.fixture
-async def sandbox(driver: DockerDriver) -> AsyncIterator[Sandbox]:
-    async with sandbox_of(driver) as launched:
-        yield launched
 
 
 async def status_of(sandbox: Sandbox) -> dict[str, str]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -18,15 +17,9 @@ from mcp_spaces.errors import Conflict, InvalidInput, NotFound, SpacesError, Wro
 from mcp_spaces.sandbox.paths import workspace_path
 from mcp_spaces.sandbox.port import Sandbox
 from tests.folders import files_below
-from tests.sandbox.rigs import PATIENCE_S, Output, docker_driver, python, run, sandbox_of, shell, start
+from tests.sandbox.rigs import PATIENCE_S, Output, python, run, shell, start
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    async with docker_driver(tmp_path) as driver, sandbox_of(driver) as launched:
-        yield launched
 
 
 async def every_way(sandbox: Sandbox, path: str) -> list[object]:

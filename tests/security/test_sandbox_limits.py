@@ -7,7 +7,6 @@ import os
 import resource
 import subprocess
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -24,7 +23,6 @@ from tests.sandbox.rigs import (
     PATIENCE_S,
     SMALL,
     Output,
-    docker_driver,
     eventually_empty,
     python,
     run,
@@ -34,18 +32,6 @@ from tests.sandbox.rigs import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def driver(tmp_path: Path) -> AsyncIterator[DockerDriver]:
-    async with docker_driver(tmp_path) as driver:
-        yield driver
-
-
-@pytest.fixture
-async def sandbox(driver: DockerDriver) -> AsyncIterator[Sandbox]:
-    async with sandbox_of(driver) as launched:
-        yield launched
 
 
 async def test_d01_fork_bomb_stops_at_the_pids_limit(sandbox: Sandbox) -> None:

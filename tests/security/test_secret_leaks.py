@@ -7,7 +7,6 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -16,25 +15,13 @@ import pytest
 from mcp_spaces.sandbox.docker import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec
 from tests.folders import content_of, files_below
-from tests.sandbox.rigs import IMAGE, SMALL, Output, docker_driver, python, run, sandbox_of, shell, start
+from tests.sandbox.rigs import IMAGE, SMALL, Output, python, run, sandbox_of, shell, start
 from tests.server.doors import open_house
 
 pytestmark = pytest.mark.anyio
 
 CANARY = "canary-6f1d9c-in-an-environment"
 OTHER = "canary-a83b02-in-an-argument"
-
-
-@pytest.fixture
-async def driver(tmp_path: Path) -> AsyncIterator[DockerDriver]:
-    async with docker_driver(tmp_path) as driver:
-        yield driver
-
-
-@pytest.fixture
-async def sandbox(driver: DockerDriver) -> AsyncIterator[Sandbox]:
-    async with sandbox_of(driver) as launched:
-        yield launched
 
 
 def said(*command: str) -> str:
