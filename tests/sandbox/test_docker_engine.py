@@ -13,7 +13,7 @@ import requests.exceptions
 
 from mcp_spaces.errors import InvalidInput, NotFound, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.docker import DockerDriver
-from mcp_spaces.sandbox.engine import translated
+from mcp_spaces.sandbox.engine import Engine, translated
 from mcp_spaces.sandbox.port import SandboxLimits, SandboxSpec
 from tests.sandbox.leftovers import containers, inspected
 from tests.sandbox.rigs import IMAGE, LOG, SMALL
@@ -79,6 +79,33 @@ def test_every_exception_of_the_engine_is_translated() -> None:
 async def test_walls_hold_on_this_machine(driver: DockerDriver) -> None:
     found = {wall.name: wall.holds for wall in await driver.walls()}
     assert found == {"engine": True, "seccomp": True, "limits": True, "cores": True, "image": True, "disk": True}
+
+
+def test_a_disk_that_the_engine_cannot_mount_is_told_as_that() -> None:
+    """What a rootless one answers to a daemon of root's."""
+    refused = docker.errors.APIError(
+        "error while mounting volume: failed to mount local volume: operation not permitted"
+    )
+    told = translated(refused)
+    assert isinstance(told, RuntimeUnavailable)
+    assert "disk" in told.message and "rootless" in told.hint
+
+
+async def test_a_rootless_engine_limits_nothing_on_cgroup_v1_and_mounts_no_disk_of_roots(
+    driver: DockerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Engine.host_facts
+
+    def host_facts(engine: Engine) -> dict[str, object]:
+        return usual(engine) | {
+            "SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless"],
+            "CgroupVersion": "1",
+        }
+
+    monkeypatch.setattr(Engine, "host_facts", host_facts)
+    missing = {wall.name: wall.mend for wall in await driver.walls() if not wall.holds}
+    assert set(missing) == {"limits", "disk"}
+    assert "engine's user" in missing["disk"]
 
 
 async def test_a_missing_image_is_never_pulled(driver: DockerDriver) -> None:
