@@ -17,7 +17,8 @@ from benchmarks.measure import WARM_UP, Line, Series, Target, timed
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.journal import RunState, encode
 from mcp_spaces.spaces.store import SpaceStore
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 
 SIZES = (10, 1_000, 100_000)
 ROUNDS = 10

@@ -14,7 +14,8 @@ from mcp_spaces.errors import WrongState
 from mcp_spaces.runs.audit import Audit
 from mcp_spaces.runs.rollback import refuse_rollback
 from mcp_spaces.state.chain import Sealer
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from mcp_spaces.browser.model import BrowserOptions
 from mcp_spaces.browser.port import StorageState
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import QuotaExceeded, WrongState
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault.port import Again, Boxes
 
 log = logging.getLogger(__name__)

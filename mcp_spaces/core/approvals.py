@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.core.journal import encode
 from mcp_spaces.errors import NotFound, QuotaExceeded, WrongState
-from mcp_spaces.state.database import Database, Row, Transaction
+from mcp_spaces.state.database import Database
 from mcp_spaces.state.sealed import seal, unseal
+from mcp_spaces.state.transaction import Row, Transaction
 
 LIFETIME_S = 24 * 3600
 PENDING_LIMIT = 20

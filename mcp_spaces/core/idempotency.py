@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import Busy, Conflict
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 
 LIFETIME_S = 24 * 3600
 MAXIMUM_KEY_LENGTH = 200

@@ -14,7 +14,8 @@ from enum import StrEnum
 
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.state.chain import Link
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 
 STRING_LIMIT = 1024
 """Characters of a text in a stored input or outcome; longer ones are kept as their size and hash."""

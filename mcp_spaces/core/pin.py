@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.stretching import argon2id
 from mcp_spaces.errors import Busy, Denied, InvalidInput, PinNeeded
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
 from mcp_spaces.state.sealed import seal, unseal
+from mcp_spaces.state.transaction import Transaction
 
 TABLE = "pins"
 ROW: Final = "operator"

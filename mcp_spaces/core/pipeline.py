@@ -45,7 +45,8 @@ from mcp_spaces.errors import (
     TimedOut,
     WrongState,
 )
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

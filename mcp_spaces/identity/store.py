@@ -19,8 +19,9 @@ from mcp_spaces.identity.model import (
     parse_token,
     secret_matches,
 )
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
 from mcp_spaces.state.sealed import seal, unseal
+from mcp_spaces.state.transaction import Transaction
 
 
 class Identity:

@@ -11,7 +11,8 @@ from anyio.to_thread import run_sync
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import WrongState
 from mcp_spaces.network.authority import Authority
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault.port import Again, Boxes
 
 log = logging.getLogger(__name__)

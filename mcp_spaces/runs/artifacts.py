@@ -9,7 +9,8 @@ import anyio
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.runs.model import Artifact
 from mcp_spaces.runs.port import ARTIFACT_BYTES_MAX
-from mcp_spaces.state.database import Database, Row, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Row, Transaction
 from mcp_spaces.storage.port import BlobReader, Blobs
 
 NAME_CHARACTERS_MAX = 200

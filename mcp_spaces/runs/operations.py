@@ -20,7 +20,7 @@ from mcp_spaces.runs.model import Artifact, ArtifactView, RunLine, RunView
 from mcp_spaces.runs.store import Filters, RunStore, line
 from mcp_spaces.runs.waiting import RunWaiters
 from mcp_spaces.spaces.port import Spaces
-from mcp_spaces.state.database import Row
+from mcp_spaces.state.transaction import Row
 from mcp_spaces.storage.model import RANGE_BYTES_MAX, ContentRange, Encoding, bytes_for, content_range
 
 NEWEST = 1 << 62

@@ -12,7 +12,8 @@ from mcp_spaces.core.caller import Caller
 from mcp_spaces.errors import NotFound
 from mcp_spaces.runs.model import EventView, RunLine, RunView
 from mcp_spaces.spaces.port import Spaces
-from mcp_spaces.state.database import Database, Row
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Row
 from mcp_spaces.storage.model import iso
 
 SCAN_MAX = 2_000

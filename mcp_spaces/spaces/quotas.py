@@ -8,8 +8,8 @@ from mcp_spaces.core.limits import Limits
 from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded, WrongState
 from mcp_spaces.spaces.model import Runtime, Space, SpaceState
 from mcp_spaces.state.chain import Sealer
-from mcp_spaces.state.database import Transaction
 from mcp_spaces.state.sealed import unseal
+from mcp_spaces.state.transaction import Transaction
 
 
 def used_by(runtimes: Iterable[Runtime]) -> Limits:

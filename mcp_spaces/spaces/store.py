@@ -11,9 +11,10 @@ from mcp_spaces.errors import Ambiguous, NotFound, QuotaExceeded
 from mcp_spaces.spaces.model import PolicyChoice, Runtime, RuntimeState, Space
 from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.quotas import check_room
-from mcp_spaces.state.database import Database, Row, Transaction
+from mcp_spaces.state.database import Database
 from mcp_spaces.state.remembered import Remembered
 from mcp_spaces.state.sealed import seal, unseal
+from mcp_spaces.state.transaction import Row, Transaction
 
 TABLE = "spaces"
 LIST_LIMIT = 1000

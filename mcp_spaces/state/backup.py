@@ -8,7 +8,8 @@ import sqlite3
 from pathlib import Path
 
 from mcp_spaces.errors import DiskFull, SpacesError, WrongState
-from mcp_spaces.state.database import Database, translate
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.failures import translate
 
 
 def copy_database(database: Database, target: Path) -> int:

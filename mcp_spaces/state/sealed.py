@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from mcp_spaces.errors import WrongState
 from mcp_spaces.state.chain import Sealer
-from mcp_spaces.state.database import Row
+from mcp_spaces.state.transaction import Row
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.errors import NotFound, SpacesError, WrongState
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
 from mcp_spaces.state.sealed import seal, unseal
+from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.storage.model import StoredFile
 from mcp_spaces.storage.store import FileStore
 

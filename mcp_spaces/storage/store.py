@@ -9,7 +9,8 @@ import anyio
 
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded
-from mcp_spaces.state.database import Database, Row, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Row, Transaction
 from mcp_spaces.storage.model import Description, StoredFile
 from mcp_spaces.storage.names import is_within, skeleton
 from mcp_spaces.storage.port import Blob, Blobs, BlobWriter

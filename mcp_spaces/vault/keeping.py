@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault import store
 from mcp_spaces.vault.cipher import damaged, seal_secret
 from mcp_spaces.vault.model import ENTRIES_MAX, SEED, Entry, Upkeep

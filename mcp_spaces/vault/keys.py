@@ -9,7 +9,8 @@ from anyio.to_thread import run_sync
 
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import WrongState
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault import store
 from mcp_spaces.vault.cipher import DataKey, open_key, seal_key
 from mcp_spaces.vault.master_key import MasterKeys

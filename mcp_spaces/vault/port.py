@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.scope import VaultGrant
-from mcp_spaces.state.database import Transaction
+from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault.model import Bindings, Code, Entry, Opened, RawSecret
 
 

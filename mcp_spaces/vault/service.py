@@ -11,7 +11,8 @@ from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.redaction import MINIMUM_LENGTH
 from mcp_spaces.core.scope import VaultGrant
 from mcp_spaces.errors import Denied, WrongState
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault import store
 from mcp_spaces.vault.cipher import damaged, open_key, seal_key
 from mcp_spaces.vault.codes import Codes

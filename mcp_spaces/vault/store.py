@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from mcp_spaces.core.journal import encode
 from mcp_spaces.state.chain import Sealer
-from mcp_spaces.state.database import Database, Row, Transaction
+from mcp_spaces.state.database import Database
 from mcp_spaces.state.sealed import seal, unseal
+from mcp_spaces.state.transaction import Row, Transaction
 from mcp_spaces.vault.cipher import (
     TALLY_MODULUS,
     DataKey,

@@ -13,7 +13,8 @@ from anyio.to_thread import run_sync
 
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.errors import NotFound, SpacesError, WrongState
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault import store
 from mcp_spaces.vault.cipher import DataKey, IndexSeal, damaged, open_secret
 from mcp_spaces.vault.master_key import MasterKeys, Staged

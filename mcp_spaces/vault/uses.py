@@ -6,7 +6,8 @@ import anyio
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.ids import Clock
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault import store
 from mcp_spaces.vault.model import Entry, Use
 from mcp_spaces.vault.store import Index

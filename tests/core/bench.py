@@ -27,7 +27,8 @@ from mcp_spaces.core.policy import load_preset
 from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import NotFound
 from mcp_spaces.state.chain import Sealer
-from mcp_spaces.state.database import Database, Row
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Row
 
 SEALER = Sealer(b"k" * 32)
 

@@ -12,7 +12,7 @@ import pytest
 from mcp_spaces.core.approvals import Approval
 from mcp_spaces.core.policy import Answer
 from mcp_spaces.errors import ApprovalNeeded, Denied, WrongState
-from mcp_spaces.state.database import Transaction
+from mcp_spaces.state.transaction import Transaction
 from tests.core.bench import AGENT, OPERATOR, Bench, open_bench
 
 

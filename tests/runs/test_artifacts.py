@@ -6,7 +6,7 @@ import pytest
 
 from mcp_spaces.errors import NotFound
 from mcp_spaces.runs.artifacts import BATCH
-from mcp_spaces.state.database import Transaction
+from mcp_spaces.state.transaction import Transaction
 from tests.runs.test_runs import add_runs, insert, keep
 from tests.storage.bench import AGENT_A, OPERATOR, A, B, Bench
 

@@ -15,7 +15,7 @@ from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.errors import Cancelled, InvalidInput, NotFound
 from mcp_spaces.runs import operations
 from mcp_spaces.runs.store import SCAN_MAX, Filters
-from mcp_spaces.state.database import Transaction
+from mcp_spaces.state.transaction import Transaction
 from tests.storage.bench import AGENT_A, AGENT_B, OPERATOR, A, B, Bench, bound_to
 
 pytestmark = pytest.mark.anyio

@@ -23,7 +23,8 @@ from mcp_spaces.errors import SpacesError
 from mcp_spaces.sandbox.port import SandboxDriver
 from mcp_spaces.server.unix import make_private
 from mcp_spaces.settings import Settings
-from mcp_spaces.state.database import Database, Row
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Row
 from tests.browser import paged
 from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
 

@@ -15,7 +15,7 @@ from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.operation import Audience, never
 from mcp_spaces.core.pin import FREE_MISTAKES, WAIT_MAX_S, Pin
 from mcp_spaces.errors import ApprovalNeeded, Busy, Denied, InvalidInput, NotFound, PinNeeded, SpacesError, WrongState
-from mcp_spaces.state.database import Transaction
+from mcp_spaces.state.transaction import Transaction
 from tests.cli.commands import MAIN, environment, on_a_terminal
 from tests.cli.served import served
 from tests.folders import content_of, files_below

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from mcp_spaces.errors import Cancelled, SpacesError, TimedOut, Unauthenticated, WrongState
-from mcp_spaces.state.database import Transaction
+from mcp_spaces.state.transaction import Transaction
 from tests.folders import content_of, files_below
 from tests.processes import processes
 from tests.security.app import World, eventually

@@ -10,7 +10,7 @@ import pytest
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.errors import WrongState
-from mcp_spaces.state.database import Transaction
+from mcp_spaces.state.transaction import Transaction
 from tests.vault.rig import EVERYTHING, Rig, open_rig
 
 

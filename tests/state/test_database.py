@@ -15,9 +15,11 @@ import psutil
 import pytest
 
 from mcp_spaces.errors import Busy, Conflict, SpacesError, WrongState
-from mcp_spaces.state import database as state
+from mcp_spaces.state import writer
 from mcp_spaces.state.chain import Anchor, Sealer
-from mcp_spaces.state.database import ANCHOR_NAME, Database, Transaction, translate
+from mcp_spaces.state.database import ANCHOR_NAME, Database
+from mcp_spaces.state.failures import translate
+from mcp_spaces.state.transaction import Transaction
 
 pytestmark = pytest.mark.anyio
 
@@ -174,7 +176,7 @@ def test_t10_every_transaction_that_writes_begins_as_a_writer() -> None:
         if begun := re.findall(r"""["'](BEGIN\b[^"']*)""", path.read_text("utf-8")):
             found[str(path.relative_to(ROOT))] = set(begun)
     # The audit's is a snapshot of a connection that cannot write.
-    assert found == {"mcp_spaces/state/database.py": {"BEGIN IMMEDIATE"}, "mcp_spaces/runs/audit.py": {"BEGIN"}}
+    assert found == {"mcp_spaces/state/writer.py": {"BEGIN IMMEDIATE"}, "mcp_spaces/runs/audit.py": {"BEGIN"}}
     assert "?mode=ro" in (ROOT / "mcp_spaces/runs/audit.py").read_text("utf-8")
 
 
@@ -201,7 +203,7 @@ def test_every_error_of_sqlite_becomes_one_of_ours(kind: type[sqlite3.Error]) ->
 async def test_a_brief_change_is_made_at_once_while_the_disk_is_quick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "QUICK_S", 60.0)
+    monkeypatch.setattr(writer, "QUICK_S", 60.0)
     database = Database.open(tmp_path / "state.db", sealer=SEALER)
     await fall_quick(database)
     made = database.submit(lambda tx: tx.append_audit(at=1.0, kind="intent", run_id="r", body="{}"), brief=True)
@@ -218,7 +220,7 @@ async def test_a_brief_change_is_made_at_once_while_the_disk_is_quick(
 async def test_a_brief_change_waits_for_those_that_were_submitted_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "QUICK_S", 60.0)
+    monkeypatch.setattr(writer, "QUICK_S", 60.0)
     database = Database.open(tmp_path / "state.db", sealer=SEALER)
     await fall_quick(database)
     first = database.submit(lambda tx: tx.append_audit(at=1.0, kind="intent", run_id="first", body="{}"))
@@ -231,7 +233,7 @@ async def test_a_brief_change_waits_for_those_that_were_submitted_before_it(
 async def test_after_a_stall_of_the_disk_brief_changes_are_the_writers_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "QUICK_S", 0.05)
+    monkeypatch.setattr(writer, "QUICK_S", 0.05)
     database = Database.open(tmp_path / "state.db", sealer=SEALER)
     await fall_quick(database)
     await database.write(lambda _tx: time.sleep(1.0))

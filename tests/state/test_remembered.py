@@ -12,8 +12,9 @@ from mcp_spaces.core.journal import Journal, RunState
 from mcp_spaces.errors import NotFound
 from mcp_spaces.state import remembered
 from mcp_spaces.state.chain import Sealer
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
 from mcp_spaces.state.remembered import Remembered
+from mcp_spaces.state.transaction import Transaction
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,8 @@ import anyio.to_thread
 import pytest
 
 from mcp_spaces.state.chain import Sealer
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +49,7 @@ async def held_up(database: Database, gate: Gate) -> None:
 
 
 async def waiting_in(database: Database, count: int) -> None:
-    while database._changes.qsize() < count:  # noqa: ASYNC110 - another thread is waited for
+    while database._writer._changes.qsize() < count:  # noqa: ASYNC110 - another thread is waited for
         await anyio.sleep(0.001)
 
 

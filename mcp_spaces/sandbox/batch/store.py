@@ -15,7 +15,8 @@ from mcp_spaces.core.approvals import LIFETIME_S
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.journal import encode
 from mcp_spaces.sandbox.batch.events import Event
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 
 
 class BatchRow(BaseModel):
