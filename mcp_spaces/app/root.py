@@ -36,9 +36,10 @@ from mcp_spaces.runs.port import Artifacts
 from mcp_spaces.runs.store import RunStore
 from mcp_spaces.runs.waiting import RunWaiters
 from mcp_spaces.sandbox.batch.store import PausedBatches
+from mcp_spaces.sandbox.images import Images
 from mcp_spaces.sandbox.jobs import Jobs
 from mcp_spaces.sandbox.port import LiveSandboxes
-from mcp_spaces.sandbox.service import Images, SandboxService
+from mcp_spaces.sandbox.service import SandboxService
 from mcp_spaces.settings import Settings
 from mcp_spaces.spaces.lifecycle import Lifecycle
 from mcp_spaces.spaces.model import Space

@@ -17,52 +17,19 @@ from mcp_spaces.core.limits import Limits
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import covers
 from mcp_spaces.core.tasks import shielded, side_by_side
-from mcp_spaces.errors import Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError, WrongState
+from mcp_spaces.errors import Conflict, NotFound, RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network.model import RuntimeRef
 from mcp_spaces.network.port import RuntimeGateway
 from mcp_spaces.runs.port import Artifacts
 from mcp_spaces.sandbox.batch.store import PausedBatches
+from mcp_spaces.sandbox.images import Images, Shell, shell_of
 from mcp_spaces.sandbox.jobs import Jobs
 from mcp_spaces.sandbox.output import Capture
-from mcp_spaces.sandbox.port import Command, Sandbox, SandboxDriver, SandboxLimits, SandboxSpec
+from mcp_spaces.sandbox.port import Sandbox, SandboxDriver, SandboxLimits, SandboxSpec
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, Space, SpaceState
 from mcp_spaces.spaces.port import Runtimes, Spaces
 
 log = logging.getLogger(__name__)
-
-BASH, SH = "/bin/bash", "/bin/sh"
-PROBE_S = 10.0
-USUAL_BASH, SET_UP_BASH = 10, 11
-WHICH_SHELL = (
-    f"test -x {BASH} || exit 1; env | grep -q -e ^BASH_ENV= -e ^BASH_FUNC_ && exit {SET_UP_BASH}; exit {USUAL_BASH}"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Images:
-    """What sandboxes may run on: `default`, and `others` that the operator named."""
-
-    default: str
-    others: tuple[str, ...] = ()
-
-    def choose(self, asked: str | None) -> str:
-        """Raises InvalidInput: nothing is pulled because an agent asked."""
-        if asked is None or asked in (self.default, *self.others):
-            return asked or self.default
-        known = ", ".join((self.default, *self.others))
-        raise InvalidInput("That image is not among the operator's.", hint=f"Images: {known}.")
-
-
-@dataclass(frozen=True, slots=True)
-class Shell:
-    """`may_be_left_out`: nothing in the image's environment changes what bash makes of a plain command."""
-
-    path: str
-    may_be_left_out: bool
-
-    @property
-    def is_bash(self) -> bool:
-        return self.path == BASH
 
 
 @dataclass(slots=True, eq=False)
@@ -231,7 +198,7 @@ class SandboxService:
         """Asked of an image's first sandbox: the others have the same files and begin with the same environment."""
         shell = self._shells.get(sandbox.image_id)
         if shell is None:
-            shell = self._shells[sandbox.image_id] = await _shell_of(sandbox)
+            shell = self._shells[sandbox.image_id] = await shell_of(sandbox)
         return shell
 
     async def _activate(self, runtime: Runtime) -> Runtime:
@@ -373,14 +340,3 @@ class SandboxService:
 
 def _still_holds(space: Space | None, runtime: Runtime) -> bool:
     return space is not None and space.state is SpaceState.RUNNING and covers(space.ceiling, runtime.ceiling)
-
-
-async def _shell_of(sandbox: Sandbox) -> Shell:
-    with anyio.move_on_after(PROBE_S):
-        process = await sandbox.start(
-            Command((SH, "-c", WHICH_SHELL), stdin=False), output=lambda _stream, _chunk: None
-        )
-        ended = await process.wait()
-        is_bash = ended.exit_code in (USUAL_BASH, SET_UP_BASH)
-        return Shell(BASH if is_bash else SH, may_be_left_out=ended.exit_code == USUAL_BASH)
-    raise RuntimeUnavailable("The sandbox's shell does not answer.", hint="Does the image have /bin/sh?")

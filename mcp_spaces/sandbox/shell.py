@@ -23,12 +23,13 @@ from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import Deny, decide
 from mcp_spaces.core.policy.long_commands import judged
 from mcp_spaces.errors import Denied, RuntimeUnavailable, SpacesError
+from mcp_spaces.sandbox.images import Shell
 from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.path_grammar import FolderPath, encodable
 from mcp_spaces.sandbox.plain import plain_words
 from mcp_spaces.sandbox.port import TIMEOUT_EXIT_CODE, Command, Exit, Process, Sandbox
 from mcp_spaces.sandbox.references import check_command, check_scope, resolve, wanted, well_formed
-from mcp_spaces.sandbox.service import SandboxService, Shell
+from mcp_spaces.sandbox.service import SandboxService
 
 COMMAND_BYTES = 64 << 10
 STDIN_BYTES = 1 << 20

@@ -21,6 +21,8 @@ ANSWER_CHARACTERS_MAX = 16_000
 RANGE_BYTES_MAX = 1 << 20
 """The most that one read gives when it is asked for: a resource is read at once."""
 BASE64_BYTES_MAX = ANSWER_CHARACTERS_MAX // 4 * 3
+LIFETIME_MAX_S = 315_360_000
+"""Ten years."""
 METADATA_ENTRIES_MAX = 20
 METADATA_TEXT_MAX = 500
 URI_SAFE = "/-._~!$&'()*+,;=:@"
@@ -160,6 +162,11 @@ def content_type_of(path: str) -> str:
     """By the extension; `application/octet-stream` when that says nothing."""
     guessed, compression = _TYPES.guess_type(path.rpartition("/")[2])
     return "application/octet-stream" if guessed is None or compression else guessed
+
+
+def ends_at(expires_in_s: float | None, *, now: float) -> float | None:
+    """In seconds since 1970; None: it is kept until somebody deletes it."""
+    return None if expires_in_s is None else now + expires_in_s
 
 
 def iso(at: float) -> str:

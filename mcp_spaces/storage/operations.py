@@ -10,15 +10,13 @@ from pydantic import BaseModel, Field
 
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.facts import Access, Facts, FileFacts
 from mcp_spaces.core.operation import AnyOperation, Operation
-from mcp_spaces.core.place import InRuntime, InSpace
-from mcp_spaces.core.policy import Allow, decide
+from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.scope import OWN_NAMESPACE
-from mcp_spaces.errors import Denied, InvalidInput
-from mcp_spaces.sandbox.port import FileContent
+from mcp_spaces.errors import InvalidInput
 from mcp_spaces.storage.links import Links, new_link_token
 from mcp_spaces.storage.model import (
+    LIFETIME_MAX_S,
     RANGE_BYTES_MAX,
     ContentRange,
     ContentType,
@@ -29,16 +27,17 @@ from mcp_spaces.storage.model import (
     bytes_for,
     content_range,
     content_type_of,
+    ends_at,
     iso,
 )
 from mcp_spaces.storage.names import check_prefix
-from mcp_spaces.storage.reach import Reach, reach, readable, writable
+from mcp_spaces.storage.reach import reach, readable, writable
 from mcp_spaces.storage.store import FileStore
 from mcp_spaces.storage.transfer import Target, Transfers
+from mcp_spaces.storage.workspace_operations import COLLECT, STAGE
 
 UPLOAD_CHARACTERS_MAX = 14 << 20
 """10 MiB as base64. Larger files come in through `storage.collect`."""
-LIFETIME_MAX_S = 315_360_000
 LINK_LIFETIME_MAX_S = 86_400
 
 
@@ -108,31 +107,6 @@ class LinkView(BaseModel):
     expires_at: str
 
 
-class StageInput(InRuntime):
-    namespace: str = Field(default=OWN_NAMESPACE, max_length=63)
-    path: str = Field(max_length=1024)
-    to: str = Field(min_length=1, max_length=1024)
-    """Path in the workspace."""
-    overwrite: bool = False
-
-
-class Staged(BaseModel):
-    path: str
-    size_bytes: int
-    sha256: str
-
-
-class CollectInput(InRuntime):
-    path: str = Field(min_length=1, max_length=1024)
-    """Path in the workspace."""
-    to: str = Field(max_length=1024)
-    """Path in storage."""
-    namespace: str = Field(default=OWN_NAMESPACE, max_length=63)
-    expires_in_s: float | None = Field(default=None, gt=0, le=LIFETIME_MAX_S)
-    overwrite: bool = False
-    if_version: int | None = Field(default=None, ge=0)
-
-
 async def upload(context: Context, wanted: UploadInput) -> FileView:
     place = writable(context, wanted.namespace, wanted.path)
     target = Target(
@@ -144,7 +118,7 @@ async def upload(context: Context, wanted: UploadInput) -> FileView:
             metadata=dict(wanted.metadata),
         ),
         limit_bytes=place.limit_bytes,
-        expires_at=_ends_at(context, wanted.expires_in_s),
+        expires_at=ends_at(wanted.expires_in_s, now=context.clock.now()),
         overwrite=wanted.overwrite,
         if_version=wanted.if_version,
     )
@@ -210,63 +184,6 @@ async def link(context: Context, wanted: LinkInput) -> LinkView:
     return LinkView(url=url, expires_at=iso(expires_at))
 
 
-async def stage(context: Context, wanted: StageInput) -> Staged:
-    place = readable(context, wanted.namespace, wanted.path)
-    file = context.use(FileStore).get(place.tree, wanted.path)
-    _judge(context, STAGE, FileFacts(wanted.to, Access.WRITE, file.size_bytes))
-    written = await context.use(Transfers).stage(
-        file,
-        runtime_id=context.runtime.id,
-        to=wanted.to,
-        overwrite=wanted.overwrite,
-        progress=context.progress,
-    )
-    return Staged(path=written.path, size_bytes=file.size_bytes, sha256=file.sha256)
-
-
-async def collect(context: Context, wanted: CollectInput) -> FileView:
-    place = writable(context, wanted.namespace, wanted.to)
-
-    def judge(first: FileContent) -> None:
-        _judge(context, COLLECT, FileFacts(first.resolved_path, Access.READ, first.size_bytes))
-
-    file = await context.use(Transfers).collect(
-        wanted.path,
-        runtime_id=context.runtime.id,
-        target=_collected(context, wanted, place),
-        judge=judge,
-        progress=context.progress,
-    )
-    return FileView.of(place.namespace, file)
-
-
-def _collected(context: Context, wanted: CollectInput, place: Reach) -> Target:
-    return Target(
-        tree=place.tree,
-        path=wanted.to,
-        description=Description(content_type=content_type_of(wanted.to), source=f"runtime:{context.runtime.id}"),
-        limit_bytes=place.limit_bytes,
-        expires_at=_ends_at(context, wanted.expires_in_s),
-        overwrite=wanted.overwrite,
-        if_version=wanted.if_version,
-    )
-
-
-def _judge(context: Context, operation: AnyOperation, facts: FileFacts) -> None:
-    """Policy's second look, now that the size and the true path are known. It can only be stricter than the first.
-
-    Raises Denied, also where policy would ask: the person was asked about another path, or about none.
-    """
-    verdict = decide(context.policy, operation_id=operation.id, effect=operation.effect, facts=facts)
-    first = decide(context.policy, operation_id=operation.id, effect=operation.effect, facts=_harmless(facts))
-    if not isinstance(verdict, Allow) and verdict != first:
-        raise Denied(verdict.reason, hint=verdict.suggestion, rule=verdict.rule)
-
-
-def _harmless(facts: FileFacts) -> FileFacts:
-    return FileFacts("file", facts.access)
-
-
 def _decoded(content: str, encoding: Encoding) -> bytes:
     if encoding == "utf-8":
         return content.encode()
@@ -274,18 +191,6 @@ def _decoded(content: str, encoding: Encoding) -> bytes:
         return base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError):
         raise InvalidInput("content is not base64.", hint="Use the standard alphabet with padding.") from None
-
-
-def _ends_at(context: Context, seconds: float | None) -> float | None:
-    return None if seconds is None else context.clock.now() + seconds
-
-
-def _staged_facts(wanted: StageInput) -> Facts:
-    return FileFacts(wanted.to, Access.WRITE)
-
-
-def _collected_facts(wanted: CollectInput) -> Facts:
-    return FileFacts(wanted.path, Access.READ)
 
 
 UPLOAD = Operation(
@@ -359,27 +264,4 @@ LINK = Operation(
     shows_keys=True,
     example={"path": "reports/summary.md", "expires_in_s": 600},
 )
-STAGE = Operation(
-    id="storage.stage",
-    summary="Copy a stored file into a sandbox.",
-    input=StageInput,
-    output=Staged,
-    effect=Effect.WRITES,
-    handler=stage,
-    facts=_staged_facts,
-    needs_running_space=True,
-    example={"path": "inputs/sales.csv", "to": "sales.csv"},
-)
-COLLECT = Operation(
-    id="storage.collect",
-    summary="Store a sandbox's file.",
-    input=CollectInput,
-    output=FileView,
-    effect=Effect.WRITES,
-    handler=collect,
-    facts=_collected_facts,
-    needs_running_space=True,
-    example={"path": "out/report.pdf", "to": "reports/report.pdf"},
-)
-
 OPERATIONS: tuple[AnyOperation, ...] = (UPLOAD, READ, BROWSE, STAT, DELETE, COPY, LINK, STAGE, COLLECT)

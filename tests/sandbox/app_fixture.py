@@ -25,10 +25,11 @@ from mcp_spaces.identity.model import AGENT_SCOPE
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.sandbox.batch.store import PausedBatches
+from mcp_spaces.sandbox.images import Images
 from mcp_spaces.sandbox.jobs import Jobs
 from mcp_spaces.sandbox.operations import OPERATIONS
 from mcp_spaces.sandbox.port import LiveSandboxes, SandboxDriver
-from mcp_spaces.sandbox.service import Images, SandboxService
+from mcp_spaces.sandbox.service import SandboxService
 from mcp_spaces.spaces.model import DEFAULT_LIMITS, OWN_STORAGE, PolicyChoice, Space, SpaceRequest, SpaceState
 from mcp_spaces.spaces.store import RuntimeStore, SpaceStore
 from mcp_spaces.state.chain import Sealer

@@ -48,8 +48,8 @@ from mcp_spaces.sandbox.port import (
     TerminalSize,
 )
 from mcp_spaces.sandbox.refusals import error_of
-from mcp_spaces.sandbox.stream.agent_stream import gone
-from mcp_spaces.sandbox.stream.attached import run_fields
+from mcp_spaces.sandbox.stream.channel import gone
+from mcp_spaces.sandbox.stream.fields import run_fields
 from mcp_spaces.sandbox.stream.protocol import Violation
 
 MAX_ANSWER_BYTES = 32 << 20

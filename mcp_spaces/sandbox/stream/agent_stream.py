@@ -9,12 +9,10 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import cast
 
-from mcp_spaces.errors import RuntimeUnavailable, WrongState
 from mcp_spaces.sandbox.agent import wire
-from mcp_spaces.sandbox.port import Exit, OutputSink, Stream, TerminalSize
-from mcp_spaces.sandbox.refusals import error_of
+from mcp_spaces.sandbox.stream.channel import Channel, gone
 from mcp_spaces.sandbox.stream.protocol import Demultiplexer, FrameReader, Violation, fields_of, whole
 
 RECEIVE_BYTES = 256 * 1024
@@ -22,13 +20,6 @@ LAST_WORDS_S = 1.0
 """How long a stream whose shortcut ended waits for its own end."""
 MAX_AGENT_WORDS = 8 * 1024
 """How much of what the agent writes to its own stderr (a traceback) is kept for the log."""
-
-
-class Channel(Protocol):
-    def on_frame(self, kind: int, payload: bytes) -> bool:
-        """True when it was the channel's last. Raises Violation."""
-
-    def on_lost(self, reason: str) -> None: ...
 
 
 class AgentStream(asyncio.BufferedProtocol):
@@ -195,185 +186,3 @@ class _Shortcut(asyncio.BufferedProtocol):
 
 def _refuse(_content: memoryview) -> None:
     raise Violation("frames on a stream that it left")
-
-
-def gone(reason: str) -> RuntimeUnavailable:
-    return RuntimeUnavailable(
-        f"The sandbox is gone: {reason}.", hint="Start the runtime again; the workspace's files are kept."
-    )
-
-
-class Window:
-    """How much may still be sent before the other end took something."""
-
-    def __init__(self) -> None:
-        self._room = wire.WINDOW
-        self._taken_most = wire.WINDOW
-        self._more = asyncio.Event()
-        self._more.set()
-        self.over = False
-
-    async def take(self, wanted: int) -> int:
-        """At least 1 and at most `wanted` bytes; 0 when it is over."""
-        while not self._room and not self.over:
-            await self._more.wait()
-        if self.over:
-            return 0
-        taken = min(wanted, self._room)
-        self._room -= taken
-        if not self._room:
-            self._more.clear()
-        return taken
-
-    def take_now(self, size: int) -> bool:
-        """All of `size`, or nothing: then it has to be waited for."""
-        if self.over or size > self._room:
-            return False
-        self._room -= size
-        if not self._room:
-            self._more.clear()
-        return True
-
-    def charge(self, size: int) -> None:
-        """For what was sent along with the opening frame."""
-        self._room -= size
-
-    def grant(self, payload: bytes) -> None:
-        self._room += whole(fields_of(payload, 1)[0], high=wire.WINDOW)
-        if self._room > wire.WINDOW:
-            raise Violation("more room than there is")
-        self._more.set()
-
-    def end(self) -> None:
-        self.over = True
-        self._more.set()
-
-
-class CallChannel:
-    """A file operation: content in pieces, then fields, or a failure."""
-
-    def __init__(self, *, path: str, most_bytes: int, each: Callable[[bytes], None] | None = None) -> None:
-        """At most `most_bytes` of content are accepted; `each` takes them as they come, else they are gathered."""
-        self.answer: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
-        self.content = bytearray()
-        self.window = Window()
-        self._path = path
-        self._left = most_bytes
-        self._each = each or self.content.extend
-
-    def on_frame(self, kind: int, payload: bytes) -> bool:
-        if kind == wire.REPLY:
-            self._left -= len(payload)
-            if self._left < 0:
-                raise Violation("more content than asked for")
-            if not self.answer.done():
-                self._each(payload)
-            return False
-        if kind == wire.GRANT:
-            self.window.grant(payload)
-            return False
-        if kind == wire.RESULT:
-            try:
-                fields = wire.unpack(payload)
-            except wire.Malformed as error:
-                raise Violation("malformed fields") from error
-            if not self.answer.done():
-                self.answer.set_result(fields)
-        elif kind == wire.FAILURE:
-            error_ = error_of(fields_of(payload, 1)[0], path=self._path)
-            if not self.answer.done():
-                self.answer.set_exception(error_)
-        else:
-            raise Violation("a frame that is no answer")
-        self.window.end()
-        return True
-
-    def on_lost(self, reason: str) -> None:
-        self.window.end()
-        if not self.answer.done():
-            self.answer.set_exception(gone(reason))
-
-
-class RunningCommand:
-    """The port's Process, over a channel. `folder` is where it starts."""
-
-    def __init__(self, stream: AgentStream, output: OutputSink, *, folder: str, is_fed: bool) -> None:
-        loop = asyncio.get_running_loop()
-        self.started: asyncio.Future[None] = loop.create_future()
-        self.number = 0
-        self._stream = stream
-        self._output = output
-        self._folder = folder
-        self._exit: asyncio.Future[Exit] = loop.create_future()
-        self._gone: asyncio.Future[None] = loop.create_future()
-        self._window = Window()
-        self._input_closed = not is_fed
-
-    def on_frame(self, kind: int, payload: bytes) -> bool:
-        if kind == wire.STDOUT or kind == wire.STDERR:
-            if not self.started.done() or self._exit.done():
-                raise Violation("output of nothing that runs")
-            self._output(Stream.STDOUT if kind == wire.STDOUT else Stream.STDERR, payload)
-        elif kind == wire.GRANT:
-            self._window.grant(payload)
-        elif kind == wire.STARTED and not self.started.done():
-            self.started.set_result(None)
-        elif kind == wire.EXIT and self.started.done() and not self._exit.done():
-            code, microseconds, out_of_memory = fields_of(payload, 3)
-            self._window.end()
-            self._exit.set_result(
-                Exit(
-                    exit_code=whole(code, high=255),
-                    duration_ms=whole(microseconds) / 1000,
-                    out_of_memory=bool(whole(out_of_memory, high=1)),
-                )
-            )
-        elif kind == wire.GONE and self._exit.done():
-            self._gone.set_result(None)
-            return True
-        elif kind == wire.FAILURE and not self.started.done():
-            self._fail(error_of(fields_of(payload, 1)[0], path=self._folder))
-            return True
-        else:
-            raise Violation("a frame out of turn")
-        return False
-
-    def on_lost(self, reason: str) -> None:
-        self._fail(gone(reason))
-
-    def _fail(self, error: Exception) -> None:
-        self._window.end()
-        for future in (self.started, self._exit):
-            if not future.done():
-                future.set_exception(error)
-                # It may be that nobody waits for this one.
-                future.exception()
-        if not self._gone.done():
-            self._gone.set_result(None)
-
-    async def write(self, content: bytes) -> None:
-        rest = memoryview(content)
-        while rest:
-            if self._input_closed:
-                raise WrongState("The command's input is closed.", hint="Start the command anew to send it more.")
-            room = await self._window.take(min(len(rest), wire.CHUNK))
-            if not room:
-                raise WrongState("The command has ended.", hint="Its output and exit code are still there to read.")
-            self._stream.send(wire.CONTENT, self.number, bytes(rest[:room]))
-            rest = rest[room:]
-
-    async def close_stdin(self) -> None:
-        if not self._input_closed:
-            self._input_closed = True
-            self._stream.send(wire.END, self.number)
-
-    async def resize(self, size: TerminalSize) -> None:
-        self._stream.send(wire.RESIZE, self.number, wire.pack([wire.whole(size.rows), wire.whole(size.columns)]))
-
-    async def wait(self) -> Exit:
-        return await asyncio.shield(self._exit)
-
-    async def kill(self) -> None:
-        if not self._gone.done():
-            self._stream.send(wire.KILL, self.number)
-            await asyncio.shield(self._gone)

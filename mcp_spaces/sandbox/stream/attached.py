@@ -14,7 +14,6 @@ from mcp_spaces.sandbox.port import (
     Command,
     Connection,
     FileContent,
-    FileKind,
     FileStat,
     Listing,
     OutputSink,
@@ -22,11 +21,13 @@ from mcp_spaces.sandbox.port import (
     SearchMatch,
     SearchResult,
 )
-from mcp_spaces.sandbox.stream.agent_stream import AgentStream, CallChannel, RunningCommand
+from mcp_spaces.sandbox.stream.agent_stream import AgentStream
+from mcp_spaces.sandbox.stream.channel import CallChannel, gone
 from mcp_spaces.sandbox.stream.connections import RelayChannel
+from mcp_spaces.sandbox.stream.fields import fields_in, match_of, run_fields, stat_of
 from mcp_spaces.sandbox.stream.protocol import Violation, text, whole
+from mcp_spaces.sandbox.stream.running_command import RunningCommand
 
-MAX_COMMAND_BYTES = wire.MAX_PAYLOAD - 1024
 MAX_ENTRY_BYTES = 8 * 1024
 SLACK_BYTES = 64 * 1024
 
@@ -134,7 +135,7 @@ class AttachedSandbox:
 
     async def _listing(self, path: str, fields: Sequence[bytes], limit: int) -> Listing:
         entries: list[FileStat] = []
-        truncated = await self._entries(path, fields, limit, each=lambda entry: entries.append(_stat(entry)))
+        truncated = await self._entries(path, fields, limit, each=lambda entry: entries.append(stat_of(entry)))
         return Listing(entries=tuple(sorted(entries, key=lambda entry: entry.path)), truncated=truncated)
 
     async def search(
@@ -146,7 +147,7 @@ class AttachedSandbox:
         fields = [b"search", expression, workspace_path(path), only, wire.whole(limit)]
         try:
             async with asyncio.timeout(timeout_s):
-                truncated = await self._entries(path, fields, limit, each=lambda entry: matches.append(_match(entry)))
+                truncated = await self._entries(path, fields, limit, each=lambda entry: matches.append(match_of(entry)))
         except TimeoutError:
             raise TimedOut(
                 f"The search took longer than {timeout_s:g} s.",
@@ -163,11 +164,11 @@ class AttachedSandbox:
 
         def take(content: bytes) -> None:
             nonlocal left
-            for entry in _fields(content):
+            for entry in fields_in(content):
                 left -= 1
                 if left < 0:
                     raise Violation("more entries than asked for")
-                each(_fields(entry))
+                each(fields_in(entry))
 
         channel = CallChannel(path=path, most_bytes=limit * MAX_ENTRY_BYTES + SLACK_BYTES, each=take)
         (truncated,) = await self._call(channel, fields, count=1)
@@ -278,7 +279,7 @@ class AttachedSandbox:
     def _broken(self, violation: Violation) -> None:
         reason = f"its agent broke the protocol: {violation}"
         self._stream.close(reason)
-        raise _gone(reason)
+        raise gone(reason)
 
     def _whole(self, field: bytes) -> int:
         try:
@@ -296,83 +297,7 @@ class AttachedSandbox:
 
     def _stat(self, fields: list[bytes]) -> FileStat:
         try:
-            return _stat(fields)
+            return stat_of(fields)
         except Violation as violation:
             self._broken(violation)
             raise
-
-
-def _gone(reason: str) -> Exception:
-    from mcp_spaces.sandbox.stream.agent_stream import gone
-
-    return gone(reason)
-
-
-def run_fields(command: Command) -> list[bytes]:
-    """The order for one command. Raises InvalidInput for what no process can be started with."""
-    if not command.argv:
-        raise InvalidInput("The command is empty.", hint="Name a program.")
-    size = command.terminal
-    argv = [_argument(part) for part in command.argv]
-    pairs = []
-    for key, value in command.env.items():
-        if not key or "=" in key:
-            raise InvalidInput(f"Not the name of an environment variable: {key!r}.", hint="Leave out '='.")
-        pairs.append(_argument(f"{key}={value}"))
-    fields = [
-        b"run",
-        workspace_path(command.cwd),
-        wire.whole(size.rows if size else 0),
-        wire.whole(size.columns if size else 0),
-        wire.whole(int(command.is_fed)),
-        wire.whole(len(argv)),
-        *argv,
-        *pairs,
-    ]
-    if not argv[0] or sum(len(field) + 4 for field in fields) > MAX_COMMAND_BYTES:
-        raise InvalidInput(
-            f"The command has no program, or is longer than {MAX_COMMAND_BYTES} bytes.", hint="Pass a file or stdin."
-        )
-    if size is not None and not (1 <= size.rows <= 1000 and 1 <= size.columns <= 1000):
-        raise InvalidInput("A terminal has 1 to 1000 rows and columns.", hint="Pass 24 and 80.")
-    return fields
-
-
-def _argument(part: str) -> bytes:
-    try:
-        encoded = part.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InvalidInput("The command is not valid Unicode.", hint="Leave out lone surrogates.") from None
-    if b"\0" in encoded:
-        raise InvalidInput("The command holds a NUL character.", hint="Leave it out.")
-    return encoded
-
-
-def _fields(content: bytes) -> list[bytes]:
-    try:
-        return wire.unpack(content)
-    except wire.Malformed as error:
-        raise Violation("malformed fields") from error
-
-
-def _stat(fields: list[bytes]) -> FileStat:
-    if len(fields) != 5:
-        raise Violation("a wrong number of fields")
-    path, kind, size, modified, executable = fields
-    try:
-        file_kind = FileKind(kind.decode("ascii"))
-    except ValueError:
-        raise Violation("an unknown kind of file") from None
-    return FileStat(
-        path=text(path, longest=64 * 1024),
-        kind=file_kind,
-        size_bytes=whole(size),
-        modified_at=whole(modified, low=-(1 << 62)) / 1e6,
-        executable=bool(whole(executable, high=1)),
-    )
-
-
-def _match(fields: list[bytes]) -> SearchMatch:
-    if len(fields) != 3:
-        raise Violation("a wrong number of fields")
-    return SearchMatch(path=text(fields[0], longest=64 * 1024), line=whole(fields[1]), text=text(fields[2]))
