@@ -46,7 +46,7 @@ class SandboxView(_Answer):
 
 class LaunchInput(InSpace):
     alias: Alias | None = None
-    """main, main-2 … by default. That of a stopped sandbox starts it again with its files."""
+    """That of a stopped sandbox starts it again with its files. Default: main; beside a running one, main-2 …"""
     image: str | None = Field(default=None, min_length=1, max_length=300)
     """One of the operator's images."""
     scope: ScopeRequest | None = None
@@ -101,11 +101,7 @@ async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
     sandboxes = context.use(SandboxService)
     began = context.clock.monotonic()
     await context.progress(0, 2, "starting a sandbox")
-    found = _named(sandboxes, context.space.id, given.alias)
-    if found is not None:
-        runtime, live = await _again(context, sandboxes, found, given)
-    else:
-        runtime, live = await _new(context, sandboxes, given)
+    runtime, live = await _started(context, sandboxes, given)
     if live.files_lost:
         context.note("filesLost", {"runtime": runtime.id, "alias": runtime.alias})
     await context.progress(2, 2, f"sandbox {runtime.alias} is active")
@@ -155,6 +151,24 @@ def one_sandbox(ceiling: Scope) -> Scope:
     return sized(ceiling, DEFAULT_LIMITS, kind=RuntimeKind.SANDBOX)
 
 
+async def _started(context: Context, sandboxes: SandboxService, given: LaunchInput) -> tuple[Runtime, Live]:
+    """Whoever names none means the files that they had, not an empty workspace beside them."""
+    found = _named(sandboxes, context.space.id, given.alias or DEFAULT_ALIAS)
+    if found is None or (given.alias is None and not _rests(found)):
+        return await _new(context, sandboxes, given)
+    try:
+        return await _again(context, sandboxes, found, given)
+    except Conflict:
+        # Another launch may have started it just now; with a name of the caller's own, that is for the caller.
+        if given.alias is not None or _rests(_row(sandboxes, found.id)):
+            raise
+    return await _new(context, sandboxes, given)
+
+
+def _rests(runtime: Runtime) -> bool:
+    return runtime.kind is RuntimeKind.SANDBOX and not runtime.holds
+
+
 async def _new(context: Context, sandboxes: SandboxService, given: LaunchInput) -> tuple[Runtime, Live]:
     inherited = one_sandbox(context.scope)
     wanted = inherited if given.scope is None else given.scope.over(inherited)
@@ -193,7 +207,10 @@ async def _again(
     inherited = inherited.model_copy(update={"limits": inherited.limits.model_copy(update={"disk_bytes": disk_bytes})})
     wanted = inherited if given.scope is None else given.scope.over(inherited)
     if wanted.limits.disk_bytes != disk_bytes:
-        raise Conflict("A workspace keeps the size that it was made with.", hint="Leave out scope.limits.disk_bytes.")
+        raise Conflict(
+            f"The workspace of {found.alias} keeps the size that it was made with.",
+            hint="Leave out scope.limits.disk_bytes, or choose another alias.",
+        )
     ceiling = within(context.scope, wanted, whose="the space")
     image = sandboxes.images.choose(given.image or found.image)
     return await sandboxes.start_again(
@@ -201,9 +218,7 @@ async def _again(
     )
 
 
-def _named(sandboxes: SandboxService, space_id: str, alias: str | None) -> Runtime | None:
-    if alias is None:
-        return None
+def _named(sandboxes: SandboxService, space_id: str, alias: str) -> Runtime | None:
     return next((one for one in sandboxes.runtimes.of_space(space_id) if one.alias == alias), None)
 
 

@@ -30,6 +30,30 @@ async def test_the_next_free_alias_is_taken_also_by_launches_side_by_side(room: 
     assert sorted(one.alias for one in (await room.call("sandbox.list")).sandboxes) == ["main", "main-2"]
 
 
+async def test_without_an_alias_a_stopped_main_goes_on_and_a_running_one_is_left_alone(room: Room) -> None:
+    first = await room.call("sandbox.launch")
+    await room.call("sandbox.write_file", path="kept.txt", content="kept")
+    await room.call("sandbox.stop")
+    assert (await room.call("sandbox.launch")).id == first.id
+    assert (await room.call("sandbox.read_file", path="kept.txt")).content == "kept"
+    await room.call("sandbox.stop")
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(room.call, "sandbox.launch")
+    found = (await room.call("sandbox.list")).sandboxes
+    assert {one.alias: one.state for one in found} == {"main": "active", "main-2": "active"}
+    assert first.id in {one.id for one in found}
+
+
+async def test_without_an_alias_what_a_stopped_main_cannot_be_is_said(room: Room) -> None:
+    await room.call("sandbox.launch")
+    await room.call("sandbox.stop")
+    with pytest.raises(Conflict) as caught:
+        await room.call("sandbox.launch", scope=ScopeRequest(limits=LimitsRequest(disk_bytes=GIB)))
+    assert "alias" in caught.value.hint
+    assert [one.alias for one in (await room.call("sandbox.list")).sandboxes] == ["main"]
+
+
 async def test_an_alias_in_use_is_a_conflict_and_a_stopped_one_starts_again_with_its_files(room: Room) -> None:
     first = await room.call("sandbox.launch", alias="main")
     await room.call("sandbox.write_file", path="kept.txt", content="kept")
