@@ -96,8 +96,9 @@ class Database:
         return _connect(self.path, read_only=True)
 
     def close(self) -> None:
-        self._writer.close()
+        # The last connection to close empties the write-ahead log, which one that only reads cannot.
         self._reader.close()
+        self._writer.close()
 
 
 def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

@@ -122,3 +122,19 @@ async def test_two_backups_of_one_name_at_once_are_one_and_a_conflict(bench: Ben
     assert len(refused) == 1 and names(target.parent) == ["copy.db", "copy.db.blobs"]
     with closing(sqlite3.connect(target)) as copy:
         assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_a_backup_holds_every_file_that_its_rows_name(bench: Bench, tmp_path: Path) -> None:
+    for number in range(5):
+        await bench.upload(f"f{number}", f"content {number}")
+    target = tmp_path / "copies" / "state.db"
+    target.parent.mkdir()
+    made = await bench.answer("state.backup", OPERATOR, path=str(target), include_files=True)
+    assert made["files_bytes"] == 45 and any("seal.key" in text for text in made["keep_as_well"])
+    with closing(sqlite3.connect(target)) as connection:
+        for tree, blob in connection.execute("SELECT namespace, blob FROM files"):
+            assert (Path(made["files_path"]) / tree / blob[:2] / blob).stat().st_mode & 0o777 == 0o600
+    with pytest.raises(Conflict):
+        await bench.call("state.backup", OPERATOR, path=str(target))
+    without = await bench.answer("state.backup", OPERATOR, path=str(target) + "2")
+    assert any("blobs" in text for text in without["keep_as_well"])

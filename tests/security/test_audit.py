@@ -1,34 +1,19 @@
-"""The record against whoever can write to the files: K12 and K13 on the chain, K11 on rows that grant something."""
+"""K12: the record against whoever can write to its file."""
 
 from __future__ import annotations
 
-import json
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
 import pytest
 
-from mcp_spaces.core.caller import Kind
-from mcp_spaces.core.ids import Clock, new_id
-from mcp_spaces.core.scope import Scope, covers
-from mcp_spaces.errors import Conflict, NotFound, SpacesError, WrongState
-from mcp_spaces.identity.model import Key, new_token
-from mcp_spaces.identity.store import Identity
+from mcp_spaces.errors import NotFound
 from mcp_spaces.runs.audit import Audit, AuditReport
-from mcp_spaces.server.daemon import EXIT_REFUSED
-from mcp_spaces.spaces.model import Space, SpaceRequest, SpaceState
-from mcp_spaces.spaces.store import RuntimeStore, SpaceStore
 from mcp_spaces.state.chain import Sealer
-from mcp_spaces.state.database import ANCHOR_NAME, Database
-from tests.security.app import ROOT, open_world, short_folder
-from tests.storage.bench import AGENT_A, OPERATOR, SEALER, Bench, granted, open_bench
+from mcp_spaces.state.database import ANCHOR_NAME
+from tests.storage.bench import AGENT_A, OPERATOR, SEALER, Bench, open_bench
 
 pytestmark = pytest.mark.anyio
 
@@ -189,100 +174,6 @@ async def test_k12_the_tail_alone_finds_what_is_wrong_with_it(chain: Path) -> No
     assert (await Audit(chain, SEALER).verify_tail(2)).intact
 
 
-async def test_k13_an_older_copy_put_back_is_a_cut_tail(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    async with open_bench(tmp_path) as bench:
-        await bench.upload("a")
-    old = path.read_bytes()
-    async with open_bench(tmp_path) as bench:
-        await bench.upload("b")
-    path.write_bytes(old)
-    assert (await Audit(path, SEALER).verify_tail()).finding == "cut"
-
-
-def command(*words: str, state: Path, ready_fd: int | None = None) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "mcp_spaces", *words],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        pass_fds=() if ready_fd is None else (ready_fd,),
-        env={"PATH": os.environ["PATH"], "HOME": str(state.parent), "MCP_SPACES_STATE_DIR": str(state)},
-    )
-
-
-def accepted_once(state: Path) -> None:
-    """`mcp-spaces serve --accept-rollback`, until it listens."""
-    ready, tell = os.pipe()
-    daemon = command("serve", "--accept-rollback", "--ready-fd", str(tell), state=state, ready_fd=tell)
-    os.close(tell)
-    assert os.read(ready, 1) == b"1", daemon.communicate(timeout=60)
-    os.close(ready)
-    daemon.terminate()
-    daemon.communicate(timeout=60)
-    assert daemon.returncode == 0
-
-
-async def test_k13_no_daemon_starts_on_an_older_database_until_an_operator_takes_it() -> None:
-    with short_folder() as folder:
-        state = folder / "state"
-        async with open_world(folder) as world:
-            await world.space("first")
-        old = (state / "state.db").read_bytes()
-        async with open_world(folder) as world:
-            await world.space("second")
-        (state / "state.db").write_bytes(old)
-        anchor = (state / ANCHOR_NAME).read_bytes()
-        # What an MCP client spawns, and what a person runs: both say what to do, and leave the evidence.
-        for words, code in ((["stdio"], 3), (["serve"], EXIT_REFUSED)):
-            with command(*words, state=state) as process:
-                _, told = process.communicate(timeout=90)
-            assert process.returncode == code
-            assert "The newest records are not the newest that there were" in told
-            assert f"mcp-spaces serve --accept-rollback --state-dir {state}" in told
-        assert (state / ANCHOR_NAME).read_bytes() == anchor
-        assert (await Audit(state / "state.db", Sealer((state / "seal.key").read_bytes())).verify()).finding == "cut"
-        await anyio.to_thread.run_sync(accepted_once, state)
-        async with open_world(folder) as world:
-            assert [one.name for one in (await world.govern("space.list")).spaces] == ["first"]
-            assert (await world.govern("audit.verify")).intact
-            row = world.row("SELECT body FROM audit WHERE kind = 'rollback_accepted'")
-            assert row is not None
-            assert json.loads(row["body"])["anchor"].startswith(f"{int(anchor[:20])}:")
-
-
-@pytest.mark.parametrize("damage", ["gone", "empty", "damaged", "another row"])
-async def test_k13_without_an_anchor_that_fits_no_daemon_starts(tmp_path: Path, damage: str) -> None:
-    async with open_world(tmp_path) as world:
-        await world.space("first")
-    anchor = tmp_path / "state" / ANCHOR_NAME
-    content = {"empty": "", "damaged": "nonsense", "another row": f"{2:020d} {'00' * 32}\n"}
-    anchor.unlink()
-    if damage in content:
-        anchor.write_text(content[damage])
-    for _ in range(2):
-        with pytest.raises(WrongState, match="newest records"):
-            async with open_world(tmp_path):
-                pass
-    async with open_world(tmp_path, accept_rollback=True):
-        pass
-    async with open_world(tmp_path) as world:
-        assert world.count("SELECT count(*) FROM audit WHERE kind = 'rollback_accepted'") == 1
-
-
-async def test_k13_an_anchor_that_lags_after_a_kill_and_a_new_directory_are_no_rollback(tmp_path: Path) -> None:
-    async with open_world(tmp_path) as world:
-        await world.space("first")
-        anchor = tmp_path / "state" / ANCHOR_NAME
-        lagging = anchor.read_bytes()
-        await world.space("second")
-    anchor.write_bytes(lagging)
-    async with open_world(tmp_path, accept_rollback=True) as world:
-        assert world.count("SELECT count(*) FROM audit WHERE kind = 'rollback_accepted'") == 0
-
-
 async def test_the_operator_verifies_a_chain_that_is_in_use(bench: Bench) -> None:
     await bench.upload("a")
     report = await bench.answer("audit.verify", OPERATOR)
@@ -303,113 +194,3 @@ async def test_k12_rows_that_were_edited_into_nonsense_can_still_be_listed(bench
     page = await bench.answer("audit.list", OPERATOR)
     assert page["rows"][-1]["body"] == "no JSON"
     assert not (await bench.answer("audit.verify", OPERATOR))["intact"]
-
-
-async def test_a_backup_holds_every_file_that_its_rows_name(bench: Bench, tmp_path: Path) -> None:
-    for number in range(5):
-        await bench.upload(f"f{number}", f"content {number}")
-    target = tmp_path / "copies" / "state.db"
-    target.parent.mkdir()
-    made = await bench.answer("state.backup", OPERATOR, path=str(target), include_files=True)
-    assert made["files_bytes"] == 45 and any("seal.key" in text for text in made["keep_as_well"])
-    with closing(sqlite3.connect(target)) as connection:
-        for tree, blob in connection.execute("SELECT namespace, blob FROM files"):
-            assert (Path(made["files_path"]) / tree / blob[:2] / blob).stat().st_mode & 0o777 == 0o600
-    with pytest.raises(Conflict):
-        await bench.call("state.backup", OPERATOR, path=str(target))
-    without = await bench.answer("state.backup", OPERATOR, path=str(target) + "2")
-    assert any("blobs" in text for text in without["keep_as_well"])
-
-
-@dataclass
-class Grants:
-    """A closed database with principals, keys and spaces, and what they grant."""
-
-    path: Path
-    token: str
-    scope: Scope
-    space_id: str
-    ceiling: Scope
-
-
-@pytest.fixture
-async def grants(tmp_path: Path) -> Grants:
-    database = Database.open(tmp_path / "state.db", sealer=SEALER)
-    clock = Clock()
-    identity, spaces = Identity(database, clock), SpaceStore(database, RuntimeStore(database))
-    await identity.ensure_defaults()
-    scope = granted(own="ro", exports="ro:reports")
-    principal = await identity.add("ci", kind=Kind.AGENT, scope=scope, policy="restrictive")
-    made, space_id = new_token(), new_id("sp")
-    await identity.add_key(
-        Key(
-            id=made.key_id,
-            principal_id=principal.id,
-            label="ci",
-            secret_sha256=made.secret_sha256,
-            spaces=(space_id,),
-            scope=scope,
-            operator=False,
-            created_at=0,
-            expires_at=None,
-        )
-    )
-    space = Space(
-        id=space_id,
-        owner_id=principal.id,
-        state=SpaceState.RUNNING,
-        requested=SpaceRequest(name="work"),
-        ceiling=scope,
-        version=1,
-        created_at=0,
-        expires_at=None,
-    )
-    await spaces.add(space, most=10)
-    database.close()
-    tamper(tmp_path / "state.db", "PRAGMA journal_mode = DELETE")
-    return Grants(tmp_path / "state.db", made.token, scope, space_id, scope)
-
-
-async def test_k11_no_flipped_byte_gives_a_wider_permission_or_a_crash(grants: Grants) -> None:
-    """On the pages that hold a key or a space: each byte in use at the page's beginning, where it says what is where,
-    and every third of its rows, each of which is under one seal as a whole; and the file's header."""
-    original = grants.path.read_bytes()
-    pages = _pages(original, holding=(b'"secret_sha256"', b'"owner_id"'))
-    assert len(pages) >= len(original) / 4096 / 100
-    offsets = list(range(100))
-    for page in pages:
-        used = [at for at in range(page, page + 4096) if any(original[max(page, at - 2) : at + 3])]
-        offsets += used[:200] + used[200::3]
-    refused = 0
-    for offset in offsets:
-        damaged = bytearray(original)
-        damaged[offset] ^= 1 << (offset % 8)
-        grants.path.write_bytes(damaged)
-        refused += not _grants_the_same_or_less(grants)
-    assert refused > len(offsets) // 2
-
-
-def _pages(content: bytes, *, holding: tuple[bytes, ...]) -> list[int]:
-    starts = range(4096, len(content), 4096)
-    return [start for start in starts if any(mark in content[start : start + 4096] for mark in holding)]
-
-
-def _grants_the_same_or_less(grants: Grants) -> bool:
-    """False when the damage was noticed. Anything but an error of ours, or a wider grant, fails the test."""
-    try:
-        database = Database.open(grants.path, sealer=SEALER)
-    except SpacesError:
-        return False
-    try:
-        clock = Clock()
-        identity, spaces = Identity(database, clock), SpaceStore(database, RuntimeStore(database))
-        caller = identity.authenticate(grants.token)
-        assert covers(grants.scope, caller.scope) and not caller.operator
-        assert caller.spaces == frozenset({grants.space_id}) and caller.policy.name == "restrictive"
-        place = spaces.space(caller, grants.space_id)
-        assert place.id == grants.space_id and covers(grants.ceiling, place.ceiling)
-    except SpacesError:
-        return False
-    finally:
-        database.close()
-    return True

@@ -1,17 +1,11 @@
-"""E01 to E12: what a hostile command finds when it looks for a way out of its container."""
+"""E01 to E11: what a hostile command finds when it looks for a way out of its container."""
 
 # ruff: noqa: ASYNC221 - Docker is asked beside the driver; nothing else waits meanwhile
 from __future__ import annotations
 
-import asyncio
-import dataclasses
-import inspect
 import json
 import os
-import secrets
 import subprocess
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +13,7 @@ from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.resources import resource
 from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec, Tenant
-from tests.sandbox.rigs import BARE_IMAGE, IMAGE, LOG, SMALL, python, shell
+from tests.sandbox.rigs import IMAGE, SMALL, python, shell
 
 pytestmark = pytest.mark.anyio
 
@@ -237,18 +231,6 @@ async def test_e11_the_image_is_pinned_and_never_pulled(driver: DockerDriver, sa
         await driver.launch(SandboxSpec("other", "127.0.0.1:9/nothing/here:1", SMALL))
 
 
-def test_e12_a_dangerous_container_cannot_be_asked_for() -> None:
-    fields = {field.name for field in dataclasses.fields(SandboxSpec)} | {
-        field.name for field in dataclasses.fields(SMALL)
-    }
-    assert fields == {"runtime_id", "image", "limits", "cpu_cores", "memory_bytes", "disk_bytes", "pids"}
-    assert set(inspect.signature(DockerDriver).parameters) == {
-        "instance_id", "state_dir", "image", "pool_size", "docker_url",
-        "kernel_disk", "tenant", "shortcut", "later", "log",
-    }  # fmt: skip
-    assert {one.value for one in Tenant} == {"sandbox", "browser"}
-
-
 def test_e03_a_browsers_profile_allows_namespaces_for_chromium_and_nothing_else() -> None:
     def rules(tenant: Tenant) -> list[str]:
         profile = json.loads(resource(f"{tenant}/seccomp.json").read_text("utf-8"))
@@ -264,111 +246,6 @@ def test_e03_a_browsers_profile_allows_namespaces_for_chromium_and_nothing_else(
     for rule in more[:2]:
         (argument,) = rule["args"]
         assert argument["value"] & mounts_hosts_and_ipc == mounts_hosts_and_ipc and not argument.get("valueTwo")
-
-
-class WeakenedEngine:
-    """Docker, with somebody in between who changes one word of every create call (the length stays). `claimed`: and
-    one of every answer, so that the engine says that it did as it was told."""
-
-    def __init__(
-        self, path: Path, word: bytes, other: bytes, *, claimed: tuple[bytes, bytes] = (b"nothing", b"nothing")
-    ) -> None:
-        assert len(word) == len(other) and len(claimed[0]) == len(claimed[1])
-        self.path, self._word, self._other, self._claimed = path, word, other, claimed
-        self.changed = 0
-        self._serving: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> WeakenedEngine:
-        self._server = await asyncio.start_unix_server(self._serve, self.path)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """The driver has left by now; the engine may hold on to a stream whose container is gone."""
-        self._server.close()
-        for task in self._serving:
-            task.cancel()
-        if self._serving:
-            await asyncio.wait(self._serving)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
-        upstream_reader, upstream_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
-        try:
-            await asyncio.gather(
-                self._copy(reader, upstream_writer, weaken=True), self._copy(upstream_reader, writer, weaken=False)
-            )
-        except asyncio.CancelledError:
-            # By our own exit: a server's task that ends cancelled is reported as a fault.
-            pass
-        finally:
-            for each in (writer, upstream_writer):
-                each.transport.abort()
-                with suppress(OSError):
-                    await each.wait_closed()
-
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, weaken: bool) -> None:
-        try:
-            while content := await source.read(1 << 20):
-                if weaken and self._word in content:
-                    self.changed += 1
-                    content = content.replace(self._word, self._other)
-                elif not weaken:
-                    content = content.replace(*self._claimed)
-                target.write(content)
-                await target.drain()
-            # The other way may go on: a command's input ends before its output does.
-            target.write_eof()
-        except OSError:
-            source.feed_eof()
-            target.close()
-
-
-WEAKER = {
-    "the host's network": (b'"NetworkMode": "none"', b'"NetworkMode": "host"'),
-    "a writable root": (b'"ReadonlyRootfs": true', b'"ReadonlyRootfs":false'),
-    "no new privileges left out": (b'"no-new-privileges", ', b"                     "),
-    "the user root": (b'"User": "10001:10001"', b'"User": "0:0"        '),
-    "the host's processes": (b'"IpcMode": "private"', b'"PidMode": "host"   '),
-    "capabilities": (b'"CapDrop": ["ALL"]', b'"CapAdd":  ["ALL"]'),
-    "no limit of memory": (b'"MemorySwap": 268435456', b'"MemorySwap":        -1'),
-    "a kept log": (b'"Type": "none"', b'"Type": ""    '),
-}
-
-
-@pytest.mark.parametrize(("way", "image"), [*((way, IMAGE) for way in WEAKER), ("a kept log", BARE_IMAGE)])
-async def test_e12_a_container_that_is_not_the_intended_one_is_never_handed_out(
-    tmp_path: Path, way: str, image: str
-) -> None:
-    async with WeakenedEngine(tmp_path / "weak.sock", *WEAKER[way]) as engine:
-        driver = DockerDriver(
-            instance_id=f"weak-{secrets.token_hex(4)}", state_dir=tmp_path, image=image, pool_size=0,
-            docker_url=f"unix://{engine.path}", log=LOG,
-        )  # fmt: skip
-        with pytest.raises(RuntimeUnavailable):
-            await driver.launch(SandboxSpec("runtime", image, SMALL))
-        assert engine.changed
-        left = await asyncio.create_subprocess_exec(
-            "docker", "ps", "-aq", "--filter", f"label=mcp-spaces.instance={driver.instance_id}", stdout=subprocess.PIPE
-        )
-        assert (await left.communicate())[0] == b""
-        assert list((tmp_path / "workspaces").glob("*.ext4")) == []
-        await driver.aclose()
-
-
-@pytest.mark.parametrize("image", [IMAGE, BARE_IMAGE])
-async def test_e12_what_the_engine_claims_is_looked_at_from_inside(tmp_path: Path, image: str) -> None:
-    claimed = (b'"ReadonlyRootfs":false', b'"ReadonlyRootfs":true ')
-    async with WeakenedEngine(tmp_path / "weak.sock", *WEAKER["a writable root"], claimed=claimed) as engine:
-        driver = DockerDriver(
-            instance_id=f"weak-{secrets.token_hex(4)}", state_dir=tmp_path, image=image, pool_size=0,
-            docker_url=f"unix://{engine.path}", log=LOG,
-        )  # fmt: skip
-        with pytest.raises(RuntimeUnavailable, match="root file system is writable"):
-            await driver.launch(SandboxSpec("runtime", image, SMALL))
-        await driver.aclose()
 
 
 async def test_n01_to_n08_nothing_is_reachable(sandbox: Sandbox) -> None:

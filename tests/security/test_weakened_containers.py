@@ -1,0 +1,65 @@
+"""E12: a container that is weaker than ours is neither asked for nor handed out."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+import secrets
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.sandbox.docker.driver import DockerDriver
+from mcp_spaces.sandbox.port import SandboxSpec, Tenant
+from tests.sandbox.rigs import BARE_IMAGE, IMAGE, LOG, SMALL
+from tests.security.weakened_engine import WEAKER, WeakenedEngine
+
+pytestmark = pytest.mark.anyio
+
+
+def test_e12_a_dangerous_container_cannot_be_asked_for() -> None:
+    fields = {field.name for field in dataclasses.fields(SandboxSpec)} | {
+        field.name for field in dataclasses.fields(SMALL)
+    }
+    assert fields == {"runtime_id", "image", "limits", "cpu_cores", "memory_bytes", "disk_bytes", "pids"}
+    assert set(inspect.signature(DockerDriver).parameters) == {
+        "instance_id", "state_dir", "image", "pool_size", "docker_url",
+        "kernel_disk", "tenant", "shortcut", "later", "log",
+    }  # fmt: skip
+    assert {one.value for one in Tenant} == {"sandbox", "browser"}
+
+
+@pytest.mark.parametrize(("way", "image"), [*((way, IMAGE) for way in WEAKER), ("a kept log", BARE_IMAGE)])
+async def test_e12_a_container_that_is_not_the_intended_one_is_never_handed_out(
+    tmp_path: Path, way: str, image: str
+) -> None:
+    async with WeakenedEngine(tmp_path / "weak.sock", *WEAKER[way]) as engine:
+        driver = DockerDriver(
+            instance_id=f"weak-{secrets.token_hex(4)}", state_dir=tmp_path, image=image, pool_size=0,
+            docker_url=f"unix://{engine.path}", log=LOG,
+        )  # fmt: skip
+        with pytest.raises(RuntimeUnavailable):
+            await driver.launch(SandboxSpec("runtime", image, SMALL))
+        assert engine.changed
+        left = await asyncio.create_subprocess_exec(
+            "docker", "ps", "-aq", "--filter", f"label=mcp-spaces.instance={driver.instance_id}", stdout=subprocess.PIPE
+        )
+        assert (await left.communicate())[0] == b""
+        assert list((tmp_path / "workspaces").glob("*.ext4")) == []
+        await driver.aclose()
+
+
+@pytest.mark.parametrize("image", [IMAGE, BARE_IMAGE])
+async def test_e12_what_the_engine_claims_is_looked_at_from_inside(tmp_path: Path, image: str) -> None:
+    claimed = (b'"ReadonlyRootfs":false', b'"ReadonlyRootfs":true ')
+    async with WeakenedEngine(tmp_path / "weak.sock", *WEAKER["a writable root"], claimed=claimed) as engine:
+        driver = DockerDriver(
+            instance_id=f"weak-{secrets.token_hex(4)}", state_dir=tmp_path, image=image, pool_size=0,
+            docker_url=f"unix://{engine.path}", log=LOG,
+        )  # fmt: skip
+        with pytest.raises(RuntimeUnavailable, match="root file system is writable"):
+            await driver.launch(SandboxSpec("runtime", image, SMALL))
+        await driver.aclose()
