@@ -10,8 +10,9 @@ from mcp_spaces.browser import operations as browser
 from mcp_spaces.core import call_operation
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.identity import approvals as approval
-from mcp_spaces.identity import operations as identity
+from mcp_spaces.identity import key_operations as key
 from mcp_spaces.identity import pin_operations as pin
+from mcp_spaces.identity import principal_operations as principal
 from mcp_spaces.network import operations as network
 from mcp_spaces.runs import operations as runs
 from mcp_spaces.sandbox import operations as sandbox
@@ -32,6 +33,7 @@ CATALOGUE: tuple[AnyOperation, ...] = (
     explain.EXPLAIN,
     call_operation.CALL,
     *approval.OPERATIONS,
-    *identity.OPERATIONS,
+    *key.OPERATIONS,
+    *principal.OPERATIONS,
     *pin.OPERATIONS,
 )

@@ -12,10 +12,6 @@ from mcp_spaces.vault.master_record import Source
 from mcp_spaces.vault.service import Vault
 
 
-class NoInput(Everywhere):
-    """Nothing to say."""
-
-
 class Rotated(BaseModel):
     """`boxes`: versions of secrets that were encrypted again."""
 
@@ -32,7 +28,7 @@ class Rekeyed(BaseModel):
     where: str
 
 
-async def rotate(context: Context, _: NoInput) -> Rotated:
+async def rotate(context: Context, _: Everywhere) -> Rotated:
     return Rotated(boxes=await context.use(Vault).keys.rotate(run_id=context.run_id))
 
 
@@ -45,7 +41,7 @@ async def rekey(context: Context, wanted: RekeyInput) -> Rekeyed:
 ROTATE = Operation(
     id="vault.rotate",
     summary="Make a new data key and encrypt every secret again under it.",
-    input=NoInput,
+    input=Everywhere,
     output=Rotated,
     effect=Effect.GOVERNS,
     audience=Audience.OPERATOR,

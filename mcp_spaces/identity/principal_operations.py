@@ -1,4 +1,4 @@
-"""The operator's operations on principals and keys."""
+"""The operator's operations on principals."""
 
 from __future__ import annotations
 
@@ -15,65 +15,15 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation, always
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.core.policy import load_preset, policy_excess, policy_from
-from mcp_spaces.core.scope import EVERYTHING, OperationPattern, Scope
+from mcp_spaces.core.scope import Scope
 from mcp_spaces.core.scope_request import ScopeRequest
 from mcp_spaces.core.tasks import shielded
-from mcp_spaces.errors import InvalidInput
-from mcp_spaces.identity.model import AGENT_POLICY, AGENT_SCOPE, LOCAL_AGENT, OPERATOR, Key, Principal, new_token
+from mcp_spaces.identity.model import AGENT_POLICY, AGENT_SCOPE, Principal
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.spaces.port import Spaces
 
 SPACES_PAGE = 200
 Preset = Literal["restrictive", "standard", "permissive"]
-
-
-class NoInput(Everywhere):
-    """Nothing to say."""
-
-
-class KeyCreateInput(Everywhere):
-    label: str = Field(min_length=1, max_length=100)
-    """What it is for."""
-    principal: str | None = Field(default=None, min_length=1, max_length=200)
-    """Name or id of who it stands for; left out: local-agent, or operator for an operator's key."""
-    spaces: list[str] | None = Field(default=None, max_length=100)
-    """Only these spaces, by id or name; left out: all that the principal may see."""
-    operations: list[OperationPattern] | None = Field(default=None, max_length=100)
-    """Only these, such as sandbox.* or run.get."""
-    expires_in_s: float | None = Field(default=90 * 86400, gt=0, le=10 * 365 * 86400)
-    """Seconds; null: no end."""
-    operator: bool = False
-    """A key for people who administer; it may do everything."""
-
-
-class NewKey(BaseModel):
-    """`token` is shown this once and kept nowhere."""
-
-    id: str
-    token: str
-    principal: str
-    spaces: list[str] | None
-    expires_at: float | None
-
-
-class KeyView(BaseModel):
-    id: str
-    label: str
-    principal_id: str
-    spaces: list[str] | None
-    operations: list[str] | None
-    operator: bool
-    created_at: float
-    expires_at: float | None
-    revoked_at: float | None
-
-
-class KeyList(BaseModel):
-    keys: list[KeyView]
-
-
-class KeyRevokeInput(Everywhere):
-    key: str = Field(max_length=64)
 
 
 class PrincipalView(BaseModel):
@@ -115,62 +65,13 @@ class Granted(PrincipalView):
     hint: str | None = None
 
 
-async def create_key(context: Context, wanted: KeyCreateInput) -> NewKey:
-    identity = context.use(Identity)
-    # Nobody approves their own call: an operator's key that stood for the agent could not answer what the agent asks.
-    principal = identity.get(wanted.principal or (OPERATOR if wanted.operator else LOCAL_AGENT))
-    if wanted.operator and (wanted.spaces is not None or wanted.operations is not None):
-        raise InvalidInput("An operator's key is not bound to spaces or operations.", hint="Leave them out.")
-    spaces = None if wanted.spaces is None else _space_ids(context, wanted.spaces)
-    now, fresh = context.clock.now(), new_token()
-    key = Key(
-        id=fresh.key_id,
-        principal_id=principal.id,
-        label=wanted.label,
-        secret_sha256=fresh.secret_sha256,
-        spaces=spaces,
-        # Nothing else of today's scope: what the principal is granted later reaches its keys, too.
-        scope=None
-        if wanted.operations is None
-        else EVERYTHING.model_copy(update={"operations": tuple(wanted.operations)}),
-        operator=wanted.operator,
-        created_at=now,
-        expires_at=None if wanted.expires_in_s is None else now + wanted.expires_in_s,
-    )
-    await identity.add_key(key)
-    # The token has to reach the caller, so it is the one thing that redaction lets through.
-    return NewKey(
-        id=key.id,
-        token=fresh.token,
-        principal=principal.name,
-        spaces=None if spaces is None else list(spaces),
-        expires_at=key.expires_at,
-    )
-
-
-def _space_ids(context: Context, references: list[str]) -> tuple[str, ...]:
-    """Raises NotFound or Ambiguous: a key for a space that is not there would see nothing, and not say why."""
-    return tuple(dict.fromkeys(context.use(Spaces).resolve(context.caller, one).id for one in references))
-
-
-async def list_keys(context: Context, _: NoInput) -> KeyList:
-    return KeyList(keys=[_view(key) for key in context.use(Identity).all_keys()])
-
-
-async def revoke_key(context: Context, wanted: KeyRevokeInput) -> KeyView:
-    key = await context.use(Identity).revoke(wanted.key)
-    context.use(ActiveCalls).cancel_where(lambda call: call.caller.key_id == key.id, reason="the key was revoked")
-    context.use(Changes).announce(Change("keys", principal_id=key.principal_id))
-    return _view(key)
-
-
-async def list_principals(context: Context, _: NoInput) -> PrincipalList:
-    return PrincipalList(principals=[_principal_view(one) for one in context.use(Identity).principals()])
+async def list_principals(context: Context, _: Everywhere) -> PrincipalList:
+    return PrincipalList(principals=[_view(one) for one in context.use(Identity).principals()])
 
 
 async def add_principal(context: Context, wanted: PrincipalAddInput) -> PrincipalView:
     principal = await context.use(Identity).add(wanted.name, kind=wanted.kind, scope=AGENT_SCOPE, policy=AGENT_POLICY)
-    return _principal_view(principal)
+    return _view(principal)
 
 
 async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> Granted:
@@ -203,7 +104,7 @@ async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> Gran
     )
     wider = [] if wanted.policy is None else _wider_spaces(context, changed)
     return Granted(
-        **dict(_principal_view(changed)),
+        **dict(_view(changed)),
         wider_spaces=wider or None,
         hint=f"These keep their policies. To narrow one: {_narrowing(wider[0], changed)}" if wider else None,
     )
@@ -229,62 +130,16 @@ def _narrowing(space: WiderSpace, principal: Principal) -> str:
     return f"mcp-spaces space update {space.id} --patch '{json.dumps(patch)}'"
 
 
-def _view(key: Key) -> KeyView:
-    return KeyView(
-        id=key.id,
-        label=key.label,
-        principal_id=key.principal_id,
-        spaces=None if key.spaces is None else list(key.spaces),
-        operations=None if key.scope is None else list(key.scope.operations),
-        operator=key.operator,
-        created_at=key.created_at,
-        expires_at=key.expires_at,
-        revoked_at=key.revoked_at,
-    )
-
-
-def _principal_view(principal: Principal) -> PrincipalView:
+def _view(principal: Principal) -> PrincipalView:
     return PrincipalView(
         id=principal.id, name=principal.name, kind=principal.kind, policy=principal.policy, scope=principal.scope
     )
 
 
-KEY_CREATE = Operation(
-    id="key.create",
-    summary="Make a bearer key for HTTP; it is shown once.",
-    input=KeyCreateInput,
-    output=NewKey,
-    effect=Effect.GOVERNS,
-    audience=Audience.OPERATOR,
-    handler=create_key,
-    shows_keys=True,
-    example={"label": "ci"},
-)
-KEY_LIST = Operation(
-    id="key.list",
-    summary="The keys there are; never their secrets.",
-    input=NoInput,
-    output=KeyList,
-    effect=Effect.OBSERVES,
-    audience=Audience.OPERATOR,
-    handler=list_keys,
-    idempotent=True,
-)
-KEY_REVOKE = Operation(
-    id="key.revoke",
-    summary="End a key; calls that it is making end too.",
-    input=KeyRevokeInput,
-    output=KeyView,
-    effect=Effect.GOVERNS,
-    audience=Audience.OPERATOR,
-    handler=revoke_key,
-    idempotent=True,
-    example={"key": "key_aaaaaaaaaaaaaaaaaaaaaaaaaa"},
-)
 PRINCIPAL_LIST = Operation(
     id="principal.list",
     summary="Who may call, and with what scope.",
-    input=NoInput,
+    input=Everywhere,
     output=PrincipalList,
     effect=Effect.OBSERVES,
     audience=Audience.OPERATOR,
@@ -314,11 +169,5 @@ PRINCIPAL_GRANT = Operation(
     example={"principal": "local-agent", "scope": {"storage": [{"namespace": "shared-exports", "mode": "rw"}]}},
 )
 
-OPERATIONS: tuple[AnyOperation, ...] = (
-    KEY_CREATE,
-    KEY_LIST,
-    KEY_REVOKE,
-    PRINCIPAL_LIST,
-    PRINCIPAL_ADD,
-    PRINCIPAL_GRANT,
-)
+
+OPERATIONS: tuple[AnyOperation, ...] = (PRINCIPAL_LIST, PRINCIPAL_ADD, PRINCIPAL_GRANT)
