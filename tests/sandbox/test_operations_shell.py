@@ -16,9 +16,10 @@ from mcp_spaces.errors import Cancelled, Denied, InvalidInput, QuotaExceeded, Ru
 from mcp_spaces.sandbox.agent.wire import CHUNK
 from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost
 from mcp_spaces.sandbox.job_operations import WRITE_BYTES
-from mcp_spaces.sandbox.jobs import KEPT_LIMIT, OLD_RING_BYTES, PIECES, RING_BYTES, RUNNING_LIMIT, Ring
+from mcp_spaces.sandbox.jobs import KEPT_LIMIT, OLD_RING_BYTES, RUNNING_LIMIT
 from mcp_spaces.sandbox.output import HEAD_BYTES, TAIL_BYTES, Capture
 from mcp_spaces.sandbox.port import Command, OutputSink, Process, Sandbox, Stream
+from mcp_spaces.sandbox.ring import PIECES, RING_BYTES, Ring
 from mcp_spaces.sandbox.shell import run_to_end
 from tests.sandbox.app_fixture import Room, open_room
 
