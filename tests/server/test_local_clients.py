@@ -166,7 +166,9 @@ def test_pipes_come_with_a_whole_line_or_not_at_all(state: Path) -> None:
 async def test_a_shim_that_is_gone_before_its_pipes_are_used_is_no_client_and_no_fault() -> None:
     ours, theirs = socket.socketpair()
     (requests, to_daemon), (from_daemon, answers) = os.pipe(), os.pipe()
-    with open(to_daemon, "wb"), open(from_daemon, "rb"):
+    with ExitStack() as stack:
+        stack.callback(os.close, to_daemon)
+        stack.callback(os.close, from_daemon)
         socket.send_fds(theirs, [GREETING], [requests, answers])
         theirs.close()
         os.close(requests)
