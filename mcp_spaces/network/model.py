@@ -83,8 +83,12 @@ class Target:
     @property
     def origin(self) -> str:
         """As a browser writes it, for TLS."""
+        return f"https://{self.authority(usual_port=HTTPS_PORT)}"
+
+    def authority(self, *, usual_port: int) -> str:
+        """As requests name it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"https://{host}" if self.port == HTTPS_PORT else f"https://{host}:{self.port}"
+        return host if self.port == usual_port else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

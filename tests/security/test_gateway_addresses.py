@@ -87,3 +87,11 @@ async def test_private_hosts_open_exactly_one_port_and_need_the_list_too() -> No
         lab.rules.now = allowing("other.test")
         assert b"not_listed" in await lab.ask(both("registry.local:8080"))
         assert b"not_listed" in await lab.ask(both("127.0.0.1:9000"))
+
+
+async def test_an_address_of_ipv6_that_was_opened_is_named_to_its_server_as_addresses_are() -> None:
+    async with laboratory(OPEN, private=("[::1]:9000", "[::1]:80")) as lab:
+        for authority in ("[::1]:9000", "[::1]"):
+            assert (await lab.ask(both(authority))).endswith(b"ok")
+            assert f"\r\nHost: {authority}\r\n".encode() in lab.internet.received[-1]
+        assert lab.internet.dialled == [("::1", 9000), ("::1", 80)]
