@@ -22,6 +22,8 @@ from mcp_spaces.identity.model import (
 from mcp_spaces.state.database import Database, Transaction
 from mcp_spaces.state.sealed import seal, unseal
 
+KEYS_LISTED = 1_000
+
 
 class Identity:
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -124,8 +126,9 @@ class Identity:
         return await self._database.write(change)
 
     def all_keys(self) -> list[Key]:
-        rows = self._database.read("SELECT id, body, mac FROM keys ORDER BY rowid LIMIT 1000")
-        return [unseal(self._database.sealer, "keys", row, Key) for row in rows]
+        """The newest ones, oldest first."""
+        rows = self._database.read("SELECT id, body, mac FROM keys ORDER BY rowid DESC LIMIT ?", (KEYS_LISTED,))
+        return [unseal(self._database.sealer, "keys", row, Key) for row in reversed(rows)]
 
     def authenticate(self, token: str) -> Caller:
         """Raises Unauthenticated, with one text for every reason."""
