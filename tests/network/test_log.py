@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.journal import Journal
+from mcp_spaces.network.budgets import Spent
 from mcp_spaces.network.model import RuntimeRef
-from mcp_spaces.network.records import RecordedLog
+from mcp_spaces.network.records import RecordedLog, spent_since
 from mcp_spaces.state.database import Database, Transaction
 from tests.network.test_access import launched
 from tests.security.app import World, open_world
@@ -85,3 +87,20 @@ async def test_the_cost_of_a_runtime_s_log_does_not_grow_with_what_its_space_did
         assert len(found.lines) == 5
         steps.append(counted[0])
     assert 0 < steps[1] < steps[0] * 1.2
+
+
+async def test_n15_what_a_space_spent_today_is_what_the_records_of_today_say(tmp_path: Path) -> None:
+    now = [1_800_000_000.0]
+    async with open_world(tmp_path, clock=Clock(now=lambda: now[0])) as world:
+        runtime = await launched(world)
+        run, journal = await run_of(world), world.use(Journal)
+        log = RecordedLog(journal, lambda _: run)
+        for _ in range(2):
+            now[0] += 86_400
+            for kind in ("network.allowed", "network.refused", "network.secret"):
+                await log.write(runtime, kind, {"host": "a.com"})
+            await log.write(runtime, "network.closed", {"up_bytes": 5, "down_bytes": 7})
+            await journal.emit(run, "job.ended", {"up_bytes": 100})
+        database = world.use(Database)
+        assert spent_since(database, now[0]) == {runtime.space_id: Spent(2, 5, 7)}
+        assert spent_since(database, 0) == {runtime.space_id: Spent(4, 10, 14)}

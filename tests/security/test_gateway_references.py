@@ -163,7 +163,7 @@ async def test_l22_basic_credentials_are_learnt_so_often_and_no_more(scene: Scen
     assert status(await scene.ask(f"Authorization: Bearer {REFERENCE}")) == 200
 
 
-@pytest.mark.parametrize("value", ["short", "two\r\nX-Injected: lines", "x" * 20_000])
+@pytest.mark.parametrize("value", ["short", "two\r\nX-Injected: lines", "delete\x7fd", "x" * 20_000])
 async def test_l22_a_value_that_fits_into_no_header_or_could_not_be_found_again_is_not_sent(
     scene: Scene, value: str
 ) -> None:
