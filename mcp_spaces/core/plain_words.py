@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 SHOWN = 3
+LOOKED_AT_MAX = 1_000
+"""Findings. Of more of them none is named: going through hundreds of thousands would hold everybody up for seconds."""
 _NO_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 _NO_LIST = frozenset({"tuple_type", "list_type"})
 
@@ -12,6 +14,8 @@ _NO_LIST = frozenset({"tuple_type", "list_type"})
 def sentences_of(error: ValidationError, *, without: int = 0) -> list[str]:
     """A sentence, without its full stop, for each of the first findings. `without`: parts of a place that its reader
     did not write."""
+    if error.error_count() > LOOKED_AT_MAX:
+        return [f"{error.error_count():,} things in it do not fit"]
     found = error.errors(include_url=False, include_context=False, include_input=False)
     # A list whose only item is wrong is told to be too short as well.
     inner = {one["loc"][:depth] for one in found for depth in range(len(one["loc"]))}

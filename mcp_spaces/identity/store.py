@@ -23,6 +23,8 @@ from mcp_spaces.state.database import Database
 from mcp_spaces.state.sealed import seal, unseal
 from mcp_spaces.state.transaction import Transaction
 
+KEYS_LISTED = 1_000
+
 
 class Identity:
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -125,8 +127,9 @@ class Identity:
         return await self._database.write(change)
 
     def all_keys(self) -> list[Key]:
-        rows = self._database.read("SELECT id, body, mac FROM keys ORDER BY rowid LIMIT 1000")
-        return [unseal(self._database.sealer, "keys", row, Key) for row in rows]
+        """The newest ones, oldest first."""
+        rows = self._database.read("SELECT id, body, mac FROM keys ORDER BY rowid DESC LIMIT ?", (KEYS_LISTED,))
+        return [unseal(self._database.sealer, "keys", row, Key) for row in reversed(rows)]
 
     def authenticate(self, token: str) -> Caller:
         """Raises Unauthenticated, with one text for every reason."""

@@ -44,8 +44,7 @@ class Request:
     def outgoing(self, fields: Fields, *, searched: bool) -> bytes:
         """As the server gets it: `fields` are the head's, with secrets in them. `searched`: so is the answer."""
         fields = heads.end_to_end(fields, without=("host", "expect", *(SEEN_WHOLE if searched else ())))
-        usual = HTTPS_PORT if self.tls else HTTP_PORT
-        name = self.target.host if self.target.port == usual else str(self.target)
+        name = self.target.authority(usual_port=HTTPS_PORT if self.tls else HTTP_PORT)
         ends = [("Connection", "close")]
         if searched:
             ends.append(("Accept-Encoding", "identity"))

@@ -83,8 +83,12 @@ class Target:
     @property
     def origin(self) -> str:
         """As a browser writes it, for TLS."""
+        return f"https://{self.authority(usual_port=HTTPS_PORT)}"
+
+    def authority(self, *, usual_port: int) -> str:
+        """As requests name it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"https://{host}" if self.port == HTTPS_PORT else f"https://{host}:{self.port}"
+        return host if self.port == usual_port else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +152,14 @@ class PrivateHosts:
         found: dict[tuple[str, int], tuple[str, int]] = {}
         for entry in entries:
             name, given, address = entry.strip().lower().partition("=")
-            target = host_and_port(name, entry)
-            found[target] = host_and_port(address, entry) if given else (_address(target[0]), target[1])
+            try:
+                target = host_and_port(name)
+                found[target] = host_and_port(address) if given else (_address(target[0]), target[1])
+            except ValueError:
+                raise InvalidInput(
+                    f"Setting network_private_hosts: {entry[:80]!r} cannot be read.",
+                    hint="Write name:port, or name:port=address:port.",
+                ) from None
         return cls(found)
 
     def of(self, target: Target) -> tuple[str, int] | None:
@@ -165,12 +175,10 @@ def _address(host: str) -> str:
         return ""
 
 
-def host_and_port(text: str, entry: str) -> tuple[str, int]:
+def host_and_port(text: str) -> tuple[str, int]:
+    """Raises ValueError."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InvalidInput(
-            f"Setting network_private_hosts: {entry[:80]!r} cannot be read.",
-            hint="Write name:port, or name:port=address:port.",
-        )
+        raise ValueError("no host:port")
     return host, int(port)

@@ -45,9 +45,7 @@ class LogOutput(_Answer):
 
 async def read(context: Context, given: LogInput) -> LogOutput:
     """Oldest first. Nothing new is no error."""
-    found = read_log(
-        context.use(Database), context.runtime.id, space_id=context.space.id, after=given.cursor, limit=given.limit
-    )
+    found = read_log(context.use(Database), context.runtime.id, after=given.cursor, limit=given.limit)
     lines = tuple(
         LogLine(
             cursor=one.cursor,

@@ -38,10 +38,12 @@ async def forwarded(sandbox: Sandbox, port: int, *, local_port: int) -> AsyncIte
     """While it lasts, connections to `local_port` of this machine's loopback reach `port` inside; 0 takes a free one,
     and the port is returned. They end with it. Raises Conflict when the port is taken."""
     joined: dict[asyncio.Task[None], Connection] = {}
+    is_over = False
 
     def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         outside = Upstream(reader, writer)
-        if len(joined) >= CONNECTIONS_MAX:
+        # One that was accepted just before the end may come here just after it.
+        if is_over or len(joined) >= CONNECTIONS_MAX:
             outside.close()
             return
         task = asyncio.create_task(through(outside))
@@ -60,6 +62,7 @@ async def forwarded(sandbox: Sandbox, port: int, *, local_port: int) -> AsyncIte
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:
+        is_over = True
         server.close()
         ending = list(joined)
         for task in ending:

@@ -64,7 +64,13 @@ class Proxies:
             credentials, at, address = rest.rpartition("@")
             if not name or not equals:
                 raise InvalidInput("Setting network_proxies: an entry has no name.", hint="Write name=host:port.")
-            host, port = host_and_port(address.lower(), f"{name}=…@{address}" if at else entry)
+            try:
+                host, port = host_and_port(address.lower())
+            except ValueError:
+                raise InvalidInput(
+                    f"Setting network_proxies: the address of {name[:80]!r} cannot be read.",
+                    hint="Write name=host:port, or name=user:password@host:port.",
+                ) from None
             encoded = base64.b64encode(unquote(credentials).encode()).decode()
             found[name] = Proxy(host, port, f"Basic {encoded}" if at else "")
         return cls(found)

@@ -35,14 +35,13 @@ class Recorded:
     body: dict[str, object]
 
 
-def read_log(database: Database, runtime_id: str, *, space_id: str, after: int, limit: int) -> list[Recorded]:
-    """Oldest first. Runs are found by their space, events by their run."""
+def read_log(database: Database, runtime_id: str, *, after: int, limit: int) -> list[Recorded]:
+    """Oldest first."""
     rows = database.read(
-        "SELECT events.seq, events.at, events.run_id, events.type, events.body FROM runs"
-        " JOIN events ON events.run_id = runs.id WHERE runs.space_id = ? AND events.seq > ?"
-        " AND events.type IN (?, ?, ?, ?) AND json_extract(events.body, '$.runtime') = ?"
-        " ORDER BY events.seq LIMIT ?",
-        (space_id, after, *EVENT_TYPES, runtime_id, limit),
+        "SELECT seq, at, run_id, type, body FROM events WHERE type GLOB 'network.*'"
+        " AND CASE WHEN json_valid(body) THEN json_extract(body, '$.runtime') END = ? AND seq > ?"
+        " AND type IN (?, ?, ?, ?) ORDER BY seq LIMIT ?",
+        (runtime_id, after, *EVENT_TYPES, limit),
     )
     return [Recorded(row["seq"], row["at"], row["run_id"], row["type"], json.loads(row["body"])) for row in rows]
 

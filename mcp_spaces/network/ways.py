@@ -74,4 +74,4 @@ class Ways:
 
 
 def _redirects(asked: Target, secured: Target) -> Redirects:
-    return Redirects(secured.origin, f"http://{asked.host if asked.port == HTTP_PORT else asked}")
+    return Redirects(secured.origin, f"http://{asked.authority(usual_port=HTTP_PORT)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,26 +33,28 @@ class ExportedRun:
     artifacts: Sequence[Artifact]
 
 
-async def write_zip(runs: Sequence[ExportedRun], *, artifacts: ArtifactStore, path: Path) -> None:
-    """`runs[0]` is the exported one, the others are below it. Creates `path`, 0600.
+async def write_zip(runs: Iterable[ExportedRun], *, artifacts: ArtifactStore, path: Path) -> list[str]:
+    """The ids of `runs`: the first is the exported one, the others are below it. Creates `path`, 0600. Each run is
+    asked for when those before it are written: all their events together may be more than fits into memory.
 
     Raises QuotaExceeded above ARTIFACT_BYTES_MAX; the caller removes the file.
     """
+    ids: list[str] = []
+    kept: dict[str, object] = {}
     stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
     with stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for run in runs:
+            ids.append(run.view.id)
+            kept |= {one.id: one.model_dump(exclude={"space_id"}) for one in run.artifacts}
             folder = f"runs/{run.view.id}"
             await run_sync(_write_text, archive, f"{folder}/run.json", [run.view])
             await run_sync(_write_text, archive, f"{folder}/events.jsonl", run.events)
             for artifact in run.artifacts:
                 await _copy(archive, f"{folder}/artifacts/{artifact.id}", artifact, artifacts)
-        manifest = {
-            "run": runs[0].view.id,
-            "runs": [run.view.id for run in runs],
-            "artifacts": {one.id: one.model_dump(exclude={"space_id"}) for run in runs for one in run.artifacts},
-        }
+        manifest = {"run": ids[0], "runs": ids, "artifacts": kept}
         await run_sync(archive.writestr, _entry("manifest.json"), json.dumps(manifest, indent=2))
         _check_size(archive)
+    return ids
 
 
 def _write_text(archive: zipfile.ZipFile, name: str, models: Sequence[BaseModel]) -> None:

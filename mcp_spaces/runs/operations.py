@@ -150,10 +150,9 @@ async def cancel(context: Context, wanted: OfRun) -> RunLine:
 async def export(context: Context, wanted: OfRun) -> Exported:
     artifacts = context.use(ArtifactStore)
     row = context.use(RunStore).row(context.caller, wanted.run)
-    runs = list(_below(context, row))
     path = artifacts.spool()
     try:
-        await write_zip(runs, artifacts=artifacts, path=path)
+        runs = await write_zip(_below(context, row), artifacts=artifacts, path=path)
         kept = await artifacts.keep(
             run_id=context.run_id,
             space_id=row["space_id"] or "",
@@ -217,7 +216,7 @@ def _below(context: Context, row: Row) -> Iterator[ExportedRun]:
             child
             for child in children
             if runs.may_see(context.caller, space_id=child["space_id"], principal_id=child["principal_id"])
-        ]
+        ][: RUNS_MAX - found - len(waiting)]
         yield ExportedRun(
             runs.view(current),
             runs.events(current["id"], after=0, limit=EVENTS_MAX),

@@ -74,12 +74,14 @@ async def _direct(connection: socket.socket, early: bytes, line_bytes_max: int) 
 async def _lent(
     connection: socket.socket, greeting: bytes, pipes: Sequence[int], line_bytes_max: int
 ) -> AsyncIterator[LocalClient]:
+    served = False
     with anyio.CancelScope() as scope:
         loop = asyncio.get_running_loop()
         lifeline, _ = await loop.connect_accepted_socket(lambda: _Lifeline(scope.cancel), connection)
         client_left = False
         try:
             async with _piped(pipes, line_bytes_max, on_unread=scope.cancel) as (reader, writer):
+                served = True
                 try:
                     yield LocalClient(greeting, reader, writer)
                 finally:
@@ -89,6 +91,8 @@ async def _lent(
             if client_left:
                 lifeline.write(CLIENT_LEFT)
             lifeline.close()
+    if not served:
+        raise NoClient("it left before a word was read")
 
 
 class _Lifeline(asyncio.Protocol):

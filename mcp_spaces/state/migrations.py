@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from mcp_spaces.errors import WrongState
 
-STEPS = ("0001_start", "0002_vault", "0003_authorities", "0004_browsers", "0005_pin")
+STEPS = ("0001_start", "0002_vault", "0003_authorities", "0004_browsers", "0005_pin", "0006_network_log")
 
 
 def migrate(connection: sqlite3.Connection) -> None:

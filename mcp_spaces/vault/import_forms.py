@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcp_spaces.vault.import_text import object_in, objects_in, text_in
+from mcp_spaces.vault.import_text import ENTRIES_MAX, object_in, objects_in, refused, text_in
 from mcp_spaces.vault.model import MAIN_FIELD, SEED, Kind
 
 BITWARDEN_COLUMNS = frozenset({"folder", "type", "name", "login_uri", "login_username", "login_password"})
@@ -55,6 +55,8 @@ def one_password(whole: Mapping[str, Any], skipped: list[str]) -> Iterator[Found
             folder = text_in(object_in(vault, "attrs"), "name")
             for item in objects_in(vault, "items"):
                 number += 1
+                if number > ENTRIES_MAX:
+                    raise refused(f"it has more than {ENTRIES_MAX:,} items")
                 overview, details = object_in(item, "overview"), object_in(item, "details")
                 name, notes = text_in(overview, "title"), text_in(details, "notesPlain")
                 login = {

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from mcp_spaces.vault.import_forms import Found
 from mcp_spaces.vault.import_text import refused
-from mcp_spaces.vault.model import SECRET_CHARACTERS_MAX, Bindings, Kind
+from mcp_spaces.vault.model import Bindings, Kind
 
 SLUG_CHARACTERS: Final = 60
 ORIGINS_MAX: Final = 20
@@ -30,10 +30,7 @@ class Item:
 
 
 def item_of(found: Found, prefix: str) -> Item:
-    """Raises InvalidInput: a field that is too long, or a prefix with too many segments."""
-    for text in found.fields.values():
-        if len(text) > SECRET_CHARACTERS_MAX:
-            raise refused(f"item {found.number} has a field of more than {SECRET_CHARACTERS_MAX:,} characters")
+    """Raises InvalidInput: a prefix with too many segments."""
     folder = _slug(found.folder)
     name = _slug(found.name) or f"item-{found.number}"
     path = "/".join(part for part in (prefix, folder, name) if part)

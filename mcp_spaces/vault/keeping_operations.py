@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.operation import Audience, Operation
+from mcp_spaces.core.operation import Audience, Operation, always
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.core.redaction import MINIMUM_LENGTH
 from mcp_spaces.errors import InvalidInput
@@ -203,6 +203,8 @@ RESTORE = Operation(
     effect=Effect.WRITES,
     audience=Audience.OPERATOR,
     handler=restore_secret,
+    # Its origins of then come back, which a person may have taken away since.
+    needs_pin=always,
     listed=False,
     example={"path": "prod/github", "version": 3},
 )

@@ -8,7 +8,7 @@ next start puts it in its place (threat V16).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -139,20 +139,21 @@ class MasterKeys:
                     place.stage(master)
                 return Staged(master, MasterRecord(source=source, master_id=master.id))
 
-    def _candidates(self, record: MasterRecord) -> list[MasterKey]:
+    def _candidates(self, record: MasterRecord) -> Iterator[MasterKey]:
+        """The current one first: where that is it, nobody cares for a next one, which may be none."""
         match record.source:
             case Source.ENVIRONMENT:
-                given = (self._given.key, self._given.next_key)
-                return [master_key_of(text, where=KEY_VARIABLE) for text in given if text is not None]
+                for name, text in ((KEY_VARIABLE, self._given.key), (NEXT_KEY_VARIABLE, self._given.next_key)):
+                    if text is not None:
+                        yield master_key_of(text, where=name)
             case Source.PASSPHRASE:
-                if record.stretching is None:
-                    return []
-                phrases = (self._given.passphrase, self._given.next_passphrase)
-                return [stretched(text, record.stretching) for text in phrases if text is not None]
+                for text in (self._given.passphrase, self._given.next_passphrase):
+                    if text is not None and record.stretching is not None:
+                        yield stretched(text, record.stretching)
             case Source.KEYRING:
-                return self._in_keyring.both()
+                yield from self._in_keyring.both()
             case Source.FILE:
-                return self._in_file.both()
+                yield from self._in_file.both()
 
     def _remove(self, previous: Previous, *, now_in: Source) -> None:
         """Only the very key, and only where the one that counts did not take its place."""

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.core.invalid_input import explain_validation
+from mcp_spaces.core.plain_words import LOOKED_AT_MAX
 
 OPERATIONS = {one.id: one for one in CATALOGUE}
 
@@ -25,7 +26,10 @@ OPERATIONS = {one.id: one for one in CATALOGUE}
             "edits.0.old: String should have at least 1 character",
         ),
         ("sandbox.shell", {"cmd": "ls"}, "command is missing; cmd is unknown"),
+        # So many are not gone through, one by one, while others wait.
+        ("run.get", {"run": "x", **{f"k{n}": 1 for n in range(LOOKED_AT_MAX + 1)}}, "1,001 things in it do not fit"),
     ],
+    ids=range(6),
 )
 def test_what_is_wrong_is_one_plain_sentence(operation_id: str, arguments: dict[str, Any], told: str) -> None:
     operation = OPERATIONS[operation_id]

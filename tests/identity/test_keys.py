@@ -17,6 +17,9 @@ from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import Ambiguous, Conflict, Denied, InvalidInput, NotFound, Unauthenticated
 from mcp_spaces.identity.model import AGENT_SCOPE, TOKEN, new_token, parse_token, secret_matches
+from mcp_spaces.identity.store import KEYS_LISTED, Identity
+from mcp_spaces.state.database import Transaction
+from mcp_spaces.state.sealed import seal
 from tests.security.app import World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +46,27 @@ def test_a_token_names_its_key_and_hides_its_secret() -> None:
 def test_what_is_no_token_is_nobody(token: str) -> None:
     assert parse_token(token) is None
     assert not secret_matches("", None)
+
+
+async def test_of_very_many_keys_the_newest_are_listed(world: World) -> None:
+    """One that has just leaked is among them."""
+    await world.govern("key.create", label="first")
+    (first,) = world.use(Identity).all_keys()
+
+    def many(tx: Transaction) -> None:
+        for number in range(KEYS_LISTED - 1):
+            key = first.model_copy(update={"id": f"key_{number}"})
+            body, mac = seal(world.database.sealer, "keys", key.id, key)
+            tx.execute(
+                "INSERT INTO keys (id, principal_id, body, mac) VALUES (?, ?, ?, ?)",
+                (key.id, key.principal_id, body, mac),
+            )
+
+    await world.database.write(many)
+    await world.govern("key.create", label="last")
+    listed = (await world.govern("key.list")).keys
+    assert (len(listed), listed[-1].label) == (KEYS_LISTED, "last")
+    assert first.id not in {one.id for one in listed}
 
 
 async def test_whoever_shows_no_token_or_another_s_is_told_one_and_the_same(world: World) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from mcp_spaces.network.answers import MAX_INTERIM
 from mcp_spaces.network.dialing import Upstream
+from mcp_spaces.network.refusing import first_cause
 from mcp_spaces.network.tls import TlsConnection
 from tests.network.lab import PUBLIC, Lab, laboratory
 from tests.security.app import eventually
@@ -115,3 +116,9 @@ async def test_a_client_that_knows_no_chunks_is_given_none(scene: Scene) -> None
     )
     assert heard.endswith(b"\r\n\r\nok")
     assert b"chunked" not in heard
+
+
+def test_a_fault_of_ours_among_other_ends_is_not_told_as_a_server_s() -> None:
+    """It goes to the daemon's log, where somebody may see it."""
+    with pytest.raises(ZeroDivisionError):
+        first_cause(ExceptionGroup("", [EOFError(), ExceptionGroup("", [ZeroDivisionError()])]))

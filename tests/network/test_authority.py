@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from cryptography import x509
 
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import WrongState
@@ -64,6 +65,23 @@ async def test_its_key_is_sealed_for_its_space_and_a_rotation_takes_it_along(tmp
         await world.govern("vault.rotate")
         fresh = Authorities(world.use(Database), world.use(Vault), Clock())
         assert (await fresh.of(space)).certificate == first.certificate
+
+
+async def test_a_certificate_that_was_put_in_the_place_of_its_own_is_given_to_nobody(tmp_path: Path) -> None:
+    """Sandboxes would trust whoever has its key."""
+    async with opened(tmp_path) as (world, authorities):
+        space = await world.space("one")
+        own = (await authorities.of(space)).certificate
+        foreign = Authority.new(space, NOW).certificate
+        await world.database.write(lambda tx: tx.execute("UPDATE space_authorities SET certificate = ?", (foreign,)))
+        fresh = Authorities(world.use(Database), world.use(Vault), Clock())
+        assert (await fresh.of(space)).certificate not in (own, foreign)
+
+
+def test_it_signs_leaves_and_no_other_authority() -> None:
+    certificate = x509.load_pem_x509_certificate(Authority.new("sp_one", NOW).certificate)
+    constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert constraints.critical and constraints.value == x509.BasicConstraints(ca=True, path_length=0)
 
 
 async def test_a_locked_vault_gives_no_authority(tmp_path: Path) -> None:

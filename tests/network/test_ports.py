@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import SocketStream
 
@@ -74,6 +76,28 @@ async def test_connections_end_with_the_forwarding_on_both_sides() -> None:
     with pytest.raises(OSError, match="connect"):
         await anyio.connect_tcp("127.0.0.1", port)
     await peer.aclose()
+
+
+async def test_a_connection_that_comes_in_the_moment_of_the_end_reaches_nothing_inside() -> None:
+    dialled: list[int] = []
+
+    class Slow(Inside):
+        async def dial(self, port: int) -> Connection:
+            dialled.append(port)
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    # Earlier than that asyncio itself has not made a connection of it.
+    for turns in range(3, 8):
+        slow: Any = Slow()
+        async with forwarded(slow, 8000, local_port=0) as port:
+            peer = socket.create_connection(("127.0.0.1", port))
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+        before = len(dialled)
+        await anyio.wait_all_tasks_blocked()
+        peer.close()
+        assert len(dialled) == before
 
 
 async def test_connections_at_a_time_are_bounded_and_make_room() -> None:

@@ -94,10 +94,11 @@ async def test_a_proxy_that_the_operator_took_away_is_no_way_out() -> None:
         assert lab.internet.dialled == []
 
 
-@pytest.mark.parametrize("entry", ["us", "=a:1", "us=host", "us=ann:secret@host:99999999"])
+@pytest.mark.parametrize("entry", ["us", "=a:1", "us=host", "us=ann:secret@host:99999999", "us=ann:secret"])
 def test_an_entry_that_cannot_be_read_is_named_without_its_password(entry: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         Proxies.parse([entry])
+    assert refused.value.message.startswith("Setting network_proxies:")
     assert "secret" not in refused.value.message
 
 

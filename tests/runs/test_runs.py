@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import weakref
 import zipfile
+from collections.abc import Iterator
 
 import anyio
 import pytest
@@ -14,6 +16,8 @@ from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.errors import Cancelled, InvalidInput, NotFound
 from mcp_spaces.runs import operations
+from mcp_spaces.runs.export import ExportedRun, write_zip
+from mcp_spaces.runs.model import EventView
 from mcp_spaces.runs.store import SCAN_MAX, Filters
 from mcp_spaces.state.transaction import Transaction
 from tests.storage.bench import AGENT_A, AGENT_B, OPERATOR, A, B, Bench, bound_to
@@ -170,6 +174,27 @@ async def test_an_exported_run_is_a_zip_of_records_and_files(bench: Bench) -> No
         assert json.loads(archive.read(f"runs/{outcome.run_id}/events.jsonl"))["body"] == {"text": "hello"}
         assert archive.read(f"runs/{outcome.run_id}/artifacts/{artifact}") == b"\x00\x01" * 1_500_000
         assert all(name == "manifest.json" or name.startswith("runs/run_") for name in archive.namelist())
+
+
+async def test_of_the_runs_of_an_export_one_at_a_time_is_in_memory(bench: Bench) -> None:
+    class Events(list[EventView]):
+        """A list that can be watched."""
+
+    outcome = await bench.call("thing.compose")
+    view = bench.runs.view(bench.runs.row(AGENT_A, outcome.run_id))
+    watched: list[weakref.ref[Events]] = []
+
+    def runs() -> Iterator[ExportedRun]:
+        for number in range(4):
+            assert sum(one() is not None for one in watched) <= 1
+            events = Events([EventView(cursor=1, at=view.started_at, type="note", body={})])
+            watched.append(weakref.ref(events))
+            yield ExportedRun(view.model_copy(update={"id": f"run_{number}"}), events, ())
+            del events
+
+    path = bench.artifacts.spool()
+    assert len(await write_zip(runs(), artifacts=bench.artifacts, path=path)) == 4
+    path.unlink()
 
 
 async def test_t02_foreign_runs_and_artifacts_are_as_if_they_were_not(bench: Bench) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import socket
+
 import pytest
 
 from mcp_spaces.network.addresses import is_own, is_public
@@ -35,10 +38,21 @@ def test_n10_public_addresses_are_public() -> None:
 async def test_n01_an_address_of_this_machine_is_refused_even_where_it_is_public() -> None:
     """Reached from the host itself it would lead past the host's firewall."""
     assert is_own("127.0.0.1")
+    assert is_own("::1") or not socket.has_dualstack_ipv6()
     assert not is_own(PUBLIC)
     async with laboratory(LIST, own=[PUBLIC]) as lab:
         assert b"X-Mcp-Spaces-Refused: private_address" in await lab.ask(both(HOST))
         assert lab.internet.dialled == []
+
+
+def test_n01_where_nobody_can_tell_an_address_counts_as_this_machine_s() -> None:
+    """A sandbox may have used the daemon's descriptors up in the very moment in which it is asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        assert is_own(PUBLIC)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_n02_the_metadata_address_is_refused_by_name_and_in_open_mode() -> None:
@@ -73,3 +87,11 @@ async def test_private_hosts_open_exactly_one_port_and_need_the_list_too() -> No
         lab.rules.now = allowing("other.test")
         assert b"not_listed" in await lab.ask(both("registry.local:8080"))
         assert b"not_listed" in await lab.ask(both("127.0.0.1:9000"))
+
+
+async def test_an_address_of_ipv6_that_was_opened_is_named_to_its_server_as_addresses_are() -> None:
+    async with laboratory(OPEN, private=("[::1]:9000", "[::1]:80")) as lab:
+        for authority in ("[::1]:9000", "[::1]"):
+            assert (await lab.ask(both(authority))).endswith(b"ok")
+            assert f"\r\nHost: {authority}\r\n".encode() in lab.internet.received[-1]
+        assert lab.internet.dialled == [("::1", 9000), ("::1", 80)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 import pytest
 
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.network.budgets import Budget
+from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.model import RuntimeRef
-from tests.network.lab import PATIENCE_S, laboratory
+from tests.network.lab import PATIENCE_S, PUBLIC, hello, laboratory
 from tests.security.app import eventually
 from tests.security.raw_requests import HOST, LIST, both, post
 
@@ -47,6 +51,42 @@ async def test_n15_bytes_out_are_counted_and_cut_off() -> None:
         answer = await lab.ask(post("Content-Length: 50000", body=bytes(50_000)))
         assert b"over_budget" in answer
         assert int(str(lab.records.of("closed")[0]["up_bytes"])) < 80_000
+
+
+async def test_n15_bytes_of_an_answer_are_counted_and_cut_off() -> None:
+    async def server(client: Upstream) -> None:
+        await client.receive()
+        await client.send(b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n" + bytes(50_000))
+
+    async with laboratory(LIST, budget=Budget(down_bytes_per_day=10_000)) as lab:
+        lab.internet.servers[PUBLIC, 80] = server
+        assert len(await lab.ask(both(HOST))) < 50_000
+        await eventually(lambda: lab.records.of("refused"))
+        assert lab.records.of("refused")[0]["rule"] == "network.budget.down_bytes"
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+async def test_n15_bytes_through_a_tunnel_are_counted_and_cut_off(way: str) -> None:
+    """Nothing else is known of what an allowed host is told there."""
+    arrived: list[int] = []
+
+    async def server(client: Upstream) -> None:
+        if way == "down":
+            await client.receive()
+            await client.send(bytes(50_000))
+        while piece := await client.receive():
+            arrived.append(len(piece))
+
+    budget = Budget(up_bytes_per_day=10_000) if way == "up" else Budget(down_bytes_per_day=10_000)
+    async with laboratory(LIST, budget=budget) as lab:
+        lab.internet.servers[PUBLIC, 443] = server
+        tunnel = await lab.tunnel(f"{HOST}:443")
+        with suppress(RuntimeUnavailable):
+            await tunnel.say(hello(HOST) + (bytes(50_000) if way == "up" else b""))
+        assert len(await tunnel.hear()) < 50_000
+        await eventually(lambda: lab.records.of("refused"))
+        assert lab.records.of("refused")[0]["rule"] == f"network.budget.{way}_bytes"
+        assert sum(arrived) < 50_000
 
 
 async def test_n15_the_budget_is_a_space_s_and_begins_anew_each_day() -> None:

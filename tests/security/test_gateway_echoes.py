@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -43,7 +42,7 @@ async def test_l22_l25_what_a_server_echoes_comes_back_without_the_secret_wherev
         b"%x;x=y\r\n%s\r\n" % (len(body[at : at + 5]), body[at : at + 5]) for at in range(0, len(body), 5)
     )
     head = (
-        f"HTTP/1.1 418 you sent {CANARY}\r\nX-Echo: {CANARY}\r\nX-{base64.b64encode(CANARY.encode()).hex()}: 1\r\n"
+        f"HTTP/1.1 418 you sent {CANARY}\r\nX-Echo: {CANARY}\r\nX-{CANARY.encode().hex()}: 1\r\n"
         f"Set-Cookie: x={quote(CANARY, safe='')}\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n"
     ).encode()
     scene.site.answer = lambda _: head + chunked + f"0\r\nX-Late: {CANARY}\r\n\r\n".encode()

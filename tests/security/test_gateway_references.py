@@ -14,6 +14,7 @@ from mcp_spaces.network.references import BodyWatch
 from mcp_spaces.network.scrubbing import CREDENTIALS_BYTES_MAX, CREDENTIALS_MAX
 from mcp_spaces.vault.model import Bindings, Kind
 from mcp_spaces.vault.wanted import wanted_entry
+from tests.security.app import eventually
 from tests.security.secret_scene import (
     CANARY,
     HOST,
@@ -163,7 +164,7 @@ async def test_l22_basic_credentials_are_learnt_so_often_and_no_more(scene: Scen
     assert status(await scene.ask(f"Authorization: Bearer {REFERENCE}")) == 200
 
 
-@pytest.mark.parametrize("value", ["short", "two\r\nX-Injected: lines", "x" * 20_000])
+@pytest.mark.parametrize("value", ["short", "two\r\nX-Injected: lines", "delete\x7fd", "x" * 20_000])
 async def test_l22_a_value_that_fits_into_no_header_or_could_not_be_found_again_is_not_sent(
     scene: Scene, value: str
 ) -> None:
@@ -174,6 +175,8 @@ async def test_l22_a_value_that_fits_into_no_header_or_could_not_be_found_again_
     assert status(await scene.ask(f"Authorization: {REFERENCE}")) == 403
     assert scene.reasons() == ["unfit_secret"]
     assert scene.site.received == []
+    # Nothing stays open of what was opened for it.
+    await eventually(lambda: all(task.done() for task in scene.lab.internet.tasks))
 
 
 async def test_t07_nothing_of_the_gateway_or_its_keys_goes_to_a_server(scene: Scene) -> None:

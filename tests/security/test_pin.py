@@ -47,6 +47,7 @@ async def guarded(world: World) -> dict[str, dict[str, Any]]:
         "space.update": {"space": at.space, "patch": {"mounts": {"network": {"mode": "open"}}}},
         "vault.get": {"path": "prod/one", "field": "value"},
         "vault.update": {"path": "prod/one", **BINDINGS},
+        "vault.restore": {"path": "prod/one", "version": 1},
         "pin.set": {"new": "something else"},
         "pin.clear": {},
     }

@@ -81,6 +81,23 @@ async def test_v18_a_code_that_is_nearly_over_is_not_given_out(tmp_path: Path) -
         assert code.ends_at - time.now == 30
 
 
+async def test_v18_a_code_that_was_over_before_its_caller_woke_up_is_not_given_out(tmp_path: Path) -> None:
+    class Suspended(Time):
+        """The machine sleeps at the first wait, and longer than that."""
+
+        async def wait(self, seconds: float) -> None:
+            await super().wait(seconds + 70 * (not self.waited))
+
+    time = Suspended()
+    async with open_rig(tmp_path, time=time) as rig:
+        await rig.login("prod/crm")
+        await rig.code("prod/crm")
+        late = await rig.vault.code("prod/crm", scope=EVERYTHING, run_id="run_x")
+        assert len(time.waited) == 1 and late.ends_at > time.now
+        seed = parse_seed(SEED_80_BITS)
+        assert late.value.reveal() == seed.code(seed.step_at(time.now))
+
+
 async def test_v19_k14_a_clock_that_went_backwards_gives_no_code(tmp_path: Path) -> None:
     time = Time()
     async with open_rig(tmp_path, time=time) as rig:

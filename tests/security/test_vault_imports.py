@@ -40,6 +40,7 @@ HOSTILE = {
     "bad seed": bitwarden(login_item(totp=CANARY)),
     "lone surrogate": b'{"items": [{"type": 1, "name": "a", "login": {"password": "\\ud800abcdef"}}]}',
     "too many": bitwarden(*({"type": 2, "name": f"n{n}", "notes": "x"} for n in range(10_001))),
+    "too many in many vaults": json.dumps({"accounts": [{"vaults": [{"items": [{}] * 5_001}] * 2}]}).encode(),
     "same twice": bitwarden(login_item(), login_item()),
     "empty csv": b"",
     "other csv": b"a,b\n1,2\n",

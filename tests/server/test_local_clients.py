@@ -14,6 +14,7 @@ from typing import IO
 import pytest
 
 from mcp_spaces import places
+from mcp_spaces.server.local_clients import NoClient, met
 from mcp_spaces.server.shim import GREETING
 from tests.server.doors import ROOT
 from tests.server.test_daemon import daemon, environment, state
@@ -159,6 +160,22 @@ def test_pipes_come_with_a_whole_line_or_not_at_all(state: Path) -> None:
         os.close(here)
         os.close(there)
         assert answered(client) == b""
+
+
+@pytest.mark.anyio
+async def test_a_shim_that_is_gone_before_its_pipes_are_used_is_no_client_and_no_fault() -> None:
+    ours, theirs = socket.socketpair()
+    (requests, to_daemon), (from_daemon, answers) = os.pipe(), os.pipe()
+    with ExitStack() as stack:
+        stack.callback(os.close, to_daemon)
+        stack.callback(os.close, from_daemon)
+        socket.send_fds(theirs, [GREETING], [requests, answers])
+        theirs.close()
+        os.close(requests)
+        os.close(answers)
+        with pytest.raises(NoClient, match="it left"):
+            async with met(ours, line_bytes_max=1 << 16):
+                pytest.fail("there is nobody to be served")
 
 
 def test_a_client_that_leaves_without_a_word_disturbs_nobody(state: Path) -> None:

@@ -49,6 +49,13 @@ def test_t13_what_two_parsers_could_read_differently_is_refused_without_a_word_o
     assert str(refused.value) == why
 
 
+@pytest.mark.timeout(60)
+def test_d09_a_name_that_is_there_twice_is_found_at_once_among_many_others() -> None:
+    """Nobody else is served meanwhile. Where each name is counted among all, this takes minutes."""
+    with pytest.raises(AmbiguousJsonError, match="'100000' appears twice"):
+        parse(b"{" + b",".join(b'"%d":1' % number for number in range(100_001)) + b',"100000":2}')
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

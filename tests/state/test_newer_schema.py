@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from mcp_spaces.errors import WrongState
+from mcp_spaces.network.records import read_log
 from mcp_spaces.server.daemon import EXIT_REFUSED
 from mcp_spaces.state.chain import Sealer
 from mcp_spaces.state.database import ANCHOR_NAME, Database
@@ -54,9 +55,16 @@ async def test_a_schema_behind_this_program_is_still_brought_up(tmp_path: Path) 
     Database.open(path, sealer=SEALER).close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TABLE pins")
-        connection.execute("DELETE FROM _sqlite_migrations WHERE name = ?", (STEPS[-1],))
+        connection.execute("DROP INDEX events_of_network")
+        connection.execute("DELETE FROM _sqlite_migrations WHERE name IN (?, ?)", STEPS[-2:])
+        # A damaged row is no reason not to start.
+        for body in ('{"runtime":"rt_one"}', '{"runtime":"rt_o'):
+            connection.execute(
+                "INSERT INTO events (run_id, at, type, body) VALUES ('run_one', 1.0, 'network.allowed', ?)", (body,)
+            )
     database = Database.open(path, sealer=SEALER)
     assert database.read("SELECT count(*) AS n FROM pins")[0]["n"] == 0
+    assert len(read_log(database, "rt_one", after=0, limit=10)) == 1
     database.close()
 
 

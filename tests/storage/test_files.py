@@ -17,8 +17,8 @@ from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound, QuotaExceeded, SpacesError, WrongState
 from mcp_spaces.storage import operations
-from mcp_spaces.storage.transfer import STAGES_AT_A_TIME
-from tests.storage.bench import AGENT_B, A, B, Bench, granted, sha256
+from mcp_spaces.storage.transfer import STAGE_BYTES_MAX, STAGES_AT_A_TIME, Transfers
+from tests.storage.bench import AGENT_B, A, B, Bench, FakeLive, granted, sha256
 
 pytestmark = pytest.mark.anyio
 
@@ -217,6 +217,21 @@ async def test_staging_and_collecting_carry_large_files_whole(bench: Bench) -> N
         await bench.call("storage.stage", path="kept/out.bin", to="in.bin")
 
 
+async def test_a_file_that_is_too_large_to_be_in_memory_for_a_moment_is_not_staged(bench: Bench) -> None:
+    """Whatever a policy of one's own permits."""
+    await bench.upload("big")
+    big = bench.files.get(A, "big").model_copy(update={"size_bytes": STAGE_BYTES_MAX + 1})
+
+    async def progress(done: float, total: float | None, words: str) -> None:
+        """Nobody listens."""
+
+    with pytest.raises(QuotaExceeded, match="can be staged"):
+        await Transfers(bench.files, FakeLive(bench.sandbox)).stage(
+            big, runtime_id="rt_1", to="big", overwrite=False, progress=progress
+        )
+    assert "big" not in bench.sandbox.files
+
+
 async def test_a_file_that_is_deleted_while_its_staging_waits_for_others_is_staged_all_the_same(bench: Bench) -> None:
     for number in range(STAGES_AT_A_TIME + 1):
         await bench.upload(f"f{number}", f"content {number}")
@@ -258,9 +273,10 @@ async def test_a_file_that_changes_under_a_collection_is_not_kept(bench: Bench) 
     assert bench.contents() == [] and bench.temporary() == []
 
 
-async def test_a_sandbox_that_lies_about_a_size_is_not_believed(bench: Bench) -> None:
+@pytest.mark.parametrize("claimed", [-1, 0, 1, 10])
+async def test_a_sandbox_that_lies_about_a_size_is_not_believed(bench: Bench, claimed: int) -> None:
     bench.sandbox.files["short"] = b"abc"
-    bench.sandbox.claimed_sizes["short"] = 10
+    bench.sandbox.claimed_sizes["short"] = claimed
     with pytest.raises(SpacesError):
         await bench.call("storage.collect", path="short", to="short")
     assert bench.contents() == []

@@ -59,6 +59,22 @@ async def test_another_or_no_key_opens_nothing_and_destroys_nothing(tmp_path: Pa
         assert await read(rig) == "canary value"
 
 
+@pytest.mark.parametrize("given", [Given(key=KEY, next_key="none"), Given(passphrase=PHRASE, next_passphrase="short")])
+async def test_a_next_key_that_is_none_keeps_nobody_from_what_the_current_one_opens(
+    tmp_path: Path, given: Given, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Source.ENVIRONMENT if given.key else Source.PASSPHRASE
+    async with open_rig(tmp_path, source=source, given=given) as rig:
+        await rig.put("prod/x", value="canary value")
+    async with open_rig(tmp_path, source=None, given=given) as rig:
+        assert await read(rig) == "canary value"
+    if source is Source.ENVIRONMENT:
+        async with open_rig(tmp_path, source=None, given=Given(key=OTHER_KEY, next_key="none")) as rig:
+            with pytest.raises(WrongState, match="vault is locked"):
+                await read(rig)
+        assert "MCP_SPACES_NEXT_MASTER_KEY holds is no master key" in caplog.text
+
+
 def test_the_best_source_that_there_is_is_chosen(tmp_path: Path) -> None:
     def chosen(given: Given, keyring: MemoryKeyring | None) -> Source:
         return MasterKeys(tmp_path, instance_id="in", given=given, keyring=lambda: keyring).choose()

@@ -66,6 +66,11 @@ def test_a_seed_is_understood_as_sites_write_it(text: str) -> None:
     assert parse_seed(text) == Seed(b"Hello!\xde\xad\xbe\xef")
 
 
+def test_a_seed_does_not_show_itself() -> None:
+    assert "JBSWY3DPEHPK3PXP" not in repr(parse_seed("JBSWY3DPEHPK3PXP"))
+    assert "Hello" not in repr(parse_seed("JBSWY3DPEHPK3PXP"))
+
+
 def test_padding_is_optional() -> None:
     assert parse_seed("GEZDGNBVGY3TQOJQGE======") == parse_seed("GEZDGNBVGY3TQOJQGE") == Seed(b"12345678901")
 
@@ -79,8 +84,13 @@ def test_padding_is_optional() -> None:
         "otpauth://hotp/x?secret=JBSWY3DPEHPK3PXP&counter=1",
         "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&secret=GEZDGNBVGY3TQOJQ",
         "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&digits=5",
+        "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&digits=9",
+        "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&digits=six",
         "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&digits=٦",
         "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&period=0",
+        "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&period=301",
+        "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&period=" + "0" * 5_000 + "30",
+        "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&algorithm=",
         "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP&algorithm=MD5",
         "otpauth://totp/x",
         "otpauth://[x",
