@@ -32,6 +32,9 @@ _MAX_FOLDERS = 20
 _EVALUATES_SUBSCRIPTS = frozenset(
     {"test", "let", "read", "mapfile", "readarray", "wait", "getopts", "printf", "declare", "unset"}
 )
+# They run a command once for each of many files, and whatever that runs in turn: an `rm` in it takes a tree.
+_REPEATS = frozenset({"find", "xargs", "fd", "fdfind", "parallel", "rg", "mapfile", "readarray"})
+_REMOVES = frozenset({"rm", "unlink", "shred"})
 # What they print or take as text names no file.
 _TAKES_TEXT = frozenset({"echo", "printf"})
 
@@ -65,7 +68,7 @@ def analyse(source: str) -> Analysis:
     return found
 
 
-def _script(found: Analysis, source: str, *, depth: int, strict_sh: bool) -> None:
+def _script(found: Analysis, source: str, *, depth: int, strict_sh: bool, repeated_by: str = "") -> None:
     found.spend(len(source), depth=depth)
     script = parse(source, strict_sh=strict_sh)
     found.paths.extend(redirection.target for redirection in script.redirections)
@@ -75,7 +78,7 @@ def _script(found: Analysis, source: str, *, depth: int, strict_sh: bool) -> Non
         if _substitutes(text):
             found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text[:120]))
     for command in script.commands:
-        _command(found, command, depth=depth)
+        _command(found, command, depth=depth, repeated_by=repeated_by)
 
 
 def _substitutes(text: str) -> bool:
@@ -97,7 +100,8 @@ def _assigned(found: Analysis, assignment: Assignment, *, command: str, text: st
     found.paths.append(value)
 
 
-def _command(found: Analysis, command: Command, *, depth: int) -> None:
+def _command(found: Analysis, command: Command, *, depth: int, repeated_by: str = "") -> None:
+    """`repeated_by`: the command that runs this one for each of many files, however far outside it stands."""
     found.spend(10 * len(command.words), depth=depth)
     text = str(command)
     first, *arguments = command.words
@@ -118,26 +122,27 @@ def _command(found: Analysis, command: Command, *, depth: int) -> None:
         found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
     found.paths.extend(_path_arguments(name, arguments))
     found.findings.extend(dangers(name, arguments, command=text))
+    if repeated_by and name in _REMOVES:
+        found.findings.append(Finding(Danger.RECURSIVE_DELETE, repeated_by, operands_of(arguments)))
+    if name in _REPEATS:
+        repeated_by = text
     if name == "git":
         for part in git(arguments, command=text):
             if isinstance(part, Finding):
                 found.findings.append(part)
             else:
-                _inner(found, part, text=text, depth=depth)
+                _inner(found, part, text=text, depth=depth, repeated_by=repeated_by)
         found.folders.extend(arguments[at + 1] for at, word in enumerate(arguments[:-1]) if word.text == "-C")
     for run in inner(name, arguments):
-        _inner(found, run, text=text, depth=depth, deletes=name in {"find", "xargs", "fd", "fdfind", "parallel"})
+        _inner(found, run, text=text, depth=depth, repeated_by=repeated_by)
 
 
-def _inner(found: Analysis, run: Inner, *, text: str, depth: int, deletes: bool = False) -> None:
+def _inner(found: Analysis, run: Inner, *, text: str, depth: int, repeated_by: str) -> None:
     match run:
         case RunsWords(words, trusted_name):
-            _command(found, Command(words, trusted_name=trusted_name), depth=depth + 1)
-            if deletes and words[0].text.rpartition("/")[2] == "rm":
-                # Once for each of many files: a tree.
-                found.findings.append(Finding(Danger.RECURSIVE_DELETE, text, operands_of(words[1:])))
+            _command(found, Command(words, trusted_name=trusted_name), depth=depth + 1, repeated_by=repeated_by)
         case RunsText(script, strict_sh):
-            _script(found, script, depth=depth + 1, strict_sh=strict_sh)
+            _script(found, script, depth=depth + 1, strict_sh=strict_sh, repeated_by=repeated_by)
         case RunsFile(path):
             # A bare name that is no file here is looked for in PATH.
             found.commands.append(Command((Word(path),), trusted_name=True))
