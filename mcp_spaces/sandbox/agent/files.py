@@ -40,6 +40,7 @@ WORDS = {
     errno.ENOMEM: "no_memory",
     errno.EMFILE: "no_process",
     errno.ENFILE: "no_process",
+    errno.ETOOMANYREFS: "no_process",
 }
 
 
