@@ -24,6 +24,7 @@ from mcp_spaces.sandbox.port import (
     SearchResult,
 )
 from mcp_spaces.sandbox.protocol import Violation, text, whole
+from mcp_spaces.sandbox.proxy_ports import ProxyPorts
 from mcp_spaces.sandbox.stream import AgentStream, CallChannel, RunningCommand
 
 MAX_COMMAND_BYTES = wire.MAX_PAYLOAD - 1024
@@ -41,6 +42,7 @@ class AttachedSandbox:
         self._container_id = container_id
         self._image_id = image_id
         self._stream = stream
+        self._ports = ProxyPorts(stream)
         self._free = free
         self._stopping: asyncio.Task[None] | None = None
         self._environment: Callable[[], Mapping[str, str]] | None = None
@@ -184,31 +186,13 @@ class AttachedSandbox:
         environment: Callable[[], Mapping[str, str]] | None = None,
         port: int,
     ) -> int:
-        def accepted(number: int) -> RelayChannel:
-            channel = RelayChannel(self._stream, number)
-            accept(channel)
-            return channel
-
-        # Before the order: the first connection may be there before its answer is read.
-        owners = self._stream.on_accepted
-        owners[port] = accepted
-        try:
-            (chosen,) = await self._call(CallChannel(path=".", most_bytes=0), [b"listen", wire.whole(port)], count=1)
-            listening = self._whole(chosen)
-        finally:
-            owners.pop(port, None)
-        owners[listening] = accepted
+        listening = await self._ports.offer(accept, port=port)
         if environment is not None:
             self._environment = environment
         return listening
 
     async def withdraw_proxy(self, port: int) -> None:
-        owners = self._stream.on_accepted
-        owner = owners.get(port)
-        await self._call(CallChannel(path=".", most_bytes=0), [b"withdraw", wire.whole(port)], count=0)
-        # What was accepted before has been told by now. Unless somebody offered the port again meanwhile.
-        if owners.get(port) is owner:
-            owners.pop(port, None)
+        await self._ports.withdraw(port)
 
     async def dial(self, port: int) -> Connection:
         channel = RelayChannel(self._stream)

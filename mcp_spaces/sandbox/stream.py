@@ -46,9 +46,8 @@ class AgentStream(asyncio.BufferedProtocol):
         self._feed = self._frames.feed
         if multiplexed:
             self._feed = Demultiplexer(stdout=self._frames.feed, stderr=self._on_agent_words).feed
-        self.on_accepted: dict[int, Callable[[int], Channel]] = {}
-        """By proxy port: makes the channel of a connection that the agent accepted there; 0 is the one of which nobody
-        knows yet which port the kernel chose."""
+        self.on_accepted: Callable[[int, int], Channel | None] = lambda port, number: None
+        """Of a proxy port and a number: makes the channel of a connection that the agent accepted there, or none."""
         self._accepted = 0
         self._channels: dict[int, Channel] = {}
         self._next_channel = 1
@@ -132,10 +131,10 @@ class AgentStream(asyncio.BufferedProtocol):
 
     def _accept(self, number: int, port: int) -> None:
         self._accepted += 1
-        accept = self.on_accepted.get(port) or self.on_accepted.get(0)
-        if self._accepted > wire.MAX_CONNECTIONS or accept is None:
+        channel = self.on_accepted(port, number) if self._accepted <= wire.MAX_CONNECTIONS else None
+        if channel is None:
             raise Violation("a connection that nobody asked for")
-        self._channels[number] = accept(number)
+        self._channels[number] = channel
 
     def send(self, kind: int, channel: int, payload: bytes = b"") -> None:
         way_out = self._shortcut or self._transport
@@ -252,14 +251,23 @@ class Window:
 class CallChannel:
     """A file operation: content in pieces, then fields, or a failure."""
 
-    def __init__(self, *, path: str, most_bytes: int, each: Callable[[bytes], None] | None = None) -> None:
-        """At most `most_bytes` of content are accepted; `each` takes them as they come, else they are gathered."""
+    def __init__(
+        self,
+        *,
+        path: str,
+        most_bytes: int,
+        each: Callable[[bytes], None] | None = None,
+        answered: Callable[[list[bytes]], None] = lambda fields: None,
+    ) -> None:
+        """At most `most_bytes` of content are accepted; `each` takes them as they come, else they are gathered.
+        `answered` is told the fields before any later frame is read, and may raise Violation."""
         self.answer: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
         self.content = bytearray()
         self.window = Window()
         self._path = path
         self._left = most_bytes
         self._each = each or self.content.extend
+        self._answered = answered
 
     def on_frame(self, kind: int, payload: bytes) -> bool:
         if kind == wire.REPLY:
@@ -277,6 +285,7 @@ class CallChannel:
                 fields = wire.unpack(payload)
             except wire.Malformed as error:
                 raise Violation("malformed fields") from error
+            self._answered(fields)
             if not self.answer.done():
                 self.answer.set_result(fields)
         elif kind == wire.FAILURE:
