@@ -49,6 +49,8 @@ async def test_offers_that_are_taken_back_use_no_port_up(tmp_path: Path) -> None
         for _ in range(MAX_PROXIES):
             with anyio.move_on_after(0):
                 await offered(sandbox, Accepted())
+        # Answered after all of them.
+        await sandbox.usage()
         await offered(sandbox, Accepted())
     await driver.aclose()
 
