@@ -84,12 +84,13 @@ class AttachedSandbox:
             raise InvalidInput("offset and limit are counts of bytes.", hint="Pass 0 or more.")
         channel = CallChannel(path=path, most_bytes=limit)
         fields = [b"read", workspace_path(path), wire.whole(offset), wire.whole(limit)]
-        size, resolved = await self._call(channel, fields, count=2)
+        size, resolved, version = await self._call(channel, fields, count=3)
         return FileContent(
             content=bytes(channel.content),
             offset=offset,
             size_bytes=self._whole(size),
             resolved_path=self._text(resolved),
+            version=self._text(version),
         )
 
     async def write_file(
