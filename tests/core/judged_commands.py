@@ -116,7 +116,7 @@ deny | shell.outside_programs | allow | ../x
 deny | shell.dynamic_command | ask | ~/x
 deny | shell.outside_programs | allow | /usr/bin/../../tmp/x
 deny | shell.outside_programs | allow | source /tmp/x
-deny | shell.outside_programs | allow | bash /dev/stdin
+deny | shell.outside_programs | ask | bash /dev/stdin
 deny | shell.dynamic_command | ask | $CMD x
 deny | shell.dynamic_command | ask | ${x:-sudo} x
 deny | shell.dynamic_command | ask | $(echo sudo) x
