@@ -230,6 +230,12 @@ BAD_PATHS = [
 ]
 
 
+async def test_the_workspace_itself_is_no_file(room: Room) -> None:
+    for path in (".", "/workspace/", "./"):
+        with pytest.raises(InvalidInput, match="folder"):
+            await room.call("sandbox.read_file", path=path)
+
+
 @pytest.mark.parametrize("path", BAD_PATHS)
 async def test_a_bad_path_is_refused_in_words_and_never_repeated(room: Room, path: str) -> None:
     for operation_id, more in (
@@ -256,6 +262,7 @@ async def test_a_bad_path_is_refused_in_words_and_never_repeated(room: Room, pat
         ("/workspace/a", "a"),
         ("a\\b", "a\\b"),
         ("..a/b..", "..a/b.."),
+        ("ü" * 512, "ü" * 512),
     ],
 )
 def test_paths_have_one_form(written: str, meant: str) -> None:

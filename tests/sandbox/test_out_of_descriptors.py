@@ -24,6 +24,8 @@ from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
 from tests.sandbox.rigs import PATIENCE_S, Output, eventually_empty, sandbox_of, shell, start
 
 pytestmark = pytest.mark.anyio
+DESCRIPTORS_OF_A_COMMAND = 6
+"""Three pipes; one whose order is longer than a socket takes needs a file for that."""
 
 
 @pytest.fixture
@@ -50,11 +52,17 @@ def agent_of(sandbox: Sandbox) -> int:
 
 @contextmanager
 def descriptors_left(sandbox: Sandbox, count: int) -> Iterator[None]:
-    agent = agent_of(sandbox)
-    taken = {int(fd.name) for fd in Path(f"/proc/{agent}/fd").iterdir()}
+    taken = {int(fd.name) for fd in Path(f"/proc/{agent_of(sandbox)}/fd").iterdir()}
     free = [fd for fd in range(len(taken) + count + 1) if fd not in taken]
+    with limited_to(sandbox, free[count]):
+        yield
+
+
+@contextmanager
+def limited_to(sandbox: Sandbox, most: int) -> Iterator[None]:
+    agent = agent_of(sandbox)
     before = resource.prlimit(agent, resource.RLIMIT_NOFILE)
-    resource.prlimit(agent, resource.RLIMIT_NOFILE, (free[count], before[1]))
+    resource.prlimit(agent, resource.RLIMIT_NOFILE, (most, before[1]))
     try:
         yield
     finally:
@@ -115,27 +123,39 @@ async def test_a_port_that_is_withdrawn_while_somebody_waits_there_stays_withdra
         with pytest.raises(QuotaExceeded):
             await shell(sandbox, "true")
         await sandbox.withdraw_proxy(port)
+    # Until it would have looked for a descriptor again.
+    await shell(sandbox, f"sleep {2 * REST_S}")
     again = await offered(sandbox, accepted)
     with socket.create_connection(("127.0.0.1", again)):
         (await accepted.next()).close()
 
 
-@pytest.mark.parametrize("left", [0, 1, 6])
-async def test_a_command_is_refused_where_no_descriptor_is_left_for_it(sandbox: Sandbox, left: int) -> None:
-    much = "x" * 40_000
-    with descriptors_left(sandbox, left), anyio.fail_after(PATIENCE_S):
-        with pytest.raises(QuotaExceeded):
-            await start(sandbox, "echo", much)
-        if not left:
-            for call in (
-                start(sandbox, "echo", terminal=TerminalSize(24, 80)),
-                sandbox.dial(9),
-                sandbox.list_files("."),
-                sandbox.read_file("file", limit=1),
-            ):
-                with pytest.raises(QuotaExceeded):
-                    await call
+async def test_what_needs_a_descriptor_is_refused_where_none_is_left(sandbox: Sandbox) -> None:
+    with descriptors_left(sandbox, 0), anyio.fail_after(PATIENCE_S):
+        for call in (
+            start(sandbox, "echo"),
+            start(sandbox, "echo", terminal=TerminalSize(24, 80)),
+            sandbox.dial(9),
+            sandbox.list_files("."),
+            sandbox.read_file("file", limit=1),
+        ):
+            with pytest.raises(QuotaExceeded):
+                await call
     assert (await shell(sandbox, "echo alive")).stdout == b"alive\n"
+
+
+async def test_a_long_command_that_lacks_one_descriptor_is_refused_and_costs_none(sandbox: Sandbox) -> None:
+    with descriptors_left(sandbox, DESCRIPTORS_OF_A_COMMAND), anyio.fail_after(PATIENCE_S):
+        for _ in range(3):
+            with pytest.raises(QuotaExceeded):
+                await start(sandbox, "echo", "x" * 40_000)
+        assert (await shell(sandbox, "echo alive")).stdout == b"alive\n"
+
+
+async def test_a_process_that_is_forked_needs_no_descriptor_more_than_the_agent_had_left(sandbox: Sandbox) -> None:
+    await sandbox.write_file("file", b"", overwrite=False)
+    with descriptors_left(sandbox, 2), anyio.fail_after(PATIENCE_S):
+        assert [entry.path for entry in (await sandbox.list_files(".")).entries] == ["file"]
 
 
 async def test_a_command_is_killed_with_all_its_children_also_where_no_descriptor_is_left(sandbox: Sandbox) -> None:
@@ -145,3 +165,16 @@ async def test_a_command_is_killed_with_all_its_children_also_where_no_descripto
     with descriptors_left(sandbox, 0), anyio.fail_after(PATIENCE_S):
         await process.kill()
     await eventually_empty(sandbox, f"pgrep -x sleep -a | grep {seconds}")
+
+
+async def test_a_kill_waits_where_not_even_a_look_at_what_runs_is_possible(sandbox: Sandbox) -> None:
+    process = await start(sandbox, "sleep", "1000")
+    async with anyio.create_task_group() as group:
+        with limited_to(sandbox, 3):
+            group.start_soon(process.kill)
+            # Answered after the kill was heard.
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(QuotaExceeded):
+                await sandbox.usage()
+        with anyio.fail_after(PATIENCE_S):
+            assert (await process.wait()).exit_code == 137

@@ -269,7 +269,6 @@ def _spawn(
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate(streams)],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=RESET,
             )
         except NotImplementedError:
             pass
