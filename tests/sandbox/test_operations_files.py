@@ -106,6 +106,8 @@ async def test_an_edit_says_how_often_its_text_is_there_or_what_is_closest() -> 
     text = "def first():\n    return 1\n\ndef second():\n    return 1\n"
     with pytest.raises(InvalidInput, match="2 times"):
         await apply_edits(text, [Edit(old="return 1", new="")])
+    with pytest.raises(InvalidInput, match="2 times"):
+        await apply_edits("}\n}\n}\n", [Edit(old="}\n}\n", new="")])
     with pytest.raises(InvalidInput) as caught:
         await apply_edits(text, [Edit(old="def secnd():", new="")])
     assert "line 4" in caught.value.hint
