@@ -152,12 +152,14 @@ class FileStat:
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """A range of a file. `size_bytes` is the whole file's; `resolved_path` has every link resolved."""
+    """A range of a file. `size_bytes` is the whole file's; `resolved_path` has every link resolved; `version` is what
+    the file was before this was read: another one after any change of it, also one that keeps its size and its time."""
 
     content: bytes
     offset: int
     size_bytes: int
     resolved_path: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,12 @@ def request_id_by_ends(head: bytes, tail: bytes) -> int | str | None:
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) != len(pairs):
+        # Not by counting each, which would take hours for a large object.
         seen: set[str] = set()
-        # `add` gives None: the first name that was seen before. Counting each would take hours for a large object.
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        for twice, _ in pairs:
+            if twice in seen:
+                break
+            seen.add(twice)
         raise AmbiguousJsonError(f"the name {twice[:64]!a} appears twice in one object")
     return value
 

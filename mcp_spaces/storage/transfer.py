@@ -10,7 +10,7 @@ import anyio
 
 from mcp_spaces.core.context import Progress
 from mcp_spaces.errors import Conflict, QuotaExceeded, RuntimeUnavailable
-from mcp_spaces.sandbox.port import FileContent, FileStat, LiveSandboxes
+from mcp_spaces.sandbox.port import FileContent, FileStat, LiveSandboxes, Sandbox
 from mcp_spaces.storage.model import Description, StoredFile
 from mcp_spaces.storage.port import CHUNK_BYTES, Blob
 from mcp_spaces.storage.store import FileStore
@@ -81,16 +81,15 @@ class Transfers:
         async with self.files.incoming(target.tree, limit_bytes=free) as writer:
             piece, done = first, 0
             while piece.content:
-                if len(piece.content) > CHUNK_BYTES or piece.size_bytes != first.size_bytes:
+                if len(piece.content) > CHUNK_BYTES:
                     raise _changed()
                 await writer.write(piece.content)
                 done += len(piece.content)
                 await progress(done, first.size_bytes, "collecting")
                 if done >= first.size_bytes:
                     break
-                piece = await sandbox.read_file(source, offset=done, limit=CHUNK_BYTES)
-                if piece.resolved_path != first.resolved_path:
-                    raise _changed()
+                piece = await _unchanged(sandbox, source, first, offset=done, limit=CHUNK_BYTES)
+            await _unchanged(sandbox, source, first, offset=done, limit=0)
             if done != first.size_bytes:
                 raise RuntimeUnavailable("The runtime sent less than the file's size.", hint="Collect it again.")
             return await self._put(target, await writer.finish())
@@ -136,6 +135,14 @@ class Transfers:
             overwrite=target.overwrite,
             if_version=target.if_version,
         )
+
+
+async def _unchanged(sandbox: Sandbox, source: str, first: FileContent, *, offset: int, limit: int) -> FileContent:
+    """A further range of the file that `first` is of. Raises Conflict."""
+    piece = await sandbox.read_file(source, offset=offset, limit=limit)
+    if any(getattr(piece, name) != getattr(first, name) for name in ("size_bytes", "resolved_path", "version")):
+        raise _changed()
+    return piece
 
 
 def _free(files: FileStore, target: Target) -> int:

@@ -138,4 +138,48 @@ git clean -ndx
 git clean -fdx node_modules
 git clean -dfx -e '*.local' build
 git clean -dfx --exclude=local.txt build
+sed -n '1,5p' x
+sed -i.bak -E 's/(a|b)/\\1/' x
+sed -e 's/a/b/g' -e '/e/d' export.txt
+sed -ne '/start/,/end/p' x
+sed ':a;N;$!ba;s/\\n/ /g' x
+sed '/x/i export A=1' x
+sed 's/{else}/;e /; 5q' x
+sed --in-place=.bak 's|e|f|w out' e
+sed -f e.sed x
+sed "/$X/d" x
+sed -l 5 -n l x
+sed --line-length=5 --expression=p --file=x y
+read -r -p 'Name: ' name
+printf -v out '%s' x
+: "${x:=5}"
+for x in a "$b" c; do echo "$x"; done
+set -euo pipefail
+set -- a b
+wait $!
+getopts ab option
+declare -n name=value
+export -n name=value
+env -C build make
+env -C src ls
+uv --quiet run pytest
+npm -w a run build
+npm --prefix a test
+cmake -E make_directory build
+cmake -E rm -rf build
+cmake -E chdir src ls
+cmake --build build
+cargo --config net.offline=true build
+cargo build --config 'net.retry=3'
+gcc -Wall x.c
+coverage run -m pytest
+coverage report -m
+fd -e txt -x wc -l
+fd -tx
+fd --base-directory src -e py
+find . -name x -exec grep y {} + -print
+find build -exec rm build/x \\;
+jq -f filter.jq x
+split -l 5 --numeric-suffixes x
+corepack npm ci
 """.strip().splitlines()

@@ -116,7 +116,7 @@ deny | shell.outside_programs | allow | ../x
 deny | shell.dynamic_command | ask | ~/x
 deny | shell.outside_programs | allow | /usr/bin/../../tmp/x
 deny | shell.outside_programs | allow | source /tmp/x
-deny | shell.outside_programs | allow | bash /dev/stdin
+deny | shell.outside_programs | ask | bash /dev/stdin
 deny | shell.dynamic_command | ask | $CMD x
 deny | shell.dynamic_command | ask | ${x:-sudo} x
 deny | shell.dynamic_command | ask | $(echo sudo) x
@@ -314,6 +314,15 @@ deny | shell.dynamic_command | ask | source <(echo ls)
     ("deny", "shell.blocked", "deny", "tar -czI sudo -f x"),
     ("deny", "shell.execution_variables", "allow", "env -- A=1 PATH=. ls"),
     ("ask", "shell.recursive_delete", "ask", "xargs --replace=X rm X"),
+    ("ask", "shell.recursive_delete", "ask", "find . -exec env rm {} \\;"),
+    ("ask", "shell.recursive_delete", "ask", "find . -exec nice timeout 5 /bin/rm {} +"),
+    ("ask", "shell.recursive_delete", "ask", "find . -exec sh -c 'rm \"$1\"' x {} \\;"),
+    ("ask", "shell.recursive_delete", "ask", "find . -name x -print0 | xargs -0 env A=1 unlink"),
+    ("ask", "shell.recursive_delete", "ask", "nice xargs timeout 5 sh -c 'shred -u \"$@\"' x"),
+    ("ask", "shell.recursive_delete", "ask", "fd . -x command rm"),
+    ("ask", "shell.recursive_delete", "ask", "rg --pre rm x"),
+    ("ask", "shell.recursive_delete", "ask", "mapfile -C rm -c 1 < x"),
+    ("ask", "shell.recursive_delete", "ask", "find . -exec git submodule foreach 'rm x' \\;"),
     ("deny", "shell.commands", "ask", "parallel {} ::: a"),
     ("deny", "shell.commands", "ask", "parallel"),
     ("deny", "shell.commands", "allow", "parallel -j 4 ls ::: a"),

@@ -14,6 +14,7 @@ from mcp_spaces.core.facts import ShellFacts
 from mcp_spaces.core.policy import explain, load_preset
 from mcp_spaces.core.policy.verdict import Answer
 from tests.core.everyday_commands import ALLOWED
+from tests.core.judged_bypasses import BYPASSES
 from tests.core.judged_commands import JUDGED
 from tests.core.verdicts import shell
 
@@ -25,7 +26,7 @@ def test_everyday_commands_run(command: str, preset: str) -> None:
     assert verdict.decision is Answer.ALLOW, verdict
 
 
-@pytest.mark.parametrize(("standard", "rule", "permissive", "command"), JUDGED)
+@pytest.mark.parametrize(("standard", "rule", "permissive", "command"), [*JUDGED, *BYPASSES])
 def test_commands_are_judged_by_what_they_would_run(standard: str, rule: str, permissive: str, command: str) -> None:
     verdict = shell(command)
     assert (verdict.decision, verdict.rule) == (standard, rule), verdict

@@ -12,7 +12,8 @@ from mcp_spaces.core.journal import Journal
 from mcp_spaces.network.budgets import Spent
 from mcp_spaces.network.model import RuntimeRef
 from mcp_spaces.network.records import RecordedLog, spent_since
-from mcp_spaces.state.database import Database, Transaction
+from mcp_spaces.state.database import Database
+from mcp_spaces.state.transaction import Transaction
 from tests.network.test_access import launched
 from tests.security.app import World, open_world
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,7 @@ async def test_a_batch_pauses_for_a_person_and_goes_on_from_there_once(room: Roo
         ("shell", "after"),
     ]
     assert await note(room) == "ran\npushed\nafter\n"
+    assert [event for event, _ in room.events(first.runId)] == ["shell", "approvalRequired"]
     assert room.database.read("SELECT 1 FROM batches") == []
 
 
@@ -251,6 +253,8 @@ async def test_k02_a_resumed_batch_whose_daemon_died_is_told_and_never_redone_si
     lost = told.events[-1]
     assert (lost.category, lost.operationId) == ("system", "push") and asked.runId in lost.message
     assert await note(room) == "ran\n"
+    assert (await room.batch(NOTE, PUSH, AFTER)).status == "completed", "it was given up, so this is a new one"
+    assert await note(room) == "ran\nran\npushed\nafter\n"
 
 
 def _claim_for_a_dead_run(tx: Any, run_id: str) -> None:
@@ -280,6 +284,23 @@ async def test_a_cancelled_batch_answers_with_what_was_done(room: Room) -> None:
     states = [run["state"] for run in room.runs("sandbox.shell") if run["parent_id"] == answer.runId]
     assert states == ["succeeded", "cancelled"]
     assert (await room.shell("kill -0 $(cat started)")).exit_code == 1
+
+
+async def test_a_batch_whose_daemon_stops_is_cancelled_and_answers_nothing(room: Room) -> None:
+    slow = {"type": "shell", "command": "touch started; sleep 1000"}
+    batch = asyncio.create_task(room.batch(NOTE, slow, AFTER))
+    with anyio.fail_after(30):
+        await room.shell("until [ -e started ]; do sleep 0.01; done")
+        batch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await batch
+    assert [run["state"] for run in room.runs("sandbox.run_operations")] == ["cancelled"]
+
+
+async def test_what_is_not_about_the_operation_is_an_error_of_its_kind(room: Room) -> None:
+    # The parent of its supervisor.
+    answer = await room.batch({"type": "shell", "command": "kill -9 $(ps -o ppid= -p $PPID)", "id": "end"})
+    assert [(one.type, one.category, one.operationId) for one in answer.events] == [("error", "system", "end")]
 
 
 async def test_a_batch_reaches_no_further_than_its_own_call(room: Room) -> None:

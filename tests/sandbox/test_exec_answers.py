@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_spaces.errors import RuntimeUnavailable
-from mcp_spaces.sandbox.docker import exec_answers as answers
+from mcp_spaces.sandbox.docker.driver import exec_answers as answers
 from mcp_spaces.sandbox.port import FileKind
 
 PARTS = st.sampled_from([b"|", b"\0", b"\n", b":", b" ", b"f", b"7", b"-1", b"nan", b"1e999", b"oom_kill ", b"\xff"])
@@ -63,8 +63,9 @@ def test_what_makes_sense_is_taken_as_it_is() -> None:
     assert (second.path, second.kind, second.executable) == ("d\\xff", FileKind.DIRECTORY, False)
     assert not answers.entries(b"/workspace/a|f|3|1|644\0")[0].executable
     assert answers.described(b"/workspace|directory|0|1|755\n").path == "."
-    read = answers.content_of(b"12\n/workspace/a/b\0content\0more", offset=3, limit=9)
-    assert (read.content, read.offset, read.size_bytes, read.resolved_path) == (b"content\0m", 3, 12, "a/b")
+    read = answers.content_of(b"12\n7 12 now then\n/workspace/a/b\0content\0more", offset=3, limit=9)
+    assert (read.content, read.offset, read.size_bytes) == (b"content\0m", 3, 12)
+    assert (read.resolved_path, read.version) == ("a/b", "7 12 now then")
     found = answers.matches_of(b"/workspace/b\x0010:x:y\n/workspace/b\x002:z\n/workspace/a\x001:" + bytes(2000) + b"\n")
     assert [(one.path, one.line) for one in found] == [("a", 1), ("b", 2), ("b", 10)]
     assert found[2].text == "x:y"

@@ -106,6 +106,8 @@ async def test_an_edit_says_how_often_its_text_is_there_or_what_is_closest() -> 
     text = "def first():\n    return 1\n\ndef second():\n    return 1\n"
     with pytest.raises(InvalidInput, match="2 times"):
         await apply_edits(text, [Edit(old="return 1", new="")])
+    with pytest.raises(InvalidInput, match="2 times"):
+        await apply_edits("}\n}\n}\n", [Edit(old="}\n}\n", new="")])
     with pytest.raises(InvalidInput) as caught:
         await apply_edits(text, [Edit(old="def secnd():", new="")])
     assert "line 4" in caught.value.hint
@@ -230,6 +232,12 @@ BAD_PATHS = [
 ]
 
 
+async def test_the_workspace_itself_is_no_file(room: Room) -> None:
+    for path in (".", "/workspace/", "./"):
+        with pytest.raises(InvalidInput, match="folder"):
+            await room.call("sandbox.read_file", path=path)
+
+
 @pytest.mark.parametrize("path", BAD_PATHS)
 async def test_a_bad_path_is_refused_in_words_and_never_repeated(room: Room, path: str) -> None:
     for operation_id, more in (
@@ -256,6 +264,7 @@ async def test_a_bad_path_is_refused_in_words_and_never_repeated(room: Room, pat
         ("/workspace/a", "a"),
         ("a\\b", "a\\b"),
         ("..a/b..", "..a/b.."),
+        ("ü" * 512, "ü" * 512),
     ],
 )
 def test_paths_have_one_form(written: str, meant: str) -> None:

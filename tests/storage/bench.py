@@ -118,7 +118,8 @@ class FakeSandbox:
         content = self.files[resolved]
         self.files.update(self.after_first_read)
         size = self.claimed_sizes.get(resolved, len(content))
-        return FileContent(content[offset : offset + limit], offset, size, resolved)
+        version = hashlib.sha256(content).hexdigest()
+        return FileContent(content[offset : offset + limit], offset, size, resolved, version)
 
     async def write_file(
         self, path: str, content: bytes, *, overwrite: bool, base_sha256: str | None = None

@@ -265,9 +265,10 @@ async def test_policy_judges_a_files_size_before_it_travels(bench: Bench) -> Non
     assert caught.value.rule == "files.max_file_bytes"
 
 
-async def test_a_file_that_changes_under_a_collection_is_not_kept(bench: Bench) -> None:
-    bench.sandbox.files["log"] = b"x" * (2 << 20)
-    bench.sandbox.after_first_read["log"] = b"y" * (3 << 20)
+@pytest.mark.parametrize(("before", "after"), [(2 << 20, 3 << 20), (2 << 20, 2 << 20), (1, 1), (0, 1)])
+async def test_a_file_that_changes_under_a_collection_is_not_kept(bench: Bench, before: int, after: int) -> None:
+    bench.sandbox.files["log"] = b"x" * before
+    bench.sandbox.after_first_read["log"] = b"y" * after
     with pytest.raises(Conflict, match="changed"):
         await bench.call("storage.collect", path="log", to="log")
     assert bench.contents() == [] and bench.temporary() == []

@@ -40,6 +40,7 @@ WORDS = {
     errno.ENOMEM: "no_memory",
     errno.EMFILE: "no_process",
     errno.ENFILE: "no_process",
+    errno.ETOOMANYREFS: "no_process",
 }
 
 
@@ -56,6 +57,11 @@ def describe(path: bytes, status: os.stat_result) -> list[bytes]:
     return [path, kind, whole(status.st_size), whole(status.st_mtime_ns // 1000), whole(int(executable))]
 
 
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    """Another one after any change: nobody inside sets the time of the last change of an inode."""
+    return (status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 def look(workspace: Workspace, fields: Sequence[bytes]) -> list[bytes]:
     with locate(workspace, fields[0], follow=True, follow_last=True) as place:
         if place.status is None:
@@ -64,7 +70,7 @@ def look(workspace: Workspace, fields: Sequence[bytes]) -> list[bytes]:
 
 
 def read(workspace: Workspace, fields: Sequence[bytes], reply: Callable[[bytes], None]) -> Slices:
-    """Fields: path, offset, limit. Answers with the content, then size and resolved path."""
+    """Fields: path, offset, limit. Answers with the content, then size, resolved path and version."""
     offset, left = number(fields, 1), number(fields, 2)
     with locate(workspace, fields[0], follow=True, follow_last=True) as place:
         resolved = place.path
@@ -81,7 +87,7 @@ def read(workspace: Workspace, fields: Sequence[bytes], reply: Callable[[bytes],
             yield
     finally:
         os.close(fd)
-    return [whole(status.st_size), resolved]
+    return [whole(status.st_size), resolved, b".".join([b"%d" % part for part in _version(status)])]
 
 
 def _open_regular(place: Place) -> tuple[int, os.stat_result]:
@@ -159,13 +165,12 @@ class Write:
             self.part = b""
         return describe(self.place.path, os.fstat(self.fd))
 
-    def _now(self) -> Optional[tuple[Any, ...]]:
+    def _now(self) -> Optional[tuple[int, ...]]:
         """What the name means at this moment, to see whether it changed."""
         try:
-            status = os.stat(self.place.name, dir_fd=self.place.folder, follow_symlinks=False)
+            return _version(os.stat(self.place.name, dir_fd=self.place.folder, follow_symlinks=False))
         except FileNotFoundError:
             return None
-        return (status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     def _compare(self) -> Slices:
         digest = _sha256()

@@ -54,6 +54,7 @@ class Agent:
         # Closes /proc/1 to the commands, which run under the same user.
         processes.prctl(processes.PR_SET_DUMPABLE, 0)
         self.subreaper = processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
+        processes.keep_one_descriptor()
         try:
             # mkfs made it; it is empty and in the way.
             os.rmdir("lost+found", dir_fd=self.workspace.fd)
@@ -229,9 +230,14 @@ class Agent:
         try:
             order = [marker, cwd, wire.whole(int(bool(rows))), wire.whole(count)]
             worker.order(streams.theirs, order + argv_and_pairs)
-        except OSError:
+        except (BrokenPipeError, ConnectionResetError):
             # Somebody inside killed the supervisor; the command's end is told when it is reaped.
             pass
+        except OSError as error:
+            streams.close((*streams.theirs, streams.stdin, streams.stdout, streams.stderr))
+            self.spares.append(worker)
+            call.fail(error)
+            return
         streams.close(streams.theirs)
         # While the program starts, everything else that it needs.
         command = running.Running(

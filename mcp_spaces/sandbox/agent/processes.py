@@ -50,23 +50,49 @@ def take_name() -> None:
         pass
 
 
+class _Kept:
+    """A descriptor that is kept for a look at what runs: who is out of descriptors still finds what it has to kill."""
+
+    fd = -1
+
+    def __enter__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __exit__(self, *_: object) -> None:
+        keep_one_descriptor()
+
+
+_kept = _Kept()
+
+
+def keep_one_descriptor() -> None:
+    try:
+        _kept.fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        # Next time, maybe.
+        pass
+
+
 def parents() -> dict[int, tuple[int, bool]]:
-    """Every process: its parent, and whether it still runs (a zombie does not)."""
+    """Every process: its parent, and whether it still runs (a zombie does not). Raises OSError when it cannot look."""
     found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                fd = os.open("/proc/" + name + "/stat", os.O_RDONLY | os.O_CLOEXEC)
+    with _kept:
+        for name in os.listdir("/proc"):
+            if name.isdigit():
                 try:
-                    line = os.read(fd, 512)
-                finally:
-                    os.close(fd)
-            except OSError:
-                continue
-            # The name in brackets is the process's own choice and may hold brackets and spaces.
-            fields = line[line.rfind(b")") + 2 :].split()
-            if len(fields) > 1:
-                found[int(name)] = (int(fields[1]), fields[0] not in (b"Z", b"X"))
+                    fd = os.open("/proc/" + name + "/stat", os.O_RDONLY | os.O_CLOEXEC)
+                    try:
+                        line = os.read(fd, 512)
+                    finally:
+                        os.close(fd)
+                except OSError:
+                    continue
+                # The name in brackets is the process's own choice and may hold brackets and spaces.
+                fields = line[line.rfind(b")") + 2 :].split()
+                if len(fields) > 1:
+                    found[int(name)] = (int(fields[1]), fields[0] not in (b"Z", b"X"))
     return found
 
 
@@ -87,9 +113,13 @@ def below(roots: set[int], tree: dict[int, tuple[int, bool]]) -> list[int]:
 
 
 def kill_below(root: int) -> Iterator[int]:
-    """Kill every descendant of `root`; yields, after each pass, how many were still there."""
+    """Kill every descendant of `root`; yields, after each pass, how many were still there: 1 where it could not look."""
     while True:
-        tree = parents()
+        try:
+            tree = parents()
+        except OSError:
+            yield 1
+            continue
         alive = [pid for pid in below({root}, tree) if tree[pid][1]]
         for pid in alive:
             kill(pid)
@@ -99,8 +129,12 @@ def kill_below(root: int) -> Iterator[int]:
 
 
 def kill_orphans(known: set[int]) -> int:
-    """Kill what was reparented to this process and below: nobody's, since its supervisor is gone."""
-    tree, here = parents(), os.getpid()
+    """Kill what was reparented to this process and below: nobody's, since its supervisor is gone. 1 where it could not
+    look."""
+    try:
+        tree, here = parents(), os.getpid()
+    except OSError:
+        return 1
     strays = {pid for pid, (parent, alive) in tree.items() if parent == here and alive and pid not in known}
     for pid in [*strays, *below(strays, tree)]:
         kill(pid)
@@ -111,21 +145,22 @@ def _kill_children_tightly(root: int) -> None:
     """A process that forks and exits without pause outruns a scan of /proc; its child is always a child of the
     subreaper, though, and this list is read and shot at in microseconds."""
     path = "/proc/%d/task/%d/children" % (root, root)
-    for _ in range(TIGHT_ROUNDS):
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return
-        try:
-            children = os.read(fd, 65536).split()
-        except OSError:
-            return
-        finally:
-            os.close(fd)
-        if not children:
-            return
-        for child in children:
-            kill(int(child))
+    with _kept:
+        for _ in range(TIGHT_ROUNDS):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                return
+            try:
+                children = os.read(fd, 65536).split()
+            except OSError:
+                return
+            finally:
+                os.close(fd)
+            if not children:
+                return
+            for child in children:
+                kill(int(child))
 
 
 def kill(pid: int) -> None:
@@ -138,12 +173,17 @@ def kill(pid: int) -> None:
 def marked(marker: bytes) -> set[int]:
     """Processes with this in their environment: the second best, where there is no subreaper."""
     found = set()
-    for name in os.listdir("/proc"):
-        if name.isdigit() and name != "1":
-            try:
-                with open("/proc/" + name + "/environ", "rb") as file:
-                    if marker in file.read():
-                        found.add(int(name))
-            except OSError:
-                continue
+    with _kept:
+        try:
+            names = os.listdir("/proc")
+        except OSError:
+            names = []
+        for name in names:
+            if name.isdigit() and name != "1":
+                try:
+                    with open("/proc/" + name + "/environ", "rb") as file:
+                        if marker in file.read():
+                            found.add(int(name))
+                except OSError:
+                    continue
     return found

@@ -26,8 +26,11 @@ else:
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
+REST_S = 0.05
+"""How long a proxy port is left alone when no descriptor is left for who connects."""
 GRANT_BYTES = wire.WINDOW // 4
 """What was written is granted again in pieces of this size, not byte by byte."""
+NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
 
@@ -170,6 +173,7 @@ class Proxies:
         self.open = 0
         self.next_channel = 2
         self.listening: dict[int, Any] = {}
+        self.resting: set[int] = set()
 
     def listen(self, port: int) -> int:
         """With `port` 0 the kernel chooses one. Raises OSError when somebody inside holds it already."""
@@ -188,21 +192,42 @@ class Proxies:
         socket.setblocking(False)
         chosen: int = socket.getsockname()[1]
         self.listening[chosen] = socket
-        self.loop.watch(socket.fileno(), lambda: self._on_connection(socket, chosen))
+        self._watch(socket, chosen)
         return chosen
+
+    def _watch(self, listening: Any, port: int) -> None:
+        self.loop.watch(listening.fileno(), lambda: self._on_connection(listening, port))
 
     def withdraw(self, port: int) -> None:
         """What is connected stays: the daemon closes it. Idempotent."""
         socket = self.listening.pop(port, None)
         if socket is not None:
-            self.loop.forget(socket.fileno())
+            if port in self.resting:
+                self.resting.remove(port)
+            else:
+                self.loop.forget(socket.fileno())
             socket.close()
+
+    def _rest(self, listening: Any, port: int) -> None:
+        """Who connects waits until a descriptor is left; to look for one without pause would be all that is done."""
+        self.resting.add(port)
+        self.loop.forget(listening.fileno())
+
+        def look_again() -> None:
+            if self.listening.get(port) is listening:
+                self.resting.remove(port)
+                self._watch(listening, port)
+
+        self.loop.later(REST_S, look_again)
 
     def _on_connection(self, listening: Any, port: int) -> None:
         try:
             fd, _ = listening._accept()
+        except BlockingIOError:
+            # Taken back.
+            return
         except OSError:
-            # Taken back, or no descriptor is left: who connects waits until one is.
+            self._rest(listening, port)
             return
         accepted = _socket.socket(fileno=fd)
         accepted.setblocking(False)
@@ -250,6 +275,9 @@ class Dialing(Relay):
                 problem = socket.connect_ex((address, self.port))
             except OSError as error:
                 problem = error.errno or errno.EIO
+            if problem in NONE_LEFT:
+                self.fail(OSError(problem, ""))
+                return
             if problem == 0:
                 self._stands(socket)
                 return

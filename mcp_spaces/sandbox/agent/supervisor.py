@@ -47,16 +47,20 @@ class Supervisor:
         self.socket = socket
 
     def order(self, streams: tuple[int, int, int], fields: list[bytes]) -> None:
-        """Start a program on these descriptors. Never blocks. Raises OSError when the supervisor is dead."""
+        """Start a program on these descriptors. Never blocks.
+
+        Raises BrokenPipeError or ConnectionResetError when the supervisor is dead, another OSError when the order did
+        not reach it.
+        """
         body = pack(fields)
         fds = list(streams)
-        if len(body) > INLINE_BYTES:
-            # A stopped supervisor does not read, and a socket holds only so much.
-            fds.append(os.memfd_create("order"))
-            with open(fds[-1], "wb", closefd=False) as file:
-                file.write(body)
-            body = b""
         try:
+            if len(body) > INLINE_BYTES:
+                # A stopped supervisor does not read, and a socket holds only so much.
+                fds.append(os.memfd_create("order"))
+                with open(fds[-1], "wb", closefd=False) as file:
+                    file.write(body)
+                body = b""
             content = LENGTH.pack(len(body)) + body
             rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, FDS.pack(*fds, *[-1] * (4 - len(fds)))[: 4 * len(fds)])]
             self.socket.sendmsg([content], rights)
@@ -92,9 +96,12 @@ def hire(root: bytes, environment: Mapping[bytes, bytes]) -> Supervisor:
 
 
 def size_terminal(fd: int, rows: int, columns: int) -> None:
-    import fcntl
-    import termios
-
+    try:
+        import fcntl
+        import termios
+    except ImportError as error:
+        # There is no descriptor left to open them by.
+        raise OSError(errno.EMFILE, str(error)) from error
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
@@ -103,6 +110,8 @@ def leave_the_agent(keep: set[int]) -> None:
     signal.set_wakeup_fd(-1)
     for number_ in RESET:
         signal.signal(number_, signal.SIG_DFL)
+    # Never kept, and then there is one to look with, also when none was left.
+    os.closerange(0, 3)
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
         if fd not in keep:
@@ -260,7 +269,6 @@ def _spawn(
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate(streams)],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=RESET,
             )
         except NotImplementedError:
             pass

@@ -205,7 +205,7 @@ def _error(mark: Mark, category: Category, message: str, details: str) -> ErrorE
 
 def _lost(context: Context, operations: list[Numbered], row: BatchRow, run_id: str) -> ErrorEvent:
     """The daemon died while a repeat went on with the batch: nobody knows how far it came, and nothing is redone."""
-    at = operations[min(row.position, len(operations) - 1)]
+    at = operations[row.position]
     return _error(
         _mark(context, at.id),
         "system",

@@ -21,12 +21,14 @@ LINE_BYTES = 1000
 
 def content_of(answer: bytes, *, offset: int, limit: int) -> FileContent:
     size, _, rest = answer.partition(b"\n")
+    version, _, rest = rest.partition(b"\n")
     real, _, content = rest.partition(b"\0")
     return FileContent(
         content=content[:limit],
         offset=offset,
         size_bytes=number(size),
         resolved_path=_shown(_text(real)),
+        version=_text(version),
     )
 
 

@@ -15,6 +15,11 @@ from mcp_spaces.sandbox.port import Exit, OutputSink, Stream, TerminalSize
 from mcp_spaces.sandbox.stream.protocol import Demultiplexer, Violation
 
 POLL_S = 0.05
+FIRST_POLL_S = 0.001
+"""How soon the first question follows the end of the streams, which mostly is that of the program."""
+KILL_AGAIN_S = 0.2
+KILL_AGAIN_MOST_S = 5.0
+"""How long after a kill the next one follows, where nothing ended."""
 LINGER_S = 0.2
 """How long output is still taken after the program ended, when something that it left behind holds its streams."""
 
@@ -129,8 +134,12 @@ class ExecProcess:
         self._exit.add_done_callback(lambda _: forget())
 
     async def _watch(self) -> Exit:
+        over, pause = self._streams.over, FIRST_POLL_S
         while True:
-            await asyncio.wait((self._streams.over, self._gone), timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
+            # A program that closed its streams may run on for hours: its end has to be asked for, now and then.
+            pause = min(2 * pause, POLL_S) if over.done() else POLL_S
+            waited_for = [self._gone] if over.done() else [over, self._gone]
+            await asyncio.wait(waited_for, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             found = await self._inspect()
             if not found["Running"] and found.get("ExitCode") is not None:
                 break
@@ -164,9 +173,12 @@ class ExecProcess:
         return await asyncio.shield(self._exit)
 
     async def kill(self) -> None:
-        if not self._gone.done():
+        pause = KILL_AGAIN_S
+        while not self._gone.done() and not self._exit.done():
+            # The engine says that it began before its program stands, and what does not run yet is not found.
             await self._kill_all()
-            await asyncio.wait((self._exit,))
+            await asyncio.wait((self._exit, self._gone), timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            pause = min(2 * pause, KILL_AGAIN_MOST_S)
 
     def close(self) -> None:
         self._streams.close()

@@ -59,7 +59,7 @@ inside "/workspace/$1"
 [ -d "$real" ] && refuse folder
 [ -f "$real" ] || refuse not_regular
 [ -r "$real" ] || refuse forbidden
-stat -c '%s' -- "$real"; printf '%s\\0' "$real"
+stat -c '%s' -- "$real"; stat -c '%i %s %y %z' -- "$real"; printf '%s\\0' "$real"
 tail -c "+$(($2 + 1))" -- "$real" | head -c "$3"
 """
 )

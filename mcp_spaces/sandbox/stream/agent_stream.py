@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from mcp_spaces.sandbox.agent import wire
-from mcp_spaces.sandbox.stream.channel import Channel, gone
+from mcp_spaces.sandbox.stream.agent_stream.channel import Channel, gone
 from mcp_spaces.sandbox.stream.protocol import Demultiplexer, FrameReader, Violation, fields_of, whole
 
 RECEIVE_BYTES = 256 * 1024
@@ -37,9 +37,8 @@ class AgentStream(asyncio.BufferedProtocol):
         self._feed = self._frames.feed
         if multiplexed:
             self._feed = Demultiplexer(stdout=self._frames.feed, stderr=self._on_agent_words).feed
-        self.on_accepted: dict[int, Callable[[int], Channel]] = {}
-        """By proxy port: makes the channel of a connection that the agent accepted there; 0 is the one of which nobody
-        knows yet which port the kernel chose."""
+        self.on_accepted: Callable[[int, int], Channel | None] = lambda port, number: None
+        """Of a proxy port and a number: makes the channel of a connection that the agent accepted there, or none."""
         self._accepted = 0
         self._channels: dict[int, Channel] = {}
         self._next_channel = 1
@@ -123,10 +122,10 @@ class AgentStream(asyncio.BufferedProtocol):
 
     def _accept(self, number: int, port: int) -> None:
         self._accepted += 1
-        accept = self.on_accepted.get(port) or self.on_accepted.get(0)
-        if self._accepted > wire.MAX_CONNECTIONS or accept is None:
+        channel = self.on_accepted(port, number) if self._accepted <= wire.MAX_CONNECTIONS else None
+        if channel is None:
             raise Violation("a connection that nobody asked for")
-        self._channels[number] = accept(number)
+        self._channels[number] = channel
 
     def send(self, kind: int, channel: int, payload: bytes = b"") -> None:
         way_out = self._shortcut or self._transport

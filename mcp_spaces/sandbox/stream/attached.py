@@ -22,11 +22,12 @@ from mcp_spaces.sandbox.port import (
     SearchResult,
 )
 from mcp_spaces.sandbox.stream.agent_stream import AgentStream
-from mcp_spaces.sandbox.stream.channel import CallChannel, gone
+from mcp_spaces.sandbox.stream.agent_stream.channel import CallChannel, gone
+from mcp_spaces.sandbox.stream.agent_stream.fields import fields_in, match_of, run_fields, stat_of
+from mcp_spaces.sandbox.stream.agent_stream.proxy_ports import ProxyPorts
+from mcp_spaces.sandbox.stream.agent_stream.running_command import RunningCommand
 from mcp_spaces.sandbox.stream.connections import RelayChannel
-from mcp_spaces.sandbox.stream.fields import fields_in, match_of, run_fields, stat_of
 from mcp_spaces.sandbox.stream.protocol import Violation, text, whole
-from mcp_spaces.sandbox.stream.running_command import RunningCommand
 
 MAX_ENTRY_BYTES = 8 * 1024
 SLACK_BYTES = 64 * 1024
@@ -42,6 +43,7 @@ class AttachedSandbox:
         self._container_id = container_id
         self._image_id = image_id
         self._stream = stream
+        self._ports = ProxyPorts(stream)
         self._free = free
         self._stopping: asyncio.Task[None] | None = None
         self._environment: Callable[[], Mapping[str, str]] | None = None
@@ -83,12 +85,13 @@ class AttachedSandbox:
             raise InvalidInput("offset and limit are counts of bytes.", hint="Pass 0 or more.")
         channel = CallChannel(path=path, most_bytes=limit)
         fields = [b"read", workspace_path(path), wire.whole(offset), wire.whole(limit)]
-        size, resolved = await self._call(channel, fields, count=2)
+        size, resolved, version = await self._call(channel, fields, count=3)
         return FileContent(
             content=bytes(channel.content),
             offset=offset,
             size_bytes=self._whole(size),
             resolved_path=self._text(resolved),
+            version=self._text(version),
         )
 
     async def write_file(
@@ -185,31 +188,13 @@ class AttachedSandbox:
         environment: Callable[[], Mapping[str, str]] | None = None,
         port: int,
     ) -> int:
-        def accepted(number: int) -> RelayChannel:
-            channel = RelayChannel(self._stream, number)
-            accept(channel)
-            return channel
-
-        # Before the order: the first connection may be there before its answer is read.
-        owners = self._stream.on_accepted
-        owners[port] = accepted
-        try:
-            (chosen,) = await self._call(CallChannel(path=".", most_bytes=0), [b"listen", wire.whole(port)], count=1)
-            listening = self._whole(chosen)
-        finally:
-            owners.pop(port, None)
-        owners[listening] = accepted
+        listening = await self._ports.offer(accept, port=port)
         if environment is not None:
             self._environment = environment
         return listening
 
     async def withdraw_proxy(self, port: int) -> None:
-        owners = self._stream.on_accepted
-        owner = owners.get(port)
-        await self._call(CallChannel(path=".", most_bytes=0), [b"withdraw", wire.whole(port)], count=0)
-        # What was accepted before has been told by now. Unless somebody offered the port again meanwhile.
-        if owners.get(port) is owner:
-            owners.pop(port, None)
+        await self._ports.withdraw(port)
 
     async def dial(self, port: int) -> Connection:
         channel = RelayChannel(self._stream)

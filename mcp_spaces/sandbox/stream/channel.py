@@ -73,14 +73,23 @@ class Window:
 class CallChannel:
     """A file operation: content in pieces, then fields, or a failure."""
 
-    def __init__(self, *, path: str, most_bytes: int, each: Callable[[bytes], None] | None = None) -> None:
-        """At most `most_bytes` of content are accepted; `each` takes them as they come, else they are gathered."""
+    def __init__(
+        self,
+        *,
+        path: str,
+        most_bytes: int,
+        each: Callable[[bytes], None] | None = None,
+        answered: Callable[[list[bytes]], None] = lambda fields: None,
+    ) -> None:
+        """At most `most_bytes` of content are accepted; `each` takes them as they come, else they are gathered.
+        `answered` is told the fields before any later frame is read, and may raise Violation."""
         self.answer: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
         self.content = bytearray()
         self.window = Window()
         self._path = path
         self._left = most_bytes
         self._each = each or self.content.extend
+        self._answered = answered
 
     def on_frame(self, kind: int, payload: bytes) -> bool:
         if kind == wire.REPLY:
@@ -98,6 +107,7 @@ class CallChannel:
                 fields = wire.unpack(payload)
             except wire.Malformed as error:
                 raise Violation("malformed fields") from error
+            self._answered(fields)
             if not self.answer.done():
                 self.answer.set_result(fields)
         elif kind == wire.FAILURE:

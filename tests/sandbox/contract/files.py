@@ -123,6 +123,15 @@ class Files:
             with pytest.raises(InvalidInput):
                 await sandbox.stat(path)
 
+    async def test_a_read_tells_one_version_of_a_file_from_the_next(self, sandbox: Sandbox) -> None:
+        await sandbox.write_file("file", b"first", overwrite=False)
+        first = await sandbox.read_file("file", limit=5)
+        assert (await sandbox.read_file("file", offset=3, limit=0)).version == first.version
+        # Same path, size and time of its content.
+        changed = await shell(sandbox, "touch -r file kept; printf other > file; touch -r kept file; stat -c %s file")
+        assert changed.stdout == b"5\n"
+        assert (await sandbox.read_file("file", limit=5)).version not in ("", first.version)
+
     async def test_links_inside_are_followed_for_reading(self, sandbox: Sandbox) -> None:
         await sandbox.write_file("real/file", b"content", overwrite=False)
         await shell(sandbox, 'ln -s real/file link; ln -s real folder; ln -s "$(pwd)/real/file" absolute')

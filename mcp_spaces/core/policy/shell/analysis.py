@@ -6,6 +6,7 @@ Knows no policy: the same script always gives the same analysis.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,8 +21,8 @@ from mcp_spaces.core.policy.shell.dangers import (
     operands_of,
 )
 from mcp_spaces.core.policy.shell.git import git
-from mcp_spaces.core.policy.shell.prefixes import Inner, RunsFile, RunsText, RunsWords, Sets
-from mcp_spaces.core.policy.shell.syntax import Assignment, Command, Unparsable, Word, parse
+from mcp_spaces.core.policy.shell.prefixes import Enters, Inner, RunsFile, RunsText, RunsWords, Sets
+from mcp_spaces.core.policy.shell.syntax import UNKNOWN, Assignment, Command, Unparsable, Word, parse
 from mcp_spaces.core.policy.shell.wrappers import inner
 
 _MAX_NESTING = 16
@@ -29,9 +30,15 @@ _MAX_NESTING = 16
 _MAX_WORK = 600_000
 _MAX_FOLDERS = 20
 # They re-read their arguments, as array subscripts, and run what they find there.
+_SETS_VARIABLES = frozenset({"read", "mapfile", "readarray", "printf", "getopts", "wait"})
 _EVALUATES_SUBSCRIPTS = frozenset(
     {"test", "let", "read", "mapfile", "readarray", "wait", "getopts", "printf", "declare", "unset"}
 )
+# They run a command once for each of many files, and whatever that runs in turn: an `rm` in it takes a tree.
+_REPEATS = frozenset({"find", "xargs", "fd", "fdfind", "parallel", "rg", "mapfile", "readarray"})
+# As a script's file: what comes in by a descriptor.
+_READS_INPUT = re.compile(r"/(?:dev/(?:stdin|fd/\d+)|proc/[^/]+/fd/\d+)\Z")
+_REMOVES = frozenset({"rm", "unlink", "shred"})
 # What they print or take as text names no file.
 _TAKES_TEXT = frozenset({"echo", "printf"})
 
@@ -65,7 +72,7 @@ def analyse(source: str) -> Analysis:
     return found
 
 
-def _script(found: Analysis, source: str, *, depth: int, strict_sh: bool) -> None:
+def _script(found: Analysis, source: str, *, depth: int, strict_sh: bool, repeated_by: str = "") -> None:
     found.spend(len(source), depth=depth)
     script = parse(source, strict_sh=strict_sh)
     found.paths.extend(redirection.target for redirection in script.redirections)
@@ -75,7 +82,7 @@ def _script(found: Analysis, source: str, *, depth: int, strict_sh: bool) -> Non
         if _substitutes(text):
             found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text[:120]))
     for command in script.commands:
-        _command(found, command, depth=depth)
+        _command(found, command, depth=depth, repeated_by=repeated_by)
 
 
 def _substitutes(text: str) -> bool:
@@ -97,7 +104,8 @@ def _assigned(found: Analysis, assignment: Assignment, *, command: str, text: st
     found.paths.append(value)
 
 
-def _command(found: Analysis, command: Command, *, depth: int) -> None:
+def _command(found: Analysis, command: Command, *, depth: int, repeated_by: str = "") -> None:
+    """`repeated_by`: the command that runs this one for each of many files, however far outside it stands."""
     found.spend(10 * len(command.words), depth=depth)
     text = str(command)
     first, *arguments = command.words
@@ -114,35 +122,46 @@ def _command(found: Analysis, command: Command, *, depth: int) -> None:
         found.folders.extend(arguments or [Word("~", literal=False)])
     if name in {"export", "declare", "typeset", "readonly", "local"}:
         _declared(found, arguments, text=text, depth=depth)
+    if name in _SETS_VARIABLES:
+        for variable in _variables_set(name, arguments):
+            _assigned(found, Assignment(variable, UNKNOWN), command="", text=text, depth=depth)
+    if (name == "set" or command.is_function) and any(_substitutes(word.text) for word in arguments):
+        # As `$1` they may stand where bash evaluates them as a number.
+        found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
     if name in _EVALUATES_SUBSCRIPTS and any(_substitutes(word.text) for word in _subscripts(name, arguments)):
         found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
     found.paths.extend(_path_arguments(name, arguments))
     found.findings.extend(dangers(name, arguments, command=text))
+    if repeated_by and name in _REMOVES:
+        found.findings.append(Finding(Danger.RECURSIVE_DELETE, repeated_by, operands_of(arguments)))
+    if name in _REPEATS:
+        repeated_by = text
     if name == "git":
         for part in git(arguments, command=text):
             if isinstance(part, Finding):
                 found.findings.append(part)
             else:
-                _inner(found, part, text=text, depth=depth)
+                _inner(found, part, text=text, depth=depth, repeated_by=repeated_by)
         found.folders.extend(arguments[at + 1] for at, word in enumerate(arguments[:-1]) if word.text == "-C")
     for run in inner(name, arguments):
-        _inner(found, run, text=text, depth=depth, deletes=name in {"find", "xargs", "fd", "fdfind", "parallel"})
+        _inner(found, run, text=text, depth=depth, repeated_by=repeated_by)
 
 
-def _inner(found: Analysis, run: Inner, *, text: str, depth: int, deletes: bool = False) -> None:
+def _inner(found: Analysis, run: Inner, *, text: str, depth: int, repeated_by: str) -> None:
     match run:
         case RunsWords(words, trusted_name):
-            _command(found, Command(words, trusted_name=trusted_name), depth=depth + 1)
-            if deletes and words[0].text.rpartition("/")[2] == "rm":
-                # Once for each of many files: a tree.
-                found.findings.append(Finding(Danger.RECURSIVE_DELETE, text, operands_of(words[1:])))
+            _command(found, Command(words, trusted_name=trusted_name), depth=depth + 1, repeated_by=repeated_by)
         case RunsText(script, strict_sh):
-            _script(found, script, depth=depth + 1, strict_sh=strict_sh)
+            _script(found, script, depth=depth + 1, strict_sh=strict_sh, repeated_by=repeated_by)
         case RunsFile(path):
             # A bare name that is no file here is looked for in PATH.
             found.commands.append(Command((Word(path),), trusted_name=True))
             if is_outside(path):
                 found.findings.append(Finding(Danger.OUTSIDE_PROGRAMS, text))
+            if _READS_INPUT.match(path):
+                found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
+        case Enters(folder):
+            found.folders.append(folder)
         case Sets(name, value):
             _assigned(found, Assignment(name, value), command="env", text=text, depth=depth)
         case _:
@@ -164,12 +183,19 @@ def _subscripts(name: str, arguments: Sequence[Word]) -> Sequence[Word]:
     return arguments
 
 
+def _variables_set(name: str, arguments: Sequence[Word]) -> Sequence[str]:
+    """Names that may be those of variables which a builtin sets; some are options' values."""
+    if name == "printf":
+        return [word.text.removeprefix("-v") for word in arguments[:2]] if _subscripts(name, arguments) else ()
+    return [re.split(r"\W", word.text, maxsplit=1)[0] for word in arguments]
+
+
 def _path_arguments(name: str, arguments: Sequence[Word]) -> Sequence[Word]:
     if name in _TAKES_TEXT:
         return ()
     if name == "git" and any(word.text == "commit" or word.text == "tag" for word in arguments[:4]):
         return [word for at, word in enumerate(arguments) if not _is_message(arguments, at)]
-    if name == "jq":
+    if name == "jq" and not any(word.text in {"-f", "--from-file"} for word in arguments):
         filters = [at for at, word in enumerate(arguments) if not word.text.startswith("-")]
         return [word for at, word in enumerate(arguments) if filters[:1] != [at]]
     return arguments

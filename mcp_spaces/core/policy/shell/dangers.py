@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mcp_spaces.core.policy.shell import sed
 from mcp_spaces.core.policy.shell.words import Word
 
 WORKSPACE = "/workspace"
@@ -64,9 +65,11 @@ def changes_execution(name: str, *, command: str) -> bool:
 def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[Finding]:
     """The dangers of running program `name`, a bare name, with these arguments."""
     texts = [word.text for word in arguments]
-    if name in {"rm", "rimraf"} and (name == "rimraf" or has_flag(texts, "rR", "--recursive")):
+    # `-$x`, `-{r,f}`: any option.
+    unknown = any(word.text.startswith("-") and not word.literal for word in arguments)
+    if name == "rimraf" or name == "rm" and (unknown or has_flag(texts, "rR", "--recursive")):
         yield Finding(Danger.RECURSIVE_DELETE, command, operands_of(arguments))
-    elif name in {"chmod", "chown", "chgrp"} and has_flag(texts, "R", "--recursive"):
+    elif name in {"chmod", "chown", "chgrp"} and (unknown or has_flag(texts, "R", "--recursive")):
         yield Finding(Danger.RECURSIVE_PERMISSIONS, command)
     if name in {"chmod", "install", "mkdir"} and any(map(_sets_bits, texts)):
         yield Finding(Danger.SETUID_BITS, command)
@@ -74,9 +77,9 @@ def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[F
         yield Finding(Danger.RECURSIVE_DELETE, command, tuple(_find_roots(arguments)))
     if _publishes(name, texts):
         yield Finding(Danger.PUBLISH, command)
-    if name == "sed" and "--sandbox" not in texts and _executes(_SED_EXECUTES, texts):
+    if name == "sed" and "--sandbox" not in texts and any(map(sed.executes, sed.scripts_of(texts))):
         yield Finding(Danger.HIDDEN_COMMAND, command)
-    if name in {"awk", "gawk", "mawk", "nawk"} and _executes(_AWK_EXECUTES, texts):
+    if name in {"awk", "gawk", "mawk", "nawk"} and any(map(_awk_executes, texts)):
         yield Finding(Danger.HIDDEN_COMMAND, command)
     if name == "tar" and (
         any(long_option(text, "--checkpoint-action", least=13) for text in texts)
@@ -88,8 +91,8 @@ def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[F
         yield Finding(Danger.HIDDEN_COMMAND, command)
 
 
-def _executes(pattern: re.Pattern[str], texts: Sequence[str]) -> bool:
-    return any(len(text) > _MAX_PROGRAM_CHARS or pattern.search(text) for text in texts)
+def _awk_executes(text: str) -> bool:
+    return len(text) > sed.MAX_PROGRAM_CHARS or _AWK_EXECUTES.search(text) is not None
 
 
 def has_flag(texts: Sequence[str], letters: str, long: str) -> bool:
@@ -171,16 +174,10 @@ def _find_roots(arguments: Sequence[Word]) -> Iterator[Word]:
         yield word
 
 
-# `e` as a command of its own, after an address, or as a flag of s///. A guess that errs on the side of yes.
-# No part of either expression can match the same text in two ways: a caller chooses the text.
-_SED_EXECUTES = re.compile(
-    r"(?:^|[;{}\n])[\s\d,~+!$]*(?:/(?:\\.|[^/\\])*/I?[\s\d,~+!$]*){0,2}e(?:\s|$)"
-    r"|s([^\w\s\\])(?:\\.|(?!\1)[^\\])*\1(?:\\.|(?!\1)[^\\])*\1[gpiImM0-9]*e",
-    re.DOTALL,
+# A guess that errs on the side of yes. No part can match the same text in two ways: a caller chooses the text.
+_AWK_EXECUTES = re.compile(
+    r"@[A-Za-z_]\w*\s*\(|system\s*\(|\|\s*[\"&]|\"\s*\||\|\s*getline|\|\s*[A-Za-z_]\w*\s*[;}]|\|\s*\(|@load"
 )
-# A longer one is not searched: it counts as one that executes.
-_MAX_PROGRAM_CHARS = 4_096
-_AWK_EXECUTES = re.compile(r"system\s*\(|\|\s*[\"&]|\"\s*\||\|\s*getline|\|\s*[A-Za-z_]\w*\s*[;}]|\|\s*\(|@load")
 
 _PUBLISHERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(

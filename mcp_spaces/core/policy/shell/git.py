@@ -21,7 +21,9 @@ _HARMLESS_SETTING = re.compile(
     r"(?:\..*)?(?:=.*)?\Z",
     re.IGNORECASE | re.DOTALL,
 )
-_NOT_HARMLESS = re.compile(r"^(?:gpg|.*\.(?:program|cmd|command|driver|textconv|helper|template))", re.IGNORECASE)
+_NOT_HARMLESS = re.compile(
+    r"^(?:gpg|.*\.(?:program|cmd|command|driver|textconv|helper|template|\w*hook))", re.IGNORECASE
+)
 _READS_SETTINGS = (
     "--get",
     "--get-all",
@@ -39,7 +41,9 @@ _PACK_OPTIONS = ("--upload-pack", "--receive-pack")
 _PACK_COMMANDS = frozenset(
     {"clone", "fetch", "pull", "ls-remote", "archive", "send-pack", "fetch-pack", "submodule", "remote"}
 )
-_RUNS_PROGRAMS = frozenset("filter-branch instaweb daemon shell hook credential send-email mergetool cvsserver".split())
+_RUNS_PROGRAMS = frozenset(
+    "filter-branch for-each-repo instaweb daemon shell hook credential send-email mergetool cvsserver".split()
+)
 
 
 def _opens_pager(text: str) -> bool:
@@ -146,7 +150,7 @@ def _config(arguments: Sequence[Word], *, command: str) -> Iterator[Finding]:
     texts = [word.text for word in arguments]
     if any(text in _READS_SETTINGS for text in texts[:3]):
         return
-    if any(text in {"-e", "--edit", "edit"} for text in texts[:2]):
+    if any(text in {"-e", "--edit", "edit", "--rename-section", "rename-section"} for text in texts[:3]):
         yield Finding(Danger.HIDDEN_COMMAND, command)
         return
     values = {place + 1 for place, text in enumerate(texts) if text in _VALUED_CONFIG}

@@ -40,7 +40,14 @@ class Sets:
     value: Word
 
 
-Inner = RunsWords | RunsText | RunsFile | Sets | Danger
+@dataclass(frozen=True, slots=True)
+class Enters:
+    """What runs begins in this folder."""
+
+    folder: Word
+
+
+Inner = RunsWords | RunsText | RunsFile | Sets | Enters | Danger
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,11 @@ class Prefix:
 
 def prefix_of(valued: str = "", plain: str = "", operands: int = 0, text: str = "") -> Prefix:
     return Prefix(frozenset(valued.split()), frozenset(plain.split()), operands, frozenset(text.split()))
+
+
+ENTERS = frozenset({"--directory", "--chdir", "--dir", "--working-directory", "--wd"})
+"""Options of whichever prefix or runner whose value is the folder in which the command begins; -C is of some."""
+ENTERS_BY_LETTER = {"pnpm": "-C", "poetry": "-C", "sudo": "-D", "unshare": "-w"}
 
 
 PREFIXES: dict[str, Prefix] = {
@@ -127,6 +139,12 @@ def text_of(word: Word, *, strict_sh: bool = True) -> Iterator[Inner]:
         if word.fixed or word.literal and not word.splits
         else Danger.DYNAMIC_COMMAND
     )
+
+
+def joined(words: Sequence[Word], *, strict_sh: bool = True) -> Inner:
+    if all(word.fixed for word in words):
+        return RunsText(" ".join(word.text for word in words), strict_sh=strict_sh)
+    return Danger.DYNAMIC_COMMAND
 
 
 def after_prefix(arguments: Sequence[Word], prefix: Prefix) -> Iterator[Inner]:

@@ -197,8 +197,12 @@ class _Reading:
             inside = self.text[children[0].end_byte : node.end_byte - 1]
             if b"\\" in inside or b"`" in inside:
                 raise Unparsable("backticks hold a backslash; write $(…)")
-        elif kind == "expansion" and self._source(node).endswith("@P}"):
-            self.evaluated.append(self._source(node))
+        elif kind == "declaration_command":
+            self._named_after(children)
+        elif kind == "for_statement":
+            self._loop(node)
+        elif kind == "expansion":
+            self._expansion(node, children)
         if len(path) > 200:
             raise Unparsable("it is nested too deeply")
         if self.strict_sh and children[0].type in {"((", "[["}:
@@ -233,6 +237,8 @@ class _Reading:
                 raise Unparsable("bash syntax in a script for sh")
             if any(place in _EVALUATES for place in path):
                 self.evaluated.append(source)
+        elif kind == "string_content" and any(place in _EVALUATES for place in path):
+            self.evaluated.append(source.replace("\\", ""))
         elif kind == "comment":
             self._comment(node, path)
 
@@ -292,6 +298,30 @@ class _Reading:
             return Assignment(source.split("[")[0], UNKNOWN)
         value = source[head.end() :]
         return Assignment(head.group(1), UNKNOWN if value.startswith("(") else unquote(value))
+
+    def _loop(self, node: Node) -> None:
+        """`for` and `select` set their variable to each word in turn."""
+        variable = node.child_by_field_name("variable")
+        if variable is not None:
+            name = self._source(variable)
+            values = [self._word(value) for value in node.children_by_field_name("value")]
+            self.assignments.extend(Assignment(name, value) for value in values or [UNKNOWN])
+
+    def _named_after(self, children: list[Node]) -> None:
+        """`declare -n r=PATH`: what is assigned to r sets PATH."""
+        if any(child.type == "word" and re.match("-[A-Za-z]*n", self._source(child)) for child in children):
+            targets = [self._assignment(child).value for child in children if child.type == "variable_assignment"]
+            self.assignments.extend(Assignment(target.text, UNKNOWN) for target in targets if target.fixed)
+
+    def _expansion(self, node: Node, children: list[Node]) -> None:
+        source = self._source(node)
+        if source.endswith("@P}"):
+            self.evaluated.append(source)
+        elif any(child.type in {"=", ":="} for child in children):
+            # `${x:=…}` sets x. What the words come to is not looked at, but for what is escaped in them.
+            self.assignments.append(Assignment(re.split(r"\W", source[2:], maxsplit=1)[0], UNKNOWN))
+            if "\\" in source or "'" in source:
+                self.evaluated.append(source.replace("\\", "")[2:])
 
     def _function(self, node: Node, path: tuple[str, ...]) -> None:
         name = node.child_by_field_name("name")

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from mcp_spaces.core.policy.shell import repeats
 from mcp_spaces.core.policy.shell.dangers import Danger, long_option
 from mcp_spaces.core.policy.shell.prefixes import (
+    ENTERS,
+    ENTERS_BY_LETTER,
     PREFIXES,
     RUNNERS,
+    Enters,
     Inner,
     RunsFile,
-    RunsText,
     RunsWords,
     Sets,
     after_prefix,
-    prefix_of,
+    joined,
     text_of,
 )
 from mcp_spaces.core.policy.shell.words import UNKNOWN, Word
@@ -44,7 +47,7 @@ _COMMAND_OPTIONS: dict[str, tuple[str, ...]] = {
     "zip": ("-TT", "--unzip-command"),
     "scp": ("-S",),
     "sftp": ("-S",),
-    "go": ("-exec", "-toolexec"),
+    "go": ("-exec", "-toolexec", "-vettool"),
     "install": ("--strip-program",),
     "script": ("-c", "--command"),
     "su": ("-c", "--command", "--session-command"),
@@ -54,12 +57,6 @@ _COMMAND_OPTIONS: dict[str, tuple[str, ...]] = {
     "mapfile": ("-C",),
     "readarray": ("-C",),
 }
-_FIND_EXECUTES = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
-_FIND_TAKES = frozenset(
-    "-name -iname -path -ipath -wholename -iwholename -regex -iregex -newer -anewer -cnewer -samefile -lname -type -xtype"
-    " -size -mtime -mmin -atime -amin -ctime -cmin -perm -user -group -maxdepth -mindepth -links -inum -fprint -fprintf"
-    " -fprint0 -fls -printf -regextype -newermt".split()
-)
 _ASSIGNS = re.compile(r"(\w+)(?:\[[^\]]*\])?\+?=")
 _ENV_PLAIN = frozenset({"-i", "--ignore-environment", "-0", "--null", "-v", "--debug", "-"})
 _ENV_VALUED = frozenset({"-u", "--unset", "-C", "--chdir", "-a", "--argv0"})
@@ -82,14 +79,22 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
                 yield found
     elif name == "env":
         yield from _env(arguments)
+    elif name == "cmake":
+        yield from _cmake(arguments)
+    elif name == "coverage" and arguments and arguments[0].text == "run":
+        yield from _module(arguments[1:])
+    elif name == "corepack" and arguments and arguments[0].text.partition("@")[0] in _COREPACK:
+        yield RunsWords((Word(arguments[0].text.partition("@")[0]), *arguments[1:]))
+    elif _runs_by_option(name, arguments):
+        yield Danger.HIDDEN_COMMAND
     elif name == "xargs":
-        yield from _xargs(arguments)
+        yield from repeats.xargs(arguments)
     elif name == "find":
-        yield from _find(arguments)
+        yield from repeats.find(arguments)
     elif name in {"fd", "fdfind"}:
-        yield from _fd(arguments)
+        yield from repeats.fd(arguments)
     elif name == "eval":
-        yield _joined([word for word in arguments if word.text != "--"], strict_sh=False)
+        yield joined([word for word in arguments if word.text != "--"], strict_sh=False)
     elif name == "trap":
         if arguments and arguments[0].text not in {"-", "-l", "-p", ""} or arguments and not arguments[0].literal:
             yield from text_of(next((word for word in arguments if word.text != "--"), UNKNOWN), strict_sh=False)
@@ -97,7 +102,7 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
         operands = [word for word in arguments if word.text != "--"]
         yield RunsFile(operands[0].text) if operands and operands[0].fixed else Danger.DYNAMIC_COMMAND
     elif name in {"watch", "parallel"}:
-        yield from _repeated(name, arguments)
+        yield from repeats.repeated(name, arguments)
     elif name.startswith("python"):
         yield from _module(arguments)
     elif name in {"alias", "enable", "hash", "bind", "complete", "compgen", "fc", "shopt"}:
@@ -105,10 +110,70 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
             yield Danger.DYNAMIC_COMMAND
     elif name in {"ssh", "scp", "sftp"} and any("command" in word.text.lower() for word in arguments):
         yield Danger.HIDDEN_COMMAND
+    runs = False
     for runner, prefix in RUNNERS.items():
-        if runner[0] == name and tuple(word.text for word in arguments[: len(runner) - 1]) == runner[1:]:
-            for found in after_prefix(arguments[len(runner) - 1 :], prefix):
+        if runner[0] == name and (at := _subcommand_ends(arguments, runner[1:])) is not None:
+            runs = True
+            for found in after_prefix(arguments[at:], prefix):
                 yield RunsWords(found.words, trusted_name=True) if isinstance(found, RunsWords) else found
+    if runs or name in PREFIXES:
+        yield from _folders(arguments, ENTERS_BY_LETTER.get(name, ""))
+
+
+def _subcommand_ends(arguments: Sequence[Word], subcommand: tuple[str, ...]) -> int | None:
+    """The place after it, where nothing but options and maybe their values stands before it: `npm -w a exec x`."""
+    for at in range(len(arguments) - len(subcommand) + 1):
+        if tuple(word.text for word in arguments[at : at + len(subcommand)]) == subcommand:
+            return at + len(subcommand)
+        if not arguments[at].text.startswith("-") and not (at and arguments[at - 1].text.startswith("-")):
+            return None
+    return None
+
+
+def _folders(arguments: Sequence[Word], letter: str) -> Iterator[Inner]:
+    for place, word in enumerate(arguments):
+        option, has_value, value = word.text.partition("=")
+        if option in ENTERS and has_value:
+            yield Enters(Word(value, word.literal))
+        elif option in ENTERS or letter and option == letter:
+            yield Enters(arguments[place + 1] if place + 1 < len(arguments) else UNKNOWN)
+
+
+_COREPACK = frozenset({"npm", "npx", "pnpm", "pnpx", "yarn", "yarnpkg"})
+_COMPILER = re.compile(r"(?:[\w.-]+-)?(?:gcc|g\+\+|cc|c\+\+|cpp|gfortran)(?:-[\d.]+)?\Z")
+_RUNS_BY_SETTING = re.compile(r"alias|runner|wrapper|linker|rustc|rustdoc|credential|include|\.toml")
+
+
+def _runs_by_option(name: str, arguments: Sequence[Word]) -> bool:
+    """`gcc -wrapper x`; `cargo --config KEY=VALUE`, of a key that names a program, or of a file."""
+    if _COMPILER.match(name):
+        return any(word.text.startswith("-wrapper") for word in arguments)
+    if name != "cargo":
+        return False
+    for place, word in enumerate(arguments):
+        option, has_value, value = word.text.partition("=")
+        if option == "--config":
+            following = arguments[place + 1] if place + 1 < len(arguments) else UNKNOWN
+            setting = Word(value, word.literal) if has_value else following
+            if not setting.literal or _RUNS_BY_SETTING.search(setting.text):
+                return True
+    return False
+
+
+def _cmake(arguments: Sequence[Word]) -> Iterator[Inner]:
+    """`cmake -E` has commands of its own, some of which run others or take trees away."""
+    if [word.text for word in arguments[:1]] != ["-E"] or len(arguments) < 2:
+        return
+    name, rest = arguments[1].text, tuple(arguments[2:])
+    if name == "env":
+        yield from _env(rest)
+    elif name == "chdir" and rest:
+        yield Enters(rest[0])
+        yield RunsWords(rest[1:] or (UNKNOWN,))
+    elif name == "time":
+        yield RunsWords(rest or (UNKNOWN,))
+    elif name in {"rm", "remove_directory"}:
+        yield RunsWords((Word("rm"), *([Word("-r")] if name != "rm" else []), *rest))
 
 
 def _module(arguments: Sequence[Word]) -> Iterator[Inner]:
@@ -124,19 +189,13 @@ def _module(arguments: Sequence[Word]) -> Iterator[Inner]:
             return
 
 
-def _joined(words: Sequence[Word], *, strict_sh: bool = True) -> Inner:
-    if all(word.fixed for word in words):
-        return RunsText(" ".join(word.text for word in words), strict_sh=strict_sh)
-    return Danger.DYNAMIC_COMMAND
-
-
 def _option_values(arguments: Sequence[Word], options: Sequence[str], *, strict_sh: bool) -> Iterator[Inner]:
     for place, word in enumerate(arguments):
         if word.text == "--" and word.fixed:
             return
         following = arguments[place + 1] if place + 1 < len(arguments) else UNKNOWN
         for option in options:
-            if option.startswith("--") and long_option(word.text, option, least=min(len(option), 6)):
+            if option.startswith("--") and long_option(word.text, option, least=3):
                 _, has_value, value = word.text.partition("=")
                 yield from text_of(
                     Word(value, word.literal, word.glob, word.splits) if has_value else following, strict_sh=strict_sh
@@ -195,7 +254,7 @@ def _shell(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
             if set(word.text) & set("si"):
                 yield Danger.DYNAMIC_COMMAND
                 return
-            place += set(word.text) & set("oO") != set()
+            place += word.text.count("o") + word.text.count("O")
         place += 1
     if place >= len(arguments):
         # A shell without a script reads it from its standard input.
@@ -218,6 +277,8 @@ def _env(arguments: Sequence[Word]) -> Iterator[Inner]:
         elif not word.fixed:
             break
         elif word.text in _ENV_VALUED:
+            if word.text in {"-C", "--chdir"} and place + 1 < len(arguments):
+                yield Enters(arguments[place + 1])
             place += 1
         elif word.text.startswith(("-S", "--split-string", "-vS", "-iS")):
             attached = word.text.removeprefix("--split-string").lstrip("-viS").removeprefix("=")
@@ -225,13 +286,15 @@ def _env(arguments: Sequence[Word]) -> Iterator[Inner]:
             if "$" in "".join(part.text for part in rest) or "\\" in "".join(part.text for part in rest):
                 yield Danger.DYNAMIC_COMMAND
                 return
-            yield _joined([Word("env"), *rest])
+            yield joined([Word("env"), *rest])
             return
         elif word.text == "--":
             place += 1
             break
         elif word.text.startswith("-") and word.text not in _ENV_PLAIN:
-            if not any(word.text.startswith(option) for option in ("-u", "--unset=", "-C", "--chdir=")):
+            if word.text.startswith(("-C", "--chdir=")):
+                yield Enters(Word(word.text.removeprefix("-C").removeprefix("--chdir=")))
+            elif not word.text.startswith(("-u", "--unset=")):
                 yield Danger.DYNAMIC_COMMAND
                 return
         elif word.text not in _ENV_PLAIN:
@@ -243,94 +306,6 @@ def _env(arguments: Sequence[Word]) -> Iterator[Inner]:
         place += 1
     if place < len(arguments):
         yield RunsWords(tuple(arguments[place:]))
-
-
-_XARGS = prefix_of(
-    "-a --arg-file -d --delimiter -E -L --max-lines -n --max-args -P --max-procs -s --max-chars -R -S",
-    "-0 --null -r --no-run-if-empty -t --verbose -p --interactive -x --exit -o --open-tty",
-)
-
-
-def _xargs(arguments: Sequence[Word]) -> Iterator[Inner]:
-    """The words from standard input are appended, or put where the replaced text stands."""
-    replaced: str | None = None
-    rest: list[Word] = []
-    place = 0
-    while place < len(arguments):
-        text = arguments[place].text
-        if not arguments[place].literal or text[:1] != "-":
-            break
-        if text in {"-I", "-J"}:
-            replaced = arguments[place + 1].text if place + 1 < len(arguments) else ""
-            place += 2
-        elif text == "--replace" or text.startswith(("-I", "-J", "-i", "--replace=")):
-            replaced = (text[2:] if text[1] != "-" else text.partition("=")[2]) or "{}"
-            place += 1
-        elif text in _XARGS.valued:
-            place += 2
-        else:
-            # Left to the common reading, which also refuses what it does not know.
-            rest.append(arguments[place])
-            place += 1
-    for found in after_prefix([*rest, *arguments[place:]], _XARGS):
-        if not isinstance(found, RunsWords):
-            yield found
-        elif replaced is None:
-            yield RunsWords((*found.words, UNKNOWN))
-        else:
-            yield RunsWords(tuple(UNKNOWN if replaced in word.text else word for word in found.words))
-
-
-def _find(arguments: Sequence[Word]) -> Iterator[Inner]:
-    place = 0
-    in_expression = False
-    while place < len(arguments):
-        word = arguments[place]
-        in_expression = in_expression or word.literal and word.text[:1] in {"-", "(", "!"}
-        if word.fixed and word.text in _FIND_EXECUTES:
-            words: list[Word] = []
-            place += 1
-            while place < len(arguments) and arguments[place].text not in {";", "+"}:
-                part = arguments[place]
-                words.append(UNKNOWN if "{}" in part.text else part)
-                place += 1
-            yield RunsWords(tuple(words) or (UNKNOWN,))
-        elif word.fixed and word.text in _FIND_TAKES:
-            place += 1
-        elif not word.literal and (word.splits or in_expression):
-            # It may become `-exec` and a command.
-            yield Danger.DYNAMIC_COMMAND
-        place += 1
-
-
-def _fd(arguments: Sequence[Word]) -> Iterator[Inner]:
-    for place, word in enumerate(arguments):
-        if word.text in {"-x", "-X", "--exec", "--exec-batch"}:
-            words = tuple(UNKNOWN if "{" in part.text else part for part in arguments[place + 1 :])
-            yield RunsWords((*words, UNKNOWN) if words else (UNKNOWN,))
-            return
-        if word.text.startswith(("-x", "-X", "--exec")):
-            yield Danger.DYNAMIC_COMMAND
-
-
-def _repeated(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
-    """watch and parallel give their words, joined, to a shell."""
-    place = 0
-    while place < len(arguments) and arguments[place].text.startswith("-") and arguments[place].fixed:
-        place += 2 if arguments[place].text in {"-n", "-j", "--interval", "--jobs", "-q"} else 1
-    words = list(arguments[place:])
-    sources = [at for at, word in enumerate(words) if word.text.startswith(":::")]
-    if name == "watch" and words:
-        yield _joined(words)
-    elif sources and sources[0] == 0:
-        for word in words[1:]:
-            yield from text_of(word)
-    elif words:
-        command = words[: sources[0]] if sources else words
-        yield Danger.DYNAMIC_COMMAND if any("{" in word.text for word in command[:1]) else _joined(command)
-        yield RunsWords((*command, UNKNOWN))
-    elif name == "parallel":
-        yield Danger.DYNAMIC_COMMAND
 
 
 _SAFE_SHOPT = frozenset(

@@ -1,0 +1,93 @@
+"""Commands that do more than their first reading says: each went by unjudged once, and bash or its program ran it."""
+
+from __future__ import annotations
+
+# standard's answer, its rule, permissive's answer, the command
+BYPASSES: list[tuple[str, str, str, str]] = [
+    (standard, rule, permissive, command)
+    for line in r"""
+deny | shell.execution_variables | allow | read PATH < x; ls
+deny | shell.execution_variables | allow | read -r PS4 <<< x
+deny | shell.execution_variables | allow | printf -v PATH %s x; ls
+deny | shell.execution_variables | allow | printf -vBASH_ENV x
+deny | shell.execution_variables | allow | mapfile PS4 < x
+deny | shell.execution_variables | allow | readarray LD_PRELOAD < x
+deny | shell.execution_variables | allow | for PATH in . /bin; do ls; done
+deny | shell.execution_variables | allow | for ENV; do ls; done
+deny | shell.execution_variables | allow | select PS4 in a; do ls; done
+deny | shell.execution_variables | allow | : ${PS4:=x}
+deny | shell.execution_variables | allow | echo "${LD_PRELOAD=./x.so}"
+deny | shell.execution_variables | allow | declare -n name=PATH; name=.
+deny | shell.execution_variables | allow | local -rn name=PS4
+deny | shell.execution_variables | allow | getopts ab PATH
+deny | shell.execution_variables | allow | wait -p PATH
+deny | shell.blocked | deny | for PAGER in 'sudo ls'; do git log; done
+deny | shell.dynamic_command | ask | for x in 'a[$(id)]'; do echo $((x)); done
+deny | shell.dynamic_command | ask | for x in "a[\$(id)]"; do echo $((x)); done
+deny | shell.dynamic_command | ask | set -- 'a[$(id)]'; echo $(($1))
+deny | shell.dynamic_command | ask | f() { echo $(($1)); }; f 'a[$(id)]'
+deny | shell.dynamic_command | ask | : ${x:='a[$(id)]'}
+deny | shell.dynamic_command | ask | [ -v "a[\$(id)]" ]
+deny | shell.dynamic_command | ask | unset "a[\$(id)]"
+deny | shell.dynamic_command | ask | declare "a[\$(id)]=1"
+deny | shell.dynamic_command | ask | local "a[\`id\`]=1"
+deny | shell.dynamic_command | ask | typeset -i x="a[\$(id)]"
+deny | shell.outside_programs | ask | bash /dev/fd/0 < x
+deny | shell.outside_programs | ask | source /proc/self/fd/0 <<< x
+deny | shell.blocked | deny | bash -oo pipefail errexit -c 'sudo ls'
+ask | shell.recursive_permissions | ask | find . -exec chmod 777 + -R . \;
+deny | shell.blocked | deny | find . -exec xargs -a + sudo \;
+deny | shell.blocked | deny | find . -exec ls {} + -exec sudo {} \;
+deny | shell.blocked | deny | fd . -x echo \; -x sudo ls
+deny | shell.blocked | deny | fd -Hx sudo
+deny | shell.blocked | deny | fd -HX sudo
+deny | files.blocked_paths | allow | env -C .git tee hooks/x
+deny | files.blocked_paths | allow | env -C.git tee hooks/x
+deny | files.blocked_paths | allow | env --chdir=.git tee hooks/x
+deny | files.blocked_paths | allow | env --chdir .git tee hooks/x
+ask | shell.recursive_delete | ask | env -C .. rm -rf build
+deny | files.blocked_paths | allow | uv run --directory=.git tee hooks/x
+deny | files.blocked_paths | allow | uv --directory .git run tee hooks/x
+deny | files.blocked_paths | allow | fd --base-directory .git -x tee hooks/x
+deny | shell.blocked | deny | uv -q run sudo
+deny | shell.blocked | deny | npm -w a exec sudo
+deny | shell.blocked | deny | npm --prefix=a exec sudo
+deny | shell.blocked | deny | poetry -C a run sudo
+deny | files.blocked_paths | allow | pnpm -C .git exec tee hooks/x
+deny | shell.blocked | deny | cmake -E env A=1 sudo ls
+deny | files.blocked_paths | allow | cmake -E chdir .git tee hooks/x
+deny | shell.blocked | deny | cmake -E time sudo ls
+ask | shell.recursive_delete | ask | cmake -E rm -rf src
+ask | shell.recursive_delete | ask | cmake -E remove_directory src
+ask | shell.publish | ask | coverage run -m twine upload x
+ask | shell.publish | ask | corepack pnpm@9 publish
+deny | shell.blocked | deny | go vet -vettool=sudo ./...
+deny | shell.hidden_command | ask | gcc -wrapper sudo,ls x.c
+deny | shell.commands | ask | x86_64-linux-gnu-g++-13 -wrapper sudo x.c
+deny | shell.hidden_command | ask | cargo --config 'alias.x="y"' x
+deny | shell.hidden_command | ask | cargo --config=target.x.runner=y run
+deny | shell.hidden_command | ask | cargo --config "$X" run
+deny | shell.blocked | deny | split --f='sudo ls' x
+deny | shell.blocked | deny | tar --us=sudo -cf x y
+deny | shell.hidden_command | ask | git -c gc.recentObjectsHook=sudo gc
+deny | shell.hidden_command | ask | git config --rename-section log alias
+deny | shell.hidden_command | ask | git config --global --rename-section log alias
+deny | shell.hidden_command | ask | git for-each-repo --config=x.y push
+deny | shell.hidden_command | ask | sed -e'1e ls' x
+deny | shell.hidden_command | ask | sed -ne '1els' x
+deny | shell.hidden_command | ask | sed --expression=e x
+deny | shell.hidden_command | ask | sed --expr 'e' x
+deny | shell.hidden_command | ask | sed -n -e p -e '1e ls' x
+deny | shell.hidden_command | ask | sed '/a/Me ls' x
+deny | shell.hidden_command | ask | sed '\,a,e ls' x
+deny | shell.hidden_command | ask | sed 's/a/b/;te;b;:e;e' x
+deny | shell.hidden_command | ask | sed -l 5 e x
+deny | shell.hidden_command | ask | sed -- e x
+deny | shell.hidden_command | ask | awk 'BEGIN { f = "system"; @f("ls") }'
+ask | shell.recursive_delete | ask | rm -{r,f} src
+ask | shell.recursive_delete | ask | rm -f$X src
+ask | shell.recursive_permissions | ask | chmod -{R,v} 755 src
+deny | files.blocked_paths | allow | jq -f .env x
+""".strip().splitlines()
+    for standard, rule, permissive, command in [line.split(" | ", 3)]
+]
