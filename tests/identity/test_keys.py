@@ -18,8 +18,8 @@ from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import Ambiguous, Conflict, Denied, InvalidInput, NotFound, Unauthenticated
 from mcp_spaces.identity.model import AGENT_SCOPE, TOKEN, new_token, parse_token, secret_matches
 from mcp_spaces.identity.store import KEYS_LISTED, Identity
-from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.state.sealed import seal
+from mcp_spaces.state.transaction import Transaction
 from tests.security.app import World, open_world
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,8 @@ import anyio
 import pytest
 
 from mcp_spaces.sandbox.agent import wire
-from mcp_spaces.sandbox.docker.driver import DockerDriver, shortcut
+from mcp_spaces.sandbox.docker import shortcut
+from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import SandboxSpec
 from mcp_spaces.sandbox.stream.agent_stream import AgentStream
 from mcp_spaces.sandbox.stream.attached import AttachedSandbox

@@ -21,7 +21,7 @@ from typing import Literal
 import anyio
 
 from mcp_spaces.app import App, open_app
-from mcp_spaces.sandbox.docker.driver import engine
+from mcp_spaces.sandbox.docker import engine
 from mcp_spaces.server.unix import make_private
 from mcp_spaces.settings import Settings
 from tests.sandbox.fake import FAKE_IMAGE, FakeDriver

@@ -19,7 +19,7 @@ from mcp_spaces.errors import (
     TimedOut,
     Unauthenticated,
 )
-from mcp_spaces.sandbox.batch.batch import events
+from mcp_spaces.sandbox.batch import events
 from mcp_spaces.sandbox.batch.events import Event
 from mcp_spaces.sandbox.batch.operations import CreateFile, DeleteFile, EditFile, ReadFile, Shell
 from mcp_spaces.sandbox.files import DeleteFileOutput, EditFileOutput, ReadFileOutput, WriteFileOutput

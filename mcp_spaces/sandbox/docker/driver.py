@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mcp_spaces.errors import Busy, Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError
+from mcp_spaces.sandbox.docker import walls
 from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL, RUNTIME_LABEL, sizes
-from mcp_spaces.sandbox.docker.driver import walls
 from mcp_spaces.sandbox.docker.engine import Engine, NoPython, Threads, mend
 from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.docker.latecomers import Latecomers, a_while

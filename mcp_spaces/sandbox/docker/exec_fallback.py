@@ -18,7 +18,7 @@ import anyio.lowlevel
 from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
 from mcp_spaces.sandbox.agent.wire import MAX_PAYLOAD
-from mcp_spaces.sandbox.docker.driver import exec_scripts as scripts
+from mcp_spaces.sandbox.docker import exec_scripts as scripts
 from mcp_spaces.sandbox.docker.engine import Engine, Threads
 from mcp_spaces.sandbox.docker.exec_answers import (
     content_of,
@@ -48,8 +48,8 @@ from mcp_spaces.sandbox.port import (
     TerminalSize,
 )
 from mcp_spaces.sandbox.refusals import error_of
-from mcp_spaces.sandbox.stream.agent_stream.channel import gone
-from mcp_spaces.sandbox.stream.agent_stream.fields import run_fields
+from mcp_spaces.sandbox.stream.channel import gone
+from mcp_spaces.sandbox.stream.fields import run_fields
 from mcp_spaces.sandbox.stream.protocol import Violation
 
 MAX_ANSWER_BYTES = 32 << 20

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError
 from mcp_spaces.resources import resource
+from mcp_spaces.sandbox.docker import shortcut, walls
 from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL, Disk, Intent, differences, request
 from mcp_spaces.sandbox.docker.delivery import COMMAND, bundle
-from mcp_spaces.sandbox.docker.driver import shortcut, walls
 from mcp_spaces.sandbox.docker.engine import Engine, Hijacked, Threads
 from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.docker.exec_process import connected

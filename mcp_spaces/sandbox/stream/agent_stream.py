@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from mcp_spaces.sandbox.agent import wire
-from mcp_spaces.sandbox.stream.agent_stream.channel import Channel, gone
+from mcp_spaces.sandbox.stream.channel import Channel, gone
 from mcp_spaces.sandbox.stream.protocol import Demultiplexer, FrameReader, Violation, fields_of, whole
 
 RECEIVE_BYTES = 256 * 1024

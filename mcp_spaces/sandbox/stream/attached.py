@@ -22,12 +22,12 @@ from mcp_spaces.sandbox.port import (
     SearchResult,
 )
 from mcp_spaces.sandbox.stream.agent_stream import AgentStream
-from mcp_spaces.sandbox.stream.agent_stream.channel import CallChannel, gone
-from mcp_spaces.sandbox.stream.agent_stream.fields import fields_in, match_of, run_fields, stat_of
-from mcp_spaces.sandbox.stream.agent_stream.proxy_ports import ProxyPorts
-from mcp_spaces.sandbox.stream.agent_stream.running_command import RunningCommand
+from mcp_spaces.sandbox.stream.channel import CallChannel, gone
 from mcp_spaces.sandbox.stream.connections import RelayChannel
+from mcp_spaces.sandbox.stream.fields import fields_in, match_of, run_fields, stat_of
 from mcp_spaces.sandbox.stream.protocol import Violation, text, whole
+from mcp_spaces.sandbox.stream.proxy_ports import ProxyPorts
+from mcp_spaces.sandbox.stream.running_command import RunningCommand
 
 MAX_ENTRY_BYTES = 8 * 1024
 SLACK_BYTES = 64 * 1024

@@ -9,7 +9,7 @@ from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.agent import wire
 from mcp_spaces.sandbox.refusals import error_of
 from mcp_spaces.sandbox.stream.agent_stream import AgentStream
-from mcp_spaces.sandbox.stream.agent_stream.channel import Window, gone
+from mcp_spaces.sandbox.stream.channel import Window, gone
 from mcp_spaces.sandbox.stream.protocol import Violation, fields_of
 
 ROOM_BYTES = wire.WINDOW // 4

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mcp_spaces.sandbox.agent import wire
 from mcp_spaces.sandbox.port import Connection
 from mcp_spaces.sandbox.stream.agent_stream import AgentStream
-from mcp_spaces.sandbox.stream.agent_stream.channel import CallChannel
+from mcp_spaces.sandbox.stream.channel import CallChannel
 from mcp_spaces.sandbox.stream.connections import RelayChannel
 from mcp_spaces.sandbox.stream.protocol import Violation, whole
 
