@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -100,6 +101,15 @@ async def test_an_edit_of_what_changed_meanwhile_is_a_conflict(room: Room) -> No
     with pytest.raises(Conflict):
         await room.call("sandbox.edit_file", path="a", edits=[{"old": "one", "new": "two"}], base_sha256="0" * 64)
     assert (await room.call("sandbox.read_file", path="a")).content == "one"
+
+
+async def test_edits_of_one_file_that_come_at_once_all_apply(room: Room) -> None:
+    await room.call("sandbox.write_file", path="a", content="".join(f"<{n}>" for n in range(20)))
+    async with anyio.create_task_group() as group:
+        for n in range(20):
+            edits = [{"old": f"<{n}>", "new": f"({n})"}]
+            group.start_soon(partial(room.call, "sandbox.edit_file", path="a", edits=edits))
+    assert (await room.call("sandbox.read_file", path="a")).content == "".join(f"({n})" for n in range(20))
 
 
 async def test_an_edit_says_how_often_its_text_is_there_or_what_is_closest() -> None:
