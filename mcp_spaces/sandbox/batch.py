@@ -29,7 +29,15 @@ from mcp_spaces.sandbox.batch_events import (
     fitted,
     succeeded,
 )
-from mcp_spaces.sandbox.batch_operations import TYPES, Malformed, Message, Numbered, call_of, parse_operations
+from mcp_spaces.sandbox.batch_operations import (
+    TYPES,
+    Malformed,
+    Message,
+    Numbered,
+    call_of,
+    operation_schemas,
+    parse_operations,
+)
 from mcp_spaces.sandbox.batch_outcomes import Mark, done, failed
 from mcp_spaces.sandbox.batch_store import BatchRow, Interrupted, NotPaused, Resumed, Taken, batch_fingerprint
 from mcp_spaces.sandbox.service import SandboxService
@@ -41,7 +49,13 @@ MESSAGE_SHOWN = 500
 
 _LISTED_AS = {
     "type": "array",
-    "items": {"type": "object", "properties": {"type": {"enum": list(TYPES)}}, "required": ["type"]},
+    "items": {
+        "type": "object",
+        "properties": {"type": {"enum": list(TYPES)}},
+        "required": ["type"],
+        # Of the whole schema alone: a tool's own shows no choices.
+        "oneOf": operation_schemas(),
+    },
     "minItems": 1,
     "maxItems": OPERATIONS_MOST,
 }
@@ -53,8 +67,9 @@ Status = Literal["completed", "awaiting_approval", "error", "cancelled"]
 class RunOperationsInput(InRuntime):
     protocolVersion: Literal["1.0"] = PROTOCOL
     operations: Annotated[tuple[Any, ...], Field(min_length=1, max_length=OPERATIONS_MOST), WithJsonSchema(_LISTED_AS)]
-    """message{content} createFile{path,content,overwrite} readFile{path} editFile{path,edits:[{oldContent,newContent}]}
-    deleteFile{path} shell{command,cwd,timeout (ms),env}; id optional; at most 200."""
+    """message{content} createFile{path,content,encoding,overwrite} readFile{path,encoding,offset,limit}
+    editFile{path,edits:[{oldContent,newContent}],baseSha256} deleteFile{path} shell{command,cwd,timeout (ms),env};
+    id optional; at most 200."""
     mode: Mode = "continue"
 
 

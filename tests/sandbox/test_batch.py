@@ -15,6 +15,7 @@ from mcp_spaces.errors import Conflict, InvalidInput, SpacesError
 from mcp_spaces.sandbox.answer import cost
 from mcp_spaces.sandbox.batch import RUN_OPERATIONS
 from mcp_spaces.sandbox.batch_store import BatchRow
+from mcp_spaces.server.schemas import tool_schema
 from tests.sandbox.app_fixture import Room, open_room
 
 pytestmark = pytest.mark.anyio
@@ -140,6 +141,24 @@ async def test_a_denied_operation_is_an_event_with_reason_suggestion_and_rule(ro
 
 def test_the_tool_list_says_that_a_timeout_counts_milliseconds() -> None:
     assert "timeout (ms)" in str(input_schema(RUN_OPERATIONS))
+
+
+def test_the_whole_schema_has_every_field_of_every_type_and_the_tools_own_names_them() -> None:
+    listed = input_schema(RUN_OPERATIONS)["properties"]["operations"]
+    fields = {
+        one["properties"]["type"]["const"]: set(one["properties"]) - {"id", "type"} for one in listed["items"]["oneOf"]
+    }
+    assert fields == {
+        "message": {"content"},
+        "createFile": {"path", "content", "encoding", "overwrite"},
+        "readFile": {"path", "encoding", "offset", "limit"},
+        "editFile": {"path", "edits", "baseSha256"},
+        "deleteFile": {"path"},
+        "shell": {"command", "cwd", "timeout", "env"},
+    }
+    shown = tool_schema(RUN_OPERATIONS)["properties"]["operations"]
+    assert all(field in shown["description"] for names in fields.values() for field in names)
+    assert "oneOf" not in str(shown)
 
 
 async def test_a_batch_pauses_for_a_person_and_goes_on_from_there_once(room: Room) -> None:
