@@ -77,8 +77,12 @@ class Tools:
         no, with a hint, and keeps the record. What is the operator's alone does not exist for others."""
         operation = self._app.pipeline.operations.get(tool.replace("_", ".", 1))
         hidden = operation is None or (operation.audience is Audience.OPERATOR and not caller.operator)
-        if operation is None or hidden or operation.tool != tool or not (operation.listed or caller.operator):
+        if operation is None or hidden or operation.tool != tool:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {tool[:64]!a}")
+        if not (operation.listed or caller.operator):
+            # Hints name it like this, whether it is a tool or not.
+            way = f"call operation_call with operation={operation.id}"
+            raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {tool!a} is no tool of its own: {way}")
         return operation
 
     def _tool(self, operation: AnyOperation) -> types.Tool:
