@@ -14,6 +14,7 @@ from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.core.place import SpacePlace
 from mcp_spaces.core.policy import Ask, Decision, Deny, decide
 from mcp_spaces.core.scope import narrow_again
+from mcp_spaces.core.widening import who_widens
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState
 
 
@@ -42,7 +43,8 @@ def judge(
 def _judge(caller: Caller, place: SpacePlace, runtimes: list[Runtime], operation: AnyOperation) -> Judgement:
     scope = narrow_again(caller.scope, place.ceiling) if operation.in_space else caller.scope
     if operation.refusal(scope):
-        return _no(operation, "outside the scope here", "a person can widen the space's ceiling")
+        ceiling = place.ceiling if operation.in_space else None
+        return _no(operation, "outside the scope here", who_widens(operation, caller, ceiling))
     if operation.needs_running_space and not place.running:
         return _no(operation, "the space is stopped", f"space_up space={place.name}")
     missing = _missing_runtime(operation, runtimes)
