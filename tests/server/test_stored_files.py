@@ -82,7 +82,7 @@ async def test_a_spaces_id_stands_for_its_own_files_and_a_name_for_what_is_mount
 @pytest.mark.parametrize("name", FILES)
 async def test_what_was_stored_reads_as_a_resource_by_its_own_uri(tmp_path: Path, name: str) -> None:
     kind, content = FILES[name]
-    wanted = {"content": base64.b64encode(content).decode(), "encoding": "base64", "content_type": kind}
+    wanted: dict[str, Any] = {"content": base64.b64encode(content).decode(), "encoding": "base64", "content_type": kind}
     async with open_world(tmp_path) as world, open_server(world.app, world.app.settings) as server:
         space = await world.space("work")
         stored = await world.call("storage.upload", space=space, path=f"a b/{name}", **wanted)
