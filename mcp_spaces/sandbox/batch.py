@@ -27,6 +27,7 @@ from mcp_spaces.sandbox.batch_events import (
     Event,
     MessageEvent,
     fitted,
+    of_one_answer,
     succeeded,
 )
 from mcp_spaces.sandbox.batch_operations import (
@@ -76,12 +77,16 @@ class RunOperationsInput(InRuntime):
 class RunOperationsOutput(BaseModel):
     """`error`: the batch ended early. One event an operation, in their order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     protocolVersion: Literal["1.0"] = PROTOCOL
     runId: str
     status: Status
     events: tuple[Event, ...]
+    eventsLeftOut: int | None = None
+    """Where an answer holds no more: events of operations that succeeded, as long as there are such."""
+    rest: str | None = None
+    """Where those are."""
 
 
 @dataclass(slots=True)
@@ -230,7 +235,16 @@ def _lost(context: Context, operations: list[Numbered], row: BatchRow, run_id: s
 
 
 def _told(context: Context, told: list[Event], status: Status) -> RunOperationsOutput:
-    return RunOperationsOutput(runId=context.run_id, status=status, events=fitted(told))
+    events = fitted(told)
+    # Only what a model reads is cut.
+    shown = events if context.caller.operator else of_one_answer(events)
+    return RunOperationsOutput(
+        runId=context.run_id,
+        status=status,
+        events=shown,
+        eventsLeftOut=len(events) - len(shown) or None,
+        rest=f"run_get run={context.run_id} events_after=1 events_limit=40" if len(shown) < len(events) else None,
+    )
 
 
 def _progress_text(one: Numbered) -> str:

@@ -321,6 +321,20 @@ async def test_however_much_the_operations_say_the_answer_fits(room: Room) -> No
     assert all(cost(one.stdout) < 4_000 for one in answer.events)
 
 
+async def test_of_many_operations_those_that_failed_are_told_and_where_the_others_are(room: Room) -> None:
+    fails = {"type": "shell", "command": "exit 3", "id": "fails"}
+    gone = {"type": "readFile", "path": "gone", "id": "gone"}
+    many = [{"type": "shell", "command": f"echo {n}"} for n in range(197)]
+    answer = await room.batch(*many[:100], fails, *many[100:], gone)
+    assert len(answer.model_dump_json(exclude_none=True)) < 20_000
+    told = [event.operationId for event in answer.events]
+    assert told[:2] == ["op_1", "op_2"] and told[-2:] == ["fails", "gone"]
+    assert answer.eventsLeftOut == 199 - len(told) > 100
+    assert answer.rest == f"run_get run={answer.runId} events_after=1 events_limit=40"
+    few = await room.batch(*many[:5], fails)
+    assert (len(few.events), few.eventsLeftOut, few.rest) == (6, None, None)
+
+
 async def test_progress_is_told_for_every_operation(room: Room) -> None:
     told: list[tuple[float, float | None, str]] = []
 
