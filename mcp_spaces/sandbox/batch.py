@@ -243,7 +243,7 @@ def _told(context: Context, told: list[Event], status: Status) -> RunOperationsO
         status=status,
         events=shown,
         eventsLeftOut=len(events) - len(shown) or None,
-        rest=f"run_get run={context.run_id} events_after=1 events_limit=40" if len(shown) < len(events) else None,
+        rest=f"run_get run={context.run_id} events_after=1" if len(shown) < len(events) else None,
     )
 
 
