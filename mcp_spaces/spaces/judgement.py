@@ -49,7 +49,7 @@ def _judge(caller: Caller, place: SpacePlace, runtimes: list[Runtime], operation
         return _no(operation, "the space is stopped", f"space_up space={place.name}")
     missing = _missing_runtime(operation, runtimes)
     if missing is not None:
-        return _no(operation, missing, f"{_kind_of(operation)}_launch space={place.name}")
+        return _no(operation, missing, _launch(_kind_of(operation), place, runtimes))
     match _decide(caller, place, operation):
         case Deny() as denied:
             return _no(operation, f"{denied.reason} ({denied.rule})", denied.suggestion)
@@ -82,6 +82,15 @@ def _missing_runtime(operation: AnyOperation, runtimes: list[Runtime]) -> str | 
     if not any(one.ceiling.permits_operation(operation.id) for one in usable):
         return "outside the scope of the runtimes here"
     return None
+
+
+def _launch(kind: str, place: SpacePlace, runtimes: list[Runtime]) -> str:
+    """The one that ran last, with its files, where there is one: without its alias another would be made."""
+    stopped = [one for one in runtimes if one.kind == kind and not one.holds]
+    if not stopped:
+        return f"{kind}_launch space={place.name}"
+    last = max(stopped, key=lambda one: one.started_at or one.created_at)
+    return f"{kind}_launch space={place.name} alias={last.alias}"
 
 
 def _kind_of(operation: AnyOperation) -> str:

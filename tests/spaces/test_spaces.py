@@ -147,6 +147,21 @@ async def test_a_sandbox_that_starts_again_has_what_its_space_got_since_but_for_
     assert ceilings["offline"].network.mode == "none"
 
 
+async def test_where_all_sandboxes_are_stopped_the_context_names_the_one_that_ran_last(world: World) -> None:
+    async def instead() -> set[str]:
+        refused = (await world.call("context.get", space="work")).refused
+        return {one.instead for one in refused for operation in one.ids if operation == "sandbox.shell"}
+
+    space = await world.space("work")
+    assert await instead() == {"sandbox_launch space=work"}
+    for alias in ("first", "second"):
+        await world.launched(space, alias=alias)
+    await world.call("sandbox.stop", space=space, runtime="first")
+    assert await instead() == set()
+    await world.call("sandbox.stop", space=space, runtime="second")
+    assert await instead() == {"sandbox_launch space=work alias=second"}
+
+
 async def test_a_sandbox_that_starts_again_loses_what_its_space_holds_no_more(world: World) -> None:
     given = {"network": {"mode": "allowlist", "allow": ["pypi.org", "a.com"]}}
     await world.govern("principal.grant", principal="local-agent", scope=given)
