@@ -162,6 +162,16 @@ async def test_where_all_sandboxes_are_stopped_the_context_names_the_one_that_ra
     assert await instead() == {"sandbox_launch space=work alias=second"}
 
 
+async def test_who_names_none_of_several_sandboxes_is_told_which_there_are_and_which_run(world: World) -> None:
+    space = await world.space("work")
+    for alias in ("one", "two"):
+        await world.launched(space, alias=alias)
+    await world.call("sandbox.stop", space=space, runtime="two")
+    with pytest.raises(Ambiguous, match="several sandboxes") as several:
+        await world.call("sandbox.shell", space=space, command="ls")
+    assert several.value.hint == "Name one as `runtime`: one, two (stopped)"
+
+
 async def test_a_sandbox_that_starts_again_loses_what_its_space_holds_no_more(world: World) -> None:
     given = {"network": {"mode": "allowlist", "allow": ["pypi.org", "a.com"]}}
     await world.govern("principal.grant", principal="local-agent", scope=given)
