@@ -29,10 +29,19 @@ from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.patterns import names_cover
 from mcp_spaces.core.place import InSpace
-from mcp_spaces.core.scope import Name, Scope, narrow
+from mcp_spaces.core.scope import Name, Scope
 from mcp_spaces.core.scope_request import ScopeRequest, within
 from mcp_spaces.errors import Conflict, ExceedsCeiling, NotFound
-from mcp_spaces.spaces.model import Alias, Runtime, RuntimeKind, RuntimeState, free_alias, sized
+from mcp_spaces.spaces.model import (
+    Alias,
+    Runtime,
+    RuntimeKind,
+    RuntimeState,
+    free_alias,
+    inherited_again,
+    parts_named,
+    sized,
+)
 
 DEFAULT_ALIAS = "browser"
 ALIAS_ATTEMPTS = 5
@@ -117,6 +126,7 @@ async def _new(context: Context, browsers: BrowserService, given: LaunchInput) -
             alias=alias,
             state=RuntimeState.STARTING,
             ceiling=ceiling,
+            asked=parts_named(given.scope),
             created_at=context.clock.now(),
         )
         try:
@@ -134,12 +144,12 @@ async def _new(context: Context, browsers: BrowserService, given: LaunchInput) -
 async def _again(
     context: Context, browsers: BrowserService, found: Runtime, given: LaunchInput
 ) -> tuple[Runtime, LiveBrowser]:
-    """As it was launched before, unless the call says otherwise; never more than the space holds now."""
+    """As its launches asked for, unless the call says otherwise; of all else what the space holds by now."""
     if found.kind is not RuntimeKind.BROWSER:
         raise Conflict(f"The alias {found.alias!r} is a sandbox's.", hint="Choose another alias.")
     before = browsers.store.options(found.id)
     options = _options(before, given)
-    inherited = narrow(context.scope, found.ceiling)
+    inherited = inherited_again(context.scope, found)
     if options.isolation is not before.isolation:
         # A browser of its own is another size than a share in one.
         sizes = one_browser(context.scope, options.isolation).limits
@@ -148,9 +158,10 @@ async def _again(
     ceiling = within(context.scope, wanted, whose="the space")
     check_size(options.isolation, ceiling.limits, context.space.ceiling.limits)
     check_proxy(context, browsers, options)
+    asked = None if found.asked is None else parts_named(given.scope, before=found.asked)
     return await browsers.start_again(
         found.id,
-        lambda row: row.model_copy(update={"ceiling": ceiling}),
+        lambda row: row.model_copy(update={"ceiling": ceiling, "asked": asked}),
         options,
         run_id=context.run_id,
     )

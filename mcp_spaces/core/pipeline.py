@@ -36,6 +36,7 @@ from mcp_spaces.core.policy.remembered import decide_again
 from mcp_spaces.core.recordable import KnownIn, nothing_known
 from mcp_spaces.core.redaction import Redactor, redacted, restored
 from mcp_spaces.core.scope import Scope, narrow_again
+from mcp_spaces.core.widening import who_widens
 from mcp_spaces.errors import (
     Cancelled,
     Denied,
@@ -188,9 +189,10 @@ class Pipeline:
         if further is not None:
             call.scope = narrow_again(call.scope, further)
         if refusal := call.operation.refusal(call.scope):
+            ceiling = call.space.ceiling if call.space is not None else None
             raise Denied(
                 f"{call.operation.id} is outside the scope here.",
-                hint="context_get lists what can be called; a person can widen the space's ceiling.",
+                hint=f"context_get lists what can be called; {who_widens(call.operation, call.caller, ceiling)}.",
                 rule=refusal,
             )
         call.operation.check_scope(call.input, call.scope)

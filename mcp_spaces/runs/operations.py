@@ -51,6 +51,7 @@ class OfRun(Everywhere):
 
 class GetInput(OfRun):
     events_after: int = Field(default=0, ge=0, le=NEWEST)
+    """From next_events: only events, without input and outcome."""
     events_limit: int = Field(default=20, ge=0, le=100)
 
 
@@ -195,8 +196,11 @@ def _view(context: Context, row: Row, *, events_after: int, events_limit: int) -
     events = runs.events(row["id"], after=events_after, limit=events_limit + 1)
     shown = events[:events_limit]
     last = shown[-1].cursor if shown else events_after
+    # Whoever goes on has had the rest of the record.
+    had = {"input": None, "outcome": None} if events_after else {}
     return runs.view(row).model_copy(
         update={
+            **had,
             "events": shown,
             "next_events": last if len(events) > events_limit else None,
             "artifacts": [ArtifactView.of(one) for one in context.use(ArtifactStore).of_run(row["id"])],

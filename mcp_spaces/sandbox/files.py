@@ -175,7 +175,12 @@ async def edit_file(context: Context, given: EditFileInput) -> EditFileOutput:
 
     Raises InvalidInput (an old text is not there exactly once, or not text), Conflict (it changed), as write_file.
     """
-    sandbox = _sandbox(context)
+    live = context.use(SandboxService).started(context.runtime.id)
+    async with live.editing:
+        return await _edited(context, live.sandbox, given)
+
+
+async def _edited(context: Context, sandbox: Sandbox, given: EditFileInput) -> EditFileOutput:
     found = await sandbox.read_file(given.path, limit=CONTENT_BYTES + 1)
     judge(context, EDIT_FILE, FileFacts(found.resolved_path, Access.WRITE, found.size_bytes))
     if found.size_bytes > CONTENT_BYTES:

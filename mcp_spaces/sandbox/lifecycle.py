@@ -10,12 +10,22 @@ from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.limits import GIB, Limits
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InRuntime, InSpace
-from mcp_spaces.core.scope import Scope, narrow
+from mcp_spaces.core.scope import Scope
 from mcp_spaces.core.scope_request import ScopeRequest, within
 from mcp_spaces.errors import Conflict, NotFound, SpacesError
 from mcp_spaces.sandbox.jobs import JobState
 from mcp_spaces.sandbox.service import Live, SandboxService
-from mcp_spaces.spaces.model import SIZES, Alias, Runtime, RuntimeKind, RuntimeState, free_alias, sized
+from mcp_spaces.spaces.model import (
+    SIZES,
+    Alias,
+    Runtime,
+    RuntimeKind,
+    RuntimeState,
+    free_alias,
+    inherited_again,
+    parts_named,
+    sized,
+)
 
 DEFAULT_ALIAS = "main"
 DEFAULT_LIMITS = Limits(cpu_cores=1, memory_bytes=GIB, disk_bytes=2 * GIB, pids=256)
@@ -184,6 +194,7 @@ async def _new(context: Context, sandboxes: SandboxService, given: LaunchInput) 
             state=RuntimeState.STARTING,
             image=image,
             ceiling=ceiling,
+            asked=parts_named(given.scope),
             created_at=context.clock.now(),
         )
         try:
@@ -199,11 +210,11 @@ async def _new(context: Context, sandboxes: SandboxService, given: LaunchInput) 
 async def _again(
     context: Context, sandboxes: SandboxService, found: Runtime, given: LaunchInput
 ) -> tuple[Runtime, Live]:
-    """With its files, and what it had unless the call says otherwise; never more than the space holds now."""
+    """With its files and its size, what its launches asked for, and of all else what the space holds by now."""
     if found.kind is not RuntimeKind.SANDBOX:
         raise Conflict(f"The alias {found.alias!r} is a browser's.", hint="Choose another alias.")
     disk_bytes = found.ceiling.limits.disk_bytes
-    inherited = narrow(context.scope, found.ceiling)
+    inherited = inherited_again(context.scope, found)
     inherited = inherited.model_copy(update={"limits": inherited.limits.model_copy(update={"disk_bytes": disk_bytes})})
     wanted = inherited if given.scope is None else given.scope.over(inherited)
     if wanted.limits.disk_bytes != disk_bytes:
@@ -213,9 +224,9 @@ async def _again(
         )
     ceiling = within(context.scope, wanted, whose="the space")
     image = sandboxes.images.choose(given.image or found.image)
-    return await sandboxes.start_again(
-        found.id, lambda row: row.model_copy(update={"ceiling": ceiling, "image": image}), run_id=context.run_id
-    )
+    asked = None if found.asked is None else parts_named(given.scope, before=found.asked)
+    changed = {"ceiling": ceiling, "asked": asked, "image": image}
+    return await sandboxes.start_again(found.id, lambda row: row.model_copy(update=changed), run_id=context.run_id)
 
 
 def _named(sandboxes: SandboxService, space_id: str, alias: str) -> Runtime | None:

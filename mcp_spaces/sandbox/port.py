@@ -249,7 +249,11 @@ class Sandbox(Protocol):
         """What is below a folder, without following links."""
 
     async def glob(self, pattern: str, *, limit: int = 1000) -> Listing:
-        """Files whose path matches; `**` crosses folders; links are not followed; `.git` is passed over."""
+        """Files whose path matches; `**` crosses folders; links are not followed; `.git` is passed over.
+
+        In the order of paths, but hidden folders, `node_modules`, `venv` and `__pycache__` after all else beside
+        them: what is cut off at the limit is others' work first. So in `search`.
+        """
 
     async def search(
         self, pattern: str, *, path: str = ".", glob: str | None = None, limit: int = 200, timeout_s: float = 10.0

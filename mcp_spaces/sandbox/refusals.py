@@ -18,7 +18,7 @@ from mcp_spaces.errors import (
 from mcp_spaces.sandbox.port import WORKSPACE
 from mcp_spaces.sandbox.stream.protocol import Violation
 
-_LIST = "List the folder to see what is there."
+_LIST = "sandbox_list_files and sandbox_glob show what is there."
 _REGULAR = "Only regular files can be read and written; use a shell command for anything else."
 _TOO_MANY = "Stop jobs that still run: job_stop. Else sandbox_stop and sandbox_launch with its alias: files are kept."
 _INSIDE = f"Use a path below {WORKSPACE}."
@@ -26,7 +26,7 @@ _INSIDE = f"Use a path below {WORKSPACE}."
 REFUSALS: dict[bytes, tuple[Callable[..., SpacesError], str, str]] = {
     b"absent": (NotFound, "There is no {path}.", _LIST),
     b"not_folder": (WrongState, "Not a folder, or a part of the path is none: {path}.", _LIST),
-    b"folder": (WrongState, "{path} is a folder.", "Name a file, or pass recursive to delete a folder."),
+    b"folder": (WrongState, "{path} is a folder.", "sandbox_list_files shows what is in it; sandbox_delete_file with recursive deletes it."),
     b"not_regular": (WrongState, "{path} is not a regular file.", _REGULAR),
     b"outside": (WrongState, "{path} leads outside the workspace.", _INSIDE),
     b"link": (WrongState, "A symbolic link is on the way to {path}.", "Writing and deleting never follow links; name the real path."),

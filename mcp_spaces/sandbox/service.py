@@ -35,12 +35,14 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True, eq=False)
 class Live:
     """A sandbox that runs. `shell` is bash where the image has it: policy reads commands as bash does; `run_id` is
-    the run that started it. `files_lost`: it was started again, and the workspace that it had was gone."""
+    the run that started it. `files_lost`: it was started again, and the workspace that it had was gone. `editing`:
+    edits of files come one after the other, so that those of one message to one file all apply."""
 
     sandbox: Sandbox
     shell: Shell
     run_id: str = ""
     files_lost: bool = False
+    editing: asyncio.Lock = field(default_factory=asyncio.Lock)
     watcher: asyncio.Task[None] | None = field(default=None)
 
 

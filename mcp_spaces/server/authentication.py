@@ -26,12 +26,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def _unchanged(caller: Caller) -> Caller:
+    return caller
+
+
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A caller on one transport. `lane` counts what it does at a time: a local connection, or a key over HTTP."""
+    """A caller on one transport. `lane` counts what it does at a time: a local connection, or a key over HTTP.
 
-    caller: Caller
+    `today` gives the caller with the scope that it has by now: a local connection may be days old.
+    """
+
+    came_as: Caller
     lane: Lane
+    today: Callable[[Caller], Caller] = _unchanged
+
+    @property
+    def caller(self) -> Caller:
+        """Raises Unauthenticated once its key has ended."""
+        return self.today(self.came_as)
 
 
 _VISITOR: ContextVar[Visitor] = ContextVar("mcp_spaces_visitor")

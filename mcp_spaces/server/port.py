@@ -118,6 +118,10 @@ class Application(Protocol):
         """Raises Unauthenticated: not a key, expired or revoked; the same text for all."""
         ...
 
+    def current(self, caller: Caller) -> Caller:
+        """The same caller with the scope that it has by now. Raises Unauthenticated when its key is gone."""
+        ...
+
     async def still_valid(self, caller: Caller) -> bool:
         """Whether the key that `caller` showed is neither expired nor revoked. True where there was none."""
         ...

@@ -115,7 +115,8 @@ def _shortened(value: Any, characters_max: int, *, items_max: int) -> Any:
             gone = {name: len(value[name]) - len(one) for name, one in shorter.items() if _is_cut(value[name], one)}
             if gone:
                 # It would lead past what was left out.
-                shorter.pop("next_cursor", None)
+                for cursor in ("next_cursor", "next_events"):
+                    shorter.pop(cursor, None)
                 shorter["items_left_out"] = gone
             return shorter
         case _:

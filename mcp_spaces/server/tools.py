@@ -46,7 +46,8 @@ class Tools:
     ) -> types.CallToolResult | types.InputRequiredResult:
         """Raises MCPError for a name that is no tool; everything else that goes wrong is an error result."""
         who = visitor()
-        operation_id: str = self._operation(params.name, who.caller).id
+        caller = who.caller
+        operation_id: str = self._operation(params.name, caller).id
         arguments: Mapping[str, object] = params.arguments or {}
         if (waiting := elicitation.resumed(params)) is not None:
             operation_id, arguments = elicitation.WAIT_OPERATION, waiting
@@ -55,7 +56,7 @@ class Tools:
             with who.lane.call():
                 async with reporting(context, every_s=self._settings.heartbeat_s) as progress:
                     outcome = await self._app.pipeline.call(
-                        who.caller, operation_id, arguments, idempotency_key=key, pin=pin, progress=progress
+                        caller, operation_id, arguments, idempotency_key=key, pin=pin, progress=progress
                     )
         except SpacesError as error:
             return failure(error)
@@ -69,7 +70,7 @@ class Tools:
                 without = {name: value for name, value in told.items() if value != page}
                 outcome = replace(outcome, output=Untyped(without))
         # The limit is for what a model reads: people's commands show tables, and write whole files.
-        characters_max = None if who.caller.operator else self._settings.answer_characters_max
+        characters_max = None if caller.operator else self._settings.answer_characters_max
         return success(outcome, characters_max=characters_max)
 
     def _operation(self, tool: str, caller: Caller) -> AnyOperation:
@@ -77,8 +78,12 @@ class Tools:
         no, with a hint, and keeps the record. What is the operator's alone does not exist for others."""
         operation = self._app.pipeline.operations.get(tool.replace("_", ".", 1))
         hidden = operation is None or (operation.audience is Audience.OPERATOR and not caller.operator)
-        if operation is None or hidden or operation.tool != tool or not (operation.listed or caller.operator):
+        if operation is None or hidden or operation.tool != tool:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {tool[:64]!a}")
+        if not (operation.listed or caller.operator):
+            # Hints name it like this, whether it is a tool or not.
+            way = f"call operation_call with operation={operation.id}"
+            raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {tool!a} is no tool of its own: {way}")
         return operation
 
     def _tool(self, operation: AnyOperation) -> types.Tool:

@@ -127,7 +127,8 @@ class LocalSockets:
             return
         first_request = b"" if _is_preamble(client.first_line) else client.first_line
         messages = LineReader(client.reader, answers, first_line=first_request)
-        with self._server.guard.following(caller), visited_by(Visitor(caller, self._lanes.new())):
+        who = Visitor(caller, self._lanes.new(), today=self._app.current)
+        with self._server.guard.following(caller), visited_by(who):
             await serve_dual_era_loop(
                 self._server,
                 messages,

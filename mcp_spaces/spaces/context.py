@@ -17,9 +17,10 @@ from mcp_spaces.core.json_schema import input_schema
 from mcp_spaces.core.operation import AnyOperation, Operation, id_of
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import InSpace
-from mcp_spaces.core.scope import narrow
+from mcp_spaces.core.scope import Scope, covers, narrow
 from mcp_spaces.errors import NotFound
 from mcp_spaces.spaces.judgement import Judgement, Refusal, judge
+from mcp_spaces.spaces.model import Runtime, inherited_again
 from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.rules import rules_in_words
 from mcp_spaces.spaces.store import SpaceStore
@@ -84,6 +85,7 @@ PARTS: Mapping[str, frozenset[str]] = {
     "examples": frozenset({"examples"}),
 }
 """What a topic holds. Besides these, an operation's id is a topic."""
+BEHIND_SHOWN = 4
 
 
 async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
@@ -107,7 +109,10 @@ async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
     document = AgentContext(
         space=_space(context.use(SpaceViews).whole(context.caller, space)),
         runtimes=[runtime_view(one) for one in runtimes],
-        rules=rules_in_words(context.space.policy, scope, names_commands=is_full and wanted.topic == "rules"),
+        rules=[
+            *rules_in_words(context.space.policy, scope, names_commands=is_full and wanted.topic == "rules"),
+            *_behind(narrow(context.caller.scope, space.ceiling), runtimes),
+        ],
         operations=[_permitted(one, full=is_full) for one in judged if one.refusal is None],
         refused=_refused(judged) or None,
         examples=[
@@ -122,6 +127,17 @@ async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
         },
     )
     return AgentContext(**{name: getattr(document, name) for name in parts})
+
+
+def _behind(scope: Scope, runtimes: list[Runtime]) -> list[str]:
+    """Runtimes that were launched before the space got what it has by now: nothing else tells why it is not there."""
+    behind = [one.alias for one in runtimes if not covers(one.ceiling, inherited_again(scope, one))]
+    if not behind:
+        return []
+    names = ", ".join(behind[:BEHIND_SHOWN])
+    return [
+        f"Launched before the space got all it has: {names}. Stop it, and launch its alias again to take that over."
+    ]
 
 
 def _example(operation: AnyOperation, example: Mapping[str, object]) -> Mapping[str, object]:

@@ -16,6 +16,7 @@ from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.policy import explain
 from mcp_spaces.core.policy.long_commands import judged
+from mcp_spaces.core.widening import who_widens
 from mcp_spaces.errors import InvalidInput, NotFound
 
 
@@ -39,21 +40,22 @@ async def explain_policy(context: Context, wanted: ExplainInput) -> Explanation:
     if (wanted.command is None) == (wanted.operation is None):
         raise InvalidInput("Name either a command or an operation.", hint='For example command="git push".')
     facts: Facts
-    refusal: str | None
+    pipeline = context.use(Pipeline)
     if wanted.command is not None:
-        effect, operation_id, facts = Effect.EXECUTES, "sandbox.shell", ShellFacts(wanted.command)
-        refusal = None if context.scope.permits_operation(operation_id) else "scope.operations"
+        operation, facts = pipeline.operations["sandbox.shell"], ShellFacts(wanted.command)
     else:
-        pipeline = context.use(Pipeline)
-        operation = pipeline.operations.get(id_of(wanted.operation or ""))
-        if operation is None or operation not in pipeline.permitted(context.caller):
+        named = pipeline.operations.get(id_of(wanted.operation or ""))
+        if named is None or named not in pipeline.permitted(context.caller):
             raise NotFound("No such operation.", hint="context_get topic=operations lists them.")
-        effect, operation_id = operation.effect, operation.id
-        facts = operation.facts(pipeline.parse(operation, wanted.input))
-        refusal = operation.refusal(context.scope)
-    if refusal is not None:
-        return Explanation(decision="deny", rule=refusal, reason=f"{operation_id} is outside the scope here.")
-    judge = partial(explain, context.policy, operation_id=operation_id, effect=effect, facts=facts)
+        operation, facts = named, named.facts(pipeline.parse(named, wanted.input))
+    if refusal := operation.refusal(context.scope):
+        return Explanation(
+            decision="deny",
+            rule=refusal,
+            reason=f"{operation.id} is outside the scope here.",
+            suggestion=f"Do without it; {who_widens(operation, context.caller, context.space.ceiling)}.",
+        )
+    judge = partial(explain, context.policy, operation_id=operation.id, effect=operation.effect, facts=facts)
     verdict = await judged(facts, judge)
     return Explanation(
         decision=verdict.decision,

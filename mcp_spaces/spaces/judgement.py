@@ -14,6 +14,7 @@ from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.core.place import SpacePlace
 from mcp_spaces.core.policy import Ask, Decision, Deny, decide
 from mcp_spaces.core.scope import narrow_again
+from mcp_spaces.core.widening import who_widens
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState
 
 
@@ -42,12 +43,13 @@ def judge(
 def _judge(caller: Caller, place: SpacePlace, runtimes: list[Runtime], operation: AnyOperation) -> Judgement:
     scope = narrow_again(caller.scope, place.ceiling) if operation.in_space else caller.scope
     if operation.refusal(scope):
-        return _no(operation, "outside the scope here", "a person can widen the space's ceiling")
+        ceiling = place.ceiling if operation.in_space else None
+        return _no(operation, "outside the scope here", who_widens(operation, caller, ceiling))
     if operation.needs_running_space and not place.running:
         return _no(operation, "the space is stopped", f"space_up space={place.name}")
     missing = _missing_runtime(operation, runtimes)
     if missing is not None:
-        return _no(operation, missing, f"{_kind_of(operation)}_launch space={place.name}")
+        return _no(operation, missing, _launch(_kind_of(operation), place, runtimes))
     match _decide(caller, place, operation):
         case Deny() as denied:
             return _no(operation, f"{denied.reason} ({denied.rule})", denied.suggestion)
@@ -80,6 +82,15 @@ def _missing_runtime(operation: AnyOperation, runtimes: list[Runtime]) -> str | 
     if not any(one.ceiling.permits_operation(operation.id) for one in usable):
         return "outside the scope of the runtimes here"
     return None
+
+
+def _launch(kind: str, place: SpacePlace, runtimes: list[Runtime]) -> str:
+    """The one that ran last, with its files, where there is one: without its alias another would be made."""
+    stopped = [one for one in runtimes if one.kind == kind and not one.holds]
+    if not stopped:
+        return f"{kind}_launch space={place.name}"
+    last = max(stopped, key=lambda one: one.started_at or one.created_at)
+    return f"{kind}_launch space={place.name} alias={last.alias}"
 
 
 def _kind_of(operation: AnyOperation) -> str:

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mcp_spaces.core.limits import GIB, Limits
-from mcp_spaces.core.scope import OWN_NAMESPACE, Scope, StorageGrant, StorageMode
-from mcp_spaces.core.scope_request import LimitsRequest, Mounts
+from mcp_spaces.core.scope import OWN_NAMESPACE, Scope, StorageGrant, StorageMode, narrow
+from mcp_spaces.core.scope_request import LimitsRequest, Mounts, ScopeRequest
 from mcp_spaces.errors import ExceedsCeiling
 
 SpaceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
@@ -110,6 +110,9 @@ class Runtime(BaseModel):
     """Why it is stopped or failed, in words."""
     image: str = ""
     ceiling: Scope
+    asked: tuple[str, ...] | None = None
+    """The parts of its scope that its launches named. The others are the space's, anew at each start; None, of a
+    runtime that an older version launched: all stay as they are."""
     created_at: float
     started_at: float | None = None
 
@@ -125,6 +128,25 @@ class Runtime(BaseModel):
 
 SIZES = ("cpu_cores", "memory_bytes", "disk_bytes", "pids")
 """The limits that each runtime takes a part of."""
+
+
+PARTS = ("operations", "storage", "vault", "ai", "proxy", "network")
+"""Of a scope, all but its limits."""
+
+
+def parts_named(request: ScopeRequest | None, *, before: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The parts that a launch names, or one before it did."""
+    named = () if request is None else tuple(part for part in PARTS if getattr(request, part) is not None)
+    return tuple(part for part in PARTS if part in (*before, *named))
+
+
+def inherited_again(scope: Scope, found: Runtime) -> Scope:
+    """What a runtime has when it is started again, unless that call says otherwise: what its launches named, as far as
+    `scope` holds it still; of all else what `scope` holds by now. It keeps its size."""
+    kept = narrow(scope, found.ceiling)
+    if found.asked is None:
+        return kept
+    return kept.model_copy(update={part: getattr(scope, part) for part in PARTS if part not in found.asked})
 
 
 def free_alias(taken: Collection[str], first: str) -> str:

@@ -93,8 +93,9 @@ class SpaceStore:
                 hint=f"There are: {known}." if known else f"Launch one: {kind}_launch space={space.id}",
             )
         if len(found) > 1:
-            names = ", ".join(f"{one.alias} ({one.id})" for one in found)
-            raise Ambiguous(f"The space has several of kind {kind}.", hint=f"Name one as `runtime`: {names}")
+            names = ", ".join(one.alias if one.state == "active" else f"{one.alias} ({one.state})" for one in found)
+            kinds = "browsers" if kind == "browser" else "sandboxes"
+            raise Ambiguous(f"The space has several {kinds}.", hint=f"Name one as `runtime`: {names}")
         return RuntimePlace(found[0].id, found[0].alias, found[0].kind, found[0].ceiling)
 
     def policy(self, choice: PolicyChoice) -> Policy:

@@ -52,8 +52,27 @@ def _check_metadata(value: Mapping[str, str]) -> Mapping[str, str]:
 ContentType = Annotated[str, AfterValidator(_check_content_type)]
 Metadata = Annotated[Mapping[str, str], AfterValidator(_check_metadata)]
 
-# The list that Python carries, not the machine's own: the same name means the same type everywhere.
-_TYPES = MimeTypes(filenames=())
+_SOURCES = {
+    "text/markdown": ".md",
+    "text/javascript": ".js .mjs",
+    "text/plain": (
+        ".cc .cfg .conf .cpp .cs .diff .go .hpp .ini .java .jsonl .jsx .kt .log .lua .patch .php .pl .rb .rs .rst .scss"
+        " .sh .sql .svelte .swift .toml .ts .tsx .vue .yaml .yml .zig"
+    ),
+}
+
+
+def _types() -> MimeTypes:
+    """The list that Python carries, not the machine's own, and the source texts that it lacks or that only newer
+    releases have: the same name means the same type everywhere."""
+    types = MimeTypes(filenames=())
+    for kind, extensions in _SOURCES.items():
+        for extension in extensions.split():
+            types.add_type(kind, extension)
+    return types
+
+
+_TYPES = _types()
 
 
 class Description(BaseModel):

@@ -73,6 +73,10 @@ class ReadInput(OfFile):
     encoding: Encoding = "utf-8"
 
 
+class StoredRange(ContentRange):
+    content_type: str
+
+
 class BrowseInput(InNamespace):
     prefix: str = Field(default="", max_length=1024)
     """A folder, or empty."""
@@ -126,13 +130,14 @@ async def upload(context: Context, wanted: UploadInput) -> FileView:
     return FileView.of(place.namespace, file)
 
 
-async def read(context: Context, wanted: ReadInput) -> ContentRange:
+async def read(context: Context, wanted: ReadInput) -> StoredRange:
     place = readable(context, wanted.namespace, wanted.path)
     files = context.use(FileStore)
     file = files.get(place.tree, wanted.path)
     with files.blobs.open(file.tree, file.sha256) as reader:
         raw = await reader.read(wanted.offset, bytes_for(wanted.encoding, wanted.limit))
-    return content_range(raw, encoding=wanted.encoding, offset=wanted.offset, size_bytes=file.size_bytes)
+    found = content_range(raw, encoding=wanted.encoding, offset=wanted.offset, size_bytes=file.size_bytes)
+    return StoredRange(**found.model_dump(), content_type=file.description.content_type)
 
 
 async def browse(context: Context, wanted: BrowseInput) -> FilePage:
@@ -206,7 +211,7 @@ READ = Operation(
     id="storage.read",
     summary="Read a stored file, or a range of it.",
     input=ReadInput,
-    output=ContentRange,
+    output=StoredRange,
     effect=Effect.READS,
     handler=read,
     idempotent=True,

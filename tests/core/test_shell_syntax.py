@@ -58,6 +58,35 @@ def test_every_command_is_found(script: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    "word",
+    [
+        "$a/$b.txt",
+        "$a-$b.$c.d",
+        "x/$a.$b/$c:$d,e",
+        "$1/$2",
+        '"$a"/$b.x"$c"/$d.y',
+        "${a}/$b.x/$(b)/$c.y",
+        "é$a/$b.é/$c.x",
+        "PATH=$PATH:$HOME/bin",
+    ],
+)
+@pytest.mark.parametrize(
+    "script", ["a {}", "a {} b > {}", "x={} a", "export {}", "for x in {}; do a; done", "a >> {} 2>&1"]
+)
+def test_variables_within_a_word_do_not_end_it(script: str, word: str) -> None:
+    read = parse(script.format(word, word))
+    assert {command.name for command in read.commands} <= {"a", "b"}
+    words = [one for command in read.commands for one in command.words[1:]]
+    words += [redirection.target for redirection in read.redirections]
+    assert not any(one.literal for one in words if one.text not in {"b", "1"})
+
+
+@pytest.mark.parametrize("script", ["a/$b.c sudo", "x=$a/$b.c sudo", "a/$b.$(sudo)", "a/$b.`sudo`", "a >$b/$c.d; sudo"])
+def test_what_follows_such_a_word_counts_as_ever(script: str) -> None:
+    assert "sudo" in names("a " + script) or any(word.text == "sudo" for word in parse("a " + script).commands[0].words)
+
+
+@pytest.mark.parametrize(
     "script",
     [
         "a \\ # ; sudo x",
@@ -229,6 +258,7 @@ _PIECES = [
         "env ",
         "sh -c ",
     ),
+    *("$a/$b.c", "/$b.", "$a", "$1.x", "-$b-c"),
 ]
 
 

@@ -87,6 +87,8 @@ async def test_a_run_tells_its_input_outcome_events_and_artifacts(bench: Bench) 
     assert [event["body"]["number"] for event in told["events"]] == [0, 1]
     rest = await bench.answer("run.get", run=outcome.run_id, events_after=told["next_events"])
     assert [event["body"]["number"] for event in rest["events"]] == [2, 3, 4] and rest["next_events"] is None
+    # They came with the first events.
+    assert (rest["input"], rest["outcome"], rest["state"]) == (None, None, "succeeded")
     assert [one["id"] for one in told["artifacts"]] == [artifact]
     assert (await bench.answer("run.read_artifact", artifact=artifact))["content"] == "out"
 

@@ -16,6 +16,7 @@ from mcp_spaces.errors import Conflict, InvalidInput, SpacesError
 from mcp_spaces.sandbox.answer import cost
 from mcp_spaces.sandbox.batch.batch import RUN_OPERATIONS
 from mcp_spaces.sandbox.batch.store import BatchRow
+from mcp_spaces.server.schemas import tool_schema
 from tests.sandbox.app_fixture import Room, open_room
 
 pytestmark = pytest.mark.anyio
@@ -141,6 +142,24 @@ async def test_a_denied_operation_is_an_event_with_reason_suggestion_and_rule(ro
 
 def test_the_tool_list_says_that_a_timeout_counts_milliseconds() -> None:
     assert "timeout (ms)" in str(input_schema(RUN_OPERATIONS))
+
+
+def test_the_whole_schema_has_every_field_of_every_type_and_the_tools_own_names_them() -> None:
+    listed = input_schema(RUN_OPERATIONS)["properties"]["operations"]
+    fields = {
+        one["properties"]["type"]["const"]: set(one["properties"]) - {"id", "type"} for one in listed["items"]["oneOf"]
+    }
+    assert fields == {
+        "message": {"content"},
+        "createFile": {"path", "content", "encoding", "overwrite"},
+        "readFile": {"path", "encoding", "offset", "limit"},
+        "editFile": {"path", "edits", "baseSha256"},
+        "deleteFile": {"path"},
+        "shell": {"command", "cwd", "timeout", "env"},
+    }
+    shown = tool_schema(RUN_OPERATIONS)["properties"]["operations"]
+    assert all(field in shown["description"] for names in fields.values() for field in names)
+    assert "oneOf" not in str(shown)
 
 
 async def test_a_batch_pauses_for_a_person_and_goes_on_from_there_once(room: Room) -> None:
@@ -321,6 +340,20 @@ async def test_however_much_the_operations_say_the_answer_fits(room: Room) -> No
     assert answer.events[-1].stdout == "short\n" and not answer.events[-1].truncated
     assert answer.events[-2].truncated and answer.events[-2].stdout.endswith("\n1100\n")
     assert all(cost(one.stdout) < 4_000 for one in answer.events)
+
+
+async def test_of_many_operations_those_that_failed_are_told_and_where_the_others_are(room: Room) -> None:
+    fails = {"type": "shell", "command": "exit 3", "id": "fails"}
+    gone = {"type": "readFile", "path": "gone", "id": "gone"}
+    many = [{"type": "shell", "command": f"echo {n}"} for n in range(197)]
+    answer = await room.batch(*many[:100], fails, *many[100:], gone)
+    assert len(answer.model_dump_json(exclude_none=True)) < 20_000
+    told = [event.operationId for event in answer.events]
+    assert told[:2] == ["op_1", "op_2"] and told[-2:] == ["fails", "gone"]
+    assert answer.eventsLeftOut == 199 - len(told) > 100
+    assert answer.rest == f"run_get run={answer.runId} events_after=1"
+    few = await room.batch(*many[:5], fails)
+    assert (len(few.events), few.eventsLeftOut, few.rest) == (6, None, None)
 
 
 async def test_progress_is_told_for_every_operation(room: Room) -> None:

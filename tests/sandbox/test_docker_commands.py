@@ -17,6 +17,15 @@ async def test_what_python_prints_comes_at_once(sandbox: Sandbox) -> None:
     await server.kill()
 
 
+async def test_the_sandbox_is_localhost_and_knows_its_own_name(sandbox: Sandbox) -> None:
+    ask = "import socket; print(*(socket.gethostbyname(name) for name in ('localhost', socket.gethostname())))"
+    assert (await run(sandbox, "python3", "-c", ask)).stdout == b"127.0.0.1 127.0.0.1\n"
+
+
+async def test_nothing_of_the_hosts_resolver_is_in_a_sandbox(sandbox: Sandbox) -> None:
+    assert (await run(sandbox, "cat", "/etc/resolv.conf")).stdout.split() == [b"nameserver", b"127.0.0.1"]
+
+
 async def test_output_of_a_slow_reader_does_not_stop_the_others(sandbox: Sandbox) -> None:
     flood = await start(sandbox, "sh", "-c", "cat /dev/zero")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -102,6 +103,15 @@ async def test_an_edit_of_what_changed_meanwhile_is_a_conflict(room: Room) -> No
     assert (await room.call("sandbox.read_file", path="a")).content == "one"
 
 
+async def test_edits_of_one_file_that_come_at_once_all_apply(room: Room) -> None:
+    await room.call("sandbox.write_file", path="a", content="".join(f"<{n}>" for n in range(20)))
+    async with anyio.create_task_group() as group:
+        for n in range(20):
+            edits = [{"old": f"<{n}>", "new": f"({n})"}]
+            group.start_soon(partial(room.call, "sandbox.edit_file", path="a", edits=edits))
+    assert (await room.call("sandbox.read_file", path="a")).content == "".join(f"({n})" for n in range(20))
+
+
 async def test_an_edit_says_how_often_its_text_is_there_or_what_is_closest() -> None:
     text = "def first():\n    return 1\n\ndef second():\n    return 1\n"
     with pytest.raises(InvalidInput, match="2 times"):
@@ -159,6 +169,16 @@ async def test_folders_are_deleted_only_when_that_is_asked_for(room: Room) -> No
     assert (await room.call("sandbox.delete_file", path="build", recursive=True)).deleted == 3
     with pytest.raises(NotFound):
         await room.call("sandbox.delete_file", path="build/a")
+
+
+@pytest.mark.parametrize("operation", ["sandbox.read_file", "sandbox.delete_file"])
+async def test_who_takes_a_folder_for_a_file_is_told_how_to_list_it_and_how_to_delete_it(
+    room: Room, operation: str
+) -> None:
+    await room.call("sandbox.write_file", path="build/a", content="")
+    with pytest.raises(WrongState, match="build is a folder") as caught:
+        await room.call(operation, path="build")
+    assert "sandbox_list_files" in caught.value.hint and "sandbox_delete_file with recursive" in caught.value.hint
 
 
 async def test_policy_is_asked_again_where_a_link_leads(room: Room) -> None:

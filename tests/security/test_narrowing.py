@@ -22,9 +22,11 @@ from mcp_spaces.errors import (
     WrongState,
 )
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec
+from tests.cli.served import served
 from tests.processes import processes
 from tests.sandbox.fake import FakeDriver
 from tests.security.app import World, eventually, open_world, refusal
+from tests.security.lines import Line, line_to
 from tests.security.prepared import Prepared, prepared, valid_inputs
 
 
@@ -226,3 +228,23 @@ async def test_t09_however_calls_and_narrowings_interleave_nothing_begins_under_
         row["seq"],
     )
     assert late == 0
+
+
+async def test_t09_a_grant_counts_at_once_on_the_connections_that_its_principal_has() -> None:
+    """Wider and narrower alike: an agent's connection over stdio lives as long as its session."""
+
+    async def listed(agent: Line, tool: str) -> bool:
+        tools = (await agent.ask("tools/list"))["result"]["tools"]
+        return tool in {one["name"] for one in tools}
+
+    async with served() as house:
+        space = await house.world.space("work")
+        await house.world.govern("space.update", space=space, patch={"mounts": {"vault": {"allow": ["dev"]}}})
+        async with line_to(house.world.folder / "state") as agent:
+            assert (await agent.call("vault.list", space=space)).code == "denied"
+            await house.world.govern("principal.grant", principal="local-agent", scope={"vault": {"allow": ["dev"]}})
+            assert (await agent.call("vault.list", space=space)).code is None
+            assert await listed(agent, "space_create")
+            await house.world.govern("principal.grant", principal="local-agent", scope={"operations": ["space.get"]})
+            assert (await agent.call("space.create", name="another")).code == "denied"
+            assert not await listed(agent, "space_create")

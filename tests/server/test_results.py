@@ -73,7 +73,8 @@ def test_what_is_left_out_of_a_list_is_counted_between_its_ends() -> None:
 
 def test_of_objects_within_objects_the_count_stands_beside_them() -> None:
     runs = [{"id": number, "text": "x" * 40} for number in range(100)]
-    cut = rendered(AnyOutput.model_validate({"page": {"runs": runs, "next_cursor": "c"}}), characters_max=LIMIT)[0]
+    page = {"runs": runs, "next_cursor": "c", "next_events": 9}
+    cut = rendered(AnyOutput.model_validate({"page": page}), characters_max=LIMIT)[0]
     shown = cut["page"]["runs"]
     assert shown == runs[: len(shown)]
     assert cut["page"] == {"runs": shown, "items_left_out": {"runs": 100 - len(shown)}}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import mcp_types as types
 import pytest
-from mcp import MCPError
+from mcp import Client, MCPError
 
 from mcp_spaces.core.context import Context
+from mcp_spaces.server.authentication import Visitor, visited_by
+from mcp_spaces.server.endpoint import open_server
+from mcp_spaces.server.limits import Lane
+from tests.security.app import open_world
 from tests.server.doors import open_house
 from tests.server.small_app import SPACE_ID, AnyOutput, FileInput, observing
 
@@ -72,3 +77,18 @@ async def test_a_spaces_id_stands_for_its_own_files_and_a_name_for_what_is_mount
     for name in ("shared", SPACE_ID + "a", SPACE_ID[:-1]):
         await contents(f"{name}/page.html")
         assert (asked[-1].space, asked[-1].namespace) == ("", name)
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_what_was_stored_reads_as_a_resource_by_its_own_uri(tmp_path: Path, name: str) -> None:
+    kind, content = FILES[name]
+    wanted: dict[str, Any] = {"content": base64.b64encode(content).decode(), "encoding": "base64", "content_type": kind}
+    async with open_world(tmp_path) as world, open_server(world.app, world.app.settings) as server:
+        space = await world.space("work")
+        stored = await world.call("storage.upload", space=space, path=f"a b/{name}", **wanted)
+        with visited_by(Visitor(world.agent, Lane(8, 8))):
+            async with Client(server, cache=None) as client:
+                (found,) = (await client.read_resource(stored.uri)).contents
+    assert found.mime_type == kind
+    read = base64.b64decode(found.blob) if isinstance(found, types.BlobResourceContents) else found.text.encode()
+    assert read == content

@@ -75,6 +75,15 @@ async def test_what_is_no_tool_of_the_caller_is_unknown(name: str, era: Era) -> 
         assert refusal.value.error.message.startswith("Unknown tool")
 
 
+async def test_who_calls_an_operation_that_is_no_tool_is_told_the_tool_that_calls_it(era: Era) -> None:
+    async with open_house() as house, house.client(era=era) as client:
+        with pytest.raises(MCPError, match=r"call operation_call with operation=thing\.unlisted$"):
+            await client.call_tool("thing_unlisted", {})
+        for hidden in ("thing_govern", "thing.unlisted"):
+            with pytest.raises(MCPError, match=rf"Unknown tool: '{hidden}'$"):
+                await client.call_tool(hidden, {})
+
+
 async def test_the_operator_reaches_every_operation_by_its_name() -> None:
     async with open_house() as house, house.client(caller=caller("operator", operator=True)) as client:
         assert (await client.call_tool("thing_govern", {"text": "a"})).structured_content == {"text": "a"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mcp_spaces.errors import InvalidInput, NotFound
+from mcp_spaces.errors import Denied, InvalidInput, NotFound
 from tests.security.app import World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -64,3 +64,24 @@ async def test_what_is_outside_the_scope_is_denied_whatever_the_policy_says(worl
     assert (told.decision, told.rule) == ("deny", "scope.operations")
     told = await world.call("policy.explain", caller=narrow, space="work", operation="vault.list")
     assert (told.decision, told.rule) == ("deny", "scope.vault")
+
+
+async def test_what_is_outside_the_scope_says_whose_scope_has_to_be_widened(world: World) -> None:
+    async def told() -> list[str]:
+        """By the call, by the context and by policy.explain."""
+        with pytest.raises(Denied) as caught:
+            await world.call("vault.list", space="work")
+        refused = (await world.call("context.get", space="work")).refused
+        (instead,) = [one.instead for one in refused if "vault.list" in one.ids]
+        explained = await world.call("policy.explain", space="work", operation="vault.list")
+        return [caught.value.hint, instead, explained.suggestion]
+
+    own = "your own scope (mcp-spaces principal grant local-agent), then the space's"
+    assert [own in one for one in await told()] == [True] * 3
+    await world.govern("space.update", space="work", patch={"mounts": {"vault": {"allow": ["dev"]}}})
+    own = "your own scope: mcp-spaces principal grant local-agent"
+    assert [own in one for one in await told()] == [True] * 3
+    await world.govern("principal.grant", principal="local-agent", scope={"vault": {"allow": ["dev"]}})
+    assert (await world.call("vault.list", space="work")).secrets == []
+    await world.govern("space.update", space="work", patch={"mounts": {"vault": None}})
+    assert ["the space's ceiling: mcp-spaces space update" in one for one in await told()] == [True] * 3

@@ -11,9 +11,11 @@ import anyio.abc
 import pytest
 
 from mcp_spaces.core.changes import Change, Changes
+from mcp_spaces.core.limits import GIB
 from mcp_spaces.errors import Ambiguous, ExceedsCeiling, InvalidInput, NotFound, QuotaExceeded, WrongState
 from mcp_spaces.identity.model import AGENT_LIMITS
 from mcp_spaces.spaces.model import PolicyChoice
+from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.store import POLICIES_MOST, SpaceStore
 from tests.security.app import LITTLE, World, eventually, open_world
 from tests.security.prepared import prepared
@@ -122,6 +124,67 @@ async def test_an_overridden_policy_is_at_work_at_once(world: World) -> None:
     assert (explained.decision, explained.rule) == ("deny", "shell.mode")
     await world.call("space.update", space=at.space, patch={"policy": {"overrides": None}})
     assert (await world.call("sandbox.shell", space=at.space, command="echo on")).stdout == "on\n"
+
+
+async def test_a_sandbox_that_starts_again_has_what_its_space_got_since_but_for_what_its_launch_named(
+    world: World,
+) -> None:
+    space = await world.space("work")
+    await world.launched(space, alias="main", scope={"limits": {"memory_bytes": GIB // 2}})
+    await world.launched(space, alias="offline", scope={"network": {"mode": "none"}})
+    given = {"vault": {"allow": ["dev"]}, "network": {"mode": "allowlist", "allow": ["pypi.org"]}}
+    await world.govern("principal.grant", principal="local-agent", scope=given)
+    await world.govern("space.update", space=space, patch={"mounts": given})
+    note = "Launched before the space got all it has: main, offline."
+    assert [one for one in (await world.call("context.get", space=space)).rules if one.startswith(note)]
+    for alias in ("main", "offline"):
+        await world.call("sandbox.stop", space=space, runtime=alias)
+        await world.launched(space, alias=alias)
+    assert not [one for one in (await world.call("context.get", space=space)).rules if "Launched before" in one]
+    ceilings = {one.alias: one.ceiling for one in world.use(Runtimes).of_space(space)}
+    assert [ceilings[alias].vault.allow for alias in ("main", "offline")] == [("dev",)] * 2
+    assert (ceilings["main"].network.allow, ceilings["main"].limits.memory_bytes) == (("pypi.org",), GIB // 2)
+    assert ceilings["offline"].network.mode == "none"
+
+
+async def test_where_all_sandboxes_are_stopped_the_context_names_the_one_that_ran_last(world: World) -> None:
+    async def instead() -> set[str]:
+        refused = (await world.call("context.get", space="work")).refused
+        return {one.instead for one in refused for operation in one.ids if operation == "sandbox.shell"}
+
+    space = await world.space("work")
+    assert await instead() == {"sandbox_launch space=work"}
+    for alias in ("first", "second"):
+        await world.launched(space, alias=alias)
+    await world.call("sandbox.stop", space=space, runtime="first")
+    assert await instead() == set()
+    await world.call("sandbox.stop", space=space, runtime="second")
+    assert await instead() == {"sandbox_launch space=work alias=second"}
+
+
+async def test_who_names_none_of_several_sandboxes_is_told_which_there_are_and_which_run(world: World) -> None:
+    space = await world.space("work")
+    for alias in ("one", "two"):
+        await world.launched(space, alias=alias)
+    await world.call("sandbox.stop", space=space, runtime="two")
+    with pytest.raises(Ambiguous, match="several sandboxes") as several:
+        await world.call("sandbox.shell", space=space, command="ls")
+    assert several.value.hint == "Name one as `runtime`: one, two (stopped)"
+
+
+async def test_a_sandbox_that_starts_again_loses_what_its_space_holds_no_more(world: World) -> None:
+    given = {"network": {"mode": "allowlist", "allow": ["pypi.org", "a.com"]}}
+    await world.govern("principal.grant", principal="local-agent", scope=given)
+    space = await world.space("work", mounts=given)
+    await world.launched(space, alias="main", scope=given)
+    await world.call("space.update", space=space, patch={"mounts": {"network": {"allow": ["a.com"]}}})
+    await world.call("sandbox.stop", space=space, runtime="main")
+    await world.launched(space, alias="main")
+    await world.call("space.update", space=space, patch={"mounts": given})
+    await world.call("sandbox.stop", space=space, runtime="main")
+    await world.launched(space, alias="main")
+    (runtime,) = world.use(Runtimes).of_space(space)
+    assert runtime.ceiling.network.allow == ("a.com",)
 
 
 async def test_policies_that_agents_made_up_are_not_kept_for_ever(world: World) -> None:

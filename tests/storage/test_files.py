@@ -37,6 +37,24 @@ async def test_what_was_uploaded_is_read_back_with_its_hash_and_type(bench: Benc
     assert (await bench.answer("storage.stat", path="reports/a.csv"))["sha256"] == stored["sha256"]
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("notes.md", "text/markdown"),
+        ("app.js", "text/javascript"),
+        ("app.tsx", "text/plain"),
+        ("run.sh", "text/plain"),
+        ("ci.yaml", "text/plain"),
+        ("a.py", "text/x-python"),
+        ("page.html", "text/html"),
+        ("a.tar.gz", "application/octet-stream"),
+        ("Makefile", "application/octet-stream"),
+    ],
+)
+async def test_source_text_is_known_as_text_by_its_name(bench: Bench, name: str, kind: str) -> None:
+    assert (await bench.upload(name, "x"))["content_type"] == kind
+
+
 async def test_a_long_text_is_read_in_ranges_that_never_cut_a_character(bench: Bench) -> None:
     text = "añ🎉" * 9000
     await bench.upload("long.txt", text)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_SEARCHED_BYTES = 10 << 20
 MAX_TEXT_BYTES = 1000
 MAX_DEPTH = 100
+OTHERS_WORK = frozenset({b"node_modules", b"venv", b"__pycache__"})
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -36,7 +37,7 @@ def list_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> 
             place.enter(place.name)
             place.name = b""
         base = b"/".join(place.names)
-        for path, status in _entries(place.folder, base, depth, limit + 1, skip_git=False):
+        for path, status in _entries(place.folder, base, depth, limit + 1):
             if found == limit:
                 return [whole(1)]
             report(pack(describe(path, status)))
@@ -48,7 +49,7 @@ def glob_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> 
     """Fields: pattern, limit."""
     matches = glob_matcher(fields[0])
     limit, found = number(fields, 1), 0
-    for path, status in _entries(workspace.fd, b"", MAX_DEPTH, 0, skip_git=True):
+    for path, status in _entries(workspace.fd, b"", MAX_DEPTH, 0, own_work_first=True):
         if stat.S_ISREG(status.st_mode) and matches(path):
             if found == limit:
                 return [whole(1)]
@@ -92,7 +93,7 @@ def _searched(workspace: Workspace, path: bytes) -> Iterator[tuple[bytes, int, b
             place.name = b""
         base = b"/".join(place.names)
         prefix = len(base) + 1 if base else 0
-        for found, status in _entries(place.folder, base, MAX_DEPTH, 0, skip_git=True):
+        for found, status in _entries(place.folder, base, MAX_DEPTH, 0, own_work_first=True):
             if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_SEARCHED_BYTES:
                 try:
                     inner = locate(_rooted(workspace, place.folder), found[prefix:], follow=False, follow_last=False)
@@ -129,17 +130,26 @@ def _lines(folder: int, name: bytes, expression: re.Pattern[bytes]) -> Iterator[
             yield at, text
 
 
-def _entries(fd: int, base: bytes, depth: int, keep: int, *, skip_git: bool) -> Iterator[tuple[bytes, os.stat_result]]:
+def is_others_work(name: bytes) -> bool:
+    """Of a folder: what tools and package managers keep there, and nobody means who looks for a file of theirs."""
+    return name.startswith(b".") or name in OTHERS_WORK
+
+
+def _entries(
+    fd: int, base: bytes, depth: int, keep: int, *, own_work_first: bool = False
+) -> Iterator[tuple[bytes, os.stat_result]]:
     """Everything below an open folder, a folder before its content, in the order of names. `keep` bounds how many
-    names of one folder are held (0: no bound); what changes or vanishes meanwhile is passed over."""
+    names of one folder are held (0: no bound); what changes or vanishes meanwhile is passed over.
+
+    `own_work_first`: other folders come after all else beside them, and `.git` not at all."""
     try:
         # Opened anew: an O_PATH descriptor cannot be listed.
         here = os.open(b".", FOLDER, dir_fd=fd)
     except OSError:
         return
     try:
-        for name in _names(here, keep):
-            if name.startswith(PART) or (skip_git and name == b".git"):
+        for name in _names(here, keep, own_work_first=own_work_first):
+            if name.startswith(PART) or (own_work_first and name == b".git"):
                 continue
             try:
                 status = os.stat(name, dir_fd=here, follow_symlinks=False)
@@ -148,34 +158,36 @@ def _entries(fd: int, base: bytes, depth: int, keep: int, *, skip_git: bool) -> 
             path = base + b"/" + name if base else name
             yield path, status
             if depth > 1 and stat.S_ISDIR(status.st_mode):
-                yield from _below(here, name, path, depth - 1, keep, skip_git=skip_git)
+                yield from _below(here, name, path, depth - 1, keep, own_work_first=own_work_first)
     finally:
         os.close(here)
 
 
 def _below(
-    here: int, name: bytes, path: bytes, depth: int, keep: int, *, skip_git: bool
+    here: int, name: bytes, path: bytes, depth: int, keep: int, *, own_work_first: bool
 ) -> Iterator[tuple[bytes, os.stat_result]]:
     try:
         fd = os.open(name, STEP, dir_fd=here)
     except OSError:
         return
     try:
-        yield from _entries(fd, path, depth, keep, skip_git=skip_git)
+        yield from _entries(fd, path, depth, keep, own_work_first=own_work_first)
     finally:
         os.close(fd)
 
 
-def _names(fd: int, keep: int) -> list[bytes]:
+def _names(fd: int, keep: int, *, own_work_first: bool = False) -> list[bytes]:
     names: list[bytes] = []
+    others: list[bytes] = []
     with os.scandir(fd) as entries:
         for entry in entries:
-            names.append(os.fsencode(entry.name))
+            name = os.fsencode(entry.name)
+            is_others = own_work_first and is_others_work(name) and entry.is_dir(follow_symlinks=False)
+            (others if is_others else names).append(name)
             if keep and len(names) > 2 * keep + 1000:
                 names.sort()
                 del names[keep:]
-    names.sort()
-    return names
+    return sorted(names) + sorted(others)
 
 
 def glob_matcher(pattern: bytes) -> Callable[[bytes], object]:

@@ -27,9 +27,18 @@ from mcp_spaces.sandbox.batch.events import (
     Event,
     MessageEvent,
     fitted,
+    of_one_answer,
     succeeded,
 )
-from mcp_spaces.sandbox.batch.operations import TYPES, Malformed, Message, Numbered, call_of, parse_operations
+from mcp_spaces.sandbox.batch.operations import (
+    TYPES,
+    Malformed,
+    Message,
+    Numbered,
+    call_of,
+    operation_schemas,
+    parse_operations,
+)
 from mcp_spaces.sandbox.batch.outcomes import Mark, done, failed
 from mcp_spaces.sandbox.batch.store import BatchRow, Interrupted, NotPaused, Resumed, Taken, batch_fingerprint
 from mcp_spaces.sandbox.service import SandboxService
@@ -41,7 +50,13 @@ MESSAGE_SHOWN = 500
 
 _LISTED_AS = {
     "type": "array",
-    "items": {"type": "object", "properties": {"type": {"enum": list(TYPES)}}, "required": ["type"]},
+    "items": {
+        "type": "object",
+        "properties": {"type": {"enum": list(TYPES)}},
+        "required": ["type"],
+        # Of the whole schema alone: a tool's own shows no choices.
+        "oneOf": operation_schemas(),
+    },
     "minItems": 1,
     "maxItems": OPERATIONS_MOST,
 }
@@ -53,20 +68,25 @@ Status = Literal["completed", "awaiting_approval", "error", "cancelled"]
 class RunOperationsInput(InRuntime):
     protocolVersion: Literal["1.0"] = PROTOCOL
     operations: Annotated[tuple[Any, ...], Field(min_length=1, max_length=OPERATIONS_MOST), WithJsonSchema(_LISTED_AS)]
-    """message{content} createFile{path,content,overwrite} readFile{path} editFile{path,edits:[{oldContent,newContent}]}
-    deleteFile{path} shell{command,cwd,timeout (ms),env}; id optional; at most 200."""
+    """message{content} createFile{path,content,encoding,overwrite} readFile{path,encoding,offset,limit}
+    editFile{path,edits:[{oldContent,newContent}],baseSha256} deleteFile{path} shell{command,cwd,timeout (ms),env};
+    id optional; at most 200."""
     mode: Mode = "continue"
 
 
 class RunOperationsOutput(BaseModel):
     """`error`: the batch ended early. One event an operation, in their order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     protocolVersion: Literal["1.0"] = PROTOCOL
     runId: str
     status: Status
     events: tuple[Event, ...]
+    eventsLeftOut: int | None = None
+    """Where an answer holds no more: events of operations that succeeded, as long as there are such."""
+    rest: str | None = None
+    """Where those are."""
 
 
 @dataclass(slots=True)
@@ -215,7 +235,16 @@ def _lost(context: Context, operations: list[Numbered], row: BatchRow, run_id: s
 
 
 def _told(context: Context, told: list[Event], status: Status) -> RunOperationsOutput:
-    return RunOperationsOutput(runId=context.run_id, status=status, events=fitted(told))
+    events = fitted(told)
+    # Only what a model reads is cut.
+    shown = events if context.caller.operator else of_one_answer(events)
+    return RunOperationsOutput(
+        runId=context.run_id,
+        status=status,
+        events=shown,
+        eventsLeftOut=len(events) - len(shown) or None,
+        rest=f"run_get run={context.run_id} events_after=1" if len(shown) < len(events) else None,
+    )
 
 
 def _progress_text(one: Numbered) -> str:

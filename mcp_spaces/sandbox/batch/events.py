@@ -130,6 +130,10 @@ Event = Annotated[
 ]
 
 
+EVENTS_CHARACTERS = 18_000
+"""Of all events together, as JSON. A tool's answer has room for 20,000 where the operator did not set it otherwise."""
+
+
 def succeeded(event: Event) -> bool:
     return bool(getattr(event, "success", False))
 
@@ -151,3 +155,17 @@ def fitted(events: Sequence[Event]) -> tuple[Event, ...]:
         if share < asked:
             cut.setdefault(index, {"truncated": True})[name] = shortened(text, share)
     return tuple(event.model_copy(update=cut.get(index, {})) for index, event in enumerate(events))
+
+
+def of_one_answer(events: Sequence[Event]) -> tuple[Event, ...]:
+    """As many as an answer holds, in their order: what did not succeed before what did, and then the first ones."""
+    sizes = [len(event.model_dump_json(exclude_none=True)) + 1 for event in events]
+    if sum(sizes) <= EVENTS_CHARACTERS:
+        return tuple(events)
+    left, kept = EVENTS_CHARACTERS, []
+    for index in sorted(range(len(events)), key=lambda at: (succeeded(events[at]), at)):
+        left -= sizes[index]
+        if left < 0:
+            break
+        kept.append(index)
+    return tuple(events[index] for index in sorted(kept))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from mcp_spaces.core.json_schema import schema_of
 from mcp_spaces.core.plain_words import sentences_of
 from mcp_spaces.sandbox.files import EDITS, Encoding
 from mcp_spaces.sandbox.path_grammar import FilePath, FolderPath
@@ -22,7 +23,7 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 
 
 class _Asked(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: Id | None = None
 
@@ -84,6 +85,11 @@ class Shell(_Asked):
 Asked = Message | CreateFile | ReadFile | EditFile | DeleteFile | Shell
 TYPES = ("message", "createFile", "readFile", "editFile", "deleteFile", "shell")
 _ASKED: TypeAdapter[Asked] = TypeAdapter(Annotated[Asked, Field(discriminator="type")])
+
+
+def operation_schemas() -> list[dict[str, Any]]:
+    """A JSON Schema for each type."""
+    return [schema_of(model) for model in (Message, CreateFile, ReadFile, EditFile, DeleteFile, Shell)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,11 +66,15 @@ def request(intent: Intent) -> dict[str, Any]:
         "AttachStdin": True,
         "AttachStdout": True,
         "AttachStderr": True,
-        "NetworkDisabled": True,
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
             "AutoRemove": True,
+            # Loopback alone. Not `NetworkDisabled`, which costs /etc/hosts as well, and with it the name localhost.
             "NetworkMode": "none",
+            "ExtraHosts": [f"{HOSTNAME}:127.0.0.1"],
+            # Nobody answers there: without it the engine copies the host's resolvers and domains into the sandbox.
+            "Dns": ["127.0.0.1"],
+            "DnsSearch": ["."],
             "IpcMode": "private",
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 
 from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.sandbox.path_order import Order, by_name, own_work_first
 from mcp_spaces.sandbox.port import WORKSPACE, FileContent, FileKind, FileStat, Listing, SandboxUsage, SearchMatch
 
 KINDS = {"f": FileKind.FILE, "d": FileKind.DIRECTORY, "l": FileKind.LINK}
@@ -33,14 +34,14 @@ def content_of(answer: bytes, *, offset: int, limit: int) -> FileContent:
 
 
 def matches_of(answer: bytes) -> list[SearchMatch]:
-    """By path and line."""
+    """By path and line, one's own work first."""
     found = []
     for line in answer.split(b"\n"):
         name, _, rest = line.partition(b"\0")
         at, colon, text = rest.partition(b":")
         if colon:
             found.append(SearchMatch(_shown(_text(name)), number(at), _text(text[:LINE_BYTES])))
-    found.sort(key=lambda match: (match.path, match.line))
+    found.sort(key=lambda match: (own_work_first(match.path), match.line))
     return found
 
 
@@ -82,8 +83,8 @@ def entries(answer: bytes) -> list[FileStat]:
     return found
 
 
-def listing(found: list[FileStat], limit: int) -> Listing:
-    found.sort(key=lambda entry: entry.path)
+def listing(found: list[FileStat], limit: int, *, order: Order = by_name) -> Listing:
+    found.sort(key=lambda entry: order(entry.path))
     return Listing(entries=tuple(found[:limit]), truncated=len(found) > limit)
 
 

@@ -33,6 +33,7 @@ from mcp_spaces.sandbox.docker.exec_answers import (
 from mcp_spaces.sandbox.docker.exec_process import ExecProcess, ExecStreams, connected
 from mcp_spaces.sandbox.docker.walls import METADATA, RESOLVER
 from mcp_spaces.sandbox.globs import matches
+from mcp_spaces.sandbox.path_order import own_work_first
 from mcp_spaces.sandbox.paths import MAX_PATTERN_BYTES, encoded_text, workspace_path
 from mcp_spaces.sandbox.port import (
     WORKSPACE,
@@ -298,7 +299,7 @@ class ExecSandbox:
     async def glob(self, pattern: str, *, limit: int = 1000) -> Listing:
         encoded_text(pattern, what="pattern", longest=MAX_PATTERN_BYTES)
         found = entries(await self._call(scripts.FILES))
-        return listing([entry for entry in found if matches(pattern, entry.path)], limit)
+        return listing([one for one in found if matches(pattern, one.path)], limit, order=own_work_first)
 
     async def search(
         self, pattern: str, *, path: str = ".", glob: str | None = None, limit: int = 200, timeout_s: float = 10.0

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from mcp_spaces.errors import InvalidInput, TimedOut
 from mcp_spaces.sandbox.agent import wire
+from mcp_spaces.sandbox.path_order import Order, by_name, own_work_first
 from mcp_spaces.sandbox.paths import MAX_PATTERN_BYTES, encoded_text, workspace_path
 from mcp_spaces.sandbox.port import (
     Command,
@@ -130,16 +131,17 @@ class AttachedSandbox:
         return self._stat(await self._call(channel, [b"stat", workspace_path(path)], count=5))
 
     async def list_files(self, path: str, *, depth: int = 1, limit: int = 1000) -> Listing:
-        return await self._listing(path, [b"list", workspace_path(path), wire.whole(depth), wire.whole(limit)], limit)
+        fields = [b"list", workspace_path(path), wire.whole(depth), wire.whole(limit)]
+        return await self._listing(path, fields, limit, order=by_name)
 
     async def glob(self, pattern: str, *, limit: int = 1000) -> Listing:
         encoded = encoded_text(pattern, what="pattern", longest=MAX_PATTERN_BYTES)
-        return await self._listing(pattern, [b"glob", encoded, wire.whole(limit)], limit)
+        return await self._listing(pattern, [b"glob", encoded, wire.whole(limit)], limit, order=own_work_first)
 
-    async def _listing(self, path: str, fields: Sequence[bytes], limit: int) -> Listing:
+    async def _listing(self, path: str, fields: Sequence[bytes], limit: int, *, order: Order) -> Listing:
         entries: list[FileStat] = []
         truncated = await self._entries(path, fields, limit, each=lambda entry: entries.append(stat_of(entry)))
-        return Listing(entries=tuple(sorted(entries, key=lambda entry: entry.path)), truncated=truncated)
+        return Listing(entries=tuple(sorted(entries, key=lambda entry: order(entry.path))), truncated=truncated)
 
     async def search(
         self, pattern: str, *, path: str = ".", glob: str | None = None, limit: int = 200, timeout_s: float = 10.0

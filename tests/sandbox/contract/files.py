@@ -235,6 +235,27 @@ class Files:
         assert [match.path for match in (await sandbox.search("import", glob="**/*.py")).matches] == ["a/one.py"]
         assert [match.line for match in (await sandbox.search("os", path="a")).matches] == [1, 2]
 
+    async def test_what_is_found_in_folders_of_tools_comes_last(self, sandbox: Sandbox) -> None:
+        folders = ["src", ".venv/lib", "node_modules/x", "src/.cache", "src/z", "a/venv", "a/__pycache__", "zoo"]
+        await shell(
+            sandbox, f"mkdir -p {' '.join(folders)} && for d in {' '.join(folders)}; do echo def > $d/f.py; done"
+        )
+        await shell(sandbox, "echo def > .conf.py")
+        ordered = [
+            ".conf.py",
+            "a/__pycache__/f.py",
+            "a/venv/f.py",
+            "src/f.py",
+            "src/z/f.py",
+            "src/.cache/f.py",
+            "zoo/f.py",
+            ".venv/lib/f.py",
+            "node_modules/x/f.py",
+        ]
+        assert [entry.path for entry in (await sandbox.glob("**/*.py")).entries] == ordered
+        assert [match.path for match in (await sandbox.search("def")).matches] == ordered
+        assert [entry.path for entry in (await sandbox.glob("**/*.py", limit=2)).entries] == ordered[:2]
+
     async def test_a_search_says_when_it_was_cut(self, sandbox: Sandbox) -> None:
         await sandbox.write_file("many", b"x\n" * 10, overwrite=False)
         found = await sandbox.search("x", limit=4)

@@ -9,15 +9,15 @@ there may be nothing but blanks. What fails that is `Unparsable`, and policy den
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mcp_spaces.core.policy.shell.grammar import tree_of
 from mcp_spaces.core.policy.shell.words import UNKNOWN, Unparsable, Word, unquote
 
 if TYPE_CHECKING:
-    from tree_sitter import Node, Parser
+    from tree_sitter import Node
 
 __all__ = ["UNKNOWN", "Assignment", "Command", "Redirection", "Script", "Unparsable", "Word", "parse", "unquote"]
 
@@ -69,10 +69,6 @@ class Script:
 # Everything that hides text from a reader, or that bash and the grammar take differently: controls other than
 # tab and newline (a shell takes \r as part of the word), line separators, and marks that turn the writing direction.
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-# The grammar's scanner looks characters up in C's tables of 256 classes: above, it reads what lies behind them, and
-# often crashes. It is given full stops instead, as many as there are bytes: part of a word for it as for bash, and of no
-# name, number, keyword, operator or here-document's end.
-_BEYOND_ASCII = re.compile("[^\x00-\x7f]+")
 # A line continuation counts as a blank only beside one: elsewhere bash joins what stands around it. The grammar
 # drops a lone `-` before a here-document.
 _BLANK = re.compile(rb"(?:[ \t\n]+|(?<=[ \t\n;|&()])\\\n|\\\n(?=[ \t]))*(?:(?<=[ \t])-[ \t]*(?=<<))?")
@@ -108,19 +104,6 @@ _INSIDE = frozenset({"arithmetic_expansion", "string", "heredoc_body", "c_style_
 _NO_COMMENT = _INSIDE | {"expansion", "concatenation", "test_command", "simple_expansion", "subscript"}
 _EVALUATES = frozenset({"test_command", "declaration_command", "unset_command", "subscript"})
 
-_local = threading.local()
-
-
-def _parser() -> Parser:
-    """One parser a thread: loading the grammar costs milliseconds, and a parser is not to be shared."""
-    parser: Parser | None = getattr(_local, "parser", None)
-    if parser is None:
-        import tree_sitter_bash
-        from tree_sitter import Language, Parser
-
-        parser = _local.parser = Parser(Language(tree_sitter_bash.language()))
-    return parser
-
 
 def parse(source: str, *, strict_sh: bool = False) -> Script:
     """Every command, assignment and redirection that `source` could perform.
@@ -132,21 +115,21 @@ def parse(source: str, *, strict_sh: bool = False) -> Script:
     """
     if hidden := _HIDDEN.search(source):
         raise Unparsable(f"the character U+{ord(hidden.group()):04X} stands in it")
-    text = source.encode()
-    if len(text) > MAX_SCRIPT_BYTES:
+    if len(source) > MAX_SCRIPT_BYTES or len(source.encode()) > MAX_SCRIPT_BYTES:
         raise Unparsable("it is longer than 64 KiB")
-    plain = _BEYOND_ASCII.sub(lambda found: "." * len(found.group().encode()), source)
-    root = _parser().parse(plain.encode()).root_node
-    if root.has_error:
+    tree = tree_of(source)
+    if tree.root.has_error:
         raise Unparsable("it is not valid shell syntax, or not of a kind that is understood here")
-    return _Reading(text, strict_sh=strict_sh).script(root)
+    return _Reading(source.encode(), tree.text, strict_sh=strict_sh).script(tree.root)
 
 
 class _Reading:
     """One walk over one tree."""
 
-    def __init__(self, text: bytes, *, strict_sh: bool) -> None:
+    def __init__(self, text: bytes, tokens: bytes, *, strict_sh: bool) -> None:
+        """`tokens`: the same text where single tokens are looked at; see Tree."""
         self.text = text
+        self.tokens = tokens
         self.strict_sh = strict_sh
         self.functions: dict[str, int] = {}
         self.commands: list[tuple[int, Command]] = []
@@ -222,7 +205,7 @@ class _Reading:
         self.covered = max(self.covered, node.end_byte)
         if not node.is_named:
             return
-        source = self._source(node)
+        source = self.tokens[node.start_byte : node.end_byte].decode()
         if kind == "heredoc_body":
             return
         pattern = _TOKENS.get(kind)

@@ -1,0 +1,20 @@
+"""Who can let an operation be called that the scope refuses, so that nobody widens the wrong ceiling."""
+
+from __future__ import annotations
+
+from mcp_spaces.core.caller import Caller
+from mcp_spaces.core.operation import AnyOperation
+from mcp_spaces.core.scope import Scope
+
+
+def who_widens(operation: AnyOperation, caller: Caller, space: Scope | None) -> str:
+    """As part of a sentence. `space`: its ceiling, where the operation is called in one."""
+    own = bool(operation.refusal(caller.scope))
+    above = space is not None and bool(operation.refusal(space))
+    if own and above:
+        return f"a person can widen your own scope (mcp-spaces principal grant {caller.name}), then the space's"
+    if own:
+        return f"a person can widen your own scope: mcp-spaces principal grant {caller.name}"
+    if above:
+        return "a person can widen the space's ceiling: mcp-spaces space update"
+    return "its runtime was launched with less: stop it, and launch its alias again, to have what the space has by now"
