@@ -16,6 +16,7 @@ from mcp_spaces.browser.model import PAGES_MAX, BrowserOptions
 from mcp_spaces.browser.page import OpenPage
 from mcp_spaces.browser.recording import Recording
 from mcp_spaces.browser.scripting import Scripting
+from mcp_spaces.browser.sessions import session_of
 from mcp_spaces.browser.steps.handles import Handles
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.tasks import shielded
@@ -78,9 +79,8 @@ class LiveBrowser:
         context.on("page", safely(self._adopt))
         page = await context.new_page()
         self._adopt(page)
-        session = await context.new_cdp_session(page)
-        await self.downloads.begin(session)
-        await session.detach()
+        async with session_of(context, page) as session:
+            await self.downloads.begin(session)
         if self.options.block_resources:
             kinds = frozenset(self.options.block_resources)
             await context.route(
