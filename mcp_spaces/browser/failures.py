@@ -105,8 +105,11 @@ _NET_WORDS = {
     "ERR_CERT_COMMON_NAME_INVALID": "the site's certificate is for another name",
     "ERR_CERT_DATE_INVALID": "the site's certificate is out of date",
     "ERR_EMPTY_RESPONSE": "the site sent nothing",
+    "ERR_CONNECTION_RESET": "the connection broke off",
+    "ERR_CONTENT_LENGTH_MISMATCH": "less came than the site said",
+    "ERR_INCOMPLETE_CHUNKED_ENCODING": "the answer ended before its end",
     "ERR_TOO_MANY_REDIRECTS": "the site redirects in a circle",
-    "ERR_ABORTED": "it was broken off (a download, or a new navigation)",
+    "ERR_ABORTED": "it was broken off (a download, a new navigation, or an answer without content)",
 }
 
 
@@ -119,6 +122,8 @@ def net_words(failure: str) -> str:
 def _net_hint(code: str) -> str:
     if code in ("ERR_TUNNEL_CONNECTION_FAILED", "ERR_EMPTY_RESPONSE"):
         return "run_get of this run shows the gateway's decision; a person can widen the space's network mount."
+    if code == "ERR_CERT_AUTHORITY_INVALID":
+        return "Is it the right site? A person can trust its key: MCP_SPACES_BROWSER_TRUSTED_KEYS."
     return "Check the URL."
 
 

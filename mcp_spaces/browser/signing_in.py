@@ -11,6 +11,7 @@ from mcp_spaces.browser.acting import outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, Ref
 from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.forgetting import forget
+from mcp_spaces.browser.loading import landing
 from mcp_spaces.browser.login import Login
 from mcp_spaces.browser.login_screen import KINDS, Kind
 from mcp_spaces.browser.paging import NAVIGATION_S, WebAddress
@@ -91,7 +92,8 @@ async def login(context: Context, given: LoginInput) -> LoginOutput:
         if given.url is not None:
             navigations = opened.navigations
             with translated("go to the login"):
-                await opened.page.goto(given.url, wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
+                async with landing(opened):
+                    await opened.page.goto(given.url, wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
             await opened.settle(navigations=navigations)
         with translated("sign in"):
             async with worlds(live.live.context, opened.page) as found:
