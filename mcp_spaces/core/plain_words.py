@@ -7,6 +7,7 @@ from pydantic import ValidationError
 SHOWN = 3
 _NO_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 _NO_LIST = frozenset({"tuple_type", "list_type"})
+SHAPES = _NO_OBJECT | _NO_LIST
 
 
 def sentences_of(error: ValidationError, *, without: int = 0) -> list[str]:
