@@ -44,15 +44,17 @@ async def _until_elsewhere(opened: OpenPage, navigations: int) -> None:
 
 async def loaded(opened: OpenPage, going: Awaitable[Response | None]) -> int | None:
     """The HTTP status. Raises RuntimeUnavailable as soon as a page comes in part only, and Playwright's Error."""
-    opened.cut_off = ""
+    opened.cut_off, navigations = "", opened.navigations
     loading = asyncio.ensure_future(going)
     try:
         async with landing(opened):
             while not loading.done():
                 opened.stirred.clear()
                 if opened.cut_off:
+                    words, opened.cut_off = opened.cut_off, ""
+                    await _until_elsewhere(opened, navigations)
                     raise RuntimeUnavailable(
-                        f"The page broke off in the middle: {opened.cut_off}.",
+                        f"The page broke off in the middle: {words}.",
                         hint="browser_snapshot shows what came of it; try again.",
                     )
                 stirred = asyncio.ensure_future(opened.stirred.wait())

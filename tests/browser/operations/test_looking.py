@@ -65,6 +65,18 @@ async def test_a_snapshot_in_diff_mode_says_only_what_changed(tab: Tab) -> None:
     await tab.refused("snapshot", NotFound, ref="e999")
 
 
+async def test_a_page_without_any_element_is_an_empty_one(tab: Tab) -> None:
+    tab.site.made["emptied"] = "<p>Gone<script>document.documentElement.remove()</script>"
+    assert (await tab.call("navigate", url=f"{HOST}/emptied")).changes == ""
+    assert (await tab.call("snapshot")).snapshot == "" == (await tab.call("text")).text
+
+
+async def test_who_looks_behind_the_last_line_is_told_how_many_there_are(tab: Tab) -> None:
+    tab.site.made["short"] = "<p>One</p><p>Two</p>"
+    await tab.call("navigate", url=f"{HOST}/short")
+    assert (await tab.call("snapshot", from_line=9)).snapshot == "… there are 2 lines"
+
+
 async def test_a_picture_is_shown_kept_and_in_no_record(tab: Tab) -> None:
     await tab.shop()
     shot = await tab.call("screenshot", to="shot.jpg", show_refs=True)
