@@ -43,7 +43,7 @@ def web_address(url: str) -> str:
         raise ValueError("a URL has no spaces, backslashes or control characters: escape them")
     authority = lower.partition("://")[2].partition("/")[0].partition("?")[0].partition("#")[0]
     if "@" in authority:
-        raise ValueError("leave user name and password out of the URL; browser_login signs in")
+        raise ValueError("leave user name and password out of the URL; browser_login signs in where a page has a form")
     return url
 
 
