@@ -16,6 +16,7 @@ GONE = (
     "Browser has been closed",
     "Connection closed",
 )
+HANGS = "browser_navigate leads a page elsewhere that hangs."
 _INTERCEPTS = re.compile(r"^[ -]*(<[^>\n]{1,200}>).*intercepts pointer events", re.MULTILINE)
 _NET = re.compile(r"net::(ERR_[A-Z_]+)")
 STATES = ("not visible", "not enabled", "not stable", "not editable", "outside of the viewport", "detached")
@@ -45,9 +46,7 @@ def in_time(what: str, seconds: float) -> Iterator[None]:
     with translated(what), anyio.move_on_after(seconds) as limit:
         yield
     if limit.cancelled_caught:
-        raise TimedOut(
-            f"{what}: it did not end in {seconds:g} s.", hint="browser_navigate leads a page elsewhere that hangs."
-        )
+        raise TimedOut(f"{what}: it did not end in {seconds:g} s.", hint=HANGS)
 
 
 def translate(text: str, *, what: str) -> SpacesError:

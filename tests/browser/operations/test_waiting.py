@@ -89,3 +89,13 @@ async def test_a_text_in_a_frame_is_waited_for_and_one_in_a_hidden_frame_is_not_
     await tab.call("wait_for", gone="Stays", timeout_s=20)
     await tab.call("navigate", url=f"{HOST}/hides")
     await tab.refused("wait_for", TimedOut, text="Paid", timeout_s=0.5)
+
+
+async def test_who_looks_at_a_page_that_hangs_is_told_the_way_out(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "READ_S", 0.5)
+    tab.site.made["hangs"] = "<button onclick='for (;;);'>Hang</button>"
+    (ref,) = re.findall(r'"Hang" (e\d+)', (await tab.call("navigate", url=f"{HOST}/hangs")).changes)
+    await tab.refused("click", TimedOut, ref=ref, timeout_s=0.2)
+    assert "browser_navigate" in (await tab.refused("snapshot", TimedOut)).hint
+    tab.site.made["next"] = "<p>Next</p>"
+    assert (await tab.call("navigate", url=f"{HOST}/next")).status == 200
