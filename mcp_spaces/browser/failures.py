@@ -70,7 +70,7 @@ def translate(text: str, *, what: str) -> SpacesError:
             return WrongState(f"{what}: the element is {state}.", hint="Take a snapshot; scroll or wait for it.")
         return TimedOut(
             f"{what}: it did not happen in time.",
-            hint="browser_snapshot shows what is there; wait for it, or give a larger timeout_s.",
+            hint="browser_snapshot shows what is there; wait for it, or give more time (timeout_s; in a step timeoutMs).",
         )
     if "not a valid selector" in text or "Unexpected token" in first or "Unsupported token" in first:
         return InvalidInput(f"{what}: the selector cannot be read.", hint="Use a ref from browser_snapshot.")
