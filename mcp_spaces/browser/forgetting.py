@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mcp_spaces.browser.live import LiveBrowser
+from mcp_spaces.browser.pages.sessions import session_of
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 async def forget(live: LiveBrowser, origin: str | None) -> int:
     """Of one origin, in further contexts as well; None: everything, and further contexts are closed. How many cookies
-    went. Cookies go by host, so those of its other ports go too. Raises Playwright's Error."""
+    went. Cookies go by host, so those of its other ports go too. Raises SpacesError, Playwright's Error."""
     if origin is None:
         for context in list(live.further):
             await context.close()
@@ -43,9 +44,8 @@ async def _renew_pages(live: LiveBrowser, context: BrowserContext, origin: str |
 
 async def _visited(page: Page) -> set[str]:
     """The origins that its tab was at, and that its frames are at."""
-    session = await page.context.new_cdp_session(page)
-    history = await session.send("Page.getNavigationHistory")
-    await session.detach()
+    async with session_of(page.context, page) as session:
+        history = await session.send("Page.getNavigationHistory")
     return {_origin(url) for url in (*(one["url"] for one in history["entries"]), *(one.url for one in page.frames))}
 
 
@@ -68,12 +68,9 @@ async def _clear_storage(live: LiveBrowser, context: BrowserContext, origin: str
         state = await context.storage_state(indexed_db=True)
         origins = {str(one["origin"]) for one in state.get("origins", ())}
     page = next((one.page for one in live.pages.values() if one.page.context is context), None)
-    session = await context.new_cdp_session(page or (await live.open_page(context)).page)
-    try:
+    async with session_of(context, page or (await live.open_page(context)).page) as session:
         for one in origins:
             await session.send("Storage.clearDataForOrigin", {"origin": one, "storageTypes": "all"})
-    finally:
-        await session.detach()
 
 
 def _is_sent(domain: str, host: str) -> bool:

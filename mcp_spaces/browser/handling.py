@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
 from mcp_spaces.browser.acting import GRACE_S, act, note_action, outcome, turn, until_dialog
 from mcp_spaces.browser.answers import (
@@ -39,7 +39,21 @@ FIELDS_MAX = 50
 SCRIPT_CHARACTERS = 50_000
 SCRIPT_S = 30.0
 Modifier = Literal["Alt", "Control", "Meta", "Shift"]
-Text = Annotated[str, Field(max_length=TEXT_CHARACTERS), AfterValidator(no_reference)]
+
+
+def _filled(value: object) -> object:
+    """A number is the text that it is written as."""
+    if isinstance(value, bool):
+        return value
+    text = str(value) if isinstance(value, int | float) else value
+    if not isinstance(text, str):
+        raise ValueError("give text, or true or false (browser_select chooses several)")
+    if len(text) > TEXT_CHARACTERS:
+        raise ValueError(f"that is more than {TEXT_CHARACTERS:,} characters")
+    return no_reference(text)
+
+
+Filling = Annotated[Annotated[str, Field(max_length=TEXT_CHARACTERS)] | bool, BeforeValidator(_filled)]
 
 
 class ClickInput(OnElement):
@@ -49,7 +63,7 @@ class ClickInput(OnElement):
 
 
 class FillInput(InPage):
-    fields: Mapping[Ref, Text | bool] = Field(min_length=1, max_length=FIELDS_MAX)
+    fields: Mapping[Ref, Filling] = Field(min_length=1, max_length=FIELDS_MAX)
     """Text by ref; true or false for a checkbox; an option's label for a select."""
     submit: bool = False
     """Press Enter in the last one."""
@@ -83,7 +97,7 @@ class DragInput(OnElement):
 
 class ScrollInput(InPage):
     ref: Ref | None = None
-    """Into view; without it what is in the middle of the page is scrolled."""
+    """Into view; with `by`, what it is in is scrolled. Without it, what is in the middle of the page."""
     by: int = Field(default=600, ge=-100_000, le=100_000)
     """CSS pixels, down."""
 
@@ -107,7 +121,7 @@ class WaitInput(InPage):
 class DialogInput(InPage):
     accept: bool
     text: Annotated[str, Field(max_length=10_000), AfterValidator(no_reference)] | None = None
-    """For a prompt."""
+    """For a prompt; left out: what it proposes."""
 
 
 class EvaluateInput(InPage):
@@ -229,13 +243,17 @@ async def drag(context: Context, given: DragInput) -> ActionOutput:
 
 async def scroll(context: Context, given: ScrollInput) -> ActionOutput:
     async def perform(opened: OpenPage) -> None:
+        # The wheel turns what is below the mouse, and many pages scroll in an element of their own.
         if given.ref is not None:
-            await (await present(opened, given.ref)).scroll_into_view_if_needed(timeout=TIMEOUT_S * 1000)
+            target = await present(opened, given.ref)
+            await target.scroll_into_view_if_needed(timeout=TIMEOUT_S * 1000)
+            if "by" not in given.model_fields_set:
+                return
+            await target.hover(timeout=TIMEOUT_S * 1000, force=True)
         else:
-            # The wheel turns what is below the mouse, and many pages scroll in an element of their own.
             size = opened.page.viewport_size or {"width": 1280, "height": 720}
             await opened.page.mouse.move(size["width"] / 2, size["height"] / 2)
-            await opened.page.mouse.wheel(0, given.by)
+        await opened.page.mouse.wheel(0, given.by)
 
     return await act(context, given, perform, what="scroll")
 
@@ -268,7 +286,9 @@ async def dialog(context: Context, given: DialogInput) -> ActionOutput:
         before, navigations = opened.page.url, opened.navigations
         opened.dialog = None
         with in_time("answer the dialog", TIMEOUT_S + GRACE_S):
-            await (present.accept(given.text or "") if given.accept else present.dismiss())
+            # As for a person who types nothing: a prompt gives what it proposes.
+            text = present.default_value if given.text is None else given.text
+            await (present.accept(text) if given.accept else present.dismiss())
         settled = await opened.settle(navigations=navigations)
         await note_action(context, live, opened, what="accept the dialog" if given.accept else "dismiss the dialog")
         return await outcome(live, opened, before=before, settled=settled)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import anyio
+import anyio.lowlevel
 from pydantic import Field
 
 from mcp_spaces.browser.acting import turn
@@ -10,6 +12,7 @@ from mcp_spaces.browser.lease import HANDSHAKE_S, Lease
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import Isolation
 from mcp_spaces.browser.pages.failures import in_time
+from mcp_spaces.browser.pages.sessions import session_of
 from mcp_spaces.browser.secrets.secret_rules import refuse_inside
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
@@ -18,6 +21,7 @@ from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.journal import Journal
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime
+from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import NotFound, RuntimeUnavailable, WrongState
 
 TTL_S = 300.0
@@ -56,27 +60,33 @@ async def connect(context: Context, given: ConnectInput) -> ConnectOutput:
                 hint="Launch one with options.isolation=process and connect to that.",
             )
         opened = await live.page(None)
-        with in_time("lend the browser", HANDSHAKE_S):
-            session = await opened.page.context.new_cdp_session(opened.page)
-            target = await session.send("Target.getTargetInfo")
-            await session.detach()
+        async with session_of(opened.page.context, opened.page) as session:
+            with in_time("lend the browser", HANDSHAKE_S):
+                target = await session.send("Target.getTargetInfo")
         journal, run_id = context.use(Journal), context.run_id
 
         async def ended(reason: str) -> None:
             live.lease, live.leased_until = None, None
             await journal.emit(run_id, "leaseEnded", {"reason": reason, "used": lease.connected})
 
-        lease = Lease(
-            await browsers.driver.debug(live.live),
-            context_id=target["targetInfo"]["browserContextId"],
-            ttl_s=given.ttl_s,
-            on_end=ended,
-        )
-        context.redactor.learn(lease.token, name="lease")
-        expires_at = context.clock.now() + given.ttl_s
-        url = await lease.open(live.live.closed())
-        live.scripting.ran(opened.page.context)
-        live.lease, live.leased_until = lease, expires_at
+        # What is attached to the browser, and listens, is the lease's to end: until there is one, nobody goes away.
+        with anyio.CancelScope(shield=True):
+            lease = Lease(
+                await browsers.driver.debug(live.live),
+                context_id=target["targetInfo"]["browserContextId"],
+                ttl_s=given.ttl_s,
+                on_end=ended,
+            )
+            context.redactor.learn(lease.token, name="lease")
+            expires_at = context.clock.now() + given.ttl_s
+            url = await lease.open(live.live.closed())
+            live.scripting.ran(opened.page.context)
+            live.lease, live.leased_until = lease, expires_at
+        try:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        except BaseException:
+            await shielded(lease.end("whoever asked for it has left"))
+            raise
         context.note("leased", {"expires_at": expires_at})
         return ConnectOutput(url=url, expires_at=expires_at)
 

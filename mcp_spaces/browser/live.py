@@ -15,6 +15,7 @@ from mcp_spaces.browser.pages.events import safely
 from mcp_spaces.browser.pages.failures import in_time, translated
 from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.browser.pages.scripting import Scripting
+from mcp_spaces.browser.pages.sessions import session_of
 from mcp_spaces.browser.record.recording import Recording
 from mcp_spaces.browser.steps.handles import Handles
 from mcp_spaces.core.redaction import Redactor
@@ -78,9 +79,8 @@ class LiveBrowser:
         context.on("page", safely(self._adopt))
         page = await context.new_page()
         self._adopt(page)
-        session = await context.new_cdp_session(page)
-        await self.downloads.begin(session)
-        await session.detach()
+        async with session_of(context, page) as session:
+            await self.downloads.begin(session)
         if self.options.block_resources:
             kinds = frozenset(self.options.block_resources)
             await context.route(

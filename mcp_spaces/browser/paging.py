@@ -13,6 +13,7 @@ from mcp_spaces.browser.acting import note_action, outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, PageId, PageView, address, page_view
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.pages.failures import in_time, translated
+from mcp_spaces.browser.pages.loading import loaded
 from mcp_spaces.browser.pages.page import URL_MAX, OpenPage, without_query
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -42,7 +43,7 @@ def web_address(url: str) -> str:
         raise ValueError("a URL has no spaces, backslashes or control characters: escape them")
     authority = lower.partition("://")[2].partition("/")[0].partition("?")[0].partition("#")[0]
     if "@" in authority:
-        raise ValueError("leave user name and password out of the URL; browser_login signs in")
+        raise ValueError("leave user name and password out of the URL; browser_login signs in where a page has a form")
     return url
 
 
@@ -89,8 +90,8 @@ async def navigate(context: Context, given: NavigateInput) -> NavigateOutput:
     """Raises RuntimeUnavailable (unreachable, refused by the gateway), TimedOut, QuotaExceeded (pages)."""
 
     async def go(opened: OpenPage) -> int | None:
-        response = await opened.page.goto(given.url, wait_until="domcontentloaded", timeout=given.timeout_s * 1000)
-        return None if response is None else response.status
+        page, timeout_ms = opened.page, given.timeout_s * 1000
+        return await loaded(opened, page.goto(given.url, wait_until="domcontentloaded", timeout=timeout_ms))
 
     words = f"go to {without_query(given.url)[:URL_MAX]}"
     return await _move(context, given, go, what=words, new_page=given.new_page, leading=_any)
@@ -98,24 +99,24 @@ async def navigate(context: Context, given: NavigateInput) -> NavigateOutput:
 
 async def back(context: Context, given: HistoryInput) -> NavigateOutput:
     async def go(opened: OpenPage) -> int | None:
-        response = await opened.page.go_back(wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
-        return None if response is None else response.status
+        page = opened.page
+        return await loaded(opened, page.go_back(wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000))
 
     return await _move(context, given, go, what="go back")
 
 
 async def forward(context: Context, given: HistoryInput) -> NavigateOutput:
     async def go(opened: OpenPage) -> int | None:
-        response = await opened.page.go_forward(wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
-        return None if response is None else response.status
+        page = opened.page
+        return await loaded(opened, page.go_forward(wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000))
 
     return await _move(context, given, go, what="go forward")
 
 
 async def reload(context: Context, given: HistoryInput) -> NavigateOutput:
     async def go(opened: OpenPage) -> int | None:
-        response = await opened.page.reload(wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
-        return None if response is None else response.status
+        page = opened.page
+        return await loaded(opened, page.reload(wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000))
 
     return await _move(context, given, go, what="reload")
 

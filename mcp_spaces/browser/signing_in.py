@@ -11,6 +11,7 @@ from mcp_spaces.browser.acting import outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, Ref
 from mcp_spaces.browser.forgetting import forget
 from mcp_spaces.browser.pages.failures import in_time, translated
+from mcp_spaces.browser.pages.loading import landing
 from mcp_spaces.browser.pages.worlds import OutOfReachError, worlds
 from mcp_spaces.browser.paging import NAVIGATION_S, WebAddress
 from mcp_spaces.browser.secrets.login import Login
@@ -91,7 +92,8 @@ async def login(context: Context, given: LoginInput) -> LoginOutput:
         if given.url is not None:
             navigations = opened.navigations
             with translated("go to the login"):
-                await opened.page.goto(given.url, wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
+                async with landing(opened):
+                    await opened.page.goto(given.url, wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
             await opened.settle(navigations=navigations)
         with translated("sign in"):
             async with worlds(live.live.context, opened.page) as found:

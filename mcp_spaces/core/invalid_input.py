@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from pydantic import ValidationError
 
 from mcp_spaces.core.operation import AnyOperation
-from mcp_spaces.core.plain_words import sentences_of
+from mcp_spaces.core.plain_words import SHAPES, sentences_of
 from mcp_spaces.errors import InvalidInput
 
 NUMBER_MAX = (1 << 63) - 1
 """What a database and a file offset can hold."""
+EXAMPLE_MAX = 300
 DEPTH_MAX = 32
 """Levels of nesting in an input; whatever walks over one may do so by recursion."""
 
@@ -21,7 +23,16 @@ def explain_validation(operation: AnyOperation, error: ValidationError) -> Inval
     sentences = sentences_of(error)
     fields = operation.input.model_fields
     known = ", ".join(name if field.is_required() else f"{name}?" for name, field in fields.items())
-    return InvalidInput(f"{operation.id}: " + "; ".join(sentences) + ".", hint=f"Arguments: {known or 'none'}.")
+    hint = f"Arguments: {known or 'none'}.{_example(operation, error)}"
+    return InvalidInput(f"{operation.id}: " + "; ".join(sentences) + ".", hint=hint)
+
+
+def _example(operation: AnyOperation, error: ValidationError) -> str:
+    """Of an argument that has another shape, where the operation's example has one."""
+    for one in error.errors(include_url=False, include_context=False, include_input=False):
+        if one["type"] in SHAPES and len(one["loc"]) == 1 and (name := str(one["loc"][0])) in operation.example:
+            return f" For example {name}={json.dumps(operation.example[name], ensure_ascii=False)[:EXAMPLE_MAX]}"
+    return ""
 
 
 def is_deeper_than(value: object, most: int) -> bool:

@@ -9,6 +9,7 @@ LOOKED_AT_MAX = 1_000
 """Findings. Of more of them none is named: going through hundreds of thousands would hold everybody up for seconds."""
 _NO_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 _NO_LIST = frozenset({"tuple_type", "list_type"})
+SHAPES = _NO_OBJECT | _NO_LIST
 
 
 def sentences_of(error: ValidationError, *, without: int = 0) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from mcp_spaces.core.policy import Policy
 from mcp_spaces.core.scope import NetworkGrant, NetworkMode, Scope, narrow_network, narrow_vault
 from mcp_spaces.network.model import NO_ACCESS, NO_SECRETS, Access, RuntimeRef, SecretAccess
-from mcp_spaces.spaces.model import PolicyChoice, Runtime, RuntimeKind, Space, SpaceState
+from mcp_spaces.spaces.model import PolicyChoice, RuntimeKind, Space, SpaceState
 from mcp_spaces.spaces.port import Runtimes, Spaces
 
 log = logging.getLogger(__name__)
@@ -65,13 +65,13 @@ class LiveAccesses:
         if space is None or row is None or space.state is not SpaceState.RUNNING or row.space_id != space.id:
             return NO_ACCESS
         most = NetworkMode(self._policy(space.requested.policy).network.mode)
-        access = self._granted(space, row, most)
+        access = self._granted(space, narrow_network(space.ceiling.network, row.ceiling.network), most)
         # One that was launched with none, in a space that has a network, would get it from what runs beside it.
         lonely = row.ceiling.network.mode is NetworkMode.NONE and space.ceiling.network.mode is not NetworkMode.NONE
-        return replace(access, neighbours=not lonely)
+        held = self._granted(space, space.ceiling.network, most).grant
+        return replace(access, neighbours=not lonely, space=held)
 
-    def _granted(self, space: Space, row: Runtime, most: NetworkMode) -> Access:
-        grant = narrow_network(space.ceiling.network, row.ceiling.network)
+    def _granted(self, space: Space, grant: NetworkGrant, most: NetworkMode) -> Access:
         if grant.mode is NetworkMode.NONE:
             return NO_ACCESS
         grant = narrow_network(self._owner_scope(space.owner_id).network, grant)

@@ -100,6 +100,8 @@ class Access:
     """The key that says no where the grant holds nothing."""
     neighbours: bool = False
     """Servers in sandboxes of the same space, whatever the grant: nothing leaves the machine by them."""
+    space: NetworkGrant = field(default_factory=NetworkGrant, compare=False)
+    """What one would get that is launched now: for words alone, it permits nothing."""
 
 
 NO_ACCESS = Access()

@@ -12,6 +12,7 @@ LONGEST_HOST = 253
 LONGEST_SHOWN = 100
 MAIL_PORTS = frozenset({25, 465, 587})
 """Refused in every mode: a sandbox that can send mail is a spammer's."""
+LAUNCHED, ANEW = "this was launched", "launch it anew with that scope"
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 # WHATWG's "ends in a number": whatever some resolver would read as an IPv4 address.
@@ -57,10 +58,15 @@ def decide(access: Access, target: Target, private: PrivateHosts) -> str:
             raise Refused(Reason.NO_NETWORK, words, rule=access.because)
         return SANDBOX_DOMAIN
     if grant.mode is NetworkMode.NONE:
+        if access.space.mode is not NetworkMode.NONE:
+            raise Refused(Reason.NO_NETWORK, f"{LAUNCHED} without a network: {ANEW}", rule="scope.network")
         raise Refused(Reason.NO_NETWORK, "this space has no network", rule=access.because)
     if target.port in MAIL_PORTS:
         raise Refused(Reason.MAIL_PORT, f"port {target.port} is for mail and closed everywhere", rule="network.ports")
     rule = _rule_for(grant, target)
+    if rule is None and _rule_for(access.space, target) is not None:
+        words = f"{shown(target)} is in the space's list, but {LAUNCHED} without it: {ANEW}"
+        raise Refused(Reason.NOT_LISTED, words, rule="scope.network")
     if rule is None:
         raise Refused(Reason.NOT_LISTED, f"{shown(target)} is not in the space's list", rule="network.allow")
     if private.of(target) is None and "." not in target.host:

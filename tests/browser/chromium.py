@@ -32,6 +32,8 @@ class Site:
     made: dict[str, str]
     headers: dict[str, str]
     held: dict[str, threading.Event] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
+    """By page, where it is not 200."""
 
 
 @contextmanager
@@ -39,6 +41,7 @@ def serving() -> Iterator[Site]:
     made: dict[str, str] = {}
     headers: dict[str, str] = {}
     held: dict[str, threading.Event] = {}
+    statuses: dict[str, int] = {}
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -47,7 +50,7 @@ def serving() -> Iterator[Site]:
             if name in held:
                 held[name].wait(PATIENCE_MS / 1000)
             html = made[name] if name in made else file.read_text("utf-8") if file.is_file() else ""
-            self.send_response(200)
+            self.send_response(statuses.get(name, 200))
             self.send_header("content-type", "text/html; charset=utf-8")
             for header, value in headers.items():
                 self.send_header(header, value)
@@ -61,7 +64,7 @@ def serving() -> Iterator[Site]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield Site(f"http://127.0.0.1:{server.server_address[1]}", made, headers, held)
+        yield Site(f"http://127.0.0.1:{server.server_address[1]}", made, headers, held, statuses)
     finally:
         server.shutdown()
         server.server_close()

@@ -127,6 +127,12 @@ class SmallNet:
                 while not writer.is_closing():
                     writer.write(bytes(1 << 20))
                     await writer.drain()
+            elif path == "/stalls":
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/x-thing\r\nContent-Length: 2000000\r\n"
+                    b"Content-Disposition: attachment; filename=stalls\r\n\r\n" + bytes(1 << 20)
+                )
+                await reader.read()
             elif path == "/never":
                 await reader.read()
             else:

@@ -149,6 +149,33 @@ async def test_a_lease_is_recorded_and_its_token_is_in_no_record(room: Room) -> 
     assert token not in run.model_dump_json()
 
 
+@pytest.mark.parametrize("moment", ["Target.attachToTarget", "Target.getTargetInfo", "Target.attachToBrowserTarget"])
+async def test_a_loan_that_is_given_up_half_way_leaves_nobody_attached(
+    room: Room, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    live = room.live(room.runtime).live
+    assert isinstance(live, HostedContext)
+    pipe, orders = live.host.pipe, list[str]()
+    send = pipe._send
+    with anyio.CancelScope() as caller:
+
+        async def sent(message: bytes) -> None:
+            method = json.loads(message.rstrip(b"\0"))["method"]
+            orders.append(method)
+            if method == moment:
+                caller.cancel()
+            await send(message)
+
+        monkeypatch.setattr(pipe, "_send", sent)
+        await leased(room)
+    assert caller.cancelled_caught
+    await until_free(room)
+    assert pipe.guest is None
+    begun = orders.count("Target.attachToTarget") + orders.count("Target.attachToBrowserTarget")
+    assert begun == orders.count("Target.detachFromTarget") > 0
+    assert (await room.call("browser.pages")).pages
+
+
 async def test_b21_the_token_is_for_one_client_once_and_from_this_machine_only(room: Room) -> None:
     url = await leased(room)
     parts = urlsplit(url)

@@ -15,11 +15,12 @@ import pytest
 from playwright.async_api import Error
 
 from mcp_spaces.browser.driver.container import ContainedHost
+from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import PAGES_MAX
 from mcp_spaces.browser.pages.downloads import KEPT, DownloadLimits
 from mcp_spaces.browser.pages.page import DIALOGS_MAX
-from mcp_spaces.errors import ExceedsCeiling, InvalidInput, QuotaExceeded, TimedOut, WrongState
-from tests.browser.rigs import below, eventually, held_in, host_of, limits_of, short_folder
+from mcp_spaces.errors import ExceedsCeiling, InvalidInput, NotFound, QuotaExceeded, TimedOut, WrongState
+from tests.browser.rigs import PATIENCE_S, below, eventually, held_in, host_of, limits_of, short_folder
 from tests.browser.small_net import Canaries, small_net
 from tests.browser.world import SITE, Browsing, browsing
 
@@ -124,23 +125,48 @@ async def test_d14_a_download_under_way_goes_with_its_browser(at: Browsing) -> N
         await keeping
 
 
+async def is_left(live: LiveBrowser, guid: str) -> bool:
+    """Whether the browser's folder has a download still."""
+    try:
+        async for _ in live.live.read_file(guid):
+            return True
+    except NotFound:
+        return False
+    return True
+
+
 async def test_the_newest_downloads_are_told_and_forgotten_after_a_secret_however_many_there_were(at: Browsing) -> None:
     if at.browsers.driver.name != "local":
         pytest.skip("what is counted is Playwright's word, whatever is around it")
     at.net.pages["/download"] = "a,b"
     runtime = await at.launch("takes", alias="counts", url=SITE)
-    live = at.browsers.started(runtime)
+    live, oldest = at.browsers.started(runtime), ""
     for number in range(1, KEPT + 3):
         answer = await at.call("navigate", space="takes", runtime=runtime, url=f"{SITE}download?{number}")
         assert answer.downloads == [f"d{number} _.._wanted.txt"]
         await live.downloads.all()[-1].done.wait()
+        oldest = oldest or live.downloads.all()[0].guid
     assert [one.number for one in live.downloads.all()] == list(range(3, KEPT + 3))
     live.begin_secret()
     with suppress(Error):
         await live.pages["p1"].page.goto(f"{SITE}download?secret")
     await eventually(lambda: live.downloads.count == KEPT + 3)
+    secret = live.downloads.all()[-1].guid
     await live.end_secret()
     assert [one.number for one in live.downloads.all()] == list(range(4, KEPT + 3))
+    # Nor is there anything left of it in the browser's folder, or on its way there.
+    assert not await is_left(live, secret)
+    assert not await is_left(live, oldest) and await is_left(live, live.downloads.all()[0].guid)
+    live.begin_secret()
+    with suppress(Error):
+        await live.pages["p1"].page.goto(f"{SITE}stalls")
+    await eventually(lambda: live.downloads.count == KEPT + 4)
+    partial = f"{live.downloads.all()[-1].guid}.crdownload"
+    assert await is_left(live, partial)
+    await live.end_secret()
+    with anyio.fail_after(PATIENCE_S):
+        while await is_left(live, partial):  # noqa: ASYNC110 - only the folder tells it
+            await anyio.sleep(0.02)
     await at.call("delete", space="takes", runtime=runtime)
 
 

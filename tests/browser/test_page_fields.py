@@ -116,6 +116,22 @@ async def test_b12_more_fields_than_can_be_told_are_not_taken_for_all(page: Page
     assert (len(answer["fields"]), answer["complete"]) == (60, False)
 
 
+async def test_b12_a_password_is_told_of_before_fields_that_are_of_no_login(page: Page, site: Site) -> None:
+    cells = "<input name=cell>" * 200
+    fields = await fields_of(page, site, html=f"<form>{cells}<input name=who><input type=password></form>{cells}")
+    answer = await ask(page, "fields")
+    assert [field["kind"] for field in fields if field["kind"] != "other"] == ["username", "password"]
+    assert (len(answer["fields"]), answer["complete"]) == (60, True)
+
+
+@pytest.mark.parametrize("attribute", ["", "disabled"])
+async def test_b12_past_so_many_fields_nobody_can_tell_whether_there_is_another(
+    page: Page, site: Site, attribute: str
+) -> None:
+    await fields_of(page, site, html=f"<input type=password><form>{f'<input name=cell {attribute}>' * 2001}</form>")
+    assert (await ask(page, "fields"))["complete"] is False
+
+
 async def test_b12_a_transparent_ancestor_counts(page: Page, site: Site) -> None:
     (field,) = await fields_of(
         page, site, html="<div style='opacity:.1'><div style='opacity:.1'><input type=password></div></div>"

@@ -25,6 +25,17 @@ OPERATIONS = {one.id: one for one in CATALOGUE}
             {"path": "a", "edits": [{"old": "", "new": "x"}]},
             "edits.0.old: String should have at least 1 character",
         ),
+        (
+            "browser.fill",
+            {"fields": {"e2": ["a"]}},
+            "fields.e2: give text, or true or false (browser_select chooses several)",
+        ),
+        (
+            "browser.fill",
+            {"fields": {"e2": "{{vault:prod/x}}"}},
+            "fields.e2: a secret is filled in by browser_login, never typed",
+        ),
+        ("browser.fill", {"fields": {"e2": "a" * 100_001}}, "fields.e2: that is more than 100,000 characters"),
         ("sandbox.shell", {"cmd": "ls"}, "command is missing; cmd is unknown"),
         # So many are not gone through, one by one, while others wait.
         ("run.get", {"run": "x", **{f"k{n}": 1 for n in range(LOOKED_AT_MAX + 1)}}, "1,001 things in it do not fit"),
@@ -36,3 +47,10 @@ def test_what_is_wrong_is_one_plain_sentence(operation_id: str, arguments: dict[
     with pytest.raises(ValidationError) as caught:
         operation.input.model_validate(arguments)
     assert explain_validation(operation, caught.value).message == f"{operation_id}: {told}."
+
+
+def test_an_argument_of_another_shape_is_told_by_an_example() -> None:
+    operation = OPERATIONS["browser.fill"]
+    with pytest.raises(ValidationError) as caught:
+        operation.input.model_validate({"fields": [{"ref": "e3", "value": "Ann"}]})
+    assert explain_validation(operation, caught.value).hint.endswith('For example fields={"e3": "Ann"}')

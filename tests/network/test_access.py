@@ -65,7 +65,9 @@ async def test_it_is_the_space_s_list(world: World) -> None:
 
 async def test_a_runtime_may_have_less(world: World) -> None:
     runtime = await launched(world, scope={"network": {"mode": "allowlist", "allow": ["x.b.com:443"]}})
-    assert accesses(world).access(runtime).grant.allow == ("x.b.com:443",)
+    access = accesses(world).access(runtime)
+    assert access.grant.allow == ("x.b.com:443",)
+    assert access.space.allow == ("*.b.com", "a.com"), "what it might be launched anew with"
 
 
 async def test_a_space_without_network_has_its_own_sandboxes_and_a_runtime_with_none_in_one_that_has_has_not(

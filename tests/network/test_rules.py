@@ -142,3 +142,18 @@ def test_private_hosts_are_exact() -> None:
     assert hosts.of(Target("10.0.0.1", 80)) == ("10.0.0.1", 80)
     assert hosts.of(Target("db.local", 443)) == ("", 443)
     assert hosts.of(Target("registry.local", 8081)) is None
+
+
+@pytest.mark.parametrize("own", [NetworkGrant(), NetworkGrant(mode=NetworkMode.ALLOWLIST, allow=("a.com",))])
+def test_who_was_launched_with_less_than_the_space_has_is_told_so_and_reaches_no_more(own: NetworkGrant) -> None:
+    access = Access(own, space=NetworkGrant(mode=NetworkMode.ALLOWLIST, allow=("a.com", "b.com")))
+    with pytest.raises(Refused) as refused:
+        decide(access, Target("b.com", 443), NOBODY)
+    assert refused.value.rule == "scope.network" and "launch it anew" in str(refused.value.words)
+
+
+def test_what_the_space_does_not_have_either_is_told_as_that() -> None:
+    own = NetworkGrant(mode=NetworkMode.ALLOWLIST, allow=("a.com",))
+    with pytest.raises(Refused) as refused:
+        decide(Access(own, space=own), Target("b.com", 443), NOBODY)
+    assert refused.value.rule == "network.allow"

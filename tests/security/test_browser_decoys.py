@@ -44,6 +44,24 @@ async def test_b12_of_several_password_fields_none_is_taken(rig: Rig) -> None:
     assert not await rig.was_opened(path)
 
 
+@pytest.mark.parametrize("crowd", ["", "?frames=12"])
+async def test_b12_where_not_all_fields_are_looked_at_none_is_the_only_one(rig: Rig, crowd: str) -> None:
+    path = await rig.secret()
+    refused = await rig.refusal("browser.login", secret=path, url=f"{APP}/crowded{crowd}")
+    assert isinstance(refused, WrongState) and "more fields than are looked at" in refused.message
+    assert not await rig.was_opened(path) and rig.site.holding(rig.site.person.password) == []
+
+
+@pytest.mark.parametrize("crowd", ["other=500", "foreign=12"])
+async def test_b12_what_can_be_no_field_of_a_login_keeps_nobody_from_one(rig: Rig, crowd: str) -> None:
+    assert rig.is_in(await rig.login(f"/crowded?{crowd}"))
+
+
+async def test_b12_who_is_asked_for_more_than_is_looked_at_is_not_taken_for_signed_in(rig: Rig) -> None:
+    answer = await rig.login("/crowded?later")
+    assert not answer.signed_in and "more fields than are looked at" in answer.note
+
+
 @pytest.mark.parametrize("page", ["/type-switch", "/moves-field", "/hidden", "/detached"])
 async def test_b13_l08_a_field_that_changes_at_the_last_moment_gets_nothing(rig: Rig, page: str) -> None:
     refused = await rig.refusal("browser.login", secret=await rig.secret(), url=APP + page)

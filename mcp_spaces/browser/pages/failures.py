@@ -16,6 +16,7 @@ GONE = (
     "Browser has been closed",
     "Connection closed",
 )
+HANGS = "browser_navigate leads a page elsewhere that hangs."
 _INTERCEPTS = re.compile(r"^[ -]*(<[^>\n]{1,200}>).*intercepts pointer events", re.MULTILINE)
 _NET = re.compile(r"net::(ERR_[A-Z_]+)")
 STATES = ("not visible", "not enabled", "not stable", "not editable", "outside of the viewport", "detached")
@@ -45,9 +46,7 @@ def in_time(what: str, seconds: float) -> Iterator[None]:
     with translated(what), anyio.move_on_after(seconds) as limit:
         yield
     if limit.cancelled_caught:
-        raise TimedOut(
-            f"{what}: it did not end in {seconds:g} s.", hint="browser_navigate leads a page elsewhere that hangs."
-        )
+        raise TimedOut(f"{what}: it did not end in {seconds:g} s.", hint=HANGS)
 
 
 def translate(text: str, *, what: str) -> SpacesError:
@@ -71,7 +70,7 @@ def translate(text: str, *, what: str) -> SpacesError:
             return WrongState(f"{what}: the element is {state}.", hint="Take a snapshot; scroll or wait for it.")
         return TimedOut(
             f"{what}: it did not happen in time.",
-            hint="browser_snapshot shows what is there; wait for it, or give a larger timeout_s.",
+            hint="browser_snapshot shows what is there; wait for it, or give more time (timeout_s; in a step timeoutMs).",
         )
     if "not a valid selector" in text or "Unexpected token" in first or "Unsupported token" in first:
         return InvalidInput(f"{what}: the selector cannot be read.", hint="Use a ref from browser_snapshot.")
@@ -105,8 +104,11 @@ _NET_WORDS = {
     "ERR_CERT_COMMON_NAME_INVALID": "the site's certificate is for another name",
     "ERR_CERT_DATE_INVALID": "the site's certificate is out of date",
     "ERR_EMPTY_RESPONSE": "the site sent nothing",
+    "ERR_CONNECTION_RESET": "the connection broke off",
+    "ERR_CONTENT_LENGTH_MISMATCH": "less came than the site said",
+    "ERR_INCOMPLETE_CHUNKED_ENCODING": "the answer ended before its end",
     "ERR_TOO_MANY_REDIRECTS": "the site redirects in a circle",
-    "ERR_ABORTED": "it was broken off (a download, or a new navigation)",
+    "ERR_ABORTED": "it was broken off (a download, a new navigation, or an answer without content)",
 }
 
 
@@ -119,6 +121,8 @@ def net_words(failure: str) -> str:
 def _net_hint(code: str) -> str:
     if code in ("ERR_TUNNEL_CONNECTION_FAILED", "ERR_EMPTY_RESPONSE"):
         return "run_get of this run shows the gateway's decision; a person can widen the space's network mount."
+    if code == "ERR_CERT_AUTHORITY_INVALID":
+        return "Is it the right site? A person can trust its key: MCP_SPACES_BROWSER_TRUSTED_KEYS."
     return "Check the URL."
 
 

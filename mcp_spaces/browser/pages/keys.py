@@ -23,7 +23,8 @@ _COMBINATION = re.compile(r"((?:[A-Za-z]+\+)+)([^+\s]+|\+)")
 def key_of(text: str) -> str | None:
     """The key, or the keys held together, that a text names: `Enter`, `Control+A`, `ctrl+shift+k`, `Shift++`.
 
-    None: it is text to type, such as `2+2`.
+    None: it is text to type, such as `2+2`. A letter is the one that a page is told of, however it was written: `k` for
+    `Control+K`, and `K` where Shift is held as well.
     """
     if text in KEYS:
         return KEYS[text]
@@ -31,4 +32,9 @@ def key_of(text: str) -> str | None:
     if found is None:
         return None
     held = [HELD.get(one.lower(), "") for one in found[1].removesuffix("+").split("+")]
-    return "+".join([*held, _IN_COMBINATION.get(found[2].lower(), found[2])]) if all(held) else None
+    if not all(held):
+        return None
+    key = _IN_COMBINATION.get(found[2].lower(), found[2])
+    if len(key) == 1 and key.isascii():
+        key = key.upper() if "Shift" in held else key.lower()
+    return "+".join([*held, key])

@@ -98,6 +98,8 @@ class OpenPage:
     heading_for: str = ""
     failure: str = ""
     """Why that request failed, in words."""
+    cut_off: str = ""
+    """Why the page itself came in part only, in words: Chromium shows that part and goes on as if more were to come."""
     redirected_by: str | None = None
     """The URL of the server that redirected it there; None where the page's scripts or a person went there."""
     _session: CDPSession | None = None
@@ -144,7 +146,7 @@ class OpenPage:
         exchange = Exchange(request.method, url, request.resource_type, time.time())
         self.network.append(exchange)
         if request.is_navigation_request() and _of(request) is self.page.main_frame:
-            self.landed_by, self.heading_for, self.failure = request.method, request.url, ""
+            self.landed_by, self.heading_for, self.failure, self.cut_off = request.method, request.url, "", ""
             sent_by = request.redirected_from
             self.redirected_by = None if sent_by is None else sent_by.url
         self.pending[request] = exchange
@@ -164,6 +166,9 @@ class OpenPage:
             exchange.failure = failure
             if failure and request.url == self.heading_for:
                 self.failure = net_words(failure)
+                # Without a status nothing came; what was aborted is a download, or has made room for another page.
+                if exchange.status is not None and exchange.kind == "document" and "ERR_ABORTED" not in failure:
+                    self.cut_off = self.failure
             exchange.duration_ms = round((time.time() - exchange.at) * 1000, 1)
         self.stirred.set()
 

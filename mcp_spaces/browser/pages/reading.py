@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import JsonValue
 
-from mcp_spaces.browser.pages.failures import in_time, translated
+from mcp_spaces.browser.pages.failures import HANGS, in_time, translated
 from mcp_spaces.browser.pages.page import URL_MAX, OpenPage, SeenFrame, without_query
 from mcp_spaces.browser.pages.page_script import command, element
 from mcp_spaces.errors import InvalidInput, NotFound, TimedOut
@@ -31,6 +31,8 @@ OUTLINE_MAX = 40_000
 """Characters. The page script ends with the line that goes over what was asked for: nothing is cut in a line, where
 half a secret would not be known as one."""
 REF = re.compile(r"(?:f(\d{1,6}))?(e\d{1,9})\Z")
+PAGE = "@ page"
+"""The place of what has changed in a document and in no part of it."""
 Mode = Literal["full", "diff", "same"]
 
 
@@ -46,8 +48,11 @@ class Outline:
 
 async def read(frame: Frame, name: str, /, **arguments: JsonValue) -> dict[str, Any]:
     """A command of the page script; the answer is the page's word, and untrusted. Raises SpacesError."""
-    with translated("read the page"):
-        answer = await frame.text_content(command(name, **arguments), timeout=READ_S * 1000)
+    try:
+        with translated("read the page"):
+            answer = await frame.text_content(command(name, **arguments), timeout=READ_S * 1000)
+    except TimedOut as problem:
+        raise TimedOut(problem.message, hint=HANGS) from None
     return dict(json.loads(answer or "{}"))
 
 
@@ -139,7 +144,9 @@ async def _outline(opened: OpenPage, number: int, frame: Frame, *, depth: int, *
             indent = " " * (len(lines[line - 1]) - len(lines[line - 1].lstrip()) + 2)
             lines[line:line] = [indent + text for text in texts]
         else:
-            lines += [f"@ frame f{inner_number}", *texts]
+            # What has changed in a frame is told by its own places, and its page is the frame.
+            here = f"@ frame f{inner_number}"
+            lines += [here if text == PAGE else text for text in texts] if texts[0].startswith("@ ") else [here, *texts]
     if left_out and answer["mode"] == "full":
         lines.append(
             f"({left_out} of {len(frames)} frames left out: gone, or beyond {FRAMES_MAX} frames, {DEPTH_MAX} deep)"

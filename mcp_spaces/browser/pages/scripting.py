@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mcp_spaces.browser.pages.page import OpenPage
+from mcp_spaces.browser.pages.sessions import session_of
 from mcp_spaces.errors import WrongState
 
 if TYPE_CHECKING:
@@ -71,9 +72,8 @@ async def _document(opened: OpenPage) -> str | None:
     """Of its main frame, as the browser numbers them: another address in the same document changes nothing."""
     try:
         async with asyncio.timeout(ASKED_S):
-            session = await opened.page.context.new_cdp_session(opened.page)
-            tree = await session.send("Page.getFrameTree")
-            await session.detach()
-    except Exception:  # noqa: BLE001 - Playwright's Error or a timeout: whoever does not say it is not trusted
+            async with session_of(opened.page.context, opened.page) as session:
+                tree = await session.send("Page.getFrameTree")
+    except Exception:  # noqa: BLE001 - an Error or a timeout: whoever does not say it is not trusted
         return None
     return str(tree["frameTree"]["frame"]["loaderId"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_spaces.browser.pages.events import safely
 from mcp_spaces.browser.pages.failures import in_time
-from mcp_spaces.browser.pages.sessions import let_go
+from mcp_spaces.browser.pages.sessions import session_of
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, CDPSession, Page
@@ -133,12 +133,8 @@ def _chain(tree: dict[str, Any], frame_id: str) -> list[dict[str, Any]]:
 @asynccontextmanager
 async def worlds(context: BrowserContext, page: Page) -> AsyncIterator[Worlds]:
     """Of the page's own process: a frame of another site is not among them. Raises what `in_time` does."""
-    with in_time("look into the page", ANSWER_S):
-        session = await context.new_cdp_session(page)
-    try:
+    async with session_of(context, page) as session:
         found = Worlds(session)
         with in_time("look into the page", ANSWER_S):
             await session.send("Runtime.enable")
         yield found
-    finally:
-        await let_go(session)

@@ -214,7 +214,7 @@ class Filler:
             elif screen is not None and screen.signature != before.signature and _is_next(screen, is_last=is_last):
                 return screen
             if now > deadline or (screen is not None and now - still_since > STILL_S):
-                return screen or Screen((), ())
+                return screen or Screen((), (), complete=False)
             self._opened.stirred.clear()
             await either(self._opened.stirred.wait(), LOOK_S)
 

@@ -125,6 +125,8 @@ class Login:
 
     def _choose(self, screen: Screen) -> list[Field]:
         """What to fill in on this screen; nothing: it is over. Raises WrongState (which of several?)."""
+        if not screen.complete:
+            return self._unseen(screen)
         password, code = screen.password(), only(screen.of("totp"))
         if password is not None and self.tried["password"]:
             self.note = "The site asks for the password again: it was not accepted, or something else is asked for too."
@@ -142,6 +144,15 @@ class Login:
             code = None
         found = [username if "username" in self._entry.fields else None, password, code]
         return [one for one in found if one is not None]
+
+    def _unseen(self, screen: Screen) -> list[Field]:
+        """Of fields that were not all looked at none is surely the right one (threat B12). Raises WrongState."""
+        if not self.screens and screen.fields:
+            raise WrongState(
+                "This page has more fields than are looked at: none is surely the right one.",
+                hint="If it is a login, take a snapshot and name its fields (refs).",
+            )
+        return []
 
     async def _after(self, filled: Filled) -> Screen:
         """The screen to go on from. What other hosts would have given it is loaded now, where that does no harm."""
@@ -185,7 +196,10 @@ class Login:
             self.note = f"The page still shows a field for the {word}: it was probably not accepted."
         elif status >= FAILED and self.note is None:
             self.note = f"The site answered with HTTP {status}."
-        return bool(proven and self.submitted and at is not None and asked is None and status < FAILED)
+        elif at is not None and not screen.complete and self.note is None:
+            self.note = "The page has more fields than are looked at: it may still ask for a password or a code."
+        seen = at is not None and screen.complete
+        return bool(proven and self.submitted and seen and asked is None and status < FAILED)
 
     def _nothing(self, screen: Screen) -> WrongState:
         if not screen.fields:

@@ -66,6 +66,8 @@ class Field:
 class Screen:
     documents: tuple[Document, ...]
     fields: tuple[Field, ...]
+    complete: bool
+    """False: limits left fields out, so that nobody can tell whether one is the only one of its kind, or absent."""
     disabled: tuple[Field, ...] = ()
 
     def of(self, kind: Kind) -> list[Field]:
@@ -116,23 +118,39 @@ async def survey(opened: OpenPage, worlds: Worlds) -> Screen:
     """The page's own word but for places. Raises SpacesError, OutOfReachError."""
     documents, fields, disabled = [], list[Field](), list[Field]()
     main = opened.page.main_frame
-    for frame in [main, *(one for one in opened.page.frames if one is not main)][:FRAMES_MAX]:
+    frames = [main, *(one for one in opened.page.frames if one is not main)]
+    complete = not any(_may_ask(one) for one in frames[FRAMES_MAX:])
+    for frame in frames[:FRAMES_MAX]:
         try:
             told = await read(frame, "fields")
         except SpacesError:
             if frame is main:
                 raise
+            complete = complete and not _may_ask(frame)
             continue
         token = str(told["document"])
         document = Document(frame, token, await worlds.place(token), told.get("submits") or ())
         documents.append(document)
+        complete = complete and (document.place is None or told["complete"] is True)
         for one in told["fields"]:
             if one.get("kind") in KINDS:
                 fields.append(_field(one["kind"], document, one))
             elif one.get("kind") == "new_password":
                 fields.append(replace(_field("password", document, one), is_new=True))
         disabled += [_field(one["kind"], document, one) for one in told["disabled"] if one.get("kind") in KINDS]
-    return Screen(tuple(documents), tuple(fields), tuple(disabled))
+    return Screen(tuple(documents), tuple(fields), complete, tuple(disabled))
+
+
+def _may_ask(frame: Frame) -> bool:
+    """Whether one that was not looked at may hold a field for a secret: those of other origins get none."""
+    return not frame.is_detached() and _origin(frame) == origin_of(frame.page.url)
+
+
+def _origin(frame: Frame) -> str | None:
+    """As its address says; what a page writes into a frame itself is of the page."""
+    above = frame.parent_frame
+    written = not frame.url or frame.url.startswith("about:")
+    return _origin(above) if written and above is not None else origin_of(frame.url)
 
 
 async def named(opened: OpenPage, worlds: Worlds, given: Mapping[Kind, str]) -> list[Field]:

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from mcp_spaces.browser.answers import address
 from mcp_spaces.browser.files import keep_download, printed
 from mcp_spaces.browser.pages.downloads import Download
+from mcp_spaces.browser.pages.loading import landing
 from mcp_spaces.browser.pages.own_script import run_script
 from mcp_spaces.browser.pages.page_script import command
 from mcp_spaces.browser.steps import arguments as takes
@@ -69,20 +70,27 @@ async def _close_context(doing: Doing, _given: Arguments) -> None:
 
 async def _goto(doing: Doing, given: takes.Goto) -> JsonValue:
     doing.opened.crashed, doing.opened.dialogs = False, 0
-    return _status(doing, await doing.frame.goto(given.url, wait_until=given.waitUntil, timeout=doing.timeout_ms))
+    going = doing.frame.goto(given.url, wait_until=given.waitUntil, timeout=doing.timeout_ms)
+    if doing.frame is not doing.opened.page.main_frame:
+        return _status(doing, await going)
+    async with landing(doing.opened):
+        return _status(doing, await going)
 
 
 async def _reload(doing: Doing, given: takes.Reload) -> JsonValue:
     doing.opened.crashed, doing.opened.dialogs = False, 0
-    return _status(doing, await doing.page.reload(wait_until=given.waitUntil, timeout=doing.timeout_ms))
+    async with landing(doing.opened):
+        return _status(doing, await doing.page.reload(wait_until=given.waitUntil, timeout=doing.timeout_ms))
 
 
 async def _back(doing: Doing, given: takes.Reload) -> JsonValue:
-    return _status(doing, await doing.page.go_back(wait_until=given.waitUntil, timeout=doing.timeout_ms))
+    async with landing(doing.opened):
+        return _status(doing, await doing.page.go_back(wait_until=given.waitUntil, timeout=doing.timeout_ms))
 
 
 async def _forward(doing: Doing, given: takes.Reload) -> JsonValue:
-    return _status(doing, await doing.page.go_forward(wait_until=given.waitUntil, timeout=doing.timeout_ms))
+    async with landing(doing.opened):
+        return _status(doing, await doing.page.go_forward(wait_until=given.waitUntil, timeout=doing.timeout_ms))
 
 
 def _status(doing: Doing, response: Response | None) -> JsonValue:

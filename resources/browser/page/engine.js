@@ -33,7 +33,7 @@ function snapshot({
   part = null,
 }) {
   const element = root ? refs.find(root) : pageBody();
-  if (!element) return { missing: root };
+  if (!element && root) return { missing: root };
   const { parts, cuts } = partsOf(element, interactive_only);
   const lines = linesOf(parts, { focused: focusedElement(), prefix });
   outlined = controlsIn(parts);
@@ -72,6 +72,7 @@ function paged(lines, from, limit, how, cuts) {
   const next = from + shown.length;
   const more = next <= lines.length;
   if (more) shown.push(`… ${lines.length - next + 1} of ${lines.length} lines are left: ${how.replace('LINE', next)}`);
+  if (from > 1 && !shown.length) shown.push(`… there are ${lines.length} lines`);
   shown.push(...cuts.map((words) => `… ${words}`));
   return { outline: shown.join('\n'), lines: lines.length, next_line: more ? next : null };
 }

@@ -12,12 +12,15 @@ const OTHER_CODE = /post|zip|promo|coupon|discount|gift|country|area.?code|invit
 const USER = /user|log.?in|e.?mail|account|identif|phone|mobile|member|customer|benutzer|usuario|utilisateur/;
 const NEW = /new|confirm|repeat|retype|again|register|sign.?up|neu|wiederhol/;
 const SUBMIT = /sign.?in|log.?(in|on)|continue|next|submit|verify|confirm|anmelden|weiter|entrar|connexion/;
+/** So many are told of, those of a login before all others. */
 const MAX_FIELDS = 60;
+/** For so many it is guessed what they are for, which reads their labels. */
+const MAX_GUESSED = 2_000;
 const MAX_SUBMITS = 20;
 
 /**
- * `complete` is false when limits left fields out: then nobody can tell that a field is the only one of its kind.
- * `disabled`: fields that a page shows and takes nothing in, now.
+ * `complete` is false when limits left fields out that may be of a login: then nobody can tell that a field is the only
+ * one of its kind. `disabled`: fields that a page shows and takes nothing in, now.
  */
 function loginFields() {
   const inputs = [];
@@ -31,24 +34,42 @@ function loginFields() {
     }
   }
   const groups = grouped(inputs);
-  const fields = groups.slice(0, MAX_FIELDS).map(fieldOf);
-  guessByPlace(fields);
+  const fields = foremost(groups);
+  const closed = foremost(disabled.map((input) => [input]));
   return {
     url: location.href,
     secure: isSecureContext,
-    fields,
-    disabled: disabled.slice(0, MAX_FIELDS).map((input) => fieldOf([input])),
+    fields: fields.told.map(fieldOf),
+    disabled: closed.told.map(fieldOf),
     submits: submitsOf(buttons, new Set(inputs.map((input) => input.form))),
-    complete: budget.left >= 0 && groups.length <= MAX_FIELDS,
+    complete: budget.left >= 0 && fields.all && closed.all,
+  };
+}
+
+/** Those that there is room for, with what each is for, in their order; `all`: none of a login is left out. */
+function foremost(groups) {
+  const found = groups.slice(0, MAX_GUESSED).map((boxes) => ({
+    boxes,
+    form: boxes[0].form,
+    kind: boxes.length > 1 ? 'totp' : kindOfField(boxes[0]),
+  }));
+  guessByPlace(found);
+  const wanted = found.filter((field) => field.kind !== 'other');
+  const others = found.filter((field) => field.kind === 'other');
+  const kept = new Set([...wanted, ...others].slice(0, MAX_FIELDS));
+  return {
+    told: found.filter((field) => kept.has(field)),
+    all: groups.length <= MAX_GUESSED && wanted.length <= MAX_FIELDS,
   };
 }
 
 /** One field: an input, or the boxes of a code, then with the facts of the first box. */
-function fieldOf([input, ...more]) {
+function fieldOf({ boxes, kind }) {
+  const [input, ...more] = boxes;
   return {
     ...factsOf(input),
-    kind: more.length ? 'totp' : kindOfField(input),
-    boxes: more.length ? [input, ...more].map((box) => refs.of(box)) : null,
+    kind,
+    boxes: more.length ? boxes.map((box) => refs.of(box)) : null,
     name: attributeOf(input, 'name'),
     label: nameOf(input, 'textbox'),
     autocomplete: attributeOf(input, 'autocomplete'),

@@ -19,6 +19,9 @@ const MAX_CELL_LINES = 3;
 const quoted = (text) => JSON.stringify(text).replace(UNSEEN, (found) => `\\u{${found.codePointAt(0).toString(16)}}`);
 const UNSEEN = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069\u{e0000}-\u{e007f}]/gu;
 const unquoted = (line) => line.replace(/"(?:[^"\\]|\\.)*"/g, '""');
+/** Fields that take one way of writing only are called by their type, which ARIA has no role for. */
+const FORMED = words('date time datetime-local month week color');
+const typeOf = (element) => (element instanceof HTMLInputElement && FORMED.has(element.type) ? element.type : null);
 const SHORT_ROLE = { navigation: 'nav', complementary: 'aside', contentinfo: 'footer', spinbutton: 'number' };
 
 /** @returns {string[]} the lines of some parts; `pen` has the element with the focus and the refs' prefix */
@@ -111,7 +114,7 @@ function cellsOf(row) {
 }
 
 function headOf({ role, element, name, ref }, { focused, prefix }) {
-  const title = role === 'heading' ? `h${levelOf(element)}` : (SHORT_ROLE[role] ?? role);
+  const title = role === 'heading' ? `h${levelOf(element)}` : (typeOf(element) ?? SHORT_ROLE[role] ?? role);
   const words = [
     title,
     name && quoted(name),

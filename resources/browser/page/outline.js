@@ -137,7 +137,8 @@ function partsOf(root, controlsOnly) {
   }
 
   const parts = [];
-  walk(root, parts, { reads: !controlsOnly, control: false, hand: false, depth: 0 });
+  // A document may have no element at all: its first bytes have not come, or its page has emptied it.
+  if (root) walk(root, parts, { reads: !controlsOnly, control: false, hand: false, depth: 0 });
   return { parts, cuts: [...cuts] };
 }
 

@@ -35,6 +35,7 @@ const NATIVE_WORDS = {
   ':required': 'required',
   ':is(input,textarea)[readonly]': 'readonly',
   ':user-invalid': 'invalid',
+  ':is(select,input[type=file])[multiple]': 'multiple',
   'dialog:modal': 'modal',
 };
 
@@ -49,12 +50,20 @@ function statesOf(element, role, focused) {
     const word = Object.hasOwn(ARIA_WORDS, attribute) && ARIA_WORDS[attribute][attributeOf(element, attribute)];
     if (word) states.add(word);
   }
+  const reason = states.has('invalid') ? reasonOf(element) : '';
+  if (reason && states.delete('invalid')) states.add(reason);
   if (role === 'summary') states.add(hasAttribute(parentOf(element), 'open') ? 'expanded' : 'collapsed');
   if (isDraggable(element)) states.add('draggable');
   if (element === focused) states.add('focused');
   const value = valueOf(element, role);
   if (value) states.add(value);
   return [...states];
+}
+
+/** What the browser tells people who send such a field off; of a secret it would say how long it is. */
+function reasonOf(element) {
+  if (!isTextControl(element) && !(element instanceof HTMLSelectElement)) return '';
+  return isSecret(element) ? '' : shown('invalid', squeezed(element.validationMessage));
 }
 
 function valueOf(element, role) {

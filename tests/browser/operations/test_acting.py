@@ -51,6 +51,16 @@ async def test_a_dialog_is_told_and_answered(tab: Tab) -> None:
     await tab.refused("dialog", WrongState, accept=True)
 
 
+async def test_a_prompt_that_is_accepted_without_text_gives_what_it_proposes(tab: Tab) -> None:
+    tab.site.made["prompt"] = "<button onclick=\"this.textContent = 'For ' + prompt('Name?', 'Bob')\">Name</button>"
+    (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/prompt")).changes)
+    await tab.call("click", ref=ref)
+    assert "For Bob" in (await tab.call("dialog", accept=True)).changes
+    await tab.call("click", ref=ref)
+    await tab.call("dialog", accept=True, text="")
+    assert 'button "For"' in (await tab.call("snapshot")).snapshot
+
+
 async def test_keys_hover_scroll_and_select(tab: Tab) -> None:
     refs = await tab.shop()
     await tab.call("press", ref=refs["Name"], keys="Bob")
@@ -105,3 +115,17 @@ async def test_a_page_that_scrolls_in_an_element_of_its_own_is_scrolled(tab: Tab
     await tab.call("navigate", url=f"{HOST}/inner-scroll")
     await tab.call("scroll", by=600)
     await tab.call("wait_for", text="Scrolled")
+
+
+async def test_what_a_ref_is_in_is_scrolled_wherever_it_is_on_the_page(tab: Tab) -> None:
+    tab.site.made["aside-scroll"] = (
+        "<h1>Top</h1><div style='height:90px;width:200px;overflow:auto' "
+        "onscroll=\"document.querySelector('h1').textContent = 'Scrolled ' + this.scrollTop\">"
+        "<button>First</button><div style='height:5000px'></div></div>"
+    )
+    opened = await tab.call("navigate", url=f"{HOST}/aside-scroll")
+    (ref,) = re.findall(r'"First" (e\d+)', opened.changes)
+    await tab.call("scroll", ref=ref)
+    assert 'h1 "Top"' in (await tab.call("snapshot")).snapshot
+    await tab.call("scroll", ref=ref, by=300)
+    await tab.call("wait_for", text="Scrolled 300")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import anyio
 import pytest
 
 from mcp_spaces.browser.pages import page
+from mcp_spaces.browser.paging import NAVIGATION_S
 from mcp_spaces.errors import InvalidInput, NotFound, RuntimeUnavailable
 from tests.browser.operations.tabs import HOST, SHOP, Tab
 
@@ -29,7 +31,8 @@ async def test_a_host_outside_of_the_mount_answers_with_the_rule(tab: Tab) -> No
 @pytest.mark.parametrize(
     "url",
     ["file:///etc/passwd", "chrome://version", "javascript:alert(1)", "data:text/html,x", "view-source:http://page.test/",
-     "blob:http://page.test/1", "ftp://page.test/", "http://ann:secret@page.test/", "http://page.test\\@evil.test/", "page.test"],
+     "blob:http://page.test/1", "ftp://page.test/", "http://ann:secret@page.test/", "http://page.test\\@evil.test/", "http://page.test\\.evil.test/",
+     "http://page.test/a b", "http://page.test/\r\n", "page.test"],
 )  # fmt: skip
 async def test_b10_only_web_addresses_are_gone_to(tab: Tab, url: str) -> None:
     await tab.refused("navigate", InvalidInput, url=url)
@@ -59,3 +62,30 @@ async def test_a_click_that_leads_nowhere_says_where_and_why(tab: Tab) -> None:
     (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/nowhere")).changes)
     gone = await tab.call("click", ref=ref)
     assert gone.url == "https://page.test/" and "did not load: the gateway refused" in gone.changes
+
+
+async def test_a_page_that_breaks_off_in_the_middle_is_told_at_once(tab: Tab) -> None:
+    tab.site.made["half"] = "<p>The first half"
+    tab.site.headers["content-length"] = "5000"
+    try:
+        with anyio.fail_after(NAVIGATION_S / 2):
+            error = await tab.refused("navigate", RuntimeUnavailable, url=f"{HOST}/half")
+    finally:
+        del tab.site.headers["content-length"]
+    assert "broke off in the middle" in error.message
+    assert "The first half" in (await tab.call("snapshot")).snapshot
+    assert (await tab.call("navigate", url=f"{HOST}/half")).status == 200
+
+
+async def test_an_answer_without_content_is_told_as_that_and_the_page_stays(tab: Tab) -> None:
+    await tab.shop()
+    tab.site.statuses["nothing"] = 204
+    assert "without content" in (await tab.refused("navigate", RuntimeUnavailable, url=f"{HOST}/nothing")).message
+    assert (await tab.call("snapshot")).title == "Shop"
+
+
+async def test_after_a_site_that_could_not_be_reached_the_next_one_can(tab: Tab) -> None:
+    tab.site.made["there"] = "<p>There"
+    for _ in range(5):
+        await tab.refused("navigate", RuntimeUnavailable, url="https://elsewhere.test/")
+        assert (await tab.call("navigate", url=f"{HOST}/there")).status == 200

@@ -65,6 +65,29 @@ async def test_a_snapshot_in_diff_mode_says_only_what_changed(tab: Tab) -> None:
     await tab.refused("snapshot", NotFound, ref="e999")
 
 
+async def test_what_changed_in_a_frame_is_told_with_the_frame_as_its_place(tab: Tab) -> None:
+    tab.site.made["deep"] = "<button onclick='document.body.append(\"Done\")'>Do</button>"
+    tab.site.made["middle"] = "<p>Middle</p><iframe src=/deep></iframe>"
+    tab.site.made["outer"] = "<h1>Outer</h1><iframe src=/middle></iframe>"
+    opened = await tab.call("navigate", url=f"{HOST}/outer")
+    (ref,) = re.findall(r'"Do" (f\d+e\d+)', opened.changes)
+    await tab.call("click", ref=ref)
+    told = (await tab.call("click", ref=ref)).changes.splitlines()
+    assert told == [f"@ frame {ref.partition('e')[0]}", f'~ button "Do" {ref} focused "DoneDone"']
+
+
+async def test_a_page_without_any_element_is_an_empty_one(tab: Tab) -> None:
+    tab.site.made["emptied"] = "<p>Gone<script>document.documentElement.remove()</script>"
+    assert (await tab.call("navigate", url=f"{HOST}/emptied")).changes == ""
+    assert (await tab.call("snapshot")).snapshot == "" == (await tab.call("text")).text
+
+
+async def test_who_looks_behind_the_last_line_is_told_how_many_there_are(tab: Tab) -> None:
+    tab.site.made["short"] = "<p>One</p><p>Two</p>"
+    await tab.call("navigate", url=f"{HOST}/short")
+    assert (await tab.call("snapshot", from_line=9)).snapshot == "… there are 2 lines"
+
+
 async def test_a_picture_is_shown_kept_and_in_no_record(tab: Tab) -> None:
     await tab.shop()
     shot = await tab.call("screenshot", to="shot.jpg", show_refs=True)

@@ -76,7 +76,9 @@ async def test_a_text_is_gone_only_when_none_of_it_is_shown(tab: Tab) -> None:
 async def test_a_text_in_a_frame_is_waited_for_and_one_in_a_hidden_frame_is_not_shown(tab: Tab) -> None:
     tab.site.made["told"] = "<p>Paid</p><script>setTimeout(() => document.body.innerHTML = 'Sent', 1000)</script>"
     tab.site.made["tells"] = "<h1>Order</h1><iframe src=/told></iframe>"
-    tab.site.made["hides"] = "<h1>Order</h1><iframe src=/told style='display:none'></iframe>"
+    tab.site.made["hides"] = "<h1>Order</h1>" + "".join(
+        f"<iframe src=/stays style='{how}'></iframe>" for how in ("display:none", "visibility:hidden")
+    )
     await tab.call("navigate", url=f"{HOST}/tells")
     await tab.call("wait_for", text="Sent", timeout_s=20)
     await tab.call("wait_for", gone="Paid", timeout_s=20)
@@ -87,5 +89,19 @@ async def test_a_text_in_a_frame_is_waited_for_and_one_in_a_hidden_frame_is_not_
     )
     await tab.call("navigate", url=f"{HOST}/leaves")
     await tab.call("wait_for", gone="Stays", timeout_s=20)
+    # A frame that goes gives up, and the others do not.
+    tab.site.made["leaves"] += "<script>setTimeout(() => document.body.append('Came'), 2000)</script>"
+    await tab.call("navigate", url=f"{HOST}/leaves")
+    await tab.call("wait_for", text="Came", timeout_s=20)
     await tab.call("navigate", url=f"{HOST}/hides")
-    await tab.refused("wait_for", TimedOut, text="Paid", timeout_s=0.5)
+    await tab.refused("wait_for", TimedOut, text="Stays", timeout_s=0.5)
+
+
+async def test_who_looks_at_a_page_that_hangs_is_told_the_way_out(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "READ_S", 0.5)
+    tab.site.made["hangs"] = "<button onclick='for (;;);'>Hang</button>"
+    (ref,) = re.findall(r'"Hang" (e\d+)', (await tab.call("navigate", url=f"{HOST}/hangs")).changes)
+    await tab.refused("click", TimedOut, ref=ref, timeout_s=0.2)
+    assert "browser_navigate" in (await tab.refused("snapshot", TimedOut)).hint
+    tab.site.made["next"] = "<p>Next</p>"
+    assert (await tab.call("navigate", url=f"{HOST}/next")).status == 200

@@ -34,6 +34,23 @@ async def test_what_a_field_cannot_hold_is_refused_with_an_example_and_empties_n
     await tab.call("fill", fields={ref: error.hint.removeprefix("Write it as ").removesuffix(".")})
 
 
+async def test_a_number_is_filled_in_as_it_is_written(tab: Tab) -> None:
+    tab.site.made["count"] = "<input type=number aria-label=Count step=any>"
+    (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/count")).changes)
+    for number in (7, 2.5):
+        assert f'value="{number}"' in (await tab.call("fill", fields={ref: number})).changes
+
+
+async def test_why_a_form_is_not_sent_is_told_at_the_field(tab: Tab) -> None:
+    tab.site.made["strict"] = (
+        "<form><input type=number aria-label=Count max=9><input type=password aria-label=Secret minlength=8></form>"
+    )
+    _, count, secret = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/strict")).changes)
+    told = (await tab.call("fill", fields={secret: "abc", count: "12"}, submit=True)).changes
+    assert f'{count} invalid="Value must be less than or equal to 9."' in told
+    assert f"{secret} invalid [filled]" in told
+
+
 async def test_an_option_that_is_not_there_is_told_as_that(tab: Tab) -> None:
     refs = await tab.shop()
     for operation, given in (
@@ -55,6 +72,8 @@ async def test_keys_are_understood_as_people_write_them(tab: Tab) -> None:
     (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/keys")).changes)
     for keys, last in (
         ("Ctrl+k", "ctrl-k"),
+        ("Control+K", "ctrl-k"),
+        ("ctrl+shift+k", "ctrl-shift-K"),
         ("ctrl+shift+enter", "ctrl-shift-Enter"),
         ("Cmd+ArrowLeft", "meta-ArrowLeft"),
     ):
