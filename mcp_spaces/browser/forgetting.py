@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.sessions import session_of
+from mcp_spaces.browser.pages.sessions import session_of
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page

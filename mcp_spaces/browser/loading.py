@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.errors import RuntimeUnavailable
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from mcp_spaces.browser.choice import ChosenDriver
+from mcp_spaces.browser.driver.choice import ChosenDriver
 from mcp_spaces.browser.port import ContextSpec, Debugging, LiveContext
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.port import Wall

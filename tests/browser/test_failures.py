@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Error
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
-from mcp_spaces.browser.failures import HANGS, in_time, net_words, translate, translated
+from mcp_spaces.browser.pages.failures import HANGS, in_time, net_words, translate, translated
 from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
 
 LOG = "\nCall log:\n  - waiting for element\n"
