@@ -15,7 +15,7 @@ from mcp_spaces.sandbox import shortcut, walls
 from mcp_spaces.sandbox.attached import AttachedSandbox
 from mcp_spaces.sandbox.container import INSTANCE_LABEL, Disk, Intent, differences, request
 from mcp_spaces.sandbox.delivery import COMMAND, bundle
-from mcp_spaces.sandbox.engine import Engine, Hijacked, Threads
+from mcp_spaces.sandbox.engine import Engine, Hijacked, Threads, missing
 from mcp_spaces.sandbox.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.exec_process import connected
 from mcp_spaces.sandbox.exec_scripts import MAIN
@@ -82,7 +82,7 @@ class Launcher:
             try:
                 return self._engine.image_id(image)
             except NotFound:
-                raise RuntimeUnavailable(f"The image {image} is missing.", hint="Build it with `make image`.") from None
+                raise missing(image) from None
 
         return await self._thread(ask)
 

@@ -195,7 +195,7 @@ async def _again(
     if wanted.limits.disk_bytes != disk_bytes:
         raise Conflict("A workspace keeps the size that it was made with.", hint="Leave out scope.limits.disk_bytes.")
     ceiling = within(context.scope, wanted, whose="the space")
-    image = sandboxes.images.choose(given.image or found.image)
+    image = sandboxes.images.choose(given.image) if given.image else sandboxes.images.again(found.image)
     return await sandboxes.start_again(
         found.id, lambda row: row.model_copy(update={"ceiling": ceiling, "image": image}), run_id=context.run_id
     )

@@ -97,7 +97,8 @@ async def test_a_setting_that_nobody_knows_is_a_finding(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "name", "mend"),
     [
-        ({"DRIVER": "container", "IMAGE": "none-such:1"}, "browser image", "make image"),
+        ({"DRIVER": "container", "IMAGE": "mcp-spaces-browser:none"}, "browser image", "make image"),
+        ({"DRIVER": "container", "IMAGE": "none-such:1"}, "browser image", "docker pull none-such:1"),
         ({"DRIVER": "local", "EXECUTABLE": "/none/such"}, "browser program", "Set browser_executable to a Chromium."),
     ],
 )
