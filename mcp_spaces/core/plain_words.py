@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from mcp_spaces.core.spelling import SPELLING
+
 SHOWN = 3
 _NO_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 _NO_LIST = frozenset({"tuple_type", "list_type"})
@@ -33,6 +35,8 @@ def sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"{where} has to be an object"
     if kind in _NO_LIST:
         return f"{where} has to be a list"
+    if kind == SPELLING:
+        return f"{where} has to be {message}"
     if kind in ("too_short", "too_long"):
         # "Tuple should have at least 1 item after validation, not 0"
         message = message.partition(" ")[2].partition(" after validation")[0]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from mcp_spaces.core.active import WORKING, ActiveCalls, leaves_less
 from mcp_spaces.core.caller import Kind
@@ -17,6 +17,7 @@ from mcp_spaces.core.place import Everywhere
 from mcp_spaces.core.policy import load_preset, policy_excess, policy_from
 from mcp_spaces.core.scope import EVERYTHING, OperationPattern, Scope
 from mcp_spaces.core.scope_request import ScopeRequest
+from mcp_spaces.core.spelling import NAME
 from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.identity.model import AGENT_POLICY, AGENT_SCOPE, LOCAL_AGENT, OPERATOR, Key, Principal, new_token
@@ -89,7 +90,7 @@ class PrincipalList(BaseModel):
 
 
 class PrincipalAddInput(Everywhere):
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"), NAME]
     kind: Kind = Kind.AGENT
 
 

@@ -25,6 +25,18 @@ OPERATIONS = {one.id: one for one in CATALOGUE}
             "edits.0.old: String should have at least 1 character",
         ),
         ("sandbox.shell", {"cmd": "ls"}, "command is missing; cmd is unknown"),
+        (
+            "principal.add",
+            {"name": "Ann O'Hara"},
+            "name has to be 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit",
+        ),
+        (
+            "vault.set",
+            {"path": "prod/crm", "value": "v", "origins": ["https://crm.example.com/"]},
+            "origins.0 has to be an origin such as https://api.example.com or https://example.com:8443, in small letters, "
+            "without a path or a slash at its end; http is for this machine (localhost, 127.0.0.1) and for sandboxes "
+            "only",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_plain_sentence(operation_id: str, arguments: dict[str, Any], told: str) -> None:
@@ -32,3 +44,19 @@ def test_what_is_wrong_is_one_plain_sentence(operation_id: str, arguments: dict[
     with pytest.raises(ValidationError) as caught:
         operation.input.model_validate(arguments)
     assert explain_validation(operation, caught.value).message == f"{operation_id}: {told}."
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "name"),
+    [
+        (one.id, name)
+        for one in CATALOGUE
+        for name, schema in one.input.model_json_schema()["properties"].items()
+        if "'pattern'" in str(schema)
+    ],
+)
+def test_no_pattern_is_told_to_those_who_write_something_else(operation_id: str, name: str) -> None:
+    operation = OPERATIONS[operation_id]
+    with pytest.raises(ValidationError) as caught:
+        operation.input.model_validate({name: "\n?"})
+    assert "match pattern" not in explain_validation(operation, caught.value).message

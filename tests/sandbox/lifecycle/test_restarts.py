@@ -69,7 +69,9 @@ async def test_a_restarted_daemon_stops_what_ran_and_keeps_its_files(tmp_path: P
         assert (await second.call("sandbox.read_file", path="a.txt")).content == "kept"
 
 
-async def test_a_sandbox_whose_image_an_update_replaced_starts_again_on_the_new_one_with_its_files(tmp_path: Path) -> None:
+async def test_a_sandbox_whose_image_an_update_replaced_starts_again_on_the_new_one_with_its_files(
+    tmp_path: Path,
+) -> None:
     driver = FakeDriver(tmp_path / "workspaces", images=(FAKE_IMAGE, "newer-image"))
     async with open_room(tmp_path, driver=driver) as before:
         await before.call("sandbox.write_file", path="kept.txt", content="kept")
