@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from mcp_spaces.catalogue import CATALOGUE
-from mcp_spaces.cli import derived, fields
+from mcp_spaces.cli import derived
+from mcp_spaces.cli.command_line import command_line
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import SecretFacts, SecretUse
 from mcp_spaces.core.policy import decide, load_preset
@@ -265,7 +266,7 @@ async def test_a_backup_says_which_master_key_belongs_to_it(tmp_path: Path) -> N
 @pytest.mark.parametrize("operation_id", sorted(derived.HANDWRITTEN))
 def test_the_references_example_is_understood_by_the_command_written_by_hand(operation_id: str) -> None:
     (operation,) = [one for one in CATALOGUE if one.id == operation_id]
-    words = shlex.split(fields.command_line(operation, operation.example))
+    words = shlex.split(command_line(operation, operation.example))
     context = derived.handwritten(operation).make_context(words[2], words[3:])
     shown = repr(context.params)
     assert all(str(value) in shown for value in operation.example.values() if isinstance(value, str))
