@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -13,6 +14,8 @@ from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation, always
+from mcp_spaces.core.patterns import operation_covers
+from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.core.policy import load_preset, policy_excess, policy_from
 from mcp_spaces.core.scope import EVERYTHING, OperationPattern, Scope
@@ -42,7 +45,7 @@ class KeyCreateInput(Everywhere):
     operations: list[OperationPattern] | None = Field(default=None, max_length=100)
     """Only these, such as sandbox.* or run.get."""
     expires_in_s: float | None = Field(default=90 * 86400, gt=0, le=10 * 365 * 86400)
-    """Seconds; null: no end."""
+    """Seconds, 90 days where it is left out; null: no end."""
     operator: bool = False
     """A key for people who administer; it may do everything."""
 
@@ -61,6 +64,9 @@ class KeyView(BaseModel):
     id: str
     label: str
     principal_id: str
+    principal: str
+    """Its name."""
+    state: Literal["valid", "expired", "revoked"]
     spaces: list[str] | None
     operations: list[str] | None
     operator: bool
@@ -123,6 +129,7 @@ async def create_key(context: Context, wanted: KeyCreateInput) -> NewKey:
     if wanted.operator and (wanted.spaces is not None or wanted.operations is not None):
         raise InvalidInput("An operator's key is not bound to spaces or operations.", hint="Leave them out.")
     spaces = None if wanted.spaces is None else _space_ids(context, wanted.spaces)
+    _check_operations(context, wanted.operations or ())
     now, fresh = context.clock.now(), new_token()
     key = Key(
         id=fresh.key_id,
@@ -155,14 +162,14 @@ def _space_ids(context: Context, references: list[str]) -> tuple[str, ...]:
 
 
 async def list_keys(context: Context, _: NoInput) -> KeyList:
-    return KeyList(keys=[_view(key) for key in context.use(Identity).all_keys()])
+    return KeyList(keys=[_view(context, key) for key in context.use(Identity).all_keys()])
 
 
 async def revoke_key(context: Context, wanted: KeyRevokeInput) -> KeyView:
     key = await context.use(Identity).revoke(wanted.key)
     context.use(ActiveCalls).cancel_where(lambda call: call.caller.key_id == key.id, reason="the key was revoked")
     context.use(Changes).announce(Change("keys", principal_id=key.principal_id))
-    return _view(key)
+    return _view(context, key)
 
 
 async def list_principals(context: Context, _: NoInput) -> PrincipalList:
@@ -177,6 +184,9 @@ async def add_principal(context: Context, wanted: PrincipalAddInput) -> Principa
 async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> Granted:
     identity = context.use(Identity)
     before: list[Principal] = []
+    # What is there from before may be of another version of mcp-spaces.
+    kept = identity.get(wanted.principal).scope.operations
+    _check_operations(context, (one for one in wanted.scope.operations or () if one not in kept))
 
     def change(principal: Principal) -> Principal:
         before.append(principal)
@@ -230,11 +240,25 @@ def _narrowing(space: WiderSpace, principal: Principal) -> str:
     return f"mcp-spaces space update {space.id} --patch '{json.dumps(patch)}'"
 
 
-def _view(key: Key) -> KeyView:
+def _check_operations(context: Context, patterns: Iterable[str]) -> None:
+    """Whoever misspells an operation would learn it from an agent that may do nothing. Raises InvalidInput."""
+    known = context.use(Pipeline).operations
+    for pattern in patterns:
+        if not any(operation_covers(pattern, one) for one in known):
+            raise InvalidInput(
+                f"No operation fits {pattern!r}.", hint="docs/reference/README.md lists every operation."
+            )
+
+
+def _view(context: Context, key: Key) -> KeyView:
+    principal = context.use(Identity).find(key.principal_id)
+    over = key.expires_at is not None and key.expires_at <= context.clock.now()
     return KeyView(
         id=key.id,
         label=key.label,
         principal_id=key.principal_id,
+        principal=key.principal_id if principal is None else principal.name,
+        state="revoked" if key.revoked_at is not None else "expired" if over else "valid",
         spaces=None if key.spaces is None else list(key.spaces),
         operations=None if key.scope is None else list(key.scope.operations),
         operator=key.operator,
