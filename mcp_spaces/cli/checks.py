@@ -204,7 +204,16 @@ def kept_key(state: str) -> Wall | None:
     if str(place).startswith("/") and not exists(Path(place)):
         mend = f"cp -p /media/elsewhere/master.key {shlex.quote(place)}    # from where you keep its copy"
         return Wall(name, False, f"{place} is gone: without it the vault is locked", mend)
-    return Wall(name, True, f"{place}, says the daemon")
+    shared = shared_key(Path(place)) if str(place).startswith("/") else None
+    return shared or Wall(name, True, f"{place}, says the daemon")
+
+
+def shared_key(file: Path) -> Wall | None:
+    """The daemon takes no master key that others may read. None: only its owner may."""
+    if not file.stat().st_mode & 0o077:
+        return None
+    found = f"others may read {file}: the vault is locked until they may not"
+    return Wall("vault key", False, found, f"chmod 600 {shlex.quote(str(file))}")
 
 
 def vault_key(settings: Settings) -> Wall:
@@ -219,8 +228,7 @@ def vault_key(settings: Settings) -> Wall:
     if settings.vault_key_source == "passphrase" or PASSPHRASE_VARIABLE in os.environ:
         return Wall(name, True, f"a passphrase in {PASSPHRASE_VARIABLE}, read once when the daemon starts")
     if exists(file):
-        private = not file.stat().st_mode & 0o077
-        return Wall(name, private, f"the file {file}", "" if private else f"chmod 600 {file}")
+        return shared_key(file) or Wall(name, True, f"the file {file}")
     if settings.vault_key_source != "file" and system_keyring() is not None:
         return Wall(name, True, "the OS keyring")
     if settings.vault_key_source == "keyring":
