@@ -197,15 +197,17 @@ def kept_key(state: str) -> Wall | None:
             content = wire.answer_of(json.loads(lines.readline())).content
     except (NoDaemon, wire.Refusal, OSError, ValueError):
         return None
-    place = content.get("master_key") if isinstance(content, Mapping) else None
-    if not place:
+    if not isinstance(content, Mapping) or not (place := content.get("master_key")):
         return None
     name = "vault key"
     if str(place).startswith("/") and not exists(Path(place)):
         mend = f"cp -p /media/elsewhere/master.key {shlex.quote(place)}    # from where you keep its copy"
         return Wall(name, False, f"{place} is gone: without it the vault is locked", mend)
-    shared = shared_key(Path(place)) if str(place).startswith("/") else None
-    return shared or Wall(name, True, f"{place}, says the daemon")
+    if str(place).startswith("/") and (shared := shared_key(Path(place))):
+        return shared
+    if reason := content.get("vault_locked"):
+        return Wall(name, False, f"the vault is locked: {reason}", "")
+    return Wall(name, True, f"{place}, says the daemon")
 
 
 def shared_key(file: Path) -> Wall | None:

@@ -62,10 +62,13 @@ class BackedUp(BaseModel):
 class StateDescription(BaseModel):
     master_key: str | None = None
     """Where the vault's master key is; absent while there is no vault."""
+    vault_locked: str | None = None
+    """Why that key does not open it; absent where it does."""
 
 
 async def describe(context: Context, _: Everywhere) -> StateDescription:
-    return StateDescription(master_key=context.use(Backups).master_key())
+    backups = context.use(Backups)
+    return StateDescription(master_key=backups.master_key(), vault_locked=await backups.locked_by())
 
 
 async def verify(context: Context, _: Everywhere) -> AuditReport:
