@@ -31,6 +31,18 @@ from tests.vault.rig import EVERYTHING, SEED_80_BITS, open_rig
 ROOT = Path(__file__).resolve().parents[2]
 
 
+async def test_a_login_that_may_go_nowhere_is_warned_about(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        login = {"path": "prod/crm", "kind": "login", "username": "ann", "password": "correct horse"}
+        lost = await world.govern("vault.set", **login)
+        assert lost.warnings == [
+            "it goes nowhere without an origin: mcp-spaces vault update prod/crm --origins https://…"
+        ]
+        bound = await world.govern("vault.set", **login, origins=["https://crm.example.com"])
+        plain = await world.govern("vault.set", path="prod/db", kind="value", value="correct horse")
+    assert bound.warnings is plain.warnings is None
+
+
 async def test_the_last_ten_versions_are_kept(tmp_path: Path) -> None:
     async with open_rig(tmp_path) as rig:
         entries = [await rig.put("prod/a", value=f"value {number}") for number in range(VERSIONS_KEPT + 3)]
