@@ -10,11 +10,10 @@ SWITCH = re.compile(r"(?<=\s)(?P<name>[a-z_]+)=true\b")
 
 def for_terminal(hint: str) -> str:
     """`space_list shows …` as "`mcp-spaces space list` shows …". What is no tool stays as it is."""
-    from mcp_spaces.cli.derived import NOUNS
-
-    if not any(found["tool"].partition("_")[0] in NOUNS for found in TOOL.finditer(hint)):
+    told = TOOL.sub(_as_command, hint)
+    if told == hint:
         return hint
-    return SWITCH.sub(lambda found: "--" + found["name"].replace("_", "-"), TOOL.sub(_as_command, hint))
+    return SWITCH.sub(lambda found: "--" + found["name"].replace("_", "-"), told)
 
 
 def _as_command(found: re.Match[str]) -> str:
