@@ -37,7 +37,7 @@ def test_names_are_well_formed_and_short_enough_for_every_client(operation: AnyO
     assert re.fullmatch(r"[a-z]+\.[a-z][a-z_]*", operation.id)
     assert re.fullmatch(r"[a-z0-9_]{1,40}", operation.tool)
     assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) for name in input_schema(operation)["properties"])
-    (pattern,) = OperationPattern.__metadata__  # type: ignore[attr-defined]
+    pattern, _ = OperationPattern.__metadata__  # type: ignore[attr-defined]
     assert re.fullmatch(pattern.pattern, operation.id), "a scope could not name it"
 
 

@@ -194,7 +194,12 @@ async def open_app(
         services.provide(
             Backups,
             Backups(
-                database, blobs, settings.state_dir / KEY_NAME, settings.state_dir / BLOBS_NAME, vault.keys.whereabouts
+                database,
+                blobs,
+                settings.state_dir / KEY_NAME,
+                settings.state_dir / BLOBS_NAME,
+                vault.keys.whereabouts,
+                vault.keys.locked_by,
             ),
         )
         services.provide(Changes, changes)

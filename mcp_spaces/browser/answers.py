@@ -10,10 +10,15 @@ from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.redaction import Redactor
+from mcp_spaces.core.spelling import Spelled
 
-Ref = Annotated[str, StringConstraints(pattern=r"^(f\d{1,6})?e\d{1,9}$")]
+Ref = Annotated[
+    str,
+    StringConstraints(pattern=r"^(f\d{1,6})?e\d{1,9}$"),
+    Spelled("a ref of the newest snapshot, such as e5 or f1e3"),
+]
 """Of an element, from the newest snapshot."""
-PageId = Annotated[str, StringConstraints(pattern=r"^p\d{1,6}$")]
+PageId = Annotated[str, StringConstraints(pattern=r"^p\d{1,6}$"), Spelled("a page of browser_pages, such as p1")]
 
 TIMEOUT_S = 5.0
 """What an action waits for its element by default."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from mcp_spaces.browser.acting import act, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, OnElement
@@ -21,6 +21,7 @@ from mcp_spaces.core.facts import BrowserFacts, BrowserUse
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.scope import OWN_NAMESPACE
+from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.errors import NotFound, QuotaExceeded, TimedOut, WrongState
 from mcp_spaces.storage.model import FileView
 from mcp_spaces.storage.port import SpaceFiles
@@ -41,7 +42,7 @@ class UploadInput(OnElement):
 
 
 class DownloadInput(InRuntime):
-    id: str = Field(pattern=r"^d\d{1,9}$")
+    id: Annotated[str, StringConstraints(pattern=r"^d\d{1,9}$"), Spelled("a download, such as d1")]
     """As the action's answer named it."""
     to: str = Field(max_length=1024)
     """Path in storage."""

@@ -81,7 +81,7 @@ class BrowserService:
         why = f": {runtime.reason}" if runtime.reason else ""
         raise WrongState(
             f"Browser {runtime.alias} has {'failed' if runtime.state is RuntimeState.FAILED else 'stopped'}{why}.",
-            hint=f"browser_launch alias={runtime.alias} starts it again.",
+            hint=f"browser_launch space={runtime.space_id} alias={runtime.alias} starts it again.",
         )
 
     def run_of(self, runtime_id: str) -> str:

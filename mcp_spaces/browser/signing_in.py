@@ -23,6 +23,7 @@ from mcp_spaces.core.facts import BrowserFacts, BrowserUse, SecretFacts, SecretU
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.scope import Scope
+from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.errors import InvalidInput, SpacesError, WrongState
 from mcp_spaces.vault.model import Kind as SecretKind
 from mcp_spaces.vault.model import VaultPath
@@ -63,7 +64,14 @@ class LoginOutput(ActionOutput):
 
 
 class LogoutInput(InRuntime):
-    origin: Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9.\[\]:-]{1,260}$")] | None = None
+    origin: (
+        Annotated[
+            str,
+            StringConstraints(pattern=r"^https?://[a-z0-9.\[\]:-]{1,260}$"),
+            Spelled("an origin such as https://example.com, without a path"),
+        ]
+        | None
+    ) = None
     """Only what this origin stored. Left out: everything, in the profile too."""
 
 

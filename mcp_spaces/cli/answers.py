@@ -17,6 +17,7 @@ Content = Mapping[str, Any]
 SPACE_COLUMNS = ("id", "name", "role", "state", "cpu", "memory", "disk", "net", "llm_tokens", "created_at")
 RUN_COLUMNS = ("id", "operation", "state", "space", "principal", "error_code", "started_at", "duration_ms")
 SECRET_COLUMNS = ("path", "kind", "label", "fields", "origins", "version", "last_used_at", "uses")
+KEY_COLUMNS = ("id", "label", "principal", "state", "expires_at", "operator", "spaces", "operations", "created_at")
 APPROVAL_COLUMNS = ("id", "operation", "by", "space", "reason", "expires_at")
 
 
@@ -133,6 +134,14 @@ def _new_key(content: Content) -> None:
     show.say(f"{content['id']} for {content['principal']}, {ends}. It is shown this once: keep it now.")
 
 
+def _keys(content: Content) -> None:
+    if not content["keys"]:
+        show.say("none")
+        return
+    rows = [{**one, **{name: one.get(name) or "all" for name in ("spaces", "operations")}} for one in content["keys"]]
+    show.print_table(rows, KEY_COLUMNS)
+
+
 def _secrets(content: Content) -> None:
     if not content["secrets"]:
         show.say("no secrets")
@@ -180,6 +189,7 @@ SHOWN: Mapping[str, Callable[[Content], None]] = {
     "approval.list": _approvals,
     "audit.verify": _audit,
     "key.create": _new_key,
+    "key.list": _keys,
     "job.read": _job,
     "run.list": _runs,
     "run.read_artifact": _file,

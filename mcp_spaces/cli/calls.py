@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mcp_spaces.cli import exits, pin, show
+from mcp_spaces.cli.hints import for_terminal
 from mcp_spaces.cli.wire import Answer, NoDaemon, OnProgress, Refusal, Request, Server
 from mcp_spaces.server.text import as_prose
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "MCP_SPACES_KEY"
 SERVER_VARIABLE = "MCP_SPACES_SERVER"
 PIN_NEEDED = "pin_needed"
+NOT_FOR_THIS_KEY = (
+    "This key may not do that, or the server is older than this command. "
+    "An operator's key is made with `mcp-spaces key create LABEL --operator`."
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as one JSON document.")]
 
@@ -65,6 +70,8 @@ def call(
         try:
             return _called(context, request, on_progress)
         except Refusal as refusal:
+            if refusal.message == f"No operation {operation_id!r}.":
+                raise Refusal(refusal.message, hint=NOT_FOR_THIS_KEY, code=refusal.code) from None
             if refusal.code != PIN_NEEDED or (typed := pin.asked()) is None:
                 raise
         return _called(context, replace(request, pin=typed), on_progress)
@@ -81,7 +88,7 @@ def failures(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
-        show.say_error(refusal.message, refusal.hint)
+        show.say_error(refusal.message, for_terminal(refusal.hint))
         if as_json:
             print_error(
                 refusal.message,

@@ -197,14 +197,25 @@ def kept_key(state: str) -> Wall | None:
             content = wire.answer_of(json.loads(lines.readline())).content
     except (NoDaemon, wire.Refusal, OSError, ValueError):
         return None
-    place = content.get("master_key") if isinstance(content, Mapping) else None
-    if not place:
+    if not isinstance(content, Mapping) or not (place := content.get("master_key")):
         return None
     name = "vault key"
     if str(place).startswith("/") and not exists(Path(place)):
         mend = f"cp -p /media/elsewhere/master.key {shlex.quote(place)}    # from where you keep its copy"
         return Wall(name, False, f"{place} is gone: without it the vault is locked", mend)
+    if str(place).startswith("/") and (shared := shared_key(Path(place))):
+        return shared
+    if reason := content.get("vault_locked"):
+        return Wall(name, False, f"the vault is locked: {reason}", "")
     return Wall(name, True, f"{place}, says the daemon")
+
+
+def shared_key(file: Path) -> Wall | None:
+    """The daemon takes no master key that others may read. None: only its owner may."""
+    if not file.stat().st_mode & 0o077:
+        return None
+    found = f"others may read {file}: the vault is locked until they may not"
+    return Wall("vault key", False, found, f"chmod 600 {shlex.quote(str(file))}")
 
 
 def vault_key(settings: Settings) -> Wall:
@@ -219,8 +230,7 @@ def vault_key(settings: Settings) -> Wall:
     if settings.vault_key_source == "passphrase" or PASSPHRASE_VARIABLE in os.environ:
         return Wall(name, True, f"a passphrase in {PASSPHRASE_VARIABLE}, read once when the daemon starts")
     if exists(file):
-        private = not file.stat().st_mode & 0o077
-        return Wall(name, private, f"the file {file}", "" if private else f"chmod 600 {file}")
+        return shared_key(file) or Wall(name, True, f"the file {file}")
     if settings.vault_key_source != "file" and system_keyring() is not None:
         return Wall(name, True, "the OS keyring")
     if settings.vault_key_source == "keyring":

@@ -52,6 +52,19 @@ class Entry:
     also: Mapping[str, Any]
 
 
+OF_COMMANDS = frozenset({places.STATE_DIRECTORY_VARIABLE, "MCP_SPACES_SERVER", "MCP_SPACES_KEY"})
+
+
+def not_carried_over(environment: Mapping[str, str]) -> list[str]:
+    """What a daemon that is started here would be given, and one that the client starts only if it has it too. Not
+    written into its configuration: some of it is secret."""
+    return sorted(
+        name
+        for name in environment
+        if name == "DOCKER_HOST" or (name.startswith("MCP_SPACES_") and name not in OF_COMMANDS)
+    )
+
+
 def launch(environment: Mapping[str, str]) -> Launch:
     """This installation's `mcp-spaces stdio`, with the state directory where it is not the usual one."""
     variable = places.STATE_DIRECTORY_VARIABLE

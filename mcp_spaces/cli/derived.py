@@ -93,6 +93,7 @@ def command(operation: AnyOperation) -> Any:
     from rich.markup import escape
 
     from mcp_spaces.cli import fetch, fields
+    from mcp_spaces.cli.command_line import command_line
 
     arguments = fields.arguments_of(operation)
     asks = operation.verb == "delete"
@@ -127,7 +128,7 @@ def command(operation: AnyOperation) -> Any:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     single = typer.Typer(add_completion=False)
-    example = escape(fields.command_line(operation, operation.example))
+    example = escape(command_line(operation, operation.example))
     single.command(verb_of(operation), help=escape(operation.summary), epilog=f"Example: {example}")(run)
     return typer.main.get_command(single)
 
@@ -151,7 +152,8 @@ def _parameter(argument: Argument) -> inspect.Parameter:
     if argument.positional:
         info = typer.Argument(help=words, metavar=argument.placeholder, show_default=False)
     elif argument.kind is Kind.SECRET:
-        info = typer.Option(argument.flag, help=f"{words} Asked for, never on the command line.", show_default=False)
+        asked = "Asked for, never on the command line."
+        info = typer.Option(argument.flag, help=f"{words}. {asked}" if words else asked, show_default=False)
     elif argument.kind is Kind.FLAG:
         info = typer.Option(f"{argument.flag}/--no-{argument.flag[2:]}", help=words, show_default=False)
     else:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import sys
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -14,12 +14,16 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from mcp_spaces.cli.shapes import shape_of
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.server.schemas import tool_schema
 
 LONG_TEXTS = frozenset({"command", "content", "stdin", "text"})
 """What may come from a file or from standard input. A path that begins with @ is a path."""
 NULL = "null"
+ENCODING, BASE64 = "encoding", "base64"
+"""Operations that have such a field take any bytes."""
+ELSEWHERE = re.compile(r"\s*\(see context_get topic=[a-z_.]+\)")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -40,6 +44,14 @@ class Kind(Enum):
 
 class Unreadable(ValueError):
     """The text of a flag is not what the flag takes."""
+
+
+class NotText(Unreadable):
+    """A file or standard input holds other bytes than UTF-8."""
+
+    def __init__(self, message: str, content: bytes) -> None:
+        super().__init__(message)
+        self.content = content
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +99,20 @@ def arguments_of(operation: AnyOperation) -> tuple[Argument, ...]:
                 required=field.is_required() or (name == "space" and operation.id == "space.delete"),
                 nullable=type(None) in get_args(field.annotation),
                 positional=name == "space" if operation.in_space else free and not any(a.positional for a in found),
-                # A tool's name there; here its command.
-                description=said[name]
-                .get("description", "")
-                .replace("see context_get topic=", "see: mcp-spaces context get --topic "),
+                description=_description(operation, name, said[name], kind),
                 choices=tuple(map(str, properties[name].get("enum", ()))),
                 text_values=_holds_text(properties[name]),
             )
         )
     return tuple(sorted(found, key=lambda one: not one.positional))
+
+
+def _description(operation: AnyOperation, name: str, said: Mapping[str, Any], kind: Kind) -> str:
+    """What a tool's schema says, with the shape of JSON in the place where that leads to another call."""
+    words = str(said.get("description", ""))
+    if kind is not Kind.JSON or "{" in words:
+        return words
+    return ": ".join(part for part in (ELSEWHERE.sub("", words), shape_of(operation.input, name)) if part)
 
 
 def schemas_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -118,7 +135,17 @@ def read(arguments: Sequence[Argument], given: Mapping[str, Any]) -> dict[str, A
     texts = {
         one.name: given[one.name] for one in arguments if given.get(one.name) not in (None, [], (), *_unasked(one))
     }
-    return {one.name: _value(one, texts.get(one.name)) for one in arguments if one.name in texts or one.always_asked}
+    found: dict[str, Any] = {}
+    for one in arguments:
+        if one.name not in texts and not one.always_asked:
+            continue
+        try:
+            found[one.name] = _value(one, texts.get(one.name))
+        except NotText as problem:
+            if not any(other.name == ENCODING for other in arguments) or texts.get(ENCODING, BASE64) != BASE64:
+                raise
+            found |= {one.name: b64encode(problem.content).decode(), ENCODING: BASE64}
+    return found
 
 
 def _unasked(argument: Argument) -> tuple[bool, ...]:
@@ -140,24 +167,6 @@ def asked_secret(name: str, *, twice: bool = False) -> str:
     return found
 
 
-def command_line(operation: AnyOperation, example: Mapping[str, object]) -> str:
-    """The command that gives these arguments."""
-    words = ["mcp-spaces", operation.noun, operation.verb.replace("_", "-")]
-    for one in arguments_of(operation):
-        if one.name not in example:
-            continue
-        value = example[one.name]
-        if one.always_asked:
-            continue
-        if one.positional:
-            words.append(_quoted(str(value)))
-        elif one.kind is Kind.FLAG:
-            words.append(one.flag if value else f"--no-{one.flag[2:]}")
-        else:
-            words += [word for text in _texts(one, value) for word in (one.flag, _quoted(text))]
-    return " ".join(words)
-
-
 def _holds_text(schema: Mapping[str, Any]) -> bool:
     match schema.get("additionalProperties"), schema.get("patternProperties"):
         case {"type": "string"}, _:
@@ -166,24 +175,6 @@ def _holds_text(schema: Mapping[str, Any]) -> bool:
             return all(one.get("type") == "string" for one in patterns.values())
         case _:
             return False
-
-
-def _quoted(text: str) -> str:
-    if text.isprintable():
-        return shlex.quote(text)
-    return "$'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\t", "\\t") + "'"
-
-
-def _texts(argument: Argument, value: object) -> list[str]:
-    match argument.kind, value:
-        case Kind.LIST, list() | tuple():
-            return [str(one) for one in value]
-        case Kind.MAPPING, dict() if value:
-            return [f"{name}={text if isinstance(text, str) else json.dumps(text)}" for name, text in value.items()]
-        case _, str():
-            return [value]
-        case _:
-            return [NULL if value is None else json.dumps(value)]
 
 
 def _kind(name: str, schema: Mapping[str, Any]) -> Kind:
@@ -238,8 +229,8 @@ def _text(argument: Argument, given: str) -> str:
             return Path(given[1:]).expanduser().read_bytes().decode()
     except OSError as error:
         raise Unreadable(f"{argument.flag}: {given}: {error.strerror or error}.") from None
-    except UnicodeDecodeError:
-        raise Unreadable(f"{argument.flag}: {given} is not UTF-8 text.") from None
+    except UnicodeDecodeError as error:
+        raise NotText(f"{argument.flag}: {given} is not UTF-8 text.", error.object) from None
     return given
 
 

@@ -11,7 +11,17 @@ import typer
 
 from mcp_spaces.cli import calls, show
 from mcp_spaces.cli.clear_text import check_server
-from mcp_spaces.cli.clients import TOKEN_VARIABLE, Client, Entry, NotPossible, Scope, claude_command, entry, launch
+from mcp_spaces.cli.clients import (
+    TOKEN_VARIABLE,
+    Client,
+    Entry,
+    NotPossible,
+    Scope,
+    claude_command,
+    entry,
+    launch,
+    not_carried_over,
+)
 from mcp_spaces.cli.wire import Refusal
 
 
@@ -54,6 +64,8 @@ def install(
         show.print_line(f"wrote {wanted.file}" + (f"; the old one is {copy}" if copy else ""))
     if http is not None and client is not Client.VSCODE:
         show.say(f"The client reads the key from {TOKEN_VARIABLE}: mcp-spaces key create LABEL")
+    if http is None and (missing := not_carried_over(os.environ)):
+        show.say(f"Set here and not there, where a daemon that the client starts needs it: {', '.join(missing)}")
     if client is Client.CLAUDE_CODE:
         show.say("The same through Claude Code:")
         show.print_line(f"  {claude_command(scope, url=http, launch=ours)}")

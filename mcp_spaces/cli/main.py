@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import mcp_spaces
-from mcp_spaces.cli import calls, connect, derived, doctor, install, port_forward, serve, shortcuts, stop
+from mcp_spaces.cli import calls, connect, derived, doctor, exits, install, port_forward, serve, shortcuts, show, stop
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 """What cannot be understood of a command line; typer has no name for it."""
@@ -39,6 +39,12 @@ class Commands(TyperGroup):
         except USAGE_ERROR as error:
             if as_json:
                 calls.print_error(error.format_message(), hint=f"Run: {_help_of(error)}", code="invalid_input")
+            raise
+        except typer.Abort as left:
+            # A prompt makes the same of Ctrl-C, of an end of input and of a no.
+            if isinstance(left.__context__, KeyboardInterrupt):
+                show.say("cancelled")
+                raise typer.Exit(exits.CANCELLED) from None
             raise
 
 

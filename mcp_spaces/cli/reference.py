@@ -21,8 +21,9 @@ from mcp_spaces.browser.steps.arguments import signature
 from mcp_spaces.browser.steps.kinds import Kind
 from mcp_spaces.browser.steps.page_methods import METHODS
 from mcp_spaces.catalogue import CATALOGUE
+from mcp_spaces.cli.command_line import command_line
 from mcp_spaces.cli.derived import NOUNS
-from mcp_spaces.cli.fields import Argument, arguments_of, command_line, schemas_of
+from mcp_spaces.cli.fields import Argument, arguments_of, schemas_of
 from mcp_spaces.core.operation import AnyOperation, always, never
 
 NOTE = "<!-- Written by `make docs` from the code. Change that instead. -->\n"

@@ -20,6 +20,8 @@ GAP = 2
 TEXT_WIDTH = 24
 """What a column of longer texts gets on a terminal, at least."""
 ID = re.compile(r"\b[a-z]{2,8}_[a-z2-7]{16,}\b")
+NO_LIMIT = 1 << 62
+"""What the operator's own scope holds of everything."""
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -117,6 +119,8 @@ def cell(name: str, value: object) -> str:
             return "yes" if value else "no"
         case int() | float() if name == "at" or name.endswith("_at"):
             return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
+        case int() | float() if value >= NO_LIMIT:
+            return "no limit"
         case int() | float() if name.endswith("bytes"):
             return amount(value)
         case float() if value.is_integer():
@@ -200,6 +204,10 @@ def _print_record(console: Console, record: Mapping[str, Any], *, indent: int) -
         elif isinstance(value, list) and _nested(value):
             print_line(f"{margin}{shown}")
             _print_rows(console, value, indent=indent + 2)
+        elif _sentences(value):
+            print_line(f"{margin}{shown}")
+            for one in value:
+                print_line(f"{margin}  {cell('', one)}")
         elif isinstance(value, str) and "\n" in value.rstrip("\n"):
             print_line(f"{margin}{shown}")
             for line in value.rstrip("\n").split("\n"):
@@ -207,6 +215,13 @@ def _print_record(console: Console, record: Mapping[str, Any], *, indent: int) -
                 print_line(f"{margin}  | {line}")
         else:
             print_line(f"{margin}{shown:<{width}}  {cell(name, value)}")
+
+
+def _sentences(value: object) -> bool:
+    """Texts that would not be told apart with commas between them."""
+    return (
+        isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) and one.endswith(".") for one in value)
+    )
 
 
 def _alike(value: Mapping[str, Any]) -> bool:

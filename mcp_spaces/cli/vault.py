@@ -51,6 +51,7 @@ def set_secret(
     arguments: dict[str, Any] = {"path": path, "kind": str(kind)}
     given = {"label": label, "username": username, "origins": origin, "origin_patterns": origin_pattern}
     arguments |= {name: value for name, value in {**given, "headers": header}.items() if value}
+    _check(arguments, MAIN[kind])
     wanted = [MAIN[kind], *(["totp"] if totp else []), *(["notes"] if notes else [])]
     arguments |= _object() if fields else _asked(wanted)
     answer = calls.call(context, "vault.set", arguments, as_json=as_json)
@@ -71,6 +72,18 @@ def import_file(
     arguments = {"file": str(file.absolute()), "prefix": prefix, "format": export_format, "dry_run": dry_run}
     answer = calls.call(context, "vault.import", arguments, as_json=as_json)
     answers.present("vault.import", answer, as_json=as_json)
+
+
+def _check(arguments: dict[str, Any], name: str) -> None:
+    """Before a person types a secret twice, only to learn that the path is spelled wrongly."""
+    from mcp_spaces.catalogue import CATALOGUE
+    from mcp_spaces.cli import fields as reading
+
+    (operation,) = (one for one in CATALOGUE if one.id == "vault.set")
+    try:
+        reading.checked(operation, {**arguments, name: "to be asked for"})
+    except reading.Unreadable as problem:
+        raise typer.BadParameter(str(problem)) from None
 
 
 def _asked(names: list[str]) -> dict[str, str]:

@@ -156,6 +156,8 @@ class Approvals:
                 raise NotFound(f"No approval {approval_id}.", hint="List what is pending: mcp-spaces approval list")
             found = unseal(self._database.sealer, TABLE, row, Approval)
             if found.state is not ApprovalState.PENDING or found.expires_at <= now:
+                if found.state is ApprovalState.APPROVED and found.expires_at > now:
+                    raise WrongState("This approval is approved.", hint="The agent repeats its call now, unchanged.")
                 state = found.state if found.state is not ApprovalState.PENDING else "expired"
                 raise WrongState(f"This approval is {state}.", hint="The agent has to ask again.")
             if found.principal_id == decided_by:

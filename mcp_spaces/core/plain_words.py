@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from mcp_spaces.core.spelling import SPELLING
+
 SHOWN = 3
 LOOKED_AT_MAX = 1_000
 """Findings. Of more of them none is named: going through hundreds of thousands would hold everybody up for seconds."""
@@ -38,6 +40,8 @@ def sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"{where} has to be an object"
     if kind in _NO_LIST:
         return f"{where} has to be a list"
+    if kind == SPELLING:
+        return f"{where} has to be {message}"
     if kind in ("too_short", "too_long"):
         # "Tuple should have at least 1 item after validation, not 0"
         message = message.partition(" ")[2].partition(" after validation")[0]

@@ -36,20 +36,34 @@ from mcp_spaces.core.patterns import (
     widest_operations,
 )
 from mcp_spaces.core.same import Same
+from mcp_spaces.core.spelling import Spelled
 
 OWN_NAMESPACE = "own"
 """The storage namespace that belongs to the space itself and to nobody else."""
 
-OperationPattern = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z]+\.(\*|[a-z][a-z_]*))$", max_length=64)]
-Name = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9][a-z0-9._-]{0,62})$")]
+OperationPattern = Annotated[
+    str,
+    StringConstraints(pattern=r"^(\*|[a-z]+\.(\*|[a-z][a-z_]*))$", max_length=64),
+    Spelled("an operation such as run.get, all of a noun such as sandbox.*, or *"),
+]
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^(\*|[a-z0-9][a-z0-9._-]{0,62})$"),
+    Spelled("1 to 63 of a-z 0-9 . _ -, beginning with a letter or digit, or *"),
+]
 VaultPrefix = Annotated[
-    str, StringConstraints(pattern=r"^(\*|[a-z0-9][a-z0-9._-]{0,62}(/[a-z0-9][a-z0-9._-]{0,62}){0,7})$")
+    str,
+    StringConstraints(pattern=r"^(\*|[a-z0-9][a-z0-9._-]{0,62}(/[a-z0-9][a-z0-9._-]{0,62}){0,7})$"),
+    Spelled("a path such as prod or prod/crm, which stands for all below it, without a slash at its end, or *"),
 ]
 HostRule = Annotated[
     str,
     StringConstraints(
         pattern=r"^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:[1-9][0-9]{0,4})?$",
         max_length=260,
+    ),
+    Spelled(
+        "a host such as example.com, example.com:443 or *.example.com, in small letters, without https:// or a path"
     ),
 ]
 

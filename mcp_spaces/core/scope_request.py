@@ -22,7 +22,7 @@ from mcp_spaces.core.scope import (
     VaultPrefix,
     excess,
 )
-from mcp_spaces.errors import ExceedsCeiling
+from mcp_spaces.errors import ExceedsCeiling, InvalidInput
 
 Prefix = Annotated[str, StringConstraints(max_length=1024)]
 
@@ -114,6 +114,12 @@ def storage_grants(mounts: tuple[StorageMount, ...] | StorageMount) -> dict[str,
 
 
 def network_grant(mount: NetworkMount) -> NetworkGrant:
+    """Raises InvalidInput: hosts are listed, and no mode says that they count. A list beside `none` rests on purpose."""
+    if mount.allow and "mode" not in mount.model_fields_set:
+        raise InvalidInput(
+            "network.allow counts only in the mode allowlist, and network.mode is left out.",
+            hint='Write {"mode": "allowlist", "allow": […]}.',
+        )
     return NetworkGrant(mode=NetworkMode(mount.mode), allow=mount.allow)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 from mcp_spaces.core.active import ActiveCalls
@@ -12,6 +14,7 @@ from mcp_spaces.core.operation import AnyOperation, Audience, Operation
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.core.scope import EVERYTHING, OperationPattern
 from mcp_spaces.errors import InvalidInput
+from mcp_spaces.identity.known_operations import check_patterns
 from mcp_spaces.identity.model import LOCAL_AGENT, OPERATOR, Key, new_token
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.spaces.port import Spaces
@@ -27,7 +30,7 @@ class KeyCreateInput(Everywhere):
     operations: list[OperationPattern] | None = Field(default=None, max_length=100)
     """Only these, such as sandbox.* or run.get."""
     expires_in_s: float | None = Field(default=90 * 86400, gt=0, le=10 * 365 * 86400)
-    """Seconds; null: no end."""
+    """Seconds, 90 days where it is left out; null: no end."""
     operator: bool = False
     """A key for people who administer; it may do everything."""
 
@@ -46,6 +49,9 @@ class KeyView(BaseModel):
     id: str
     label: str
     principal_id: str
+    principal: str
+    """Its name."""
+    state: Literal["valid", "expired", "revoked"]
     spaces: list[str] | None
     operations: list[str] | None
     operator: bool
@@ -69,6 +75,7 @@ async def create_key(context: Context, wanted: KeyCreateInput) -> NewKey:
     if wanted.operator and (wanted.spaces is not None or wanted.operations is not None):
         raise InvalidInput("An operator's key is not bound to spaces or operations.", hint="Leave them out.")
     spaces = None if wanted.spaces is None else _space_ids(context, wanted.spaces)
+    check_patterns(context, wanted.operations or ())
     now, fresh = context.clock.now(), new_token()
     key = Key(
         id=fresh.key_id,
@@ -101,21 +108,25 @@ def _space_ids(context: Context, references: list[str]) -> tuple[str, ...]:
 
 
 async def list_keys(context: Context, _: Everywhere) -> KeyList:
-    return KeyList(keys=[_view(key) for key in context.use(Identity).all_keys()])
+    return KeyList(keys=[_view(context, key) for key in context.use(Identity).all_keys()])
 
 
 async def revoke_key(context: Context, wanted: KeyRevokeInput) -> KeyView:
     key = await context.use(Identity).revoke(wanted.key)
     context.use(ActiveCalls).cancel_where(lambda call: call.caller.key_id == key.id, reason="the key was revoked")
     context.use(Changes).announce(Change("keys", principal_id=key.principal_id))
-    return _view(key)
+    return _view(context, key)
 
 
-def _view(key: Key) -> KeyView:
+def _view(context: Context, key: Key) -> KeyView:
+    principal = context.use(Identity).find(key.principal_id)
+    over = key.expires_at is not None and key.expires_at <= context.clock.now()
     return KeyView(
         id=key.id,
         label=key.label,
         principal_id=key.principal_id,
+        principal=key.principal_id if principal is None else principal.name,
+        state="revoked" if key.revoked_at is not None else "expired" if over else "valid",
         spaces=None if key.spaces is None else list(key.spaces),
         operations=None if key.scope is None else list(key.scope.operations),
         operator=key.operator,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from mcp_spaces.core.active import WORKING, ActiveCalls, leaves_less
 from mcp_spaces.core.caller import Kind
@@ -17,7 +17,9 @@ from mcp_spaces.core.place import Everywhere
 from mcp_spaces.core.policy import load_preset, policy_excess, policy_from
 from mcp_spaces.core.scope import Scope
 from mcp_spaces.core.scope_request import ScopeRequest
+from mcp_spaces.core.spelling import NAME
 from mcp_spaces.core.tasks import shielded
+from mcp_spaces.identity.known_operations import check_patterns
 from mcp_spaces.identity.model import AGENT_POLICY, AGENT_SCOPE, Principal
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.spaces.port import Spaces
@@ -39,7 +41,7 @@ class PrincipalList(BaseModel):
 
 
 class PrincipalAddInput(Everywhere):
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"), NAME]
     kind: Kind = Kind.AGENT
 
 
@@ -77,6 +79,9 @@ async def add_principal(context: Context, wanted: PrincipalAddInput) -> Principa
 async def grant_principal(context: Context, wanted: PrincipalGrantInput) -> Granted:
     identity = context.use(Identity)
     before: list[Principal] = []
+    # What is there from before may be of another version of mcp-spaces.
+    kept = identity.get(wanted.principal).scope.operations
+    check_patterns(context, (one for one in wanted.scope.operations or () if one not in kept))
 
     def change(principal: Principal) -> Principal:
         before.append(principal)

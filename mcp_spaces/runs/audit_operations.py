@@ -13,6 +13,7 @@ from mcp_spaces.core.place import Everywhere
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.runs.audit import Audit, AuditReport
 from mcp_spaces.runs.backups import Backups
+from mcp_spaces.runs.model import RowCursor
 from mcp_spaces.runs.store import json_or_text
 from mcp_spaces.state.chain import Link
 from mcp_spaces.state.database import Database
@@ -22,7 +23,7 @@ NEWEST = 1 << 62
 
 
 class AuditListInput(Everywhere):
-    cursor: str | None = Field(default=None, pattern="^[0-9]{1,18}$")
+    cursor: RowCursor | None = None
     limit: int = Field(default=50, ge=1, le=200)
 
 
@@ -61,10 +62,13 @@ class BackedUp(BaseModel):
 class StateDescription(BaseModel):
     master_key: str | None = None
     """Where the vault's master key is; absent while there is no vault."""
+    vault_locked: str | None = None
+    """Why that key does not open it; absent where it does."""
 
 
 async def describe(context: Context, _: Everywhere) -> StateDescription:
-    return StateDescription(master_key=context.use(Backups).master_key())
+    backups = context.use(Backups)
+    return StateDescription(master_key=backups.master_key(), vault_locked=await backups.locked_by())
 
 
 async def verify(context: Context, _: Everywhere) -> AuditReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +31,15 @@ class Backup:
     keep_as_well: tuple[str, ...]
 
 
+async def _open() -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Backups:
     """`key_path` and `blobs_path` are only named, never read: a key beside its data by accident protects nothing.
 
-    `master_key` says where the vault's key is, None where there is no vault.
+    `master_key` says where the vault's key is, None where there is no vault; `locked_by` why it opens nothing.
     """
 
     database: Database
@@ -43,6 +47,7 @@ class Backups:
     key_path: Path
     blobs_path: Path
     master_key: Callable[[], str | None] = lambda: None
+    locked_by: Callable[[], Awaitable[str | None]] = _open
     one_at_a_time: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def make(self, target: Path, *, include_files: bool) -> Backup:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
 
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.storage.model import iso
+
+RowCursor = Annotated[
+    str, StringConstraints(pattern="^[0-9]{1,18}$"), Spelled("the next_cursor of the answer before this one")
+]
 
 
 class Artifact(BaseModel):

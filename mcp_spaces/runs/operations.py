@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from mcp_spaces.core.active import ActiveCalls
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.journal import RunState
 from mcp_spaces.core.operation import AnyOperation, Operation, id_of
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.errors import InvalidInput, NotFound, WrongState
@@ -16,7 +17,7 @@ from mcp_spaces.identity.port import Principals
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.audit_operations import AUDIT_LIST, AUDIT_VERIFY, STATE_BACKUP, STATE_DESCRIBE
 from mcp_spaces.runs.export import EVENTS_MAX, RUNS_MAX, ExportedRun, write_zip
-from mcp_spaces.runs.model import Artifact, ArtifactView, RunLine, RunView
+from mcp_spaces.runs.model import Artifact, ArtifactView, RowCursor, RunLine, RunView
 from mcp_spaces.runs.store import Filters, RunStore, line
 from mcp_spaces.runs.waiting import RunWaiters
 from mcp_spaces.spaces.port import Spaces
@@ -32,9 +33,9 @@ class ListInput(Everywhere):
     space: str | None = Field(default=None, min_length=1, max_length=200)
     """Only this one's."""
     operation: str | None = Field(default=None, max_length=64)
-    state: str | None = Field(default=None, pattern="^(running|succeeded|failed|denied|cancelled|interrupted)$")
+    state: RunState | None = None
     parent: str | None = Field(default=None, max_length=64)
-    cursor: str | None = Field(default=None, pattern="^[0-9]{1,18}$")
+    cursor: RowCursor | None = None
     limit: int = Field(default=20, ge=1, le=100)
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import anyio
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Audience, Operation
 from mcp_spaces.core.place import InRuntime
+from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.errors import SpacesError, WrongState
 from mcp_spaces.sandbox.jobs import KILL_S
 from mcp_spaces.sandbox.port import Command, Exit, LiveSandboxes, Process, Stream, TerminalSize
@@ -50,7 +51,9 @@ def attached(terminal: Terminal) -> Iterator[None]:
 class ConnectInput(InRuntime):
     rows: int = Field(default=24, ge=1, le=1000)
     columns: int = Field(default=80, ge=1, le=1000)
-    term: str = Field(default="xterm-256color", pattern=r"^[A-Za-z0-9._+-]{1,40}$")
+    term: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]{1,40}$"), Spelled("a terminal, such as xterm-256color")
+    ] = "xterm-256color"
     """The terminal's type, for TERM."""
 
 

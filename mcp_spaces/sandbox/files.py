@@ -7,9 +7,9 @@ import binascii
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -17,6 +17,7 @@ from mcp_spaces.core.facts import Access, FileFacts
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import Deny, decide
+from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.errors import Denied, InvalidInput
 from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, Fitting, text_within, whole_characters
 from mcp_spaces.sandbox.edits import Edit, apply_edits
@@ -109,7 +110,7 @@ class EditFileInput(InRuntime):
     path: FilePath
     edits: tuple[Edit, ...] = Field(min_length=1, max_length=EDITS)
     """Each old text has to be in the file exactly once."""
-    base_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    base_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Spelled("64 of 0-9 a-f")] | None = None
     """Refuse if the file has another hash."""
 
 

@@ -31,6 +31,10 @@ class Images:
         known = ", ".join((self.default, *self.others))
         raise InvalidInput("That image is not among the operator's.", hint=f"Images: {known}.")
 
+    def again(self, had: str) -> str:
+        """For a sandbox that ran on `had`: the default one where the operator names that no more, as after an update."""
+        return had if had in (self.default, *self.others) else self.default
+
 
 @dataclass(frozen=True, slots=True)
 class Shell:

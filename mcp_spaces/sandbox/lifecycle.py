@@ -223,7 +223,7 @@ async def _again(
             hint="Leave out scope.limits.disk_bytes, or choose another alias.",
         )
     ceiling = within(context.scope, wanted, whose="the space")
-    image = sandboxes.images.choose(given.image or found.image)
+    image = sandboxes.images.choose(given.image) if given.image else sandboxes.images.again(found.image)
     asked = None if found.asked is None else parts_named(given.scope, before=found.asked)
     changed = {"ceiling": ceiling, "asked": asked, "image": image}
     return await sandboxes.start_again(found.id, lambda row: row.model_copy(update=changed), run_id=context.run_id)

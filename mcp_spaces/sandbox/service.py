@@ -106,9 +106,10 @@ class SandboxService:
                 raise RuntimeUnavailable(f"Sandbox {runtime.alias} is going.", hint="See sandbox_list in a moment.")
             case RuntimeState.STOPPED | RuntimeState.FAILED:
                 why = f": {runtime.reason}" if runtime.reason else ""
+                again = f"sandbox_launch space={runtime.space_id} alias={runtime.alias}"
                 raise WrongState(
                     f"Sandbox {runtime.alias} has {'failed' if runtime.state is RuntimeState.FAILED else 'stopped'}{why}.",
-                    hint=f"sandbox_launch alias={runtime.alias} starts it again; its files are kept.",
+                    hint=f"{again} starts it again; its files are kept.",
                 )
 
     def launched_by(self, runtime_id: str) -> str:

@@ -24,6 +24,7 @@ from mcp_spaces.errors import SpacesError, TimedOut, WrongState
 from mcp_spaces.server.daemon_log import DaemonLog
 from mcp_spaces.server.descriptors import make_room
 from mcp_spaces.server.endpoint import open_server
+from mcp_spaces.server.own_folder import identity, until_taken_away
 from mcp_spaces.server.private_process import keep_private
 from mcp_spaces.server.unix import LocalSockets, make_private
 
@@ -76,8 +77,10 @@ def serve(
 
 
 async def run(settings: Settings, open_app: OpenApp, ready_fd: int | None = None) -> None:
-    """Open everything, say so, and wait for a signal."""
+    """Open everything, say so, and wait for a signal, or for the end of the state directory."""
     stop = anyio.Event()
+    lock = Path(places.daemon_lock(str(settings.state_dir)))
+    held = identity(lock)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # The scope stays around everything that is opened in it: what the app runs in the background lives as long.
@@ -91,12 +94,21 @@ async def run(settings: Settings, open_app: OpenApp, ready_fd: int | None = None
             if ready_fd is not None:
                 os.write(ready_fd, b"1")
                 os.close(ready_fd)
-            await stop.wait()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_stop_without_folder, lock, held, stop)
+                await stop.wait()
+                tasks.cancel_scope.cancel()
             log.info("stopping")
     if starting.cancelled_caught:
         raise TimedOut(
             f"Nothing was ready within {settings.start_s:g} s.", hint="Run: mcp-spaces doctor. It says what hangs."
         )
+
+
+async def _stop_without_folder(lock: Path, held: tuple[int, int] | None, stop: anyio.Event) -> None:
+    await until_taken_away(lock, held)
+    log.critical("%s is not the folder any more that this daemon serves: it was moved or deleted", lock.parent)
+    stop.set()
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from mcp_spaces.server.authentication import Visitor, visited_by
 from mcp_spaces.server.limits import Lanes
 from mcp_spaces.server.lines import LineReader, LineWriter
 from mcp_spaces.server.local_clients import LocalClient, NoClient, first_line, met
+from mcp_spaces.server.own_folder import identity
 from mcp_spaces.server.terminal import serve_terminal, wanted
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class LocalSockets:
         self, start_soon: Callable[..., object], path: Path, identify: Callable[[bytes], Awaitable[Caller]]
     ) -> AsyncIterator[None]:
         listener = bound(path)
+        ours = identity(path)
         listener.listen(BACKLOG)
         listener.setblocking(False)
 
@@ -90,7 +92,9 @@ class LocalSockets:
         finally:
             accepting.cancel()
             listener.close()
-            remove(path)
+            # Where the directory was moved, another daemon listens by this path.
+            if identity(path) == ours:
+                remove(path)
 
     async def _connection(self, connection: socket.socket, identify: Callable[[bytes], Awaitable[Caller]]) -> None:
         if not peer_is_us(connection):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -18,6 +18,7 @@ from mcp_spaces.core.operation import AnyOperation, Operation, id_of
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.scope import Scope, covers, narrow
+from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.errors import NotFound
 from mcp_spaces.spaces.judgement import Judgement, Refusal, judge
 from mcp_spaces.spaces.model import Runtime, inherited_again
@@ -30,7 +31,11 @@ from mcp_spaces.spaces.views import MountsView, RuntimeView, SpaceView, SpaceVie
 class ContextInput(InSpace):
     runtime: str | None = Field(default=None, max_length=200)
     """Narrow to one runtime."""
-    topic: str = Field(default="all", max_length=64, pattern=r"^[a-z_.]+$")
+    topic: Annotated[
+        str,
+        StringConstraints(max_length=64, pattern=r"^[a-z_.]+$"),
+        Spelled("all, space, operations, rules, examples, or an operation's id"),
+    ] = "all"
     """all, space, operations, rules, examples, or an operation's id for its schema."""
     detail: Literal["compact", "full"] = "compact"
 

@@ -11,10 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from mcp_spaces.core.limits import GIB, Limits
 from mcp_spaces.core.scope import OWN_NAMESPACE, Scope, StorageGrant, StorageMode, narrow
 from mcp_spaces.core.scope_request import LimitsRequest, Mounts, ScopeRequest
+from mcp_spaces.core.spelling import NAME, Spelled
 from mcp_spaces.errors import ExceedsCeiling
 
-SpaceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-Alias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+SpaceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"), NAME]
+Alias = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$"),
+    Spelled("1 to 31 of a-z, 0-9 and -, beginning with a letter or digit"),
+]
 LabelText = Annotated[str, StringConstraints(max_length=200)]
 
 DEFAULT_LIMITS = Limits(

@@ -123,5 +123,7 @@ def _read(file: Path) -> bytes:
             raise refused("it is not a plain file")
         with os.fdopen(descriptor, "rb") as opened:
             return opened.read(BYTES_MAX + 1)
-    except (OSError, ValueError):
+    except OSError as error:
+        raise refused(f"the daemon cannot read {file}: {error.strerror}") from None
+    except ValueError:
         raise refused("it cannot be read") from None

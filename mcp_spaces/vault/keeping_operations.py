@@ -17,6 +17,7 @@ from mcp_spaces.vault.model import (
     FIELDS,
     NOT_CONFIDENTIAL,
     Bindings,
+    Entry,
     GivenSecret,
     HeaderName,
     Kind,
@@ -113,7 +114,7 @@ async def set_secret(context: Context, wanted: SetInput) -> EntryView:
         now=context.clock.now(),
     )
     (entry,) = await context.use(Vault).keeping.put([secret], run_id=context.run_id, action="set")
-    return await view(context.use(Vault), entry, warnings=_warnings(fields))
+    return await view(context.use(Vault), entry, warnings=_unbound(entry) + _warnings(fields))
 
 
 async def update_secret(context: Context, wanted: UpdateInput) -> EntryView:
@@ -164,12 +165,19 @@ def _learn(context: Context, path: str, fields: dict[str, str]) -> None:
             context.redactor.learn(text, name=path)
 
 
-def _warnings(fields: dict[str, str]) -> list[str] | None:
+def _unbound(entry: Entry) -> list[str]:
+    """A value may be for a command's environment; a login or an API key is of no use to anybody then."""
+    if entry.kind is Kind.VALUE or entry.bindings.origins or entry.bindings.origin_patterns:
+        return []
+    return [f"it goes nowhere without an origin: mcp-spaces vault update {entry.path} --origins https://…"]
+
+
+def _warnings(fields: dict[str, str]) -> list[str]:
     short = [name for name, text in fields.items() if name not in NOT_CONFIDENTIAL and len(text) < MINIMUM_LENGTH]
     return [
         f"{name} has fewer than {MINIMUM_LENGTH} characters: it cannot be redacted, and is never shown raw"
         for name in short
-    ] or None
+    ]
 
 
 SET = Operation(

@@ -8,7 +8,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from mcp_spaces.core.ids import Clock
-from mcp_spaces.errors import WrongState
+from mcp_spaces.errors import SpacesError, WrongState
 from mcp_spaces.state.database import Database
 from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault import store
@@ -106,3 +106,15 @@ class Keys:
         """Where the master key is; None where there is no vault. Does not open it."""
         row = store.read_keys(self._database)
         return None if row is None else self._masters.where(row.record.source)
+
+    async def locked_by(self) -> str | None:
+        """Why the master key that is found now opens nothing, for the operator alone; None: it opens, or there is no
+        vault."""
+        row = store.read_keys(self._database)
+        if row is None:
+            return None
+        try:
+            store.data_key_of(row, await run_sync(self._masters.load, row.record))
+        except SpacesError as problem:
+            return f"{problem.message} {problem.hint}"
+        return None

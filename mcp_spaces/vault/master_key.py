@@ -91,6 +91,12 @@ class MasterKeys:
         for found in self._candidates(record):
             if found.id == record.master_id:
                 return found
+        if record.source in (Source.ENVIRONMENT, Source.PASSPHRASE):
+            variable = KEY_VARIABLE if record.source is Source.ENVIRONMENT else PASSPHRASE_VARIABLE
+            raise WrongState(
+                f"{variable} is not set for the daemon, or not to what it was when the vault got its key.",
+                hint="Set it where the daemon is started, then run: mcp-spaces stop. The next client starts it again.",
+            )
         raise WrongState(
             f"The vault's master key is not in {self.where(record.source)}.",
             hint="Put it back and restart the daemon. Without it the vault's secrets are lost.",

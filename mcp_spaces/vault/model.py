@@ -16,6 +16,7 @@ from typing import Annotated, Final, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, StringConstraints, model_validator
 
 from mcp_spaces.core.facts import SecretUse
+from mcp_spaces.core.spelling import Spelled
 
 SEGMENT: Final = r"[a-z0-9][a-z0-9._-]{0,62}"
 PATH: Final = rf"{SEGMENT}(?:/{SEGMENT}){{0,7}}"
@@ -23,7 +24,11 @@ VERSIONS_KEPT: Final = 10
 ENTRIES_MAX: Final = 20_000
 SECRET_CHARACTERS_MAX: Final = 64 * 1024
 
-VaultPath = Annotated[str, StringConstraints(pattern=rf"^{PATH}$", max_length=512)]
+VaultPath = Annotated[
+    str,
+    StringConstraints(pattern=rf"^{PATH}$", max_length=512),
+    Spelled("a path such as prod/github: 1 to 8 parts of a-z 0-9 . _ -, each beginning with a letter or digit"),
+]
 """One to eight segments of lower-case ASCII. What does not fit is refused, never bent to fit (threats V01, V03)."""
 
 _HOST = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -35,15 +40,25 @@ Origin = Annotated[
     StringConstraints(
         pattern=rf"^(?:https://{_HOST}{_PORT}|http://(?:{_LOOPBACK}|{_SANDBOX}){_PORT})$", max_length=300
     ),
+    Spelled(
+        "an origin such as https://api.example.com or https://example.com:8443, in small letters, without a path or a "
+        "slash at its end; http is for this machine (localhost, 127.0.0.1) and for sandboxes only"
+    ),
 ]
 """`https://host` or `https://host:port`, exactly; plain http only to what never leaves this machine: loopback, and
 `http://ALIAS.sandbox.internal`, a sandbox of the space that uses the secret. Code in that sandbox sees what is typed
 into its pages."""
 OriginPattern = Annotated[
-    str, StringConstraints(pattern=rf"^https://\*\.(?:[a-z0-9-]{{1,63}}\.)+[a-z0-9-]{{2,63}}{_PORT}$", max_length=300)
+    str,
+    StringConstraints(pattern=rf"^https://\*\.(?:[a-z0-9-]{{1,63}}\.)+[a-z0-9-]{{2,63}}{_PORT}$", max_length=300),
+    Spelled("a pattern such as https://*.example.com, in small letters, without a path"),
 ]
 """`https://*.example.com`: sub-domains of a name with at least two labels, never the name itself."""
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+HeaderName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"),
+    Spelled("a header's name in small letters, such as x-api-key"),
+]
 
 
 class Kind(StrEnum):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StringConstraints
 
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -10,6 +12,7 @@ from mcp_spaces.core.facts import Facts, SecretFacts, SecretUse
 from mcp_spaces.core.operation import AnyOperation, Operation, always
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.scope import Scope
+from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.vault.entry_operations import REQUEST_ENTRY, WAIT_ENTRY
 from mcp_spaces.vault.keeping_operations import DELETE, IMPORT, RESTORE, SET, UPDATE
 from mcp_spaces.vault.key_operations import REKEY, ROTATE
@@ -40,7 +43,7 @@ class SecretPage(BaseModel):
 
 
 class GetInput(OfSecret):
-    field: str | None = Field(default=None, pattern=r"^[a-z]{1,20}$")
+    field: Annotated[str, StringConstraints(pattern=r"^[a-z]{1,20}$"), Spelled("a field, such as token")] | None = None
     """Left out: password, value or token."""
 
 

@@ -121,7 +121,7 @@ class Unlocking:
                 log.error("the vault's master key: %s %s", problem.message, problem.hint)
                 raise WrongState(
                     "The vault is locked: its master key cannot be had.",
-                    hint="The operator finds the reason in the daemon's log.",
+                    hint="The operator finds the reason with `mcp-spaces doctor`, or in the daemon's log.",
                 ) from None
             data_key = store.data_key_of(row, master)
             index = store.read_index(self._database, IndexSeal(data_key))

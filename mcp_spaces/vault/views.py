@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import BaseModel
@@ -31,7 +32,7 @@ class EntryView(BaseModel):
     warnings: list[str] | None = None
 
 
-async def view(vault: Vault, entry: Entry, *, warnings: list[str] | None = None) -> EntryView:
+async def view(vault: Vault, entry: Entry, *, warnings: Sequence[str] = ()) -> EntryView:
     use = await vault.last_use(entry.path)
     return EntryView(
         path=entry.path,
@@ -48,7 +49,7 @@ async def view(vault: Vault, entry: Entry, *, warnings: list[str] | None = None)
         last_used_at=None if use is None else _iso(use.last_used_at),
         last_purpose=None if use is None else use.purpose,
         uses=0 if use is None else use.uses,
-        warnings=warnings,
+        warnings=list(warnings) or None,
     )
 
 

@@ -259,7 +259,7 @@ async def test_a_space_that_idles_stops_its_browsers(folder: Path, net: SmallNet
     ("settings", "words"),
     [
         ({"driver": "container", "docker_host": "unix:///nowhere/docker.sock"}, ("engine", "doctor")),
-        ({"driver": "container", "browser_image": "no-such-image:1"}, ("no-such-image:1", "make image")),
+        ({"driver": "container", "browser_image": "no-such-image:1"}, ("no-such-image:1", "docker pull")),
         ({"driver": "local", "browser_executable": "/nowhere/chromium"}, ("/nowhere/chromium", "browser_executable")),
     ],
 )

@@ -12,6 +12,8 @@ import pytest
 
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.cli import derived, fields, reference
+from mcp_spaces.cli.command_line import command_line
+from mcp_spaces.cli.hints import for_terminal
 from mcp_spaces.core.operation import AnyOperation
 from tests.cli.commands import ROOT
 
@@ -22,7 +24,7 @@ def test_help_knows_every_noun_without_the_catalogue() -> None:
 
 @pytest.mark.parametrize("operation", CATALOGUE, ids=lambda one: one.id)
 def test_an_example_survives_the_command_line(operation: AnyOperation, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = [_unquoted(word) for word in shlex.split(_plain(fields.command_line(operation, operation.example)))]
+    words = [_unquoted(word) for word in shlex.split(_plain(command_line(operation, operation.example)))]
     assert words[:3] == ["mcp-spaces", operation.noun, derived.verb_of(operation)]
     context = derived.command(operation).make_context(words[2], words[3:])
     arguments = fields.arguments_of(operation)
@@ -59,6 +61,49 @@ def test_a_policy_of_ones_own_is_a_file_of_toml(tmp_path: Path) -> None:
     file.write_text("preset = ")
     with pytest.raises(fields.Unreadable, match="is not TOML"):
         fields.read([policy], {"policy": f"@{file}"})
+
+
+def test_bytes_that_are_no_text_go_as_base64_where_an_operation_takes_them(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"\x89PNG")
+    arguments = fields.arguments_of(_operation("storage.upload"))
+    sent = fields.read(arguments, {"path": "a.png", "content": f"@{picture}"})
+    assert sent == {"path": "a.png", "content": "iVBORw==", "encoding": "base64"}
+    with pytest.raises(fields.Unreadable, match="not UTF-8"):
+        fields.read(arguments, {"path": "a.png", "content": f"@{picture}", "encoding": "utf-8"})
+    with pytest.raises(fields.Unreadable, match="not UTF-8"):
+        fields.read(fields.arguments_of(_operation("sandbox.shell")), {"command": f"@{picture}"})
+
+
+def test_help_says_what_a_flag_with_json_takes_instead_of_leading_elsewhere() -> None:
+    policy, mounts = (
+        one.description for one in fields.arguments_of(_operation("space.create")) if one.name in ("mounts", "policy")
+    )
+    assert policy == "{preset: restrictive|standard|permissive, overrides: {…}}"
+    assert "network: {mode: none|allowlist|open, allow: […], own_authority: true|false}" in mounts
+    everything = [one.description for operation in CATALOGUE for one in fields.arguments_of(operation)]
+    assert [text for text in everything if "topic=" in text] == []
+
+
+@pytest.mark.parametrize(
+    ("hint", "told"),
+    [
+        ("space_list shows the spaces that you can see.", "`mcp-spaces space list` shows the spaces that you can see."),
+        (
+            "Stop them (space_down), or delete with force=true.",
+            "Stop them (`mcp-spaces space down`), or delete with --force.",
+        ),
+        ("Start it: space_up space=sp_a", "Start it: `mcp-spaces space up sp_a`"),
+        (
+            "Use an allowed command; context_get topic=rules detail=full lists them.",
+            "Use an allowed command; `mcp-spaces context get --topic rules --detail full` lists them.",
+        ),
+        ("Run `mcp-spaces approve ap_a`.", "Run `mcp-spaces approve ap_a`."),
+        ("Set browser_executable to a Chromium.", "Set browser_executable to a Chromium."),
+    ],
+)
+def test_a_hint_names_commands_instead_of_tools_at_a_terminal(hint: str, told: str) -> None:
+    assert for_terminal(hint) == told
 
 
 def test_null_is_said_only_where_it_means_something() -> None:

@@ -54,10 +54,16 @@ async def test_where_the_master_key_is_is_the_daemons_word() -> None:
         await house.world.govern("vault.set", path="prod/github", kind="value", value="a-secret-value")
         # Its own file, whatever this process would choose for a new vault.
         found = await anyio.to_thread.run_sync(checks.kept_key, str(state))
+        (state / "master.key").write_text("0" * 64 + "\n")
+        another = await anyio.to_thread.run_sync(checks.kept_key, str(state))
+        (state / "master.key").chmod(0o644)
+        shared = await anyio.to_thread.run_sync(checks.kept_key, str(state))
         (state / "master.key").unlink()
         gone = await anyio.to_thread.run_sync(checks.kept_key, str(state))
     assert found is not None and found.holds
     assert found.found.startswith(f"{state}/") and found.found.endswith(", says the daemon")
+    assert another is not None and not another.holds and "the vault is locked: " in another.found
+    assert shared is not None and not shared.holds and shared.mend == f"chmod 600 {state}/master.key"
     assert gone is not None and not gone.holds
     assert gone.mend.startswith("cp -p ") and str(state / "master.key") in gone.mend
 
@@ -97,7 +103,8 @@ async def test_a_setting_that_nobody_knows_is_a_finding(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "name", "mend"),
     [
-        ({"DRIVER": "container", "IMAGE": "none-such:1"}, "browser image", "make image"),
+        ({"DRIVER": "container", "IMAGE": "mcp-spaces-browser:none"}, "browser image", "make image"),
+        ({"DRIVER": "container", "IMAGE": "none-such:1"}, "browser image", "docker pull none-such:1"),
         ({"DRIVER": "local", "EXECUTABLE": "/none/such"}, "browser program", "Set browser_executable to a Chromium."),
     ],
 )

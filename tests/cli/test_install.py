@@ -118,6 +118,15 @@ async def test_print_writes_nothing(tmp_path: Path) -> None:
     assert [one async for one in home.iterdir()] == []
 
 
+async def test_settings_that_a_daemon_of_the_clients_would_lack_are_named_and_never_written(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "DOCKER_HOST": "unix:///x.sock", "MCP_SPACES_PASSPHRASE": "correct horse"}
+    ended = await run("install", "--client", "cursor", state_dir=tmp_path / "state", env=env)
+    assert "DOCKER_HOST, MCP_SPACES_PASSPHRASE\n" in ended.stderr
+    assert "correct horse" not in ended.stdout + ended.stderr + (tmp_path / ".cursor" / "mcp.json").read_text()
+    remote = await run("install", "--client", "cursor", "--http", URL, state_dir=tmp_path / "state", env=env)
+    assert "DOCKER_HOST" not in remote.stderr
+
+
 async def test_a_key_is_not_sent_in_clear_text(tmp_path: Path) -> None:
     words = ("install", "--client", "cursor", "--http", "http://192.0.2.1/mcp")
     ended = await run(*words, "--json", state_dir="/srv/state", env={"HOME": str(tmp_path)})

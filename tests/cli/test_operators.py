@@ -46,6 +46,15 @@ async def test_runs_name_principals_and_spaces() -> None:
     assert {one.principal_name for one in own.runs} == {None}
 
 
+async def test_an_agents_key_is_told_what_key_an_operators_command_needs() -> None:
+    async with served() as house:
+        await house.world.space("work")
+        key = (await house.run("key", "create", "agent")).stdout.strip()
+        ended = await house.run("--server", house.url, "approve", MCP_SPACES_KEY=key)
+    assert ended.code == 1
+    assert "No operation 'approval.list'." in ended.stderr and "--operator" in ended.stderr
+
+
 async def test_what_is_deleted_is_named() -> None:
     async with served() as house:
         await house.world.space("work")

@@ -11,6 +11,7 @@ import typer
 
 from mcp_spaces.cli import answers, show
 from mcp_spaces.cli.wire import Answer
+from mcp_spaces.core.scope import EVERYTHING
 
 
 def test_a_pipe_gets_whole_rows_without_colours(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +30,22 @@ def test_units_in_names_say_how_numbers_are_read() -> None:
     assert show.cell("at", 0.5) == "1970-01-01T00:00:00+00:00"
     assert show.cell("limit", 600.0) == "600"
     assert show.cell("force", value=True) == "yes"
+
+
+def test_what_holds_everything_has_no_limit() -> None:
+    assert {show.cell(name, EVERYTHING.limits.model_dump()[name]) for name in EVERYTHING.limits.model_dump()} == {
+        "no limit"
+    }
+
+
+def test_sentences_of_a_list_stand_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    show.print_record({"rules": ["Files: read and write.", "Shell: 237 commands, at most 60 s."], "names": ["a", "b"]})
+    assert capsys.readouterr().out.splitlines() == [
+        "rules",
+        "  Files: read and write.",
+        "  Shell: 237 commands, at most 60 s.",
+        "names  a, b",
+    ]
 
 
 def test_limits_with_use_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,8 +56,9 @@ async def test_an_approval_is_decided_once_and_its_answer_is_in_the_audit_chain(
     wanted = await asked.ask()
     assert (await asked.answer(wanted.id)).state is ApprovalState.APPROVED
     for grant in (True, False):
-        with pytest.raises(WrongState, match="approved"):
+        with pytest.raises(WrongState, match="approved") as refused:
             await asked.answer(wanted.id, grant=grant)
+        assert "repeats its call" in refused.value.hint
     (row,) = asked.bench.database.read("SELECT run_id, body FROM audit WHERE kind = 'approval'")
     assert row["run_id"] == "run_2"
     assert json.loads(row["body"]) == {"approval": wanted.id, "answer": "approved", "decided_by": "pr_operator"}

@@ -39,8 +39,20 @@ OPERATIONS = {one.id: one for one in CATALOGUE}
         ("sandbox.shell", {"cmd": "ls"}, "command is missing; cmd is unknown"),
         # So many are not gone through, one by one, while others wait.
         ("run.get", {"run": "x", **{f"k{n}": 1 for n in range(LOOKED_AT_MAX + 1)}}, "1,001 things in it do not fit"),
+        (
+            "principal.add",
+            {"name": "Ann O'Hara"},
+            "name has to be 1 to 63 of a-z, 0-9 and -, beginning with a letter or digit",
+        ),
+        (
+            "vault.set",
+            {"path": "prod/crm", "value": "v", "origins": ["https://crm.example.com/"]},
+            "origins.0 has to be an origin such as https://api.example.com or https://example.com:8443, in small letters, "
+            "without a path or a slash at its end; http is for this machine (localhost, 127.0.0.1) and for sandboxes "
+            "only",
+        ),
     ],
-    ids=range(6),
+    ids=range(8),
 )
 def test_what_is_wrong_is_one_plain_sentence(operation_id: str, arguments: dict[str, Any], told: str) -> None:
     operation = OPERATIONS[operation_id]
@@ -54,3 +66,19 @@ def test_an_argument_of_another_shape_is_told_by_an_example() -> None:
     with pytest.raises(ValidationError) as caught:
         operation.input.model_validate({"fields": [{"ref": "e3", "value": "Ann"}]})
     assert explain_validation(operation, caught.value).hint.endswith('For example fields={"e3": "Ann"}')
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "name"),
+    [
+        (one.id, name)
+        for one in CATALOGUE
+        for name, schema in one.input.model_json_schema()["properties"].items()
+        if "'pattern'" in str(schema)
+    ],
+)
+def test_no_pattern_is_told_to_those_who_write_something_else(operation_id: str, name: str) -> None:
+    operation = OPERATIONS[operation_id]
+    with pytest.raises(ValidationError) as caught:
+        operation.input.model_validate({name: "\n?"})
+    assert "match pattern" not in explain_validation(operation, caught.value).message

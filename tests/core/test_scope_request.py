@@ -19,7 +19,7 @@ from mcp_spaces.core.scope import (
     VaultGrant,
 )
 from mcp_spaces.core.scope_request import ScopeRequest, within
-from mcp_spaces.errors import ExceedsCeiling
+from mcp_spaces.errors import ExceedsCeiling, InvalidInput
 
 HELD = Scope(
     operations=("sandbox.*",),
@@ -61,6 +61,13 @@ def test_several_namespaces_are_asked_for_at_once() -> None:
     asked = ScopeRequest(storage=[{"namespace": "a"}, {"namespace": "b", "mode": "rw"}])  # type: ignore[arg-type]
     grants = {"a": StorageGrant(), "b": StorageGrant(mode=StorageMode.READ_WRITE)}
     assert asked.over(HELD).storage == grants
+
+
+def test_hosts_without_a_mode_are_refused_instead_of_reaching_nothing_unsaid() -> None:
+    with pytest.raises(InvalidInput, match=r"network\.mode is left out"):
+        ScopeRequest(network={"allow": ["a.com"]}).over(HELD)  # type: ignore[arg-type]
+    resting = ScopeRequest(network={"mode": "none", "allow": ["a.com"]})  # type: ignore[arg-type]
+    assert resting.over(HELD).network == NetworkGrant()
 
 
 def test_an_authority_of_its_own_is_a_space_s_alone() -> None:

@@ -172,6 +172,32 @@ async def test_a_key_ends_when_its_time_is_over_also_after_a_restart(tmp_path: P
             await again.app.authenticate(made.token)
 
 
+async def test_the_list_of_keys_names_their_principals_and_says_which_are_valid(tmp_path: Path) -> None:
+    now = [1_800_000_000.0]
+    async with open_world(tmp_path, clock=Clock(now=lambda: now[0])) as world:
+        await world.govern("principal.add", name="ci")
+        await world.govern("key.create", label="short", principal="ci", expires_in_s=60)
+        gone = await world.govern("key.create", label="gone")
+        await world.govern("key.create", label="for ever", expires_in_s=None)
+        await world.govern("key.revoke", key=gone.id)
+        now[0] += 60
+        listed = (await world.govern("key.list")).keys
+    assert {one.label: (one.principal, one.state) for one in listed} == {
+        "short": ("ci", "expired"),
+        "gone": ("local-agent", "revoked"),
+        "for ever": ("local-agent", "valid"),
+    }
+
+
+async def test_an_operation_that_does_not_exist_binds_no_key_and_is_granted_to_nobody(world: World) -> None:
+    for wrong in ("sandbox.shel", "sandboxes.*"):
+        with pytest.raises(InvalidInput, match=wrong):
+            await world.govern("key.create", label="ci", operations=["run.get", wrong])
+        with pytest.raises(InvalidInput, match=wrong):
+            await world.govern("principal.grant", principal="local-agent", scope={"operations": ["run.get", wrong]})
+    assert not (await world.govern("key.list")).keys
+
+
 async def test_an_operators_key_is_made_by_the_operator_and_is_not_bound(world: World) -> None:
     with pytest.raises(InvalidInput):
         await world.govern("key.create", label="x", operator=True, spaces=["sp_" + "a" * 26])

@@ -370,4 +370,4 @@ async def test_in_a_stopped_sandbox_each_operation_says_how_to_start_it(room: Ro
     await room.call("sandbox.stop")
     answer = await room.batch(NOTE, {"type": "readFile", "path": "a"})
     assert [one.success for one in answer.events] == [False, False]
-    assert "sandbox_launch alias=main" in answer.events[0].error
+    assert f"sandbox_launch space={room.space.id} alias=main" in answer.events[0].error

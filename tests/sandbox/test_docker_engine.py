@@ -111,7 +111,10 @@ async def test_a_rootless_engine_limits_nothing_on_cgroup_v1_and_mounts_no_disk_
 async def test_a_missing_image_is_never_pulled(driver: DockerDriver) -> None:
     with pytest.raises(RuntimeUnavailable) as caught:
         await driver.launch(SandboxSpec("runtime", "127.0.0.1:1/never/pulled:1", SMALL))
-    assert "make image" in caught.value.hint
+    assert (caught.value.message, caught.value.hint) == (
+        "The image 127.0.0.1:1/never/pulled:1 is missing.",
+        "Run `docker pull 127.0.0.1:1/never/pulled:1`.",
+    )
     assert containers(driver.instance_id) == []
 
 

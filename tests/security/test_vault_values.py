@@ -205,7 +205,7 @@ def test_l09_a_secret_shows_only_its_name_wherever_it_goes() -> None:
 async def test_v22_a_short_secret_is_warned_about_and_never_shown(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world:
         stored = await world.govern("vault.set", path="prod/pin", kind="value", value="admin")
-        assert stored.warnings is not None
+        assert stored.warnings is not None and "6 characters" in stored.warnings[0]
         with pytest.raises(Denied, match="fewer than 6") as refused:
             await world.govern("vault.get", path="prod/pin")
         assert refused.value.details() == {"rule": "vault.too_short"}

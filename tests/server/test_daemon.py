@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -101,6 +102,24 @@ def test_a_killed_daemon_leaves_nothing_that_stops_the_next(state: Path) -> None
     assert (state / "agent.sock").is_socket()
     with daemon(state):
         assert (state / "agent.sock").is_socket()
+
+
+def test_a_daemon_whose_directory_was_deleted_ends(state: Path) -> None:
+    with daemon(state) as orphan:
+        shutil.rmtree(state)
+        _, said = orphan.communicate(timeout=SECONDS)
+    assert orphan.returncode == 0, said
+    assert "Traceback" not in said
+
+
+def test_a_daemon_whose_directory_was_moved_ends_and_leaves_alone_what_stands_there_now(state: Path) -> None:
+    with daemon(state) as orphan:
+        state.rename(state.with_name("moved"))
+        with daemon(state) as follower:
+            _, said = orphan.communicate(timeout=SECONDS)
+            assert orphan.returncode == 0 and "was moved or deleted" in said
+            assert follower.poll() is None
+            assert (state / "agent.sock").is_socket() and (state / "operator.sock").is_socket()
 
 
 def test_t22_it_makes_its_directory_private_and_refuses_one_that_is_not(state: Path) -> None:

@@ -40,6 +40,8 @@ async def test_only_a_plain_file_with_a_whole_path_is_read(tmp_path: Path) -> No
     for wrong in (Path("export.json"), tmp_path / "pipe", tmp_path, tmp_path / "none", Path("/dev/zero")):
         with pytest.raises(InvalidInput):
             await read(wrong)
+    with pytest.raises(InvalidInput, match=f"{tmp_path}/none: No such file"):
+        await read(tmp_path / "none")
 
 
 async def test_an_export_has_16_mib_at_most(tmp_path: Path) -> None:

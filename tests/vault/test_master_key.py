@@ -47,7 +47,9 @@ async def test_each_source_opens_the_vault_after_a_restart(tmp_path: Path, sourc
 
 
 @pytest.mark.parametrize("given", [Given(), Given(key=OTHER_KEY), Given(passphrase=PHRASE)])
-async def test_another_or_no_key_opens_nothing_and_destroys_nothing(tmp_path: Path, given: Given) -> None:
+async def test_another_or_no_key_opens_nothing_and_destroys_nothing(
+    tmp_path: Path, given: Given, caplog: pytest.LogCaptureFixture
+) -> None:
     async with open_rig(tmp_path, source=Source.ENVIRONMENT, given=Given(key=KEY)) as rig:
         await rig.put("prod/x", value="canary value")
     async with open_rig(tmp_path, source=None, given=given) as rig:
@@ -55,6 +57,7 @@ async def test_another_or_no_key_opens_nothing_and_destroys_nothing(tmp_path: Pa
             await read(rig)
         with pytest.raises(WrongState, match="vault is locked"):
             await rig.put("prod/x", value="another")
+        assert "MCP_SPACES_MASTER_KEY is not set for the daemon" in caplog.text
     async with open_rig(tmp_path, source=None, given=Given(key=KEY)) as rig:
         assert await read(rig) == "canary value"
 

@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from mcp_spaces.catalogue import CATALOGUE
-from mcp_spaces.cli import derived, fields
+from mcp_spaces.cli import derived
+from mcp_spaces.cli.command_line import command_line
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import SecretFacts, SecretUse
 from mcp_spaces.core.policy import decide, load_preset
@@ -28,6 +29,18 @@ from tests.security.daemons import nursery
 from tests.vault.rig import EVERYTHING, SEED_80_BITS, open_rig
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+async def test_a_login_that_may_go_nowhere_is_warned_about(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        login = {"path": "prod/crm", "kind": "login", "username": "ann", "password": "correct horse"}
+        lost = await world.govern("vault.set", **login)
+        assert lost.warnings == [
+            "it goes nowhere without an origin: mcp-spaces vault update prod/crm --origins https://…"
+        ]
+        bound = await world.govern("vault.set", **login, origins=["https://crm.example.com"])
+        plain = await world.govern("vault.set", path="prod/db", kind="value", value="correct horse")
+    assert bound.warnings is plain.warnings is None
 
 
 async def test_the_last_ten_versions_are_kept(tmp_path: Path) -> None:
@@ -265,7 +278,7 @@ async def test_a_backup_says_which_master_key_belongs_to_it(tmp_path: Path) -> N
 @pytest.mark.parametrize("operation_id", sorted(derived.HANDWRITTEN))
 def test_the_references_example_is_understood_by_the_command_written_by_hand(operation_id: str) -> None:
     (operation,) = [one for one in CATALOGUE if one.id == operation_id]
-    words = shlex.split(fields.command_line(operation, operation.example))
+    words = shlex.split(command_line(operation, operation.example))
     context = derived.handwritten(operation).make_context(words[2], words[3:])
     shown = repr(context.params)
     assert all(str(value) in shown for value in operation.example.values() if isinstance(value, str))

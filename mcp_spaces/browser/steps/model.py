@@ -7,12 +7,22 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
+from mcp_spaces.core.spelling import Spelled
+
 TIMEOUT_MS = 30_000
 TIMEOUT_MAX_MS = 120_000
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"),
+    Spelled("1 to 64 letters, digits, _ and -, beginning with a letter"),
+]
 """Of a handle."""
-MethodId = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,20}\.[a-zA-Z]{1,40}$")]
+MethodId = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z]{1,20}\.[a-zA-Z]{1,40}$"),
+    Spelled("a method of browser_methods, such as page.goto"),
+]
 
 
 class StepOptions(BaseModel):

@@ -16,10 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mcp_spaces.core.policy.verdict import Answer
 from mcp_spaces.core.scope import NetworkMode
+from mcp_spaces.core.spelling import Spelled
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$"),
+    Spelled("1 to 200 characters without spaces"),
+]
 Names = Annotated[tuple[Name, ...], Field(max_length=2_000)]
-OperationId = Annotated[str, StringConstraints(max_length=100, pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$")]
+OperationId = Annotated[
+    str,
+    StringConstraints(max_length=100, pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$"),
+    Spelled("an operation such as storage.delete"),
+]
 
 
 class _Section(BaseModel):

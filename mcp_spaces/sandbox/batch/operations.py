@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mcp_spaces.core.json_schema import schema_of
 from mcp_spaces.core.plain_words import sentences_of
+from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.sandbox.files import EDITS, Encoding
 from mcp_spaces.sandbox.path_grammar import FilePath, FolderPath
 from mcp_spaces.sandbox.shell import CommandText, Environment
@@ -19,7 +20,11 @@ from mcp_spaces.sandbox.shell import CommandText, Environment
 MESSAGE_CHARACTERS = 100_000
 LONGEST_TIMEOUT_MS = 86_400_000
 
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+Id = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"),
+    Spelled("1 to 64 letters, digits and . _ : -, beginning with a letter or digit"),
+]
 
 
 class _Asked(BaseModel):

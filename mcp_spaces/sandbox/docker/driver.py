@@ -12,7 +12,7 @@ from typing import Any
 from mcp_spaces.errors import Busy, Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.docker import walls
 from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL, RUNTIME_LABEL, sizes
-from mcp_spaces.sandbox.docker.engine import Engine, NoPython, Threads, mend
+from mcp_spaces.sandbox.docker.engine import Engine, NoPython, Threads, image_command, mend
 from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.docker.latecomers import Latecomers, a_while
 from mcp_spaces.sandbox.docker.launcher import Launcher
@@ -336,7 +336,7 @@ class DockerDriver:
         try:
             image_id = await self._launcher.image_id(self._image)
         except SpacesError as error:
-            return Wall("image", False, error.message, "make image")
+            return Wall("image", False, error.message, image_command(self._image))
         return Wall("image", True, f"{self._image} is {image_id[:19]}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 import socket
 import threading
@@ -66,7 +67,7 @@ def translated(error: Exception) -> SpacesError:
     if isinstance(error, SpacesError):
         return error
     if isinstance(error, docker.errors.ImageNotFound):
-        return RuntimeUnavailable("The sandbox image is missing.", hint="Build it with `make image`.")
+        return NotFound("The engine has no such image.", hint="Build ours with `make image`.")
     if isinstance(error, docker.errors.NotFound):
         return NotFound("The engine has no such thing (any more).", hint="Start the runtime again.")
     if isinstance(error, docker.errors.APIError):
@@ -104,6 +105,16 @@ def unreachable(error: OSError, *, socket_path: str) -> RuntimeUnavailable:
             )
         case _:
             return RuntimeUnavailable("The engine does not answer.", hint="Is Docker running? Run `mcp-spaces doctor`.")
+
+
+def missing(image: str) -> RuntimeUnavailable:
+    """Nothing is ever pulled, so that the engine has to have it."""
+    return RuntimeUnavailable(f"The image {image} is missing.", hint=f"Run `{image_command(image)}`.")
+
+
+def image_command(image: str) -> str:
+    """What brings an image into the engine: set-up builds those of ours."""
+    return "make image" if image.startswith("mcp-spaces-") else f"docker pull {shlex.quote(image)}"
 
 
 def mend(error: SpacesError) -> str:

@@ -14,7 +14,7 @@ from mcp_spaces.resources import resource
 from mcp_spaces.sandbox.docker import shortcut, walls
 from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL, Disk, Intent, differences, request
 from mcp_spaces.sandbox.docker.delivery import COMMAND, bundle
-from mcp_spaces.sandbox.docker.engine import Engine, Hijacked, Threads
+from mcp_spaces.sandbox.docker.engine import Engine, Hijacked, Threads, missing
 from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.docker.exec_process import connected
 from mcp_spaces.sandbox.docker.exec_scripts import MAIN
@@ -82,7 +82,7 @@ class Launcher:
             try:
                 return self._engine.image_id(image)
             except NotFound:
-                raise RuntimeUnavailable(f"The image {image} is missing.", hint="Build it with `make image`.") from None
+                raise missing(image) from None
 
         return await self._thread(ask)
 

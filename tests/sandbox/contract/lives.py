@@ -89,7 +89,7 @@ class Lives:
 
     async def test_an_unknown_image_is_an_error_that_says_what_to_do(self, driver: SandboxDriver) -> None:
         with pytest.raises(SpacesError) as caught:
-            await driver.launch(SandboxSpec("runtime", "no-such-image:none", SMALL))
+            await driver.launch(SandboxSpec("runtime", "mcp-spaces-sandbox:none", SMALL))
         assert "make image" in caught.value.hint
 
     async def test_walls_are_told(self, driver: SandboxDriver) -> None:

@@ -63,7 +63,7 @@ async def test_an_alias_in_use_is_a_conflict_and_a_stopped_one_starts_again_with
     assert stopped.state == "stopped" and "stopped it" in stopped.reason
     with pytest.raises(WrongState) as caught:
         await room.shell("true")
-    assert "sandbox_launch alias=main" in caught.value.hint
+    assert f"sandbox_launch space={room.space.id} alias=main" in caught.value.hint
     again = await room.call("sandbox.launch", alias="main")
     assert again.id == first.id
     assert (await room.call("sandbox.read_file", path="kept.txt")).content == "kept"

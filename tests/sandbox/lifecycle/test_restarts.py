@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
-from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.errors import InvalidInput, RuntimeUnavailable
 from mcp_spaces.spaces.model import RuntimeState
 from tests.sandbox.app_fixture import open_room
-from tests.sandbox.fake import FakeDriver
+from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
 
 
 class LateDriver(FakeDriver):
@@ -66,6 +67,19 @@ async def test_a_restarted_daemon_stops_what_ran_and_keeps_its_files(tmp_path: P
         assert not (tmp_path / "workspaces" / "rt_nobody").exists()
         await second.call("sandbox.launch", alias="main")
         assert (await second.call("sandbox.read_file", path="a.txt")).content == "kept"
+
+
+async def test_a_sandbox_whose_image_an_update_replaced_starts_again_on_the_new_one_with_its_files(
+    tmp_path: Path,
+) -> None:
+    driver = FakeDriver(tmp_path / "workspaces", images=(FAKE_IMAGE, "newer-image"))
+    async with open_room(tmp_path, driver=driver) as before:
+        await before.call("sandbox.write_file", path="kept.txt", content="kept")
+    async with open_room(tmp_path, driver=driver, image="newer-image") as after:
+        with pytest.raises(InvalidInput, match="operator"):
+            await after.call("sandbox.launch", alias="other", image=FAKE_IMAGE)
+        assert (await after.call("sandbox.get", runtime="main")).image == "newer-image"
+        assert (await after.call("sandbox.read_file", path="kept.txt")).content == "kept"
 
 
 async def test_a_daemon_starts_without_an_engine_and_reaps_at_the_first_launch(tmp_path: Path) -> None:
