@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from mcp_spaces.errors import Conflict, DiskFull
+from mcp_spaces.errors import Conflict, DiskFull, WrongState
 from mcp_spaces.runs.backups import Backups
+from mcp_spaces.state.backup import copy_database
 from mcp_spaces.storage.blobs import FileBlobs
+from mcp_spaces.storage.port import Blobs
 from tests.storage.bench import OPERATOR, Bench
 
 pytestmark = pytest.mark.anyio
@@ -94,6 +98,73 @@ async def test_a_backup_that_is_killed_leaves_nothing_under_its_name(bench: Benc
     made = await Backups(bench.database, blobs, tmp_path, tmp_path).make(target, include_files=True)
     assert blobs.seen == ["copy.db.blobs.partial", "copy.db.partial"]
     assert made.files_path == target.with_name("copy.db.blobs") and made.files_bytes == 1
+
+
+@dataclass
+class Between:
+    """The bench's own blobs, with something that happens once the database is copied and the files are not."""
+
+    blobs: Blobs
+    happens: Callable[[], Awaitable[object]]
+
+    def holding(self) -> AbstractContextManager[None]:
+        return self.blobs.holding()
+
+    async def copy_to(self, target: Path) -> int:
+        await self.happens()
+        return await self.blobs.copy_to(target)
+
+
+async def copied_while(bench: Bench, target: Path, happens: Callable[[], Awaitable[object]]) -> None:
+    blobs: Any = Between(bench.blobs, happens)
+    await Backups(bench.database, blobs, bench.folder, bench.folder).make(target, include_files=True)
+
+
+async def test_a_file_that_is_deleted_meanwhile_is_in_the_copy_whose_rows_name_it(bench: Bench, tmp_path: Path) -> None:
+    await bench.upload("a")
+    target = tmp_path / "copies" / "copy.db"
+    target.parent.mkdir()
+    await copied_while(bench, target, lambda: bench.call("storage.delete", path="a"))
+    with closing(sqlite3.connect(target)) as copy:
+        (named,) = copy.execute("SELECT blob FROM files").fetchone()
+    assert [one.name for one in target.with_name("copy.db.blobs").glob("*/??/*")] == [named]
+
+
+async def test_what_somebody_else_put_there_meanwhile_is_not_replaced(bench: Bench, tmp_path: Path) -> None:
+    target = tmp_path / "copies" / "copy.db"
+    target.parent.mkdir()
+
+    async def put() -> None:
+        target.write_text("mine")
+
+    with pytest.raises(Conflict):
+        await copied_while(bench, target, put)
+    assert names(target.parent) == ["copy.db"] and target.read_text() == "mine"
+
+
+async def test_a_backup_of_which_one_part_cannot_be_named_has_none(bench: Bench, tmp_path: Path) -> None:
+    target = tmp_path / "copies" / "copy.db"
+    target.parent.mkdir()
+
+    async def lose() -> None:
+        target.with_name("copy.db.partial").unlink()
+
+    with pytest.raises(WrongState):
+        await copied_while(bench, target, lose)
+    assert names(target.parent) == []
+
+
+async def test_a_copy_that_is_not_sound_is_no_backup(bench: Bench, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(bench.database.path)) as damaged, damaged:
+        damaged.execute("INSERT INTO settings (name, value) VALUES ('odd', 'row')")
+        damaged.execute("PRAGMA writable_schema = ON")
+        # As if a row were not what its table demands.
+        damaged.execute(
+            "UPDATE sqlite_schema SET sql = replace(sql, 'value TEXT NOT NULL', 'value TEXT NOT NULL CHECK (value = name)')"
+            " WHERE name = 'settings'"
+        )
+    with pytest.raises(WrongState, match="not sound"):
+        copy_database(bench.database, tmp_path / "copy.db")
 
 
 async def test_the_rest_of_a_killed_backup_is_replaced_by_the_next(bench: Bench, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from mcp_spaces.core.ids import new_id
 from mcp_spaces.errors import (
     ApprovalNeeded,
     Cancelled,
@@ -23,6 +24,8 @@ from mcp_spaces.errors import (
 )
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec
 from tests.cli.served import served
+from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState
+from mcp_spaces.spaces.port import Runtimes, Spaces
 from tests.processes import processes
 from tests.sandbox.fake import FakeDriver
 from tests.security.app import World, eventually, open_world, refusal
@@ -248,3 +251,23 @@ async def test_t09_a_grant_counts_at_once_on_the_connections_that_its_principal_
             await house.world.govern("principal.grant", principal="local-agent", scope={"operations": ["space.get"]})
             assert (await agent.call("space.create", name="another")).code == "denied"
             assert not await listed(agent, "space_create")
+
+
+async def test_t09_a_runtime_that_was_judged_before_its_space_changed_is_not_stored(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        space_id = await world.space("work")
+        before = world.use(Spaces).get(space_id)
+        assert before is not None
+        wanted = Runtime(
+            id=new_id("rt"), space_id=space_id, kind=RuntimeKind.SANDBOX, alias="late", state=RuntimeState.STARTING,
+            image="", ceiling=before.ceiling, created_at=0,
+        )  # fmt: skip
+        await world.call("space.update", space=space_id, patch={"limits": {"memory_bytes": 1 << 30}})
+        with pytest.raises(Conflict, match="changed meanwhile"):
+            await world.use(Runtimes).add(wanted, space_version=before.version)
+        await world.call("space.down", space=space_id)
+        now = world.use(Spaces).get(space_id)
+        assert now is not None
+        with pytest.raises(WrongState, match="is stopped"):
+            await world.use(Runtimes).add(wanted, space_version=now.version)
+        assert world.count("SELECT count(*) FROM runtimes") == 0

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from mcp_spaces.core.caller import Caller
-from mcp_spaces.errors import QuotaExceeded
+from mcp_spaces.errors import QuotaExceeded, WrongState
 from mcp_spaces.server.authentication import Guard, Visitor, visited_by, visitor
 from mcp_spaces.server.limits import Lane, Lanes
 from mcp_spaces.server.port import Application
@@ -24,10 +24,13 @@ class Keys:
 
     def __init__(self) -> None:
         self.ended: set[str | None] = set()
+        self.damaged: set[str | None] = set()
         self.asked: list[str | None] = []
 
     async def still_valid(self, who: Caller) -> bool:
         self.asked.append(who.key_id)
+        if who.key_id in self.damaged:
+            raise WrongState("The row is damaged.", hint="")
         return who.key_id not in self.ended
 
 
@@ -44,6 +47,19 @@ async def guarded() -> AsyncIterator[tuple[Guard, Keys]]:
 async def looked(guard: Guard) -> None:
     guard.look_now()
     await anyio.wait_all_tasks_blocked()
+
+
+async def test_t06_a_key_that_cannot_be_read_opens_nothing_and_others_go_on() -> None:
+    ended: list[str] = []
+    async with guarded() as (guard, keys):
+        keys.damaged = {"key_1"}
+        for who, name in ((KEYED, "damaged"), (OTHER, "other")):
+            guard.follow(who, lambda name=name: ended.append(name))  # type: ignore[misc]
+        await looked(guard)
+        assert ended == ["damaged"]
+        keys.ended = {"key_2"}
+        await looked(guard)
+        assert ended[-1] == "other"
 
 
 async def test_t06_only_what_an_ended_key_opened_ends_and_each_key_is_asked_for_once() -> None:
