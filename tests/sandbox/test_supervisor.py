@@ -45,7 +45,7 @@ async def test_a_script_without_a_first_line_that_names_its_program_is_the_shell
     output = Output()
     with anyio.fail_after(PATIENCE_S):
         ended = await (await start(sandbox, "./script", "it", output=output, terminal=terminal)).wait()
-    assert (ended.exit_code, output.stdout.split()) == (0, [b"./script", b"has", b"it"])
+    assert (ended.exit_code, bytes(output.stdout).split()) == (0, [b"./script", b"has", b"it"])
 
 
 async def test_the_kernel_ends_a_command_before_the_agent_for_want_of_memory(sandbox: Sandbox) -> None:
