@@ -12,7 +12,7 @@ import docker
 from benchmarks.containers import image
 from benchmarks.daemons import state_directory
 from benchmarks.measure import WARM_UP, Line, Series
-from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import Command, Sandbox, SandboxSpec, Stream
 
 KIB, MIB = 1 << 10, 1 << 20

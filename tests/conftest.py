@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mcp_spaces.sandbox import engine
+from mcp_spaces.sandbox.docker import engine
 
 # What tests share says what it found, as the tests themselves do.
 pytest.register_assert_rewrite(*(f"tests.{one.name}" for one in Path(__file__).parent.iterdir() if one.is_dir()))

@@ -13,9 +13,9 @@ from mcp_spaces.sandbox.port import SandboxDriver, SandboxLimits, Tenant
 from mcp_spaces.settings import Settings
 
 if TYPE_CHECKING:
-    from mcp_spaces.browser.container import ContainerDriver
-    from mcp_spaces.browser.local import LocalDriver
-    from mcp_spaces.browser.playwright import PlaywrightDriver
+    from mcp_spaces.browser.driver.container import ContainerDriver
+    from mcp_spaces.browser.driver.local import LocalDriver
+    from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 
 MakeDriver = Callable[[Settings, str], SandboxDriver]
 """From the settings and the id of this instance, which every container of ours is labelled with."""
@@ -24,7 +24,7 @@ MakeBrowserDriver = Callable[[Settings, str], BrowserDriver]
 
 def docker_driver(settings: Settings, instance: str) -> SandboxDriver:
     # docker-py takes 0.2 s to import, and tests with another driver do without it.
-    from mcp_spaces.sandbox.docker import DockerDriver
+    from mcp_spaces.sandbox.docker.driver import DockerDriver
 
     return DockerDriver(
         instance_id=instance,
@@ -38,8 +38,8 @@ def docker_driver(settings: Settings, instance: str) -> SandboxDriver:
 
 def browser_driver(settings: Settings, instance: str) -> BrowserDriver:
     """As `browser_driver` says. Whoever wants to see a browser gets this machine's: a container has no screen."""
-    from mcp_spaces.browser.choice import ChosenDriver
-    from mcp_spaces.browser.playwright import PlaywrightDriver
+    from mcp_spaces.browser.driver.choice import ChosenDriver
+    from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 
     folder = settings.state_dir / "browsers"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -56,8 +56,8 @@ def contained_browsers(
     settings: Settings, instance: str, playwright: PlaywrightDriver, folder: Path
 ) -> ContainerDriver:
     """Containers of its own instance: what the sandboxes' driver reaps is none of these, and the other way round."""
-    from mcp_spaces.browser.container import ContainerDriver
-    from mcp_spaces.sandbox.docker import DockerDriver
+    from mcp_spaces.browser.driver.container import ContainerDriver
+    from mcp_spaces.sandbox.docker.driver import DockerDriver
 
     containers = DockerDriver(
         instance_id=f"{instance}-browsers",
@@ -80,7 +80,7 @@ def contained_browsers(
 
 
 def local_browsers(settings: Settings, playwright: PlaywrightDriver, folder: Path) -> LocalDriver:
-    from mcp_spaces.browser.local import LocalDriver
+    from mcp_spaces.browser.driver.local import LocalDriver
 
     return LocalDriver(
         playwright=playwright,

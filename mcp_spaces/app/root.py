@@ -35,7 +35,7 @@ from mcp_spaces.runs.backups import Backups
 from mcp_spaces.runs.port import Artifacts
 from mcp_spaces.runs.store import RunStore
 from mcp_spaces.runs.waiting import RunWaiters
-from mcp_spaces.sandbox.batch_store import PausedBatches
+from mcp_spaces.sandbox.batch.store import PausedBatches
 from mcp_spaces.sandbox.jobs import Jobs
 from mcp_spaces.sandbox.port import LiveSandboxes
 from mcp_spaces.sandbox.service import Images, SandboxService

@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 
 from mcp_spaces.browser.answers import TIMEOUT_S, ActionOutput, InPage, address, dialog_of
-from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.page import URL_MAX, OpenPage, without_query
-from mcp_spaces.browser.reading import outline, parsed, read, refuse_while_loading
+from mcp_spaces.browser.pages.failures import in_time, translated
+from mcp_spaces.browser.pages.page import URL_MAX, OpenPage, without_query
+from mcp_spaces.browser.pages.reading import outline, parsed, read, refuse_while_loading
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
 from mcp_spaces.errors import SpacesError, TimedOut, WrongState

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.redaction import Redactor
 

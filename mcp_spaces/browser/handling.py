@@ -19,13 +19,13 @@ from mcp_spaces.browser.answers import (
     Ref,
     dialog_of,
 )
-from mcp_spaces.browser.failures import in_time, translated
-from mcp_spaces.browser.keys import key_of
-from mcp_spaces.browser.own_script import run_script
-from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.reading import described, gone, located, present, read, within
-from mcp_spaces.browser.secret_rules import no_reference, refuse_inside, refuse_secrets
-from mcp_spaces.browser.waiting import until_gone, until_shown
+from mcp_spaces.browser.pages.failures import in_time, translated
+from mcp_spaces.browser.pages.keys import key_of
+from mcp_spaces.browser.pages.own_script import run_script
+from mcp_spaces.browser.pages.page import OpenPage
+from mcp_spaces.browser.pages.reading import described, gone, located, present, read, within
+from mcp_spaces.browser.pages.waiting import until_gone, until_shown
+from mcp_spaces.browser.secrets.secret_rules import no_reference, refuse_inside, refuse_secrets
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import Field
 
 from mcp_spaces.browser.answers import Answer
-from mcp_spaces.browser.failures import in_time
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import (
     BrowserOptions,
@@ -17,8 +16,9 @@ from mcp_spaces.browser.model import (
     Timezone,
     Viewport,
 )
+from mcp_spaces.browser.pages.failures import in_time
+from mcp_spaces.browser.record.recording import refuse_profile
 from mcp_spaces.browser.record_operations import START_S
-from mcp_spaces.browser.recording import refuse_profile
 from mcp_spaces.browser.runtime_operations import BrowserView, browser_view
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.browser.sizes import BOOKED, check_size

@@ -6,11 +6,11 @@ from pydantic import Field
 
 from mcp_spaces.browser.acting import turn
 from mcp_spaces.browser.answers import Answer
-from mcp_spaces.browser.failures import in_time
 from mcp_spaces.browser.lease import HANDSHAKE_S, Lease
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import Isolation
-from mcp_spaces.browser.secret_rules import refuse_inside
+from mcp_spaces.browser.pages.failures import in_time
+from mcp_spaces.browser.secrets.secret_rules import refuse_inside
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect

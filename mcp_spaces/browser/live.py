@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from mcp_spaces.browser.downloads import Download, Downloads
-from mcp_spaces.browser.events import safely
-from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.model import PAGES_MAX, BrowserOptions
-from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.recording import Recording
-from mcp_spaces.browser.scripting import Scripting
+from mcp_spaces.browser.pages.downloads import Download, Downloads
+from mcp_spaces.browser.pages.events import safely
+from mcp_spaces.browser.pages.failures import in_time, translated
+from mcp_spaces.browser.pages.page import OpenPage
+from mcp_spaces.browser.pages.scripting import Scripting
+from mcp_spaces.browser.record.recording import Recording
 from mcp_spaces.browser.steps.handles import Handles
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.tasks import shielded

@@ -10,13 +10,13 @@ from pydantic import Field
 
 from mcp_spaces.browser.acting import turn
 from mcp_spaces.browser.answers import Answer, InPage, Ref, address
-from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.files import kept, printed
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.page_script import masks
-from mcp_spaces.browser.reading import located, outline, present, read
-from mcp_spaces.browser.secret_rules import refuse_inside
+from mcp_spaces.browser.pages.failures import in_time, translated
+from mcp_spaces.browser.pages.page import OpenPage
+from mcp_spaces.browser.pages.page_script import masks
+from mcp_spaces.browser.pages.reading import located, outline, present, read
+from mcp_spaces.browser.secrets.secret_rules import refuse_inside
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from mcp_spaces.browser.model import BrowserOptions
-from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.pages.page import OpenPage
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext

@@ -10,11 +10,11 @@ from weakref import WeakValueDictionary
 
 import anyio.lowlevel
 
-from mcp_spaces.browser.fill_limits import FillLimits
 from mcp_spaces.browser.keeping import Profiles
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import BrowserOptions, Isolation
 from mcp_spaces.browser.port import BrowserDriver, ContextSpec, StorageState
+from mcp_spaces.browser.secrets.fill_limits import FillLimits
 from mcp_spaces.browser.sizes import browser_limits
 from mcp_spaces.browser.store import BrowserStore
 from mcp_spaces.core.ids import Clock

@@ -9,13 +9,13 @@ from pydantic import StringConstraints
 
 from mcp_spaces.browser.acting import outcome, turn
 from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, Ref
-from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.forgetting import forget
-from mcp_spaces.browser.login import Login
-from mcp_spaces.browser.login_screen import KINDS, Kind
+from mcp_spaces.browser.pages.failures import in_time, translated
+from mcp_spaces.browser.pages.worlds import OutOfReachError, worlds
 from mcp_spaces.browser.paging import NAVIGATION_S, WebAddress
+from mcp_spaces.browser.secrets.login import Login
+from mcp_spaces.browser.secrets.login_screen import KINDS, Kind
 from mcp_spaces.browser.service import BrowserService
-from mcp_spaces.browser.worlds import OutOfReachError, worlds
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse, SecretFacts, SecretUse

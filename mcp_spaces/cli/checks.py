@@ -262,7 +262,7 @@ def sandboxes(settings: Settings) -> list[Check]:
     async def look() -> None:
         import logging
 
-        from mcp_spaces.sandbox.docker import DockerDriver
+        from mcp_spaces.sandbox.docker.driver import DockerDriver
 
         quiet = logging.getLogger("mcp_spaces.doctor")
         quiet.addHandler(logging.NullHandler())

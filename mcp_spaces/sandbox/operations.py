@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcp_spaces.core.operation import AnyOperation
-from mcp_spaces.sandbox.batch import RUN_OPERATIONS
+from mcp_spaces.sandbox.batch.batch import RUN_OPERATIONS
 from mcp_spaces.sandbox.connect import CONNECT
 from mcp_spaces.sandbox.file_search import GLOB, LIST_FILES, SEARCH
 from mcp_spaces.sandbox.files import DELETE_FILE, EDIT_FILE, READ_FILE, WRITE_FILE

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mcp_spaces.sandbox.agent import wire
-from mcp_spaces.sandbox.connections import RelayChannel
 from mcp_spaces.sandbox.port import Connection
-from mcp_spaces.sandbox.protocol import Violation, whole
-from mcp_spaces.sandbox.stream import AgentStream, CallChannel
+from mcp_spaces.sandbox.stream.agent_stream import AgentStream, CallChannel
+from mcp_spaces.sandbox.stream.connections import RelayChannel
+from mcp_spaces.sandbox.stream.protocol import Violation, whole
 
 
 @dataclass(slots=True)

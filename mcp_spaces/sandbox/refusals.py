@@ -16,7 +16,7 @@ from mcp_spaces.errors import (
     WrongState,
 )
 from mcp_spaces.sandbox.port import WORKSPACE
-from mcp_spaces.sandbox.protocol import Violation
+from mcp_spaces.sandbox.stream.protocol import Violation
 
 _LIST = "List the folder to see what is there."
 _REGULAR = "Only regular files can be read and written; use a shell command for anything else."

@@ -21,7 +21,7 @@ from mcp_spaces.errors import Conflict, InvalidInput, NotFound, RuntimeUnavailab
 from mcp_spaces.network.model import RuntimeRef
 from mcp_spaces.network.port import RuntimeGateway
 from mcp_spaces.runs.port import Artifacts
-from mcp_spaces.sandbox.batch_store import PausedBatches
+from mcp_spaces.sandbox.batch.store import PausedBatches
 from mcp_spaces.sandbox.jobs import Jobs
 from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.port import Command, Sandbox, SandboxDriver, SandboxLimits, SandboxSpec

@@ -17,7 +17,7 @@ import pytest
 from playwright.async_api import Browser, Frame, Page, async_playwright
 from pydantic import JsonValue
 
-from mcp_spaces.browser import page_script
+from mcp_spaces.browser.pages import page_script
 
 FOLDER = Path(__file__).parent / "pages"
 PATIENCE_MS = 20_000

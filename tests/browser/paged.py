@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from mcp_spaces.browser.chromium import find
-from mcp_spaces.browser.playwright import PlaywrightDriver
+from mcp_spaces.browser.driver.chromium import find
+from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import ContextSpec, Debugging, LiveContext
 from mcp_spaces.errors import NotFound, WrongState
 from mcp_spaces.sandbox.port import Wall

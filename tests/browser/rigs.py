@@ -22,14 +22,14 @@ import anyio
 from playwright.async_api import Browser, Page
 
 from mcp_spaces import __version__
-from mcp_spaces.browser.container import ContainedHost, ContainerDriver
-from mcp_spaces.browser.host import Host, HostedContext
-from mcp_spaces.browser.local import UID, LocalDriver
-from mcp_spaces.browser.local_host import LocalHost, Walls
-from mcp_spaces.browser.playwright import PlaywrightDriver
+from mcp_spaces.browser.driver.container import ContainedHost, ContainerDriver
+from mcp_spaces.browser.driver.host import Host, HostedContext
+from mcp_spaces.browser.driver.local import UID, LocalDriver
+from mcp_spaces.browser.driver.local_host import LocalHost, Walls
+from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import BrowserDriver, ContextSpec, LiveContext
 from mcp_spaces.network.dialing import Upstream
-from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import SandboxLimits, Tenant
 from tests.browser.small_net import SmallNet
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcp_spaces.browser.host import HostedContext
+from mcp_spaces.browser.driver.host import HostedContext
 from mcp_spaces.browser.port import BrowserDriver
 from tests.browser.contract.contexts import Contexts
 from tests.browser.contract.ends import Ends

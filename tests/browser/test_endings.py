@@ -15,11 +15,11 @@ from typing import Any
 import anyio
 import pytest
 
-from mcp_spaces.browser import own_sandbox
-from mcp_spaces.browser.chromium import install_command
-from mcp_spaces.browser.local import UID
+from mcp_spaces.browser.driver import own_sandbox
+from mcp_spaces.browser.driver.chromium import install_command
+from mcp_spaces.browser.driver.local import UID
+from mcp_spaces.browser.pages.worlds import OutOfReachError, worlds
 from mcp_spaces.browser.port import LiveContext
-from mcp_spaces.browser.worlds import OutOfReachError, worlds
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.redaction import Redactor
@@ -326,7 +326,7 @@ def test_namespaces_are_tried_and_not_assumed() -> None:
     assert own_sandbox.can_be_built(UID)
     # Where none may be made: in a namespace whose own limit is none.
     inside = "echo 0 > /proc/sys/user/max_user_namespaces && exec {} -c '{}'"
-    ask = "from mcp_spaces.browser import own_sandbox; raise SystemExit(own_sandbox.can_be_built(0))"
+    ask = "from mcp_spaces.browser.driver import own_sandbox; raise SystemExit(own_sandbox.can_be_built(0))"
     words = ["unshare", "--user", "--map-root-user", "sh", "-c", inside.format(sys.executable, ask)]
     assert subprocess.run(words, capture_output=True, timeout=20, check=False).returncode == 0
 

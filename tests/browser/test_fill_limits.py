@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_spaces.browser.fill_limits import FILLS_MAX, WINDOW_S, FillLimits
+from mcp_spaces.browser.secrets.fill_limits import FILLS_MAX, WINDOW_S, FillLimits
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import QuotaExceeded
 

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from mcp_spaces.browser.filling import check_actions
-from mcp_spaces.browser.login_screen import Document, Field
+from mcp_spaces.browser.secrets.filling import check_actions
+from mcp_spaces.browser.secrets.login_screen import Document, Field
 from mcp_spaces.errors import WrongState
 from mcp_spaces.vault.model import Bindings
 

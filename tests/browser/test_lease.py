@@ -14,9 +14,9 @@ from playwright.async_api import Error, async_playwright
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake
 
-from mcp_spaces.browser.container import ContainedHost
-from mcp_spaces.browser.devtools import DevToolsPipe
-from mcp_spaces.browser.host import HostedContext
+from mcp_spaces.browser.driver.container import ContainedHost
+from mcp_spaces.browser.driver.devtools import DevToolsPipe
+from mcp_spaces.browser.driver.host import HostedContext
 from mcp_spaces.browser.lease import OURS
 from mcp_spaces.browser.lease_rules import Answered, screened
 from mcp_spaces.errors import ApprovalNeeded, Denied, RuntimeUnavailable, WrongState

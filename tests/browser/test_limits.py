@@ -14,10 +14,10 @@ import psutil
 import pytest
 from playwright.async_api import Error
 
-from mcp_spaces.browser.container import ContainedHost
-from mcp_spaces.browser.downloads import KEPT, DownloadLimits
+from mcp_spaces.browser.driver.container import ContainedHost
 from mcp_spaces.browser.model import PAGES_MAX
-from mcp_spaces.browser.page import DIALOGS_MAX
+from mcp_spaces.browser.pages.downloads import KEPT, DownloadLimits
+from mcp_spaces.browser.pages.page import DIALOGS_MAX
 from mcp_spaces.errors import ExceedsCeiling, InvalidInput, QuotaExceeded, TimedOut, WrongState
 from tests.browser.rigs import below, eventually, held_in, host_of, limits_of, short_folder
 from tests.browser.small_net import Canaries, small_net

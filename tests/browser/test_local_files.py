@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from mcp_spaces.browser import local_files
+from mcp_spaces.browser.driver import local_files
 from mcp_spaces.errors import NotFound
 
 pytestmark = pytest.mark.anyio

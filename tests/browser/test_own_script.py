@@ -10,7 +10,7 @@ import anyio
 import pytest
 from playwright.async_api import Browser, Page
 
-from mcp_spaces.browser.own_script import RESULT_CHARACTERS_MAX, run_script
+from mcp_spaces.browser.pages.own_script import RESULT_CHARACTERS_MAX, run_script
 from mcp_spaces.errors import QuotaExceeded, SpacesError, WrongState
 from tests.browser.chromium import Site
 from tests.security.app import refusal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Error, Page
 
-from mcp_spaces.browser.page_script import command, element
+from mcp_spaces.browser.pages.page_script import command, element
 from tests.browser.chromium import Site, ask, outline, ref_of, visit
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.async_api import Page
 
-from mcp_spaces.browser.page_script import element
+from mcp_spaces.browser.pages.page_script import element
 from tests.browser.chromium import Site, ask, outline, ref_of, visit
 
 

@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcp_spaces.browser.video import RATE, Film, jpeg_size
+from mcp_spaces.browser.record.video import RATE, Film, jpeg_size
 from mcp_spaces.errors import WrongState
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.store import RunStore

@@ -24,7 +24,7 @@ from mcp_spaces.core.scope_request import ScopeRequest
 from mcp_spaces.identity.model import AGENT_SCOPE
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.runs.artifacts import ArtifactStore
-from mcp_spaces.sandbox.batch_store import PausedBatches
+from mcp_spaces.sandbox.batch.store import PausedBatches
 from mcp_spaces.sandbox.jobs import Jobs
 from mcp_spaces.sandbox.operations import OPERATIONS
 from mcp_spaces.sandbox.port import LiveSandboxes, SandboxDriver

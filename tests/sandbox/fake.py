@@ -19,11 +19,11 @@ import anyio
 import anyio.to_thread
 
 from mcp_spaces.errors import Conflict, RuntimeUnavailable
-from mcp_spaces.sandbox.attached import AttachedSandbox
-from mcp_spaces.sandbox.delivery import BOOTSTRAP, bundle
+from mcp_spaces.sandbox.docker.delivery import BOOTSTRAP, bundle
+from mcp_spaces.sandbox.docker.workspace import checked_id
 from mcp_spaces.sandbox.port import Connection, Sandbox, SandboxLimits, SandboxSpec, Wall
-from mcp_spaces.sandbox.stream import AgentStream
-from mcp_spaces.sandbox.workspace import checked_id
+from mcp_spaces.sandbox.stream.agent_stream import AgentStream
+from mcp_spaces.sandbox.stream.attached import AttachedSandbox
 
 FAKE_IMAGE = "fake"
 LAST_AGENTS_S = 20

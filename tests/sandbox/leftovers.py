@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mcp_spaces.sandbox.container import INSTANCE_LABEL
+from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL
 
 
 def containers(instance_id: str, *filters: str) -> list[str]:

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from mcp_spaces.sandbox.agent import wire
-from mcp_spaces.sandbox.attached import AttachedSandbox
-from mcp_spaces.sandbox.stream import AgentStream
+from mcp_spaces.sandbox.stream.agent_stream import AgentStream
+from mcp_spaces.sandbox.stream.attached import AttachedSandbox
 
 LOG = logging.getLogger("tests.sandbox.liar")
 HELLO = wire.frame(wire.HELLO, 0, wire.pack([wire.VERSION, wire.whole(1)]))

@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio
 
 from mcp_spaces import __version__
-from mcp_spaces.sandbox.docker import DockerDriver
-from mcp_spaces.sandbox.latecomers import a_while
+from mcp_spaces.sandbox.docker.driver import DockerDriver
+from mcp_spaces.sandbox.docker.latecomers import a_while
 from mcp_spaces.sandbox.port import (
     Command,
     Exit,

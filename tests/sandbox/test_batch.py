@@ -14,8 +14,8 @@ from mcp_spaces.core.journal import RunState
 from mcp_spaces.core.json_schema import input_schema
 from mcp_spaces.errors import Conflict, InvalidInput, SpacesError
 from mcp_spaces.sandbox.answer import cost
-from mcp_spaces.sandbox.batch import RUN_OPERATIONS
-from mcp_spaces.sandbox.batch_store import BatchRow
+from mcp_spaces.sandbox.batch.batch import RUN_OPERATIONS
+from mcp_spaces.sandbox.batch.store import BatchRow
 from tests.sandbox.app_fixture import Room, open_room
 
 pytestmark = pytest.mark.anyio

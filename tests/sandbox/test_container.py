@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mcp_spaces.sandbox.container import Disk, Intent, differences, request, shm_bytes, tmp_options
+from mcp_spaces.sandbox.docker.container import Disk, Intent, differences, request, shm_bytes, tmp_options
+from mcp_spaces.sandbox.docker.walls import METADATA, RESOLVER, judge
 from mcp_spaces.sandbox.port import SandboxLimits
-from mcp_spaces.sandbox.walls import METADATA, RESOLVER, judge
 
 INTENT = Intent(
     instance_id="instance",

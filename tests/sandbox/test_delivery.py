@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.sandbox.agent import wire
-from mcp_spaces.sandbox.delivery import COMMAND, bundle
+from mcp_spaces.sandbox.docker.delivery import COMMAND, bundle
 
 
 @pytest.mark.parametrize("magic", [importlib.util.MAGIC_NUMBER, b"\0\0\0\0"], ids=["compiled", "from source"])

@@ -13,10 +13,10 @@ import anyio
 import pytest
 
 from mcp_spaces.errors import Conflict, RuntimeUnavailable
-from mcp_spaces.sandbox.container import INSTANCE_LABEL
-from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL
+from mcp_spaces.sandbox.docker.driver import DockerDriver
+from mcp_spaces.sandbox.docker.workspace import DiskFiles
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec
-from mcp_spaces.sandbox.workspace import DiskFiles
 from tests.sandbox.leftovers import containers, loop_devices, volumes
 from tests.sandbox.rigs import IMAGE, PATIENCE_S, SMALL, docker_driver, sandbox_of, shell, start
 
@@ -115,7 +115,7 @@ async def test_a_launch_has_the_engine_let_go_of_the_disk_that_it_needs(driver: 
 DAEMON = """
 import asyncio, logging, sys
 from pathlib import Path
-from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import Command, SandboxLimits, SandboxSpec
 
 async def main():

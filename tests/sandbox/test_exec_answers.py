@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_spaces.errors import RuntimeUnavailable
-from mcp_spaces.sandbox import exec_answers as answers
+from mcp_spaces.sandbox.docker import exec_answers as answers
 from mcp_spaces.sandbox.port import FileKind
 
 PARTS = st.sampled_from([b"|", b"\0", b"\n", b":", b" ", b"f", b"7", b"-1", b"nan", b"1e999", b"oom_kill ", b"\xff"])

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcp_spaces.sandbox.exec_process import POLL_S, ExecProcess, ExecStreams
+from mcp_spaces.sandbox.docker.exec_process import POLL_S, ExecProcess, ExecStreams
 from mcp_spaces.sandbox.port import TerminalSize
 from tests.sandbox.rigs import LOG, PATIENCE_S, Output
 

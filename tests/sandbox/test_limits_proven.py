@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.errors import RuntimeUnavailable
-from mcp_spaces.sandbox import container
-from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.docker import container
+from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import SandboxSpec
 from tests.sandbox.rigs import BARE_IMAGE, IMAGE, SMALL, docker_driver
 

@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from mcp_spaces.errors import RuntimeUnavailable
-from mcp_spaces.sandbox.attached import AttachedSandbox
-from mcp_spaces.sandbox.pool import MAX_PROFILES, Pool, Profile, Warm
+from mcp_spaces.sandbox.docker.pool import MAX_PROFILES, Pool, Profile, Warm
 from mcp_spaces.sandbox.port import SandboxLimits
+from mcp_spaces.sandbox.stream.attached import AttachedSandbox
 
 pytestmark = pytest.mark.anyio
 LOG = logging.getLogger("tests.sandbox.pool")

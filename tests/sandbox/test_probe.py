@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.sandbox.agent.probe import probe
+from mcp_spaces.sandbox.docker.walls import judge
 from mcp_spaces.sandbox.port import SandboxLimits
-from mcp_spaces.sandbox.walls import judge
 
 
 def facts(root: Path, *addresses: str) -> dict[str, str]:

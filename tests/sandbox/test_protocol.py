@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.agent import files, wire
 from mcp_spaces.sandbox.port import Command
-from mcp_spaces.sandbox.protocol import MUX_HEADER, Demultiplexer, FrameReader, Violation, fields_of, text, whole
 from mcp_spaces.sandbox.refusals import REFUSALS, error_of
+from mcp_spaces.sandbox.stream.protocol import MUX_HEADER, Demultiplexer, FrameReader, Violation, fields_of, text, whole
 from tests.sandbox.liar import HELLO, liar
 from tests.sandbox.rigs import Output
 

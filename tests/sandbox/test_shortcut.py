@@ -15,13 +15,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcp_spaces.sandbox import shortcut
 from mcp_spaces.sandbox.agent import wire
-from mcp_spaces.sandbox.attached import AttachedSandbox
-from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.docker import shortcut
+from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import SandboxSpec
-from mcp_spaces.sandbox.protocol import MUX_HEADER
-from mcp_spaces.sandbox.stream import AgentStream
+from mcp_spaces.sandbox.stream.agent_stream import AgentStream
+from mcp_spaces.sandbox.stream.attached import AttachedSandbox
+from mcp_spaces.sandbox.stream.protocol import MUX_HEADER
 from tests.sandbox.rigs import IMAGE, SMALL, docker_driver, python, shell, start
 
 pytestmark = pytest.mark.anyio

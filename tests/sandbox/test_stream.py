@@ -9,8 +9,8 @@ import pytest
 
 from mcp_spaces.errors import DiskFull, InvalidInput, RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.sandbox.agent import wire
-from mcp_spaces.sandbox.attached import MAX_COMMAND_BYTES, MAX_ENTRY_BYTES, SLACK_BYTES, run_fields
 from mcp_spaces.sandbox.port import Command, Connection, Process, Sandbox, TerminalSize
+from mcp_spaces.sandbox.stream.attached import MAX_COMMAND_BYTES, MAX_ENTRY_BYTES, SLACK_BYTES, run_fields
 from tests.sandbox.liar import Liar, liar
 from tests.sandbox.rigs import Output
 

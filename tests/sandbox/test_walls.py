@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from mcp_spaces.sandbox.docker.walls import METADATA, RESOLVER, engine_walls, probed_addresses
 from mcp_spaces.sandbox.port import SandboxLimits
-from mcp_spaces.sandbox.walls import METADATA, RESOLVER, engine_walls, probed_addresses
 
 WHOLE: dict[str, Any] = {
     "ServerVersion": "29.0",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.errors import InvalidInput, RuntimeUnavailable
-from mcp_spaces.sandbox.workspace import DiskFiles
+from mcp_spaces.sandbox.docker.workspace import DiskFiles
 
 SIZE = 16 << 20
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox
 from tests.browser.signing import Rig, open_rig
 from tests.sandbox.rigs import docker_driver, sandbox_of

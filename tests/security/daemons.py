@@ -21,7 +21,7 @@ from typing import Literal
 import anyio
 
 from mcp_spaces.app import App, open_app
-from mcp_spaces.sandbox import engine
+from mcp_spaces.sandbox.docker import engine
 from mcp_spaces.server.unix import make_private
 from mcp_spaces.settings import Settings
 from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
@@ -87,11 +87,11 @@ async def nursery() -> AsyncIterator[Nursery]:
 WARM = (
     "docker",
     "mcp.server",
-    "mcp_spaces.browser.choice",
-    "mcp_spaces.browser.container",
-    "mcp_spaces.browser.local",
-    "mcp_spaces.browser.playwright",
-    "mcp_spaces.sandbox.docker",
+    "mcp_spaces.browser.driver.choice",
+    "mcp_spaces.browser.driver.container",
+    "mcp_spaces.browser.driver.local",
+    "mcp_spaces.browser.driver.playwright",
+    "mcp_spaces.sandbox.docker.driver",
     "mcp_spaces.server.daemon",
     "mcp_spaces.server.endpoint",
     "sqlite_utils",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from mcp_spaces.browser.filling import reaches
+from mcp_spaces.browser.secrets.filling import reaches
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network.model import Target
 from mcp_spaces.sandbox.port import Command
@@ -97,7 +97,7 @@ async def test_b05_a_page_that_was_posted_for_is_not_posted_for_again(rig: Rig) 
 
 async def test_b05_an_answer_that_comes_too_late_leads_nowhere(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A site that takes its time and then sends the form on, when nobody waits for it any more."""
-    monkeypatch.setattr("mcp_spaces.browser.filling.SUBMIT_S", 1.0)
+    monkeypatch.setattr("mcp_spaces.browser.secrets.filling.SUBMIT_S", 1.0)
 
     def late(backend: object, request: Request) -> Answer:
         return Answer(status=307, fields=[("Location", f"{EVIL}/collect")], delay_s=3)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
-from mcp_spaces.browser.downloads import Download
+from mcp_spaces.browser.pages.downloads import Download
 from mcp_spaces.errors import WrongState
 from mcp_spaces.sandbox.port import Command
 from tests.browser.signing import APP, Rig, holds
@@ -124,7 +124,7 @@ async def test_l08_an_error_of_playwright_with_the_secret_in_it_is_told_without(
     async def fails(*_: object, **__: object) -> None:
         raise RuntimeError(f"cannot set {password}")
 
-    monkeypatch.setattr("mcp_spaces.browser.worlds.Worlds.call", fails)
+    monkeypatch.setattr("mcp_spaces.browser.pages.worlds.Worlds.call", fails)
     refused = await rig.refusal("browser.login", secret=await rig.secret(), url=f"{APP}/plain")
     assert isinstance(refused, WrongState) and refused.__suppress_context__
     assert password not in refused.message + refused.hint + caplog.text + rig.recorded()

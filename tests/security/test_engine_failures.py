@@ -18,7 +18,7 @@ import pytest
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.core.operation import Audience
 from mcp_spaces.errors import RuntimeUnavailable
-from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.docker.driver import DockerDriver
 from tests.sandbox.rigs import LOG
 from tests.security.app import LITTLE, REAL_IMAGE, World, open_world, refusal, short_folder
 from tests.security.daemons import nursery

@@ -17,7 +17,7 @@ import pytest
 
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.resources import resource
-from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec, Tenant
 from tests.sandbox.rigs import BARE_IMAGE, IMAGE, LOG, SMALL, python, shell
 

@@ -14,8 +14,8 @@ import anyio.lowlevel
 import pytest
 
 from mcp_spaces.errors import DiskFull, OutOfMemory, QuotaExceeded, RuntimeUnavailable, SpacesError
-from mcp_spaces.sandbox.container import INSTANCE_LABEL
-from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL
+from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec
 from tests.sandbox.leftovers import containers, loop_devices, volumes
 from tests.sandbox.rigs import (

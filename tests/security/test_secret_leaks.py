@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcp_spaces.sandbox.docker import DockerDriver
+from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec
 from tests.folders import content_of, files_below
 from tests.sandbox.rigs import IMAGE, SMALL, Output, python, run, sandbox_of, shell, start

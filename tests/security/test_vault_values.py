@@ -38,8 +38,8 @@ def test_v09_one_function_decrypts_and_few_places_reveal() -> None:
     assert callers(r"(?<!def )\bopen_secret\(") == {"mcp_spaces/vault/store.py", "mcp_spaces/vault/unlocking.py"}
     # A further one is a decision: what it does with the value, and who learns of it.
     assert callers(r"\.reveal\b") == {
-        "mcp_spaces/browser/filling.py",
-        "mcp_spaces/browser/login.py",
+        "mcp_spaces/browser/secrets/filling.py",
+        "mcp_spaces/browser/secrets/login.py",
         "mcp_spaces/network/injection.py",
         "mcp_spaces/sandbox/references.py",
         "mcp_spaces/vault/cipher.py",

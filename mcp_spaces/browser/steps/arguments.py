@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationError, create_m
 from mcp_spaces.browser.handling import Modifier
 from mcp_spaces.browser.model import Viewport
 from mcp_spaces.browser.paging import WebAddress
-from mcp_spaces.browser.secret_rules import no_reference
+from mcp_spaces.browser.secrets.secret_rules import no_reference
 from mcp_spaces.browser.steps.method import Method
 from mcp_spaces.browser.steps.model import Arguments
 from mcp_spaces.core.json_schema import schema_of

@@ -11,9 +11,9 @@ from pydantic import JsonValue
 from mcp_spaces.browser import artifacts
 from mcp_spaces.browser.files import kept
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.page import OpenPage
-from mcp_spaces.browser.page_script import command
-from mcp_spaces.browser.reading import located
+from mcp_spaces.browser.pages.page import OpenPage
+from mcp_spaces.browser.pages.page_script import command
+from mcp_spaces.browser.pages.reading import located
 from mcp_spaces.browser.steps.handles import Handle, Handles
 from mcp_spaces.browser.steps.model import Arguments
 from mcp_spaces.core.context import Context

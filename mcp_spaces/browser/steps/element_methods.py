@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from mcp_spaces.browser.looking import PIXELS_MAX
-from mcp_spaces.browser.own_script import run_script
-from mcp_spaces.browser.page_script import masks
+from mcp_spaces.browser.pages.own_script import run_script
+from mcp_spaces.browser.pages.page_script import masks
 from mcp_spaces.browser.steps import arguments as takes
 from mcp_spaces.browser.steps.doing import Doing
 from mcp_spaces.browser.steps.handles import Handle

@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue, WithJsonSchema
 from mcp_spaces.browser.acting import turn
 from mcp_spaces.browser.answers import Answer
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.secret_rules import refuse_inside
+from mcp_spaces.browser.secrets.secret_rules import refuse_inside
 from mcp_spaces.browser.steps.kinds import Kind
 from mcp_spaces.browser.steps.method import Method
 from mcp_spaces.browser.steps.model import Step

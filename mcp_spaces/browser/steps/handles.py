@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mcp_spaces.browser.open_browser import OpenBrowser
-from mcp_spaces.browser.page import OpenPage
+from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.browser.steps.kinds import Kind
 from mcp_spaces.browser.steps.paused import PausedSteps
 from mcp_spaces.errors import InvalidInput, NotFound, QuotaExceeded

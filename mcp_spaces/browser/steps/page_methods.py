@@ -9,10 +9,10 @@ import anyio
 from pydantic import JsonValue
 
 from mcp_spaces.browser.answers import address
-from mcp_spaces.browser.downloads import Download
 from mcp_spaces.browser.files import keep_download, printed
-from mcp_spaces.browser.own_script import run_script
-from mcp_spaces.browser.page_script import command
+from mcp_spaces.browser.pages.downloads import Download
+from mcp_spaces.browser.pages.own_script import run_script
+from mcp_spaces.browser.pages.page_script import command
 from mcp_spaces.browser.steps import arguments as takes
 from mcp_spaces.browser.steps.doing import Doing
 from mcp_spaces.browser.steps.element_methods import LOCATOR_METHODS, on_selector, picture

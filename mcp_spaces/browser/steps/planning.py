@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from mcp_spaces.browser.secret_rules import no_reference
+from mcp_spaces.browser.secrets.secret_rules import no_reference
 from mcp_spaces.browser.steps.arguments import parsed
 from mcp_spaces.browser.steps.method import Method
 from mcp_spaces.browser.steps.model import Step

@@ -11,9 +11,9 @@ from pydantic import Field, JsonValue
 
 from mcp_spaces.browser.acting import note_action, turn, until_dialog
 from mcp_spaces.browser.answers import Answer, DialogView, dialog_of
-from mcp_spaces.browser.failures import in_time, translated
 from mcp_spaces.browser.live import LiveBrowser
-from mcp_spaces.browser.secret_rules import refuse_inside, refuse_secrets
+from mcp_spaces.browser.pages.failures import in_time, translated
+from mcp_spaces.browser.secrets.secret_rules import refuse_inside, refuse_secrets
 from mcp_spaces.browser.steps.arguments import parsed
 from mcp_spaces.browser.steps.doing import Doing
 from mcp_spaces.browser.steps.handles import OWN_CONTEXT, Handle, context_of

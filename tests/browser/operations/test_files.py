@@ -8,7 +8,7 @@ import threading
 import anyio
 import pytest
 
-from mcp_spaces.browser import page
+from mcp_spaces.browser.pages import page
 from mcp_spaces.errors import NotFound, WrongState
 from tests.browser.operations.tabs import HOST, PATIENCE_S, Tab
 

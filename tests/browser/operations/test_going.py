@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mcp_spaces.browser import page
+from mcp_spaces.browser.pages import page
 from mcp_spaces.errors import InvalidInput, NotFound, RuntimeUnavailable
 from tests.browser.operations.tabs import HOST, SHOP, Tab
 

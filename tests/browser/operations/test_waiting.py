@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from mcp_spaces.browser import page, reading
+from mcp_spaces.browser.pages import page, reading
 from mcp_spaces.errors import InvalidInput, TimedOut
 from tests.browser.operations.tabs import HOST, Tab
 

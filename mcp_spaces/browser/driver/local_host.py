@@ -1,0 +1,305 @@
+"""One Chromium on this machine, inside of the process that `jail` is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from anyio.to_thread import run_sync
+
+from mcp_spaces.browser.driver import jail, local_files
+from mcp_spaces.browser.driver.doors import Connect, Door
+from mcp_spaces.browser.driver.host import Host, WayOut
+from mcp_spaces.browser.port import Accept
+from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.sandbox.port import SandboxLimits
+
+log = logging.getLogger(__name__)
+
+PIECE_BYTES = 64 << 10
+LISTEN_S = 5.0
+END_S = 5.0
+CODE_S = 1.0
+LOOK_S = 1.0
+"""How often the memory of a browser is looked at. Between two looks it may go over its limit."""
+OURS = re.compile(rb"(?m)^mcp-spaces: ([ -~]{1,300})$")
+KEPT_VARIABLES = ("LANG", "LC_ALL", "DISPLAY", "XAUTHORITY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Walls:
+    """`uid`: whom Chromium runs as; None: as the daemon itself. `jailed`: in namespaces of its own."""
+
+    jailed: bool
+    uid: int | None
+
+
+class LocalHost(Host):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        program: Path,
+        arguments: Sequence[str],
+        walls: Walls,
+        limits: SandboxLimits,
+        connect: Connect,
+    ) -> None:
+        """`folder` is this browser's alone, and goes with it; `arguments` may name it as `{folder}`."""
+        super().__init__(limits)
+        self.folder = folder
+        self._inside = jail.INSIDE if walls.jailed else str(folder)
+        self._program = program
+        self._arguments = [one.replace("{folder}", self._inside) for one in arguments]
+        self._walls = walls
+        self._connect = connect
+        self._doors: dict[int, Door] = {}
+        self._process: asyncio.subprocess.Process | None = None
+        self._exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._control: socket.socket | None = None
+        self._listening = asyncio.Lock()
+        self._partial = b""
+        self._jails_words = ""
+
+    @property
+    def program(self) -> str:
+        return str(self._program)
+
+    @property
+    def downloads(self) -> str:
+        return f"{self._inside}/downloads"
+
+    # Starting
+
+    async def _begin(self) -> None:
+        await run_sync(self._make_folder)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(LISTEN_S)
+        self._control = ours
+        with theirs:
+            wanted = jail.Wanted(
+                control=theirs.fileno(),
+                jailed=self._walls.jailed,
+                uid=self._walls.uid,
+                folder=str(self.folder),
+                programs=str(self._program.parent) if self._is_hidden else "",
+                argv=[self._seen_program, *self._arguments],
+                environment=self._environment(os.environ),
+            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-I", "-S", jail.__file__, json.dumps(wanted._asdict()),
+                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                    pass_fds=[theirs.fileno()],
+                )  # fmt: skip
+            except OSError as error:
+                raise RuntimeUnavailable(f"No process can be started: {error.strerror}.", hint="Try again.") from error
+        self._process = process
+        self._exited = _exit_of(process.pid)
+        if process.stdout is not None and process.stderr is not None:
+            self._watch(self._watch_output(process.stdout, self._heard))
+            self._watch(self._watch_output(process.stderr, self._said))
+        self._watch(self._watch_process(process))
+        self._watch(self._watch_memory(process.pid))
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o700)
+        for name in ("profile", "downloads"):
+            (self.folder / name).mkdir(mode=0o700)
+        if self._walls.uid is not None:
+            for path in (self.folder, *self.folder.iterdir()):
+                os.chown(path, self._walls.uid, self._walls.uid)
+
+    @property
+    def _is_hidden(self) -> bool:
+        """Whether the jail hides the folder that the program is in."""
+        return self._walls.jailed and any(
+            self._program.is_relative_to(hidden) for hidden in (*jail.HIDDEN, jail.INSIDE)
+        )
+
+    @property
+    def _seen_program(self) -> str:
+        return f"{jail.INSIDE}/programs/{self._program.name}" if self._is_hidden else str(self._program)
+
+    def _environment(self, environment: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: environment[name] for name in KEPT_VARIABLES if name in environment}
+        return {"PATH": "/usr/bin:/bin", "HOME": self._inside, "TMPDIR": self._inside, **kept}
+
+    # While it runs
+
+    async def _write(self, content: bytes) -> None:
+        if self._process is None or self._process.stdin is None:
+            raise RuntimeUnavailable("The browser is gone.", hint="Launch it again.")
+        try:
+            self._process.stdin.write(content)
+            await self._process.stdin.drain()
+        except OSError:
+            raise RuntimeUnavailable("The browser is gone.", hint="Launch it again.") from None
+
+    async def _watch_output(self, output: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
+        while chunk := await output.read(PIECE_BYTES):
+            take(chunk)
+
+    def _said(self, chunk: bytes) -> None:
+        super()._said(chunk)
+        # Later a page could print such a line.
+        if not self.is_connected and (found := OURS.search(chunk)):
+            self._jails_words = found[1].decode()
+
+    async def _watch_process(self, process: asyncio.subprocess.Process) -> None:
+        await asyncio.wait({self._exited})
+        code = await _code_of(process)
+        self.end(self._jails_words or f"the browser crashed: it exited with {code}")
+
+    async def _watch_memory(self, pid: int) -> None:
+        used = 0
+        while used <= self.limits.memory_bytes:
+            await asyncio.sleep(LOOK_S)
+            used = await run_sync(memory_of, pid)
+        self.end("the browser crashed: it ran out of memory")
+
+    # Ways out
+
+    async def offer(self, accept: Accept) -> WayOut:
+        async with self._listening:
+            listener = await run_sync(self._listener)
+        door = Door(accept, self._connect, locked=not self._walls.jailed)
+        way = await door.open(listener)
+        self._doors[way.port] = door
+        return way
+
+    def _listener(self) -> socket.socket:
+        if self._control is None:
+            raise RuntimeUnavailable("The browser is gone.", hint="Launch it again.")
+        try:
+            self._control.send(b"listen")
+            _, (descriptor,), _, _ = socket.recv_fds(self._control, 64, 1)
+        except (OSError, ValueError):
+            raise RuntimeUnavailable("The browser has no way out.", hint="Launch it again.") from None
+        return socket.socket(fileno=descriptor)
+
+    async def withdraw(self, way: WayOut) -> None:
+        door = self._doors.pop(way.port, None)
+        if door is not None:
+            door.close()
+
+    # Files
+
+    def read(self, path: str) -> AsyncIterator[bytes]:
+        return local_files.read(self.folder, self._outside(path))
+
+    async def remove(self, path: str) -> None:
+        await local_files.remove(self.folder, self._outside(path))
+
+    def _outside(self, path: str) -> PurePosixPath:
+        return PurePosixPath(path).relative_to(self._inside)
+
+    # Limits: memory is all that is looked at
+
+    def could_have(self, limits: SandboxLimits) -> bool:
+        return True
+
+    async def _resize(self, limits: SandboxLimits) -> None:
+        """The next look at its memory goes by them."""
+
+    # The end
+
+    async def _free(self) -> None:
+        for door in self._doors.values():
+            door.close()
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            await self._end_process(self._process)
+        await run_sync(remove_folder, self.folder)
+
+    async def _end_process(self, process: asyncio.subprocess.Process) -> None:
+        """The jail ends Chromium once its control socket is closed, and then itself."""
+        await asyncio.wait({self._exited}, timeout=END_S)
+        if not self._exited.done():
+            with suppress(ProcessLookupError):
+                process.kill()
+            await asyncio.wait({self._exited})
+        if not self._walls.jailed:
+            # A jail that was killed has ended nobody.
+            await run_sync(end_processes, [str(self.folder)])
+        await _code_of(process)
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+def _exit_of(pid: int) -> asyncio.Future[None]:
+    """Ends when the process does: `Process.wait` also waits for whoever holds its pipes."""
+    loop = asyncio.get_running_loop()
+    descriptor = os.pidfd_open(pid)
+    exited: asyncio.Future[None] = loop.create_future()
+
+    def on_exit() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        exited.set_result(None)
+
+    loop.add_reader(descriptor, on_exit)
+    return exited
+
+
+async def _code_of(process: asyncio.subprocess.Process) -> str:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CODE_S):
+            return str(await process.wait())
+    return "a signal"
+
+
+def fresh_folder(parent: Path) -> Path:
+    return parent / secrets.token_hex(8)
+
+
+def remove_folder(folder: Path) -> None:
+    """What a dying process still puts there goes as well."""
+    for _ in range(3):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+    log.warning("the folder %s could not be removed", folder)
+
+
+def memory_of(pid: int) -> int:
+    """Bytes that a process and all below it have for themselves."""
+    total, waiting = 0, [pid]
+    while waiting:
+        one = waiting.pop()
+        try:
+            status = Path(f"/proc/{one}/status").read_text("utf-8")
+            for task in Path(f"/proc/{one}/task").iterdir():
+                waiting += map(int, (task / "children").read_text("utf-8").split())
+        except OSError:
+            continue
+        for line in status.splitlines():
+            if line.startswith(("RssAnon:", "RssShmem:")):
+                total += int(line.split()[1]) << 10
+    return total
+
+
+def end_processes(words: Sequence[str]) -> None:
+    """Kill those that have one of these among their arguments, but for this one."""
+    wanted = [os.fsencode(word) for word in words]
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with suppress(OSError):
+            line = (entry / "cmdline").read_bytes()
+            if any(word in line for word in wanted):
+                log.info("a browser that nobody drives any more is ended: process %s", entry.name)
+                os.kill(int(entry.name), signal.SIGKILL)

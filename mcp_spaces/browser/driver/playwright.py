@@ -1,0 +1,87 @@
+"""Playwright's driver process: started once, when the first browser needs it, and again if it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from mcp_spaces.browser.pages.page_script import ENGINE, page_script
+from mcp_spaces.errors import RuntimeUnavailable
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Playwright
+
+log = logging.getLogger(__name__)
+
+CONNECT_S = 20.0
+REVEALING = ("DEBUG", "DEBUG_FILE", "PWDEBUG", "PW_DEBUG", "SELENIUM_REMOTE_URL", "NODE_OPTIONS", "NODE_DEBUG")
+"""With these the driver would write what it sends to a browser, secrets included, or let others look (threat L10)."""
+WEAKENING = ("PLAYWRIGHT_DISABLE_FORCED_CHROMIUM_PROXIED_LOOPBACK",)
+"""With this a context's pages would reach loopback past its proxy (threat N22)."""
+
+
+class PlaywrightDriver:
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._playwright: Playwright | None = None
+
+    async def playwright(self) -> Playwright:
+        """Starting takes 0.5 s. Raises RuntimeUnavailable."""
+        async with self._lock:
+            if self._playwright is None:
+                self._playwright = await self._start()
+            return self._playwright
+
+    async def connect(self, endpoint: str) -> Browser:
+        """To a Chromium's DevTools endpoint. Raises RuntimeUnavailable."""
+        from playwright.async_api import Error
+
+        for last in (False, True):
+            playwright = await self.playwright()
+            try:
+                return await playwright.chromium.connect_over_cdp(endpoint, timeout=CONNECT_S * 1000)
+            except Error as error:
+                log.warning("Playwright could not connect: %s", error.message.splitlines()[0])
+                if last or await self._alive(playwright):
+                    break
+                await self.aclose()
+        raise RuntimeUnavailable("The browser does not answer.", hint="Try again; see mcp-spaces doctor.")
+
+    async def _start(self) -> Playwright:
+        # 90 ms, and only who uses a browser pays for it.
+        from playwright.async_api import Error, async_playwright
+
+        for name in (*REVEALING, *WEAKENING):
+            os.environ.pop(name, None)
+        try:
+            playwright = await async_playwright().start()
+            await playwright.selectors.register(ENGINE, script=page_script(), content_script=True)
+        except (Error, OSError) as error:
+            log.exception("Playwright's driver did not start")
+            raise RuntimeUnavailable(
+                "Playwright's driver does not start.", hint="Reinstall mcp-spaces; see the daemon's log."
+            ) from error
+        return playwright
+
+    async def _alive(self, playwright: Playwright) -> bool:
+        from playwright.async_api import Error
+
+        try:
+            async with asyncio.timeout(2):
+                request = await playwright.request.new_context()
+                await request.dispose()
+        except (Error, TimeoutError):
+            return False
+        return True
+
+    async def aclose(self) -> None:
+        async with self._lock:
+            playwright, self._playwright = self._playwright, None
+        if playwright is not None:
+            try:
+                async with asyncio.timeout(5):
+                    await playwright.stop()
+            except Exception as error:  # noqa: BLE001 - a driver that is gone already says so in many ways
+                log.debug("stopping Playwright's driver: %s", error)

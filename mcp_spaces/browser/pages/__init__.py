@@ -1,0 +1,1 @@
+"""Pages: what they show, when they rest, and what goes wrong in them."""

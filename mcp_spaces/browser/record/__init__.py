@@ -1,0 +1,1 @@
+"""Recordings: trace, film and pictures of what a browser did."""

@@ -1,0 +1,1 @@
+"""Secrets of the vault in pages: typed by `browser_login` alone, and seen by nobody."""

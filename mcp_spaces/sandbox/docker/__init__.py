@@ -1,0 +1,1 @@
+"""The Docker driver: hardened containers, their disks, and what proves their walls."""
