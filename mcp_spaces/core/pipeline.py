@@ -5,10 +5,8 @@ record → parse → resolve → narrow → decide → approve → handle → re
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, assert_never
@@ -17,26 +15,28 @@ import anyio.lowlevel
 from pydantic import BaseModel, ValidationError
 
 from mcp_spaces.core.active import ActiveCall, ActiveCalls
-from mcp_spaces.core.approvals import Approvals, ApprovalState, fingerprint
+from mcp_spaces.core.approvals import Approvals
+from mcp_spaces.core.asking import ask
+from mcp_spaces.core.call import Call
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.context import Context, Progress, Services, no_progress
 from mcp_spaces.core.daily_calls import DailyCalls
 from mcp_spaces.core.failures import UNCERTAIN, as_ours, state_after
-from mcp_spaces.core.idempotency import MAXIMUM_KEY_LENGTH, Idempotency
+from mcp_spaces.core.idempotency import Idempotency
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.intent import Intents, is_anywhere, recorded
 from mcp_spaces.core.invalid_input import DEPTH_MAX, explain_validation, holds_a_huge_number, is_deeper_than
-from mcp_spaces.core.journal import Event, Journal, Run, RunState
-from mcp_spaces.core.operation import AnyOperation, Audience, id_of
+from mcp_spaces.core.journal import Event, Journal, RunState
+from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.core.pin import Pin
-from mcp_spaces.core.place import DEFAULT_SPACE, Places, RuntimePlace, SpacePlace
-from mcp_spaces.core.policy import Allow, Ask, Decision, Deny, Policy
+from mcp_spaces.core.place import Places
+from mcp_spaces.core.policy import Allow, Ask, Decision, Deny
 from mcp_spaces.core.policy.long_commands import judged
 from mcp_spaces.core.policy.remembered import decide_again
-from mcp_spaces.core.recordable import KnownIn, nothing_known, recordable
+from mcp_spaces.core.recordable import KnownIn, nothing_known
 from mcp_spaces.core.redaction import Redactor, redacted, restored
 from mcp_spaces.core.scope import Scope, narrow_again
 from mcp_spaces.errors import (
-    ApprovalNeeded,
     Cancelled,
     Denied,
     InvalidInput,
@@ -57,40 +57,6 @@ class Outcome:
     output: BaseModel
     receipt: str
     settled: bool = True
-
-
-@dataclass(slots=True, kw_only=True)
-class _Call:
-    """One call on its way through the steps; each fills in what it found."""
-
-    caller: Caller
-    operation: AnyOperation
-    run: Run
-    redactor: Redactor
-    known: Sequence[Redactor]
-    """What of the input is in no record besides."""
-    counted: Counter[str]
-    """What the redactor had found before this call."""
-    progress: Progress
-    key: str | None
-    key_is_ours: bool = False
-    settled: bool = True
-    """Whether the answer is the last word, to be given again to a repeat with the key."""
-    input: Any = None
-    space: SpacePlace | None = None
-    runtime: RuntimePlace | None = None
-    scope: Scope
-    policy: Policy
-
-    def fingerprint(self, *, policy_version: str) -> str:
-        return fingerprint(
-            self.operation.id,
-            self.input.model_dump_json(),
-            principal_id=self.caller.principal_id,
-            space_id=self.run.space_id,
-            runtime_id=self.run.runtime_id,
-            policy_version=policy_version,
-        )
 
 
 class Pipeline:
@@ -114,7 +80,7 @@ class Pipeline:
         self._clock = clock
         self._journal = journal
         self._approvals = approvals
-        self._known_in = known_in
+        self._intents = Intents(self.operations, places=places, journal=journal, known_in=known_in)
         self._idempotency = Idempotency(database, clock)
         self._daily = DailyCalls(database, clock)
         self._pin = Pin(database, clock)
@@ -144,14 +110,22 @@ class Pipeline:
         """
         operation = self._known(caller, operation_id)
         self._daily.count(caller)
-        call = self._record(caller, operation, arguments, parent_id, idempotency_key, progress, redactor)  # 1
+        call = self._intents.record(  # 1
+            caller,
+            operation,
+            arguments,
+            parent_id=parent_id,
+            idempotency_key=idempotency_key,
+            progress=progress,
+            redactor=redactor or Redactor(),
+        )
         try:
             with self.active.entered(call.run, caller, operation.effect, call.redactor) as active:
                 call.input = self.parse(operation, arguments)  # 2
                 self._resolve(call)  # 3
                 self._narrow(call, scope)  # 4
                 decision = await self._decide(call)  # 5
-                await _recorded(call.run)
+                await recorded(call.run)
                 if caller.operator and operation.needs_pin(call.input):
                     await self._pin.check(pin)
                 output = await self._answered_before(call)
@@ -193,74 +167,9 @@ class Pipeline:
             raise NotFound(f"No operation {operation_id[:64]!r}.", hint="See context_get for what can be called.")
         return operation
 
-    def _record(
-        self,
-        caller: Caller,
-        operation: AnyOperation,
-        arguments: Mapping[str, object],
-        parent_id: str | None,
-        idempotency_key: str | None,
-        progress: Progress,
-        redactor: Redactor | None,
-    ) -> _Call:
-        """Step 1: refusals and crashes leave evidence. The commit is under way while the next steps only think."""
-        if idempotency_key is not None and not (
-            0 < len(idempotency_key) <= MAXIMUM_KEY_LENGTH and idempotency_key.isprintable()
-        ):
-            raise InvalidInput(
-                "The idempotency key has to be printable text.", hint=f"Use at most {MAXIMUM_KEY_LENGTH} characters."
-            )
-        redactor = redactor or Redactor()
-        counted = redactor.counts.copy()
-        space = self._space_named(caller, operation, arguments)
-        if is_deeper_than(arguments, DEPTH_MAX):
-            arguments = {"refused": f"nested deeper than {DEPTH_MAX} levels"}
-        # The record of a refusal to type a secret would hold it else (threat B19).
-        spaces = {one.id for one in (space, *self._spaces_carried(caller, arguments)) if one is not None}
-        known = [redactor for space_id in sorted(spaces) for redactor in self._known_in(space_id)]
-        run = self._journal.open(
-            operation.id,
-            principal_id=caller.principal_id,
-            parent_id=parent_id,
-            space_id=None if space is None else space.id,
-            arguments=_without([redactor, *known], recordable(self.operations, operation, arguments)),
-        )
-        return _Call(
-            caller=caller,
-            operation=operation,
-            run=run,
-            redactor=redactor,
-            known=known,
-            counted=counted,
-            progress=progress,
-            key=idempotency_key,
-            scope=caller.scope,
-            policy=caller.policy,
-            space=space,
-        )
-
-    def _space_named(
-        self, caller: Caller, operation: AnyOperation, arguments: Mapping[str, object]
-    ) -> SpacePlace | None:
-        """So that a space's list shows a call while it runs. What is wrong with the name is step 3's to say."""
-        reference = arguments.get("space", DEFAULT_SPACE)
-        if not operation.in_space or not isinstance(reference, str) or _is_anywhere(operation, caller, reference):
-            return None
-        try:
-            return self._places.space(caller, reference)
-        except SpacesError:
-            return None
-
-    def _spaces_carried(self, caller: Caller, arguments: Mapping[str, object]) -> Iterator[SpacePlace | None]:
-        """What another operation's input names, where this input carries one."""
-        inner, carried = self.operations.get(id_of(str(arguments.get("operation", "")))), arguments.get("input")
-        if inner is not None and isinstance(carried, Mapping):
-            yield self._space_named(caller, inner, carried)
-            yield from self._spaces_carried(caller, carried)
-
-    def _resolve(self, call: _Call) -> None:
+    def _resolve(self, call: Call) -> None:
         """Step 3. Raises NotFound (absent and invisible alike) or Ambiguous."""
-        if not call.operation.in_space or _is_anywhere(call.operation, call.caller, call.input.space):
+        if not call.operation.in_space or is_anywhere(call.operation, call.caller, call.input.space):
             return
         if call.space is None:
             call.space = self._places.space(call.caller, call.input.space)
@@ -270,7 +179,7 @@ class Pipeline:
             call.runtime = self._places.runtime(call.space, call.input.runtime, operation_id=call.operation.id)
             call.run.runtime_id = call.runtime.id
 
-    def _narrow(self, call: _Call, further: Scope | None) -> None:
+    def _narrow(self, call: Call, further: Scope | None) -> None:
         """Step 4: caller ∩ space ∩ runtime ∩ call. Raises Denied or WrongState."""
         for level in (call.space, call.runtime):
             if level is not None:
@@ -287,7 +196,7 @@ class Pipeline:
         if call.space is not None and call.operation.needs_running_space and not call.space.running:
             raise WrongState(f"Space {call.space.name} is stopped.", hint=f"Start it: space_up space={call.space.id}")
 
-    async def _decide(self, call: _Call) -> Decision:
+    async def _decide(self, call: Call) -> Decision:
         """Step 5: a pure function over policy, effect and facts; stored with the run. Raises Denied."""
         facts = call.operation.facts(call.input)
         judge = partial(
@@ -304,7 +213,7 @@ class Pipeline:
             raise Denied(decision.reason, hint=decision.suggestion, rule=decision.rule)
         return decision
 
-    async def _answered_before(self, call: _Call) -> BaseModel | None:
+    async def _answered_before(self, call: Call) -> BaseModel | None:
         """The answer of an earlier call with the same idempotency key. Raises Conflict or Busy."""
         if call.key is None:
             return None
@@ -314,49 +223,19 @@ class Pipeline:
         call.key_is_ours = stored is None
         return None if stored is None else restored(call.operation.output, stored)
 
-    async def _approve(self, call: _Call, decision: Decision) -> None:
+    async def _approve(self, call: Call, decision: Decision) -> None:
         """Step 6: use up a person's yes, or ask for one. Raises ApprovalNeeded, Denied or QuotaExceeded."""
         match decision:
             case Allow():
                 return
-            case Ask() if call.operation.in_space and call.space is None:
-                # The person who would be asked is the one who calls, in no agent's space.
-                call.run.decision = {**(call.run.decision or {}), "answer": "operator"}
-                return
             case Ask():
-                settled = await self._approvals.settle(
-                    self._approvals.request(
-                        fingerprint=call.fingerprint(policy_version=call.policy.version),
-                        operation=call.operation.id,
-                        principal_id=call.caller.principal_id,
-                        principal_name=call.caller.name,
-                        space_id=call.run.space_id,
-                        space_name=None if call.space is None else call.space.name,
-                        run_id=call.run.id,
-                        reason=decision.reason,
-                        rule=decision.rule,
-                        input_json=_without([call.redactor, *call.known], call.input.model_dump_json()),
-                    )
-                )
+                await ask(self._approvals, call, decision)
             case Deny():
                 raise AssertionError("denied in step 5")
             case unreachable:
                 assert_never(unreachable)
-        call.run.decision = {**(call.run.decision or {}), "approval": settled.id, "answer": settled.state}
-        if settled.state is ApprovalState.DENIED:
-            raise Denied("A person said no to this call.", hint="Choose another way, or ask them.", rule=decision.rule)
-        if settled.state is not ApprovalState.CONSUMED:
-            hint = f"A person has to run `mcp-spaces approve {settled.id}`; then repeat this call unchanged."
-            if call.caller.operator:
-                hint = "Nobody approves their own call: use `mcp-spaces connect`, or let the space's policy permit it."
-            raise ApprovalNeeded(
-                decision.reason,
-                hint=hint,
-                approval_id=settled.id,
-                rule=decision.rule,
-            )
 
-    async def _handle(self, call: _Call, active: ActiveCall) -> BaseModel:
+    async def _handle(self, call: Call, active: ActiveCall) -> BaseModel:
         """Step 7, within the scope's seconds and the key's life. Raises TimedOut or Cancelled besides the handler's."""
         context = Context(
             caller=call.caller,
@@ -389,7 +268,7 @@ class Pipeline:
             )
         raise AssertionError("a handler returns, raises or is cancelled")
 
-    async def _close(self, call: _Call, output: BaseModel) -> str:
+    async def _close(self, call: Call, output: BaseModel) -> str:
         """Step 9, shielded from cancellation; returns the receipt. Raises DiskFull or Busy: done, but not recorded."""
         self._count_redactions(call)
         also = None
@@ -413,7 +292,7 @@ class Pipeline:
             raise
         return link.receipt
 
-    async def _close_failed(self, call: _Call, error: SpacesError) -> None:
+    async def _close_failed(self, call: Call, error: SpacesError) -> None:
         """Step 9 for whatever went wrong: denied, cancelled or failed, with its code."""
         error.run_id = call.run.id
         error.message, error.hint = call.redactor.text(error.message), call.redactor.text(error.hint)
@@ -427,30 +306,14 @@ class Pipeline:
 
         outcome = {"code": error.code, "message": error.message, "hint": error.hint, **error.details()}
         with anyio.CancelScope(shield=True):
-            await _recorded(call.run)
+            await recorded(call.run)
             await self._journal.close(call.run, state_after(error), outcome=outcome, error_code=error.code, also=also)
 
-    def _count_redactions(self, call: _Call) -> None:
+    def _count_redactions(self, call: Call) -> None:
         """Whoever echoes guesses until one comes back redacted leaves that in the record (threat L21)."""
         if found := call.redactor.counts - call.counted:
             call.run.redactions = dict(found)
             call.run.events.append(Event("redacted", self._clock.now(), call.run.redactions))
-
-
-def _without(redactors: Iterable[Redactor], value: Any) -> Any:
-    for redactor in redactors:
-        value = redactor.value(value)
-    return value
-
-
-async def _recorded(run: Run) -> None:
-    """Until the intent is on the disk. Raises DiskFull or Busy: what cannot be recorded does not happen."""
-    if run.recorded is not None:
-        await asyncio.shield(run.recorded)
-
-
-def _is_anywhere(operation: AnyOperation, caller: Caller, space: str) -> bool:
-    return operation.operator_anywhere and caller.operator and space == DEFAULT_SPACE
 
 
 def _may(caller: Caller, operation: AnyOperation) -> bool:
