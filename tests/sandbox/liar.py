@@ -23,6 +23,7 @@ class Liar:
 
     sandbox: AttachedSandbox
     agent: socket.socket
+    freed: int = 0
 
     async def receive(self) -> bytes:
         return await asyncio.get_running_loop().sock_recv(self.agent, 1 << 20)
@@ -41,6 +42,7 @@ async def liar(hello: bytes = HELLO) -> AsyncIterator[Liar]:
     )
 
     async def free() -> None:
+        agent.freed += 1
         theirs.close()
 
     sandbox = AttachedSandbox(container_id="liar", image_id="sha256:lies", stream=stream, free=free)

@@ -129,6 +129,13 @@ async def test_when_the_sandbox_goes_every_call_under_way_says_so() -> None:
         assert not agent.sandbox.alive
 
 
+async def test_a_sandbox_is_freed_once_however_often_it_is_stopped() -> None:
+    async with liar() as agent, anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(agent.sandbox.stop)
+    assert agent.freed == 1
+
+
 async def test_connections_that_ended_make_room_for_others() -> None:
     async with liar() as agent:
         connections = await offered(agent)

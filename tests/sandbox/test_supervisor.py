@@ -36,6 +36,18 @@ async def test_a_command_begins_with_no_signal_ignored_or_blocked(
     assert [int(line.split()[1], 16) & 0x7FFFFFFF for line in output.stdout.splitlines()] == [0, 0]
 
 
+@pytest.mark.parametrize("terminal", [None, TERMINAL], ids=["pipes", "a terminal"])
+async def test_a_script_without_a_first_line_that_names_its_program_is_the_shells(
+    sandbox: Sandbox, terminal: TerminalSize | None
+) -> None:
+    await sandbox.write_file("script", b'echo "$0 has $1"', overwrite=False)
+    await shell(sandbox, "chmod +x script")
+    output = Output()
+    with anyio.fail_after(PATIENCE_S):
+        ended = await (await start(sandbox, "./script", "it", output=output, terminal=terminal)).wait()
+    assert (ended.exit_code, bytes(output.stdout).split()) == (0, [b"./script", b"has", b"it"])
+
+
 async def test_the_kernel_ends_a_command_before_the_agent_for_want_of_memory(sandbox: Sandbox) -> None:
     assert (await shell(sandbox, "cat /proc/self/oom_score_adj")).stdout == b"1000\n"
 
@@ -57,7 +69,7 @@ async def test_commands_leave_no_descriptor_open_in_the_agent(sandbox: Sandbox) 
         sleeping = [await start(sandbox, "sleep", "1000", terminal=each) for each in (None, TERMINAL) * 3]
         for process in sleeping:
             await process.kill()
-        await shell(sandbox, "true " + "x" * 40_000)
+        assert len((await shell(sandbox, "echo " + "x" * 40_000)).stdout) == 40_001
         await shell(sandbox, "sleep 1000 & kill -9 $PPID")
 
     await some()

@@ -23,9 +23,9 @@ from mcp_spaces.errors import (
     WrongState,
 )
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec
-from tests.cli.served import served
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState
 from mcp_spaces.spaces.port import Runtimes, Spaces
+from tests.cli.served import served
 from tests.processes import processes
 from tests.sandbox.fake import FakeDriver
 from tests.security.app import World, eventually, open_world, refusal
