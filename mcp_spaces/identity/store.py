@@ -20,6 +20,7 @@ from mcp_spaces.identity.model import (
     secret_matches,
 )
 from mcp_spaces.state.database import Database
+from mcp_spaces.state.remembered import Remembered
 from mcp_spaces.state.sealed import seal, unseal
 from mcp_spaces.state.transaction import Transaction
 
@@ -30,6 +31,8 @@ class Identity:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        # Of a local connection, for each of its calls.
+        self._local_caller = Remembered(database, self._as_caller)
 
     async def ensure_defaults(self) -> None:
         """The two principals that every instance has: the operator and the local agent."""
@@ -152,13 +155,16 @@ class Identity:
 
     def current(self, caller: Caller) -> Caller:
         """The same caller with today's scope. Raises Unauthenticated when its key is gone."""
-        principal = self.get(caller.principal_id)
         if caller.key_id is None:
-            return self.caller(principal, operator=caller.operator)
+            return self._local_caller((caller.principal_id, caller.operator))
         key = self._key(caller.key_id)
         if key is None or not self._is_valid(key):
             raise Unauthenticated("The key is no longer valid.", hint="Ask the operator for a new one.")
-        return self.caller(principal, key=key)
+        return self.caller(self.get(caller.principal_id), key=key)
+
+    def _as_caller(self, who: tuple[str, bool]) -> Caller:
+        principal_id, operator = who
+        return self.caller(self.get(principal_id), operator=operator)
 
     def _is_valid(self, key: Key) -> bool:
         return key.revoked_at is None and (key.expires_at is None or key.expires_at > self._clock.now())

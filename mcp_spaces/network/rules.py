@@ -12,7 +12,7 @@ LONGEST_HOST = 253
 LONGEST_SHOWN = 100
 MAIL_PORTS = frozenset({25, 465, 587})
 """Refused in every mode: a sandbox that can send mail is a spammer's."""
-LAUNCHED, ANEW = "this was launched", "launch it anew with that scope"
+LAUNCHED, ANEW = "this was launched", "stop and launch it again, with that scope if its launch named one"
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 # WHATWG's "ends in a number": whatever some resolver would read as an IPv4 address.

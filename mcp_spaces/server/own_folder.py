@@ -1,7 +1,8 @@
 """A daemon whose state directory was deleted, moved or replaced has nothing to serve any more.
 
 It would stay beside the one that is started in its place, with its containers, and write files by paths that are the
-other's. So it looks now and then, and ends.
+other's. So it looks now and then, and ends. The kernel's events (inotify) would tell it sooner, and not at all where
+the folder lies on a network's file system; Python has none of them.
 """
 
 from __future__ import annotations

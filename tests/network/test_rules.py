@@ -149,7 +149,7 @@ def test_who_was_launched_with_less_than_the_space_has_is_told_so_and_reaches_no
     access = Access(own, space=NetworkGrant(mode=NetworkMode.ALLOWLIST, allow=("a.com", "b.com")))
     with pytest.raises(Refused) as refused:
         decide(access, Target("b.com", 443), NOBODY)
-    assert refused.value.rule == "scope.network" and "launch it anew" in str(refused.value.words)
+    assert refused.value.rule == "scope.network" and "launch it again" in str(refused.value.words)
 
 
 def test_what_the_space_does_not_have_either_is_told_as_that() -> None:
