@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ OPERATIONS = {one.id: one for one in CATALOGUE}
             "only",
         ),
     ],
-    ids=range(8),
+    ids=count(),
 )
 def test_what_is_wrong_is_one_plain_sentence(operation_id: str, arguments: dict[str, Any], told: str) -> None:
     operation = OPERATIONS[operation_id]
