@@ -66,15 +66,12 @@ def request(intent: Intent) -> dict[str, Any]:
         "AttachStdin": True,
         "AttachStdout": True,
         "AttachStderr": True,
+        # Saves the engine 0.1 s a start, and costs /etc/hosts: in our image a library knows localhost (nss-myhostname).
+        "NetworkDisabled": True,
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
             "AutoRemove": True,
-            # Loopback alone. Not `NetworkDisabled`, which costs /etc/hosts as well, and with it the name localhost.
             "NetworkMode": "none",
-            "ExtraHosts": [f"{HOSTNAME}:127.0.0.1"],
-            # Nobody answers there: without it the engine copies the host's resolvers and domains into the sandbox.
-            "Dns": ["127.0.0.1"],
-            "DnsSearch": ["."],
             "IpcMode": "private",
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
