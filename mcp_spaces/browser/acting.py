@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,9 @@ from mcp_spaces.browser.pages.page import URL_MAX, OpenPage, without_query
 from mcp_spaces.browser.pages.reading import outline, parsed, read, refuse_while_loading
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.facts import BrowserFacts, BrowserUse
+from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.errors import SpacesError, TimedOut, WrongState
 
 CHANGES_CHARACTERS = 4_000
@@ -168,3 +171,32 @@ async def until_dialog(opened: OpenPage, perform: Act, *, what: str) -> Any:
         return task.result()
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return None
+
+
+def _interacts(_: object) -> BrowserFacts:
+    return BrowserFacts(BrowserUse.INTERACT)
+
+
+def interaction(
+    verb: str,
+    summary: str,
+    input: type[InPage],  # noqa: A002 - as Operation calls it
+    handler: Callable[..., Awaitable[ActionOutput]],
+    example: Mapping[str, object],
+    *,
+    output: type[ActionOutput] = ActionOutput,
+    listed: bool = False,
+) -> AnyOperation:
+    """An operation `browser.VERB` that acts on a page."""
+    return Operation(
+        id=f"browser.{verb}",
+        summary=summary,
+        input=input,
+        output=output,
+        effect=Effect.INTERACTS,
+        facts=_interacts,
+        handler=handler,
+        listed=listed,
+        needs_running_space=True,
+        example={"space": "default", **example},
+    )

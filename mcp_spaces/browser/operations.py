@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mcp_spaces.browser import (
+    entering,
     files,
     handling,
     launching,
@@ -22,6 +23,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     *paging.OPERATIONS,
     *looking.OPERATIONS,
     *handling.OPERATIONS,
+    *entering.OPERATIONS,
     *files.OPERATIONS,
     *execute.OPERATIONS,
     *record_operations.OPERATIONS,
