@@ -211,7 +211,7 @@ class Filler:
             now = time.monotonic()
             if not settled or self._opened.is_waiting:
                 still_since = now
-            elif screen is not None and screen.signature != before.signature and _is_next(screen, is_last=is_last):
+            elif screen is not None and _has_come(screen, after=before, is_last=is_last):
                 return screen
             if now > deadline or (screen is not None and now - still_since > STILL_S):
                 return screen or Screen((), (), complete=False)
@@ -297,9 +297,11 @@ class Filler:
         return found
 
 
-def _is_next(screen: Screen, *, is_last: bool) -> bool:
-    """Without a field to fill in it may be one whose next field is still being made, or comes to be enabled."""
-    return screen.shows("username", "password", "totp") or (is_last and screen.asked is None)
+def _has_come(screen: Screen, *, after: Screen, is_last: bool) -> bool:
+    """Without a field to fill in it may be one whose next field is still being made, or comes to be enabled; and what
+    was not all looked at may be on its way to another origin."""
+    is_another = screen.complete and screen.signature != after.signature
+    return is_another and (screen.shows("username", "password", "totp") or (is_last and screen.asked is None))
 
 
 def reaches(bindings: Bindings, target: Target) -> bool:

@@ -107,7 +107,9 @@ class Login:
             if self._opened.is_waiting:
                 still_since = now
             still_s = STILL_S if screen.fields else APPEAR_STILL_S
-            if screen.shows("username", "password", "totp") or now > deadline or now - still_since > still_s:
+            # A frame that is on its way to another origin may hold a field until it is there.
+            shown = screen.complete and screen.shows("username", "password", "totp")
+            if shown or now > deadline or now - still_since > still_s:
                 return screen, []
             self._opened.stirred.clear()
             await either(self._opened.stirred.wait(), LOOK_S)
