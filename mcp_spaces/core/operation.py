@@ -85,6 +85,8 @@ class Operation(Generic[I, O]):
     """Not for keys that are bound to spaces."""
     operator_anywhere: bool = False
     """An operator who names no space means none, and calls under the operator's own scope."""
+    without_space: Callable[[I], bool] = never
+    """Whether this input has an answer for a caller who names no space and has none; `Context.place` is None then."""
     example: Mapping[str, object] = field(default_factory=dict)
     """A valid input; a test holds it to that."""
 

@@ -29,7 +29,7 @@ from mcp_spaces.core.invalid_input import DEPTH_MAX, explain_validation, holds_a
 from mcp_spaces.core.journal import Event, Journal, RunState
 from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.core.pin import Pin
-from mcp_spaces.core.place import Places
+from mcp_spaces.core.place import DEFAULT_SPACE, Places
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny
 from mcp_spaces.core.policy.long_commands import judged
 from mcp_spaces.core.policy.remembered import decide_again
@@ -174,7 +174,12 @@ class Pipeline:
         if not call.operation.in_space or is_anywhere(call.operation, call.caller, call.input.space):
             return
         if call.space is None:
-            call.space = self._places.space(call.caller, call.input.space)
+            try:
+                call.space = self._places.space(call.caller, call.input.space)
+            except NotFound:
+                if call.input.space == DEFAULT_SPACE and call.operation.without_space(call.input):
+                    return
+                raise
         call.policy = call.space.policy
         call.run.space_id = call.space.id
         if call.operation.in_runtime:

@@ -20,7 +20,7 @@ from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.scope import Scope, covers, narrow
 from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.errors import NotFound
-from mcp_spaces.spaces.judgement import Judgement, Refusal, judge
+from mcp_spaces.spaces.judgement import Judgement, Refusal, judge, judge_nowhere
 from mcp_spaces.spaces.model import Runtime, inherited_again
 from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.rules import rules_in_words
@@ -94,6 +94,9 @@ BEHIND_SHOWN = 4
 
 
 async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
+    operations = context.use(Pipeline).permitted(context.caller)
+    if context.place is None:
+        return AgentContext(operations=[_alone(judge_nowhere(context.caller, operations), wanted.topic)])
     space = context.use(SpaceStore).resolve(context.caller, context.space.id)
     runtimes = context.use(Runtimes).of_space(space.id)
     scope = narrow(context.caller.scope, space.ceiling)
@@ -102,9 +105,9 @@ async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
         if not runtimes:
             raise NotFound("No such runtime.", hint="sandbox_list shows what there is.")
         scope = narrow(scope, runtimes[0].ceiling)
-    judged = judge(context.caller, context.space, runtimes, context.use(Pipeline).permitted(context.caller))
+    judged = judge(context.caller, context.space, runtimes, operations)
     parts = PARTS.get(wanted.topic)
-    if parts is None and re.search("[._]", wanted.topic):
+    if names_operation(wanted):
         return AgentContext(operations=[_alone(judged, wanted.topic)])
     if parts is None:
         raise NotFound(f"No topic {wanted.topic!r}.", hint=f"Topics: {', '.join(PARTS)}, or an operation's id.")
@@ -132,6 +135,10 @@ async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
         },
     )
     return AgentContext(**{name: getattr(document, name) for name in parts})
+
+
+def names_operation(wanted: ContextInput) -> bool:
+    return wanted.topic not in PARTS and re.search("[._]", wanted.topic) is not None
 
 
 def _behind(scope: Scope, runtimes: list[Runtime]) -> list[str]:
@@ -203,5 +210,7 @@ GET = Operation(
     effect=Effect.OBSERVES,
     handler=get_context,
     idempotent=True,
+    # What a first space may be made with is asked for before there is one.
+    without_space=lambda wanted: wanted.runtime is None and names_operation(wanted),
     example={"space": "work"},
 )

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mcp_spaces.core.caller import Caller
+from mcp_spaces.core.intent import is_anywhere
 from mcp_spaces.core.operation import AnyOperation
-from mcp_spaces.core.place import SpacePlace
-from mcp_spaces.core.policy import Ask, Decision, Deny, decide
+from mcp_spaces.core.place import DEFAULT_SPACE, SpacePlace
+from mcp_spaces.core.policy import Ask, Decision, Deny, Policy, decide
 from mcp_spaces.core.scope import narrow_again
 from mcp_spaces.core.widening import who_widens
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState
@@ -40,6 +41,19 @@ def judge(
     return [_judge(caller, place, runtimes, operation) for operation in operations]
 
 
+def judge_nowhere(caller: Caller, operations: Iterable[AnyOperation]) -> list[Judgement]:
+    """For a caller who has no space."""
+    return [_judge_nowhere(caller, operation) for operation in operations]
+
+
+def _judge_nowhere(caller: Caller, operation: AnyOperation) -> Judgement:
+    if operation.refusal(caller.scope):
+        return _no(operation, "outside the scope here", who_widens(operation, caller, None))
+    if operation.in_space and not is_anywhere(operation, caller, DEFAULT_SPACE):
+        return _no(operation, "you have no space yet", "space_create name=work")
+    return _by_policy(operation, caller.policy)
+
+
 def _judge(caller: Caller, place: SpacePlace, runtimes: list[Runtime], operation: AnyOperation) -> Judgement:
     scope = narrow_again(caller.scope, place.ceiling) if operation.in_space else caller.scope
     if operation.refusal(scope):
@@ -50,7 +64,11 @@ def _judge(caller: Caller, place: SpacePlace, runtimes: list[Runtime], operation
     missing = _missing_runtime(operation, runtimes)
     if missing is not None:
         return _no(operation, missing, _launch(_kind_of(operation), place, runtimes))
-    match _decide(caller, place, operation):
+    return _by_policy(operation, place.policy if operation.in_space else caller.policy)
+
+
+def _by_policy(operation: AnyOperation, policy: Policy) -> Judgement:
+    match _decide(operation, policy):
         case Deny() as denied:
             return _no(operation, f"{denied.reason} ({denied.rule})", denied.suggestion)
         case Ask() as ask:
@@ -63,8 +81,7 @@ def _no(operation: AnyOperation, why: str, instead: str) -> Judgement:
     return Judgement(operation, refusal=Refusal(why, instead))
 
 
-def _decide(caller: Caller, place: SpacePlace, operation: AnyOperation) -> Decision:
-    policy = place.policy if operation.in_space else caller.policy
+def _decide(operation: AnyOperation, policy: Policy) -> Decision:
     facts = operation.facts(operation.input.model_validate(operation.example))
     return decide(policy, operation_id=operation.id, effect=operation.effect, facts=facts)
 

@@ -209,3 +209,29 @@ async def test_t15_a_tool_list_holds_what_is_permitted_and_no_other_name() -> No
     for operation in FOR_OPERATORS:
         assert operation.tool not in str(agents) and operation.id not in str(agents)
     assert str(denied).replace("key_create", "sandbox_absent") == str(absent)
+
+
+async def test_who_has_no_space_yet_is_told_what_one_may_be_made_with(world: World) -> None:
+    (shown,) = (await world.call("context.get", topic="space_create")).operations
+    assert shown.id == "space.create" and shown.refused is None
+    assert "network" in shown.input_schema["properties"]["mounts"]["properties"]
+    (later,) = (await world.call("context.get", topic="sandbox.shell")).operations
+    assert later.refused == "you have no space yet; space_create name=work"
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({}, "no space yet"),
+        ({"topic": "rules"}, "no space yet"),
+        ({"topic": "space.create", "space": "nowhere"}, "No such space"),
+        ({"topic": "vault.set"}, "No operation"),
+    ]
+    for asked, why in refused:
+        with pytest.raises(NotFound, match=why):
+            await world.call("context.get", **asked)
+    assert (await world.call("space.create", **shown.example)).name == "work"
+    (now,) = (await world.call("context.get", topic="sandbox.shell")).operations
+    assert now.refused == "no sandbox; sandbox_launch space=work"
+
+
+async def test_an_operator_without_a_space_is_told_the_same_of_the_vault_as_it_finds(world: World) -> None:
+    (shown,) = (await world.govern("context.get", topic="vault.list")).operations
+    assert shown.refused is None
+    await world.govern("vault.list")
