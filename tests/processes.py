@@ -1,7 +1,8 @@
-"""What runs on this machine."""
+"""What runs on this machine, and a program that does not."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 
@@ -16,3 +17,10 @@ def processes(marker: str) -> list[str]:
         if b" ".join(words[:-1]).decode(errors="replace") == marker:
             found.append(path.parent.name)
     return found
+
+
+def ends_with(words: str, program: Path) -> Path:
+    """A program that says this on its standard error and fails."""
+    program.write_text(f"#!/bin/sh\necho {shlex.quote(words)} >&2\nexit 127\n", "utf-8")
+    program.chmod(0o755)
+    return program

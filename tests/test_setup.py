@@ -16,10 +16,18 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.__main__ import unsupported
+from tests.processes import ends_with
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = "awk bash cat cut dirname docker env grep head id mkdir mktemp mv rm sed sh sha256sum sort tail timeout uname"
 """Without flock: a set-up that runs on this machine meanwhile is not waited for."""
+
+
+MAKES_A_VENV = (
+    'case "$1" in -V) echo Python 3.12.0;; -m) mkdir -p .venv/bin; echo "#!/bin/sh" >.venv/bin/python;'
+    f" {shutil.which('chmod')} +x .venv/bin/python;; esac"
+)
+"""A Python that makes no more of it than set-up looks at."""
 
 
 class Machine:
@@ -210,11 +218,7 @@ def test_a_checkout_that_was_moved_gets_its_programs_anew(machine: Machine, tmp_
     for name in ("scripts/setup", "pyproject.toml", "mcp_spaces/__init__.py"):
         (first / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, first / name)
-    machine.has(
-        "python3",
-        'case "$1" in -V) echo Python 3.12.0;; -m) mkdir -p .venv/bin; echo "#!/bin/sh" >.venv/bin/python;'
-        f" {shutil.which('chmod')} +x .venv/bin/python;; esac",
-    )
+    machine.has("python3", MAKES_A_VENV)
     made = machine.setup("venv", checkout=first)
     assert made.returncode == 0, made.stderr
     assert "making .venv" in made.stdout
@@ -222,3 +226,24 @@ def test_a_checkout_that_was_moved_gets_its_programs_anew(machine: Machine, tmp_
     assert machine.setup("venv", checkout=first).stdout == ""
     os.rename(first, second)  # noqa: PTH104
     assert "making .venv" in machine.setup("venv", checkout=second).stdout
+
+
+@pytest.mark.parametrize(("user", "command"), [("root", ""), ("jo", "sudo apt-get install libatomic1")])
+def test_the_library_that_playwright_s_node_lacks_is_installed_or_named(
+    machine: Machine, tmp_path: Path, user: str, command: str
+) -> None:
+    checkout = tmp_path / "checkout"
+    for name in ("scripts/setup", "pyproject.toml", "mcp_spaces/__init__.py"):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, checkout / name)
+    driver = checkout / ".venv/lib/python3.12/site-packages/playwright/driver"
+    driver.mkdir(parents=True)
+    ends_with("node: libatomic.so.1: cannot open shared object file", driver / "node")
+    machine.is_used_by(user)
+    machine.has("python3", MAKES_A_VENV)
+    machine.has("apt-get", f'[ "$1" = update ] || {shutil.which("cp")} {shutil.which("true")} {driver}/node')
+    ended = machine.setup("venv", checkout=checkout)
+    assert (ended.returncode, f"    {command}\n" in ended.stderr) == ((1, True) if command else (0, False)), ended
+    assert ("installing libatomic1" in ended.stdout) == (not command)
+    if not command:
+        assert machine.setup("venv", checkout=checkout).stdout == ""

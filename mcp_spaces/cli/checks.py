@@ -249,12 +249,13 @@ def browsers(settings: Settings) -> list[Check]:
         import tempfile
 
         from mcp_spaces.app import browser_driver
+        from mcp_spaces.browser.driver.playwright import driver_runs
 
         logging.getLogger("mcp_spaces.browser").addHandler(logging.NullHandler())
 
         with anyio.move_on_after(ENGINE_ANSWERS_S), tempfile.TemporaryDirectory() as folder:
             driver = browser_driver(settings.model_copy(update={"state_dir": Path(folder)}), "doctor")
-            found.extend(await driver.walls())
+            found.extend([*await driver.walls(), await driver_runs()])
             await driver.aclose()
             return
         found.append(Wall("browser engine", False, f"no answer within {ENGINE_ANSWERS_S:g} s", ""))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import pytest
 from playwright.async_api import Error
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
+from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 from mcp_spaces.browser.pages.failures import HANGS, in_time, net_words, translate, translated
 from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
+from tests.processes import ends_with
 
 LOG = "\nCall log:\n  - waiting for element\n"
 LATE = "Locator.click: Timeout 5000ms exceeded."
@@ -76,3 +80,15 @@ async def test_what_has_no_end_of_its_own_gets_one() -> None:
         raise Error("Something else")
     with in_time("read", 5):
         await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.anyio
+async def test_a_driver_that_ends_at_once_is_told_and_leads_to_doctor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLAYWRIGHT_NODEJS_PATH", str(ends_with("no such library", tmp_path / "node")))
+    with pytest.raises(RuntimeUnavailable, match="driver does not start") as told:
+        await PlaywrightDriver().playwright()
+    assert told.value.hint == "Run: mcp-spaces doctor"
+    # Playwright does not wait for the process whose end it noticed; a loop that closes before it is told of it complains.
+    await anyio.wait_all_tasks_blocked()

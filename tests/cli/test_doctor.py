@@ -11,6 +11,7 @@ import pytest
 from mcp_spaces.cli import checks
 from tests.cli.commands import run
 from tests.cli.served import served
+from tests.processes import ends_with
 from tests.security.app import nobody, short_folder
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +116,18 @@ async def test_what_browsers_lack_is_said_with_what_mends_it_and_is_no_fault(
     ended = await run("doctor", "--json", state_dir=tmp_path, env=environment)
     (found,) = [one for one in ended.json()["checks"] if one["name"] == name]
     assert (found["ok"], found["needed"], found["mend"]) == (False, False, mend)
+
+
+@pytest.mark.parametrize(
+    ("said", "mend"),
+    [
+        ("node: error while loading shared libraries: libatomic.so.1: cannot open", "sudo apt-get install libatomic1"),
+        ("Illegal instruction", "-m pip install --force-reinstall playwright"),
+    ],
+)
+async def test_a_node_of_playwright_s_that_does_not_start_is_found(tmp_path: Path, said: str, mend: str) -> None:
+    environment = {"PLAYWRIGHT_NODEJS_PATH": str(ends_with(said, tmp_path / "node"))}
+    ended = await run("doctor", "--json", state_dir=tmp_path / "state", env=environment)
+    (found,) = [one for one in ended.json()["checks"] if one["name"] == "browser driver"]
+    assert (found["ok"], found["needed"]) == (False, False)
+    assert said in found["found"] and found["mend"].endswith(mend)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shlex
+import sys
 from typing import TYPE_CHECKING
+
+import anyio
 
 from mcp_spaces.browser.pages.page_script import ENGINE, page_script
 from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.sandbox.port import Wall
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Playwright
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONNECT_S = 20.0
+NODE_ANSWERS_S = 10.0
 REVEALING = ("DEBUG", "DEBUG_FILE", "PWDEBUG", "PW_DEBUG", "SELENIUM_REMOTE_URL", "NODE_OPTIONS", "NODE_DEBUG")
 """With these the driver would write what it sends to a browser, secrets included, or let others look (threat L10)."""
 WEAKENING = ("PLAYWRIGHT_DISABLE_FORCED_CHROMIUM_PROXIED_LOOPBACK",)
@@ -51,18 +57,17 @@ class PlaywrightDriver:
 
     async def _start(self) -> Playwright:
         # 90 ms, and only who uses a browser pays for it.
-        from playwright.async_api import Error, async_playwright
+        from playwright.async_api import async_playwright
 
         for name in (*REVEALING, *WEAKENING):
             os.environ.pop(name, None)
         try:
             playwright = await async_playwright().start()
             await playwright.selectors.register(ENGINE, script=page_script(), content_script=True)
-        except (Error, OSError) as error:
+        except Exception as error:
+            # Playwright's own errors, the system's, and a bare Exception where its Node ends at once.
             log.exception("Playwright's driver did not start")
-            raise RuntimeUnavailable(
-                "Playwright's driver does not start.", hint="Reinstall mcp-spaces; see the daemon's log."
-            ) from error
+            raise RuntimeUnavailable("Playwright's driver does not start.", hint="Run: mcp-spaces doctor") from error
         return playwright
 
     async def _alive(self, playwright: Playwright) -> bool:
@@ -85,3 +90,21 @@ class PlaywrightDriver:
                     await playwright.stop()
             except Exception as error:  # noqa: BLE001 - a driver that is gone already says so in many ways
                 log.debug("stopping Playwright's driver: %s", error)
+
+
+async def driver_runs() -> Wall:
+    """Whether the Node that Playwright brings along runs here."""
+    from playwright._impl._driver import compute_driver_executable
+
+    name, said = "browser driver", "no answer"
+    reinstall = f"{shlex.quote(sys.executable)} -m pip install --force-reinstall playwright"
+    with anyio.move_on_after(NODE_ANSWERS_S):
+        try:
+            ran = await anyio.run_process([compute_driver_executable()[0], "--version"], check=False)
+        except OSError as error:
+            return Wall(name, False, f"Playwright's Node does not start: {error.strerror}", reinstall)
+        if ran.returncode == 0:
+            return Wall(name, True, f"Playwright's Node {ran.stdout.decode().strip()}")
+        said = ran.stderr.decode(errors="replace").strip() or f"it ends with {ran.returncode}"
+    mend = "sudo apt-get install libatomic1" if "libatomic.so" in said else reinstall
+    return Wall(name, False, f"Playwright's Node does not start: {said.splitlines()[-1]}", mend)
