@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from playwright.async_api import Error
 from playwright.async_api import TimeoutError as PlaywrightTimeout
@@ -91,4 +93,6 @@ async def test_a_driver_that_ends_at_once_is_told_and_leads_to_doctor(
         await PlaywrightDriver().playwright()
     assert told.value.hint == "Run: mcp-spaces doctor"
     # Playwright does not wait for the process whose end it noticed; a loop that closes before it is told of it complains.
+    for waiting in [one for one in threading.enumerate() if one.name.startswith("asyncio-waitpid-")]:
+        await anyio.to_thread.run_sync(waiting.join)
     await anyio.wait_all_tasks_blocked()
