@@ -101,7 +101,8 @@ async def work(client: Client) -> None:
     chapter("What the agent is told")
     console.print(Panel(client.instructions or "", title="server instructions", border_style="dim"))
     tools = await client.list_tools()
-    size = len(json.dumps([tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools.tools]))
+    listed = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools.tools]
+    size = len(json.dumps(listed, ensure_ascii=False, separators=(",", ":")).encode())
     console.print(f"{len(tools.tools)} tools, {size:,} bytes: {', '.join(tool.name for tool in tools.tools)}")
 
     chapter("A space, and a sandbox in it")

@@ -64,7 +64,7 @@ def _check_operations(context: Context, policy: Policy, *, kept: Policy | None) 
         if not known and (kept is None or operation_id not in kept.operations):
             raise InvalidInput(
                 f"Policy key operations.{operation_id} is unknown.",
-                hint="docs/reference/README.md lists every operation.",
+                hint="context_get topic=operations lists them.",
             )
 
 

@@ -51,7 +51,7 @@ class PolicyChoice(BaseModel):
 
     preset: Literal["restrictive", "standard", "permissive"] = "standard"
     overrides: Mapping[str, object] = Field(default={}, max_length=20)
-    """Parts of a policy, merged over the preset; see docs/policy.md."""
+    """Merged over the preset, such as {shell: {git_push: deny}}."""
 
 
 class SpaceRequest(BaseModel):

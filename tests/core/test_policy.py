@@ -80,3 +80,15 @@ def test_a_key_that_does_not_exist_is_told_with_those_that_do() -> None:
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(InvalidInput, match="relaxed"):
         load_preset("relaxed")
+
+
+@pytest.mark.parametrize("answer", ["ask", "deny"])
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [("git_push", "git push"), ("publish", "npm publish"), ("recursive_delete", "rm -r src")],
+)
+def test_a_person_s_yes_is_suggested_only_where_one_is_asked(key: str, command: str, answer: str) -> None:
+    policy = policy_from("standard", {"shell": {key: answer}})
+    decision = shell(command, policy)
+    assert decision.rule == f"shell.{key}"
+    assert ("have a person approve this call" in decision.suggestion) == (answer == "ask")

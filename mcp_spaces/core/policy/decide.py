@@ -86,7 +86,7 @@ def _recursive_delete(policy: Policy, facts: FileFacts) -> Decision:
         policy.shell.recursive_delete,
         rule="shell.recursive_delete",
         reason=f"{facts.path} is not surely a build folder, and all of it would be deleted.",
-        suggestion="Delete single files, or a build folder; or have a person approve this call.",
+        suggestion="Delete single files, or a build folder.",
     )
 
 
@@ -105,7 +105,7 @@ def _secret(secrets: Secrets, facts: SecretFacts) -> Decision:
                 secrets.use,
                 rule="secrets.use",
                 reason=f"{facts.path} would be used ({facts.use}).",
-                suggestion="Go on without it, or have a person approve this call.",
+                suggestion="Go on without it.",
             )
         case unreachable:
             assert_never(unreachable)
@@ -159,7 +159,7 @@ def _effect(policy: Policy, effect: Effect) -> Decision:
         answer,
         rule=f"effects.{effect}",
         reason=f"The policy's verdict on an operation that {effect} is {answer}.",
-        suggestion="Do it with operations of a lesser effect, or have a person approve it.",
+        suggestion="Do it with operations of a lesser effect.",
     )
 
 

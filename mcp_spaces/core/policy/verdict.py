@@ -56,7 +56,7 @@ def decision_for(answer: Answer, *, rule: str, reason: str, suggestion: str) -> 
         case Answer.ALLOW:
             return ALLOWED
         case Answer.ASK:
-            return Ask(rule, reason, suggestion)
+            return Ask(rule, reason, f"{suggestion} Or have a person approve this call.")
         case Answer.DENY:
             return Deny(rule, reason, suggestion)
 

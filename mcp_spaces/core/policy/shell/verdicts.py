@@ -40,11 +40,11 @@ _SUGGESTIONS: dict[Danger, str] = {
     Danger.HIDDEN_COMMAND: "Run the inner program as a command of its own.",
     Danger.EXECUTION_VARIABLES: "Leave the variable alone and call the program by its path in the workspace.",
     Danger.OUTSIDE_PROGRAMS: "Call an installed program by its name, or one in the workspace by a relative path.",
-    Danger.RECURSIVE_DELETE: "Delete single files, or only inside {folders}; otherwise a person has to approve it.",
-    Danger.RECURSIVE_PERMISSIONS: "Change the mode of single files, or have a person approve it.",
+    Danger.RECURSIVE_DELETE: "Delete single files, or only inside {folders}.",
+    Danger.RECURSIVE_PERMISSIONS: "Change the mode of single files.",
     Danger.SETUID_BITS: "Use an ordinary mode such as 755: setuid programs gain nothing in a sandbox.",
-    Danger.GIT_PUSH: "Commit, and leave the push to a person, or have one approve this call.",
-    Danger.PUBLISH: "Build the package, and leave publishing to a person, or have one approve this call.",
+    Danger.GIT_PUSH: "Commit, and leave the push to a person.",
+    Danger.PUBLISH: "Build the package, and leave publishing to a person.",
 }
 _REASONS: dict[Danger, str] = {
     Danger.DYNAMIC_COMMAND: "`{command}` decides only when it runs which command it runs.",
