@@ -136,7 +136,7 @@ def daemon(state: str) -> Iterator[Check]:
 
 
 def configured(environment: Mapping[str, str]) -> list[Check]:
-    """The environment's settings, and what they make of the sandboxes."""
+    """The settings of the environment and the state folder, and what they make of the sandboxes."""
     from mcp_spaces.errors import SpacesError
     from mcp_spaces.settings import read_settings
 
@@ -148,7 +148,7 @@ def configured(environment: Mapping[str, str]) -> list[Check]:
         ]
         return [Check(Wall("settings", False, error.message, f"unset {culprits[0]}" if culprits else ""))]
     return [
-        Check(Wall("settings", True, "every variable is known")),
+        Check(Wall("settings", True, "every variable and name is known")),
         Check(kept_key(str(settings.state_dir)) or vault_key(settings)),
         *sandboxes(settings),
         *browsers(settings),
