@@ -21,8 +21,10 @@ from mcp_spaces.core.limits import Limits
 from mcp_spaces.core.scope import covers
 from mcp_spaces.core.tasks import shielded, side_by_side
 from mcp_spaces.errors import Conflict, NotFound, RuntimeUnavailable, SpacesError, WrongState
-from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, SpaceState
+from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, SpaceState, free_alias
 from mcp_spaces.spaces.port import Runtimes, Spaces
+
+ALIAS_ATTEMPTS = 5
 
 L = TypeVar("L")
 
@@ -94,9 +96,7 @@ class LiveRuntimes(ABC, Generic[L]):
         live = self._live.get(runtime_id)
         if live is not None:
             return live
-        runtime = self.runtimes.get(runtime_id)
-        if runtime is None:
-            raise NotFound(f"No such {self.kind}.", hint=f"{self.kind}_list shows what there is.")
+        runtime = self.row(runtime_id)
         name = f"{self.kind.capitalize()} {runtime.alias}"
         match runtime.state:
             case RuntimeState.STARTING | RuntimeState.STOPPING:
@@ -110,7 +110,35 @@ class LiveRuntimes(ABC, Generic[L]):
                     hint=f"{self.kind}_launch space={runtime.space_id} alias={runtime.alias} {self.again}",
                 )
 
+    def row(self, runtime_id: str) -> Runtime:
+        """Raises NotFound."""
+        runtime = self.runtimes.get(runtime_id)
+        if runtime is None:
+            raise NotFound(f"No such {self.kind}.", hint=f"{self.kind}_list shows what there is.")
+        return runtime
+
+    def named(self, space_id: str, alias: str) -> Runtime | None:
+        """The runtime of the space with this alias, of whatever kind."""
+        return next((one for one in self.runtimes.of_space(space_id) if one.alias == alias), None)
+
     # Starting
+
+    async def first_free(
+        self, space_id: str, default: str, start: Callable[[str], Awaitable[tuple[Runtime, L]]]
+    ) -> tuple[Runtime, L]:
+        """Start a new one as `default`, `default-2` … Raises what `start` does."""
+        for _ in range(ALIAS_ATTEMPTS - 1):
+            alias = self._free_alias(space_id, default)
+            try:
+                return await start(alias)
+            except Conflict:
+                # Unless another launch took it just now, it is about something else.
+                if self._free_alias(space_id, default) == alias:
+                    raise
+        return await start(self._free_alias(space_id, default))
+
+    def _free_alias(self, space_id: str, default: str) -> str:
+        return free_alias({one.alias for one in self.runtimes.of_space(space_id)}, default)
 
     async def _start_new(
         self, runtime: Runtime, make: Callable[[Runtime], Awaitable[L]], *, space_version: int
@@ -187,9 +215,9 @@ class LiveRuntimes(ABC, Generic[L]):
 
     # Stopping
 
-    async def stop(self, runtime_id: str, *, reason: str) -> Runtime | None:
-        """Free it; what a kind keeps stays. Idempotent: answers with the row, or None when there is none."""
-        return await shielded(self._stop(runtime_id, reason))
+    async def stop(self, runtime_id: str, *, reason: str) -> None:
+        """Free it; what a kind keeps stays. Idempotent; without a row nothing happens."""
+        await shielded(self._stop(runtime_id, reason))
 
     async def delete(self, runtime_id: str) -> None:
         """It, its row, and what no other runtime can use. Idempotent."""
@@ -221,11 +249,11 @@ class LiveRuntimes(ABC, Generic[L]):
         with suppress(SpacesError):
             await side_by_side([self.stop(runtime_id, reason="the daemon stopped") for runtime_id in list(self._live)])
 
-    async def _stop(self, runtime_id: str, reason: str) -> Runtime | None:
+    async def _stop(self, runtime_id: str, reason: str) -> None:
         async with self._lock(runtime_id):
             runtime = self.runtimes.get(runtime_id)
             if runtime is None or (runtime_id not in self._live and not runtime.holds):
-                return runtime
+                return
             await self.runtimes.set_state(runtime_id, RuntimeState.STOPPING, reason=reason)
             await self._keep(runtime_id)
             try:
@@ -235,9 +263,8 @@ class LiveRuntimes(ABC, Generic[L]):
                 told = f"it could not be stopped: {error.message}"
                 await self.runtimes.set_state(runtime_id, RuntimeState.FAILED, reason=told)
                 raise
-            stopped = await self.runtimes.set_state(runtime_id, RuntimeState.STOPPED, reason=reason)
+            await self.runtimes.set_state(runtime_id, RuntimeState.STOPPED, reason=reason)
         self._announce(runtime.space_id)
-        return stopped
 
     async def _delete(self, runtime_id: str) -> None:
         await self._stop(runtime_id, "it is being deleted")

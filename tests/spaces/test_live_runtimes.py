@@ -92,8 +92,9 @@ async def open_lamps(folder: Path) -> AsyncIterator[tuple[Lamps, Space]]:
 async def test_what_is_to_outlive_a_stop_is_kept_before_its_network_goes_and_then_it_is_closed(tmp_path: Path) -> None:
     async with open_lamps(tmp_path) as (lamps, space):
         one = await lamps.lit(Lamp(), space)
-        stopped = await lamps.stop(one.id, reason="enough")
-        assert stopped is not None and (stopped.state, stopped.reason) == (RuntimeState.STOPPED, "enough")
+        await lamps.stop(one.id, reason="enough")
+        stopped = lamps.row(one.id)
+        assert (stopped.state, stopped.reason) == (RuntimeState.STOPPED, "enough")
         assert lamps.steps == ["keep", "cut off", "close"]
 
 
@@ -104,8 +105,7 @@ async def test_one_that_cannot_be_closed_has_failed_and_says_why(tmp_path: Path)
         lamp.stuck = True
         with pytest.raises(RuntimeUnavailable, match="stuck"):
             await lamps.stop(one.id, reason="enough")
-        row = lamps.runtimes.get(one.id)
-        assert row is not None
+        row = lamps.row(one.id)
         assert (row.state, row.reason) == (RuntimeState.FAILED, "it could not be stopped: It is stuck.")
         assert lamps.steps[-1] == "not ended"
 
@@ -118,8 +118,8 @@ async def test_one_that_ends_by_itself_has_failed_and_is_freed(tmp_path: Path) -
         lamp.went_out.set_result("no oil")
         with anyio.fail_after(30):
             await lamps.changed.wait()
-        row = lamps.runtimes.get(one.id)
-        assert row is not None and (row.state, row.reason) == (RuntimeState.FAILED, "no oil")
+        row = lamps.row(one.id)
+        assert (row.state, row.reason) == (RuntimeState.FAILED, "no oil")
         assert lamps.steps == ["cut off", "broke off", "close"]
 
 
