@@ -1,7 +1,8 @@
 """Every knob: type, unit, default, limits and the name of its environment variable.
 
 Parsed once, at the start of a process, and passed as values from there. The variable of `agent_calls_max` is
-`MCP_SPACES_AGENT_CALLS_MAX`; lists are separated by commas. A variable that nobody reads is an error, since a knob
+`MCP_SPACES_AGENT_CALLS_MAX`; lists are separated by commas. The same names stand in `settings.toml` of the state
+folder, so that a daemon is the same whoever starts it. A variable or name that nobody reads is an error, since a knob
 that silently does nothing is worse than none.
 """
 
@@ -32,6 +33,11 @@ READ_ELSEWHERE = frozenset(
 )
 """The client's side: the shim's and the commands' key, the remote daemon that commands talk to, and the base of `make image`.
 The vault's master key or passphrase: read once, and never kept among the settings."""
+
+FILE = "settings.toml"
+FILE_BYTES_MAX = 64 << 10
+VARIABLE_ONLY = frozenset({"state_dir", "start_s"})
+"""Where the file is, and how long the client that starts a daemon waits for it: both are asked before the file is read."""
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -182,16 +188,30 @@ class Settings(BaseModel):
 
 
 def read_settings(environment: Mapping[str, str], **given: object) -> Settings:
-    """The settings of this process. What is `given`, as on a command line, wins over the environment.
+    """The settings of this process. What is `given`, as on a command line, wins over the environment, and that over
+    `settings.toml` in the state folder.
 
     Raises:
-        InvalidInput: a value is out of its limits, or a variable is none of ours.
+        InvalidInput: a value is out of its limits, a variable or name is none of ours, or the file cannot be read.
     """
-    values: dict[str, object] = {
-        "state_dir": places.state_directory(environment),
-        # Docker's own variable, as every Docker client reads it; ours wins.
-        "docker_host": environment.get("DOCKER_HOST") or None,
-    }
+    given = {name: value for name, value in given.items() if value is not None}
+    state = Path(str(given.get("state_dir", places.state_directory(environment))))
+    file = state / FILE
+    # Docker's own variable, as every Docker client reads it; ours wins.
+    values: dict[str, object] = {"state_dir": state, "docker_host": environment.get("DOCKER_HOST") or None}
+    try:
+        return Settings.model_validate(values | _from_file(file) | _from_environment(environment) | given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        raise InvalidInput(
+            f"Setting {name}: {first['msg']}.",
+            hint=f"It is read from {PREFIX}{name.upper()}, {file} or a command-line option.",
+        ) from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    values: dict[str, object] = {}
     for variable, value in environment.items():
         if not variable.startswith(PREFIX) or variable in READ_ELSEWHERE or variable == places.STATE_DIRECTORY_VARIABLE:
             continue
@@ -201,11 +221,30 @@ def read_settings(environment: Mapping[str, str], **given: object) -> Settings:
                 f"{variable} is not a setting.", hint=f"Unset it. Settings: {', '.join(Settings.model_fields)}."
             )
         values[knob] = value
+    return values
+
+
+def _from_file(path: Path) -> dict[str, object]:
     try:
-        return Settings.model_validate(values | {name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(map(str, first["loc"]))
-        raise InvalidInput(
-            f"Setting {name}: {first['msg']}.", hint=f"It is read from {PREFIX}{name.upper()} or a command-line option."
-        ) from None
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.", hint="Mend it, or move it away.") from None
+    if len(content) > FILE_BYTES_MAX:
+        raise InvalidInput(f"{path} has more than {FILE_BYTES_MAX // KIB} KiB.", hint="It holds settings alone.")
+    # Most have no such file, and need not wait for this.
+    import tomllib
+
+    try:
+        values = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} is no TOML: {error}.", hint="A line is such as http_port = 8765.") from None
+    known = [name for name in Settings.model_fields if name not in VARIABLE_ONLY]
+    for name in values:
+        if name in VARIABLE_ONLY:
+            raise InvalidInput(f"{name} does not go into {path}.", hint=f"Set {PREFIX}{name.upper()}.")
+        if name not in known:
+            raise InvalidInput(f"{name[:64]!a} in {path} is not a setting.", hint=f"Settings: {', '.join(known)}.")
+    return values

@@ -59,6 +59,55 @@ def test_a_variable_that_cannot_be_used_is_named_and_what_it_holds_is_not(variab
     assert "hunter2" not in f"{refused.value.message} {refused.value.hint}"
 
 
+def file_in(folder: Path, content: str | bytes) -> dict[str, str]:
+    (folder / "settings.toml").write_bytes(content.encode() if isinstance(content, str) else content)
+    return {"MCP_SPACES_STATE_DIR": str(folder)}
+
+
+def test_what_stands_in_the_state_folder_holds_whoever_starts_the_daemon(tmp_path: Path) -> None:
+    environment = file_in(
+        tmp_path,
+        'http_port = 8080\nheartbeat_s = 5\ndocker_host = "unix:///ours"\nhttp_allowed_hosts = ["a.example", "b:1"]\n',
+    )
+    read = read_settings({**environment, "DOCKER_HOST": "unix:///theirs", "MCP_SPACES_HEARTBEAT_S": "6"})
+    assert (read.http_port, read.docker_host, read.http_allowed_hosts) == (8080, "unix:///ours", ("a.example", "b:1"))
+    assert read.heartbeat_s == 6, "a variable wins"
+    assert read_settings(environment, http_port=9090).http_port == 9090, "the command line wins over both"
+
+
+def test_the_file_is_the_one_of_the_state_folder_that_the_command_line_names(tmp_path: Path) -> None:
+    file_in(tmp_path, "http_port = 8080")
+    assert read_settings(HOME, state_dir=tmp_path).http_port == 8080
+    assert read_settings(HOME).http_port is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("http_prot = 80", "'http_prot' in {file} is not a setting."),
+        ("[http]\nport = 80", "'http' in {file} is not a setting."),
+        ("http_port = 65536", "Setting http_port: Input should be less than or equal to 65535."),
+        ("http_port = [80]", "Setting http_port: "),
+        ('state_dir = "/elsewhere"', "state_dir does not go into {file}."),
+        ("start_s = 300", "start_s does not go into {file}."),
+        ("http_port: 80", "{file} is no TOML: "),
+        (b"# \xff", "{file} is no TOML: "),
+        ("#" * 65_537, "{file} has more than 64 KiB."),
+    ],
+)
+def test_a_file_of_settings_that_cannot_be_used_is_named(tmp_path: Path, content: str | bytes, said: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read_settings(file_in(tmp_path, content))
+    assert refused.value.message.startswith(said.format(file=tmp_path / "settings.toml"))
+    assert refused.value.hint
+
+
+def test_a_file_of_settings_that_cannot_be_read_is_no_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").mkdir()
+    with pytest.raises(InvalidInput, match=r"settings\.toml cannot be read: Is a directory"):
+        read_settings({"MCP_SPACES_STATE_DIR": str(tmp_path)})
+
+
 @pytest.mark.parametrize(
     ("host", "is_loopback"),
     [

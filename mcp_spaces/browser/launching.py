@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from pydantic import Field
 
 from mcp_spaces.browser.answers import Answer
@@ -37,14 +39,12 @@ from mcp_spaces.spaces.model import (
     Runtime,
     RuntimeKind,
     RuntimeState,
-    free_alias,
     inherited_again,
     parts_named,
     sized,
 )
 
 DEFAULT_ALIAS = "browser"
-ALIAS_ATTEMPTS = 5
 
 
 class LaunchOptions(Answer):
@@ -89,7 +89,7 @@ async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
     Nothing half done is left."""
     browsers, began = context.use(BrowserService), context.clock.monotonic()
     await context.progress(0, 2, "starting a browser")
-    found = _named(browsers, context.space.id, given.alias)
+    found = None if given.alias is None else browsers.named(context.space.id, given.alias)
     if found is not None:
         runtime, live = await _again(context, browsers, found, given)
     else:
@@ -117,8 +117,8 @@ async def _new(context: Context, browsers: BrowserService, given: LaunchInput) -
     ceiling = within(context.scope, wanted, whose="the space")
     check_size(options.isolation, ceiling.limits, context.space.ceiling.limits)
     check_proxy(context, browsers, options)
-    for attempt in range(ALIAS_ATTEMPTS):
-        alias = given.alias or _free_alias(browsers, context.space.id)
+
+    def start(alias: str) -> Awaitable[tuple[Runtime, LiveBrowser]]:
         runtime = Runtime(
             id=new_id("rt"),
             space_id=context.space.id,
@@ -129,16 +129,11 @@ async def _new(context: Context, browsers: BrowserService, given: LaunchInput) -
             asked=parts_named(given.scope),
             created_at=context.clock.now(),
         )
-        try:
-            return await browsers.start_new(
-                runtime, options, space_version=context.space.version, run_id=context.run_id
-            )
-        except Conflict:
-            # Another launch took the same free alias; with a name of the caller's own, that is for the caller.
-            taken = given.alias is None and _free_alias(browsers, context.space.id) != alias
-            if not taken or attempt == ALIAS_ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+        return browsers.start_new(runtime, options, space_version=context.space.version, run_id=context.run_id)
+
+    if given.alias is not None:
+        return await start(given.alias)
+    return await browsers.first_free(context.space.id, DEFAULT_ALIAS, start)
 
 
 async def _again(
@@ -194,16 +189,6 @@ def _options(before: BrowserOptions, given: LaunchInput) -> BrowserOptions:
     if options.record:
         refuse_profile(options)
     return options
-
-
-def _named(browsers: BrowserService, space_id: str, alias: str | None) -> Runtime | None:
-    if alias is None:
-        return None
-    return next((one for one in browsers.runtimes.of_space(space_id) if one.alias == alias), None)
-
-
-def _free_alias(browsers: BrowserService, space_id: str) -> str:
-    return free_alias({one.alias for one in browsers.runtimes.of_space(space_id)}, DEFAULT_ALIAS)
 
 
 def _reads(_: object) -> BrowserFacts:

@@ -75,9 +75,7 @@ async def list_browsers(context: Context, _given: ListInput) -> ListOutput:
 
 async def get(context: Context, _given: BrowserInput) -> GetOutput:
     browsers = context.use(BrowserService)
-    runtime = browsers.runtimes.get(context.runtime.id)
-    if runtime is None:
-        raise _absent()
+    runtime = browsers.row(context.runtime.id)
     live = browsers.started(runtime.id) if runtime.state is RuntimeState.ACTIVE else None
     pages: tuple[PageView, ...] = ()
     if live is not None:
@@ -97,10 +95,8 @@ async def stop(context: Context, _given: BrowserInput) -> BrowserView:
     """What was being recorded is kept with this run."""
     browsers = context.use(BrowserService)
     await _keep_recording(context, browsers)
-    runtime = await browsers.stop(context.runtime.id, reason=f"{context.caller.name} stopped it")
-    if runtime is None:
-        raise _absent()
-    return browser_view(browsers, runtime)
+    await browsers.stop(context.runtime.id, reason=f"{context.caller.name} stopped it")
+    return browser_view(browsers, browsers.row(context.runtime.id))
 
 
 async def delete(context: Context, _given: BrowserInput) -> DeleteOutput:
@@ -145,10 +141,6 @@ def browser_view(browsers: BrowserService, runtime: Runtime) -> BrowserView:
         profile=options.profile,
         isolation=options.isolation if options.isolation is not Isolation.CONTEXT else None,
     )
-
-
-def _absent() -> NotFound:
-    return NotFound("No such browser.", hint="browser_list shows what there is.")
 
 
 OPERATIONS: tuple[AnyOperation, ...] = (

@@ -136,19 +136,20 @@ def daemon(state: str) -> Iterator[Check]:
 
 
 def configured(environment: Mapping[str, str]) -> list[Check]:
-    """The environment's settings, and what they make of the sandboxes."""
+    """The settings of the environment and the state folder, and what they make of the sandboxes."""
     from mcp_spaces.errors import SpacesError
-    from mcp_spaces.settings import read_settings
+    from mcp_spaces.settings import FILE, PREFIX, read_settings
 
     try:
         settings = read_settings(environment)
     except SpacesError as error:
-        culprits = [
-            name for name in environment if name.startswith("MCP_SPACES_") and _is_fine_without(name, environment)
-        ]
-        return [Check(Wall("settings", False, error.message, f"unset {culprits[0]}" if culprits else ""))]
+        ours = [name for name in environment if name.startswith(PREFIX) and name != places.STATE_DIRECTORY_VARIABLE]
+        culprit = next((name for name in ours if _is_fine_without(name, environment)), None)
+        file = Path(places.state_directory(environment)) / FILE
+        mend = f"unset {culprit}" if culprit else f"${{EDITOR:-vi}} {shlex.quote(str(file))}"
+        return [Check(Wall("settings", False, error.message, mend))]
     return [
-        Check(Wall("settings", True, "every variable is known")),
+        Check(Wall("settings", True, "every variable and name is known")),
         Check(kept_key(str(settings.state_dir)) or vault_key(settings)),
         *sandboxes(settings),
         *browsers(settings),

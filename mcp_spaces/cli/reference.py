@@ -211,14 +211,21 @@ def _settings() -> str:
     lines = [
         NOTE,
         "# Settings\n",
-        "Environment variables of the daemon, read once when it starts. Lists are separated by commas.\n",
+        "Environment variables of the daemon, read once when it starts. Lists are separated by commas. What holds whoever"
+        f" starts it stands in `{settings.FILE}` of the state folder, by its name in small letters without"
+        f" `{settings.PREFIX}`; a variable wins over it. `{'` and `'.join(map(_variable, sorted(settings.VARIABLE_ONLY)))}`"
+        " are variables only.\n",
+        "```toml",
+        "http_port = 8765",
+        'sandbox_images = ["python:3.13-slim", "node:22-slim"]',
+        "```\n",
         "| variable | type | default | limits | meaning |",
         "|---|---|---|---|---|",
     ]
     schemas = schemas_of(settings.Settings)
     for name, field in settings.Settings.model_fields.items():
         default = "`~/.local/state/mcp-spaces`" if name == "state_dir" else _default(field)
-        variable = f"`{settings.PREFIX}{name.upper()}`"
+        variable = f"`{_variable(name)}`"
         kind = f"`{_type(field.annotation)}`"
         lines.append(_row(variable, kind, default, _limits(schemas[name]), field.description or ""))
     lines += [
@@ -227,6 +234,10 @@ def _settings() -> str:
         " `mcp-spaces stdio` connects as the principal of `MCP_SPACES_KEY`, where there is one.\n",
     ]
     return "\n".join(lines)
+
+
+def _variable(setting: str) -> str:
+    return settings.PREFIX + setting.upper()
 
 
 def _of(noun: str) -> list[AnyOperation]:

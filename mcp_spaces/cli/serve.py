@@ -38,7 +38,8 @@ def serve(
     ] = False,
     ready_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run the daemon until Ctrl-C. Every other setting is an environment variable: see docs/reference/settings.md."""
+    """Run the daemon until Ctrl-C. Every other setting is an environment variable, or stands in `settings.toml` of the
+    state folder: see docs/reference/settings.md."""
     from mcp_spaces.errors import SpacesError
     from mcp_spaces.server import daemon
     from mcp_spaces.settings import read_settings

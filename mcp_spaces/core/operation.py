@@ -115,6 +115,10 @@ class Operation(Generic[I, O]):
         return "scope.operations" if not scope.permits_operation(self.id) else self.refused_by(scope)
 
     @property
+    def needs_active_runtime(self) -> bool:
+        return self.needs_running_space and not self.on_stopped_runtime
+
+    @property
     def in_runtime(self) -> bool:
         return issubclass(self.input, InRuntime)
 

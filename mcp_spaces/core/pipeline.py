@@ -183,7 +183,12 @@ class Pipeline:
         call.policy = call.space.policy
         call.run.space_id = call.space.id
         if call.operation.in_runtime:
-            call.runtime = self._places.runtime(call.space, call.input.runtime, operation_id=call.operation.id)
+            call.runtime = self._places.runtime(
+                call.space,
+                call.input.runtime,
+                operation_id=call.operation.id,
+                active=call.operation.needs_active_runtime,
+            )
             call.run.runtime_id = call.runtime.id
 
     def _narrow(self, call: Call, further: Scope | None) -> None:

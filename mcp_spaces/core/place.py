@@ -32,7 +32,7 @@ class InRuntime(InSpace):
     """Input of an operation inside a runtime of a space."""
 
     runtime: str | None = Field(default=None, min_length=1, max_length=200)
-    """Id or alias; needed where the space has several."""
+    """Id or alias; needed where several fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +62,8 @@ class Places(Protocol):
     def space(self, caller: Caller, reference: str) -> SpacePlace:
         """Raises NotFound (absent and invisible alike, with the same text) or Ambiguous."""
 
-    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str) -> RuntimePlace:
-        """Raises NotFound, or Ambiguous where nothing is named and several fit."""
+    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str, active: bool) -> RuntimePlace:
+        """Where nothing is named, the only one; where an `active` one is needed, the only one that is not stopped.
+
+        Raises NotFound, or Ambiguous where several fit.
+        """

@@ -8,7 +8,8 @@ from mcp_spaces.sandbox.connect import CONNECT
 from mcp_spaces.sandbox.file_search import GLOB, LIST_FILES, SEARCH
 from mcp_spaces.sandbox.files import DELETE_FILE, EDIT_FILE, READ_FILE, WRITE_FILE
 from mcp_spaces.sandbox.job_operations import JOB_READ, JOB_STOP, JOB_WAIT, JOB_WRITE
-from mcp_spaces.sandbox.lifecycle import DELETE, GET, LAUNCH, LIST, STOP
+from mcp_spaces.sandbox.launching import LAUNCH
+from mcp_spaces.sandbox.runtime_operations import DELETE, GET, LIST, STOP
 from mcp_spaces.sandbox.shell import SHELL
 
 OPERATIONS: tuple[AnyOperation, ...] = (

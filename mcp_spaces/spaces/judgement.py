@@ -92,7 +92,7 @@ def _missing_runtime(operation: AnyOperation, runtimes: list[Runtime]) -> str | 
     if not operation.in_runtime and operation.noun != "job":
         return None
     usable = runtimes = [one for one in runtimes if one.kind == _kind_of(operation)]
-    if operation.needs_running_space and not operation.on_stopped_runtime:
+    if operation.needs_active_runtime:
         usable = [one for one in runtimes if one.state is RuntimeState.ACTIVE]
     if not usable:
         return f"no active {_kind_of(operation)}" if runtimes else f"no {_kind_of(operation)}"

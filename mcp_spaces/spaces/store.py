@@ -82,7 +82,7 @@ class SpaceStore:
             version=space.version,
         )
 
-    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str) -> RuntimePlace:
+    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str, active: bool) -> RuntimePlace:
         kind = "browser" if operation_id.startswith("browser.") else "sandbox"
         runtimes = [one for one in self._runtimes.of_space(space.id) if one.kind == kind]
         found = [one for one in runtimes if reference is None or reference in (one.id, one.alias)]
@@ -92,6 +92,9 @@ class SpaceStore:
                 f"No such {kind} in space {space.name}.",
                 hint=f"There are: {known}." if known else f"Launch one: {kind}_launch space={space.id}",
             )
+        if active and len(found) > 1:
+            # Nobody means one that this could not be done in.
+            found = [one for one in found if one.holds] or found
         if len(found) > 1:
             names = ", ".join(one.alias if one.state == "active" else f"{one.alias} ({one.state})" for one in found)
             kinds = "browsers" if kind == "browser" else "sandboxes"

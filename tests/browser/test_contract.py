@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -130,9 +131,11 @@ class TestJailed(Contract, OfThisMachine):
         assert ["ro" in mounts[name] for name in ("/root", "/home", "/run")] == [True] * 3
         assert {"nosuid", "nodev"} <= set(mounts["/tmp"])
         assert [list((inside / name).iterdir()) for name in ("root", "home", "run")] == [[], [], []]
-        assert {one.name for one in (inside / "tmp").iterdir()} <= {"profile", "downloads", ".X11-unix"} | {
-            one.name for one in (inside / "tmp").iterdir() if "chromium" in one.name.lower()
-        }
+        # What Chromium itself puts there changes from release to release.
+        with tempfile.NamedTemporaryFile(dir="/tmp") as of_people:
+            inside_tmp = {one.name for one in (inside / "tmp").iterdir()}
+            assert "profile" in inside_tmp
+            assert Path(of_people.name).name not in inside_tmp
 
 
 class TestWithoutRoot(Contexts, WaysOut, Ends, Walls, OfThisMachine):

@@ -45,6 +45,9 @@ async def test_what_doctor_says_to_run_are_commands(tmp_path: Path) -> None:
     assert found.wall.mend == "unset MCP_SPACES_TYPO"
     (found,) = checks.configured({"MCP_SPACES_STATE_DIR": str(tmp_path), "MCP_SPACES_START_S": "-1"})
     assert found.wall.mend == "unset MCP_SPACES_START_S"
+    (tmp_path / "settings.toml").write_text("start = 1")
+    (found,) = checks.configured({"MCP_SPACES_STATE_DIR": str(tmp_path)})
+    assert found.wall.mend == f"${{EDITOR:-vi}} {tmp_path / 'settings.toml'}"
     assert checks.python().mend == checks.system().mend == ""
 
 

@@ -155,7 +155,7 @@ class OnePlace:
             raise NotFound("No such space.", hint="space_list shows the spaces that you can see.")
         return self.place
 
-    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str) -> RuntimePlace:
+    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str, active: bool) -> RuntimePlace:
         raise NotFound("No such sandbox.", hint="")
 
 

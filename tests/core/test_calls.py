@@ -46,7 +46,7 @@ class Sandboxes(OnePlace):
 
     sandbox = RuntimePlace("rt_1", "main", "sandbox", EVERYTHING)
 
-    def runtime(self, space: object, reference: str | None, *, operation_id: str) -> RuntimePlace:
+    def runtime(self, space: object, reference: str | None, *, operation_id: str, active: bool) -> RuntimePlace:
         return self.sandbox
 
 

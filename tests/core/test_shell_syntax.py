@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from mcp_spaces.core.policy.shell.analysis import analyse
 from mcp_spaces.core.policy.shell.dangers import Danger
-from mcp_spaces.core.policy.shell.syntax import Unparsable, Word, parse
-from mcp_spaces.core.policy.shell.words import unquote
+from mcp_spaces.core.policy.shell.syntax import parse
+from mcp_spaces.core.policy.shell.words import Unparsable, Word, unquote
 
 
 def names(script: str) -> list[str]:

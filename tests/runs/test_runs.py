@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import weakref
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.operation import AnyOperation
-from mcp_spaces.errors import Cancelled, InvalidInput, NotFound
+from mcp_spaces.errors import Cancelled, InvalidInput, NotFound, QuotaExceeded
 from mcp_spaces.runs import operations
 from mcp_spaces.runs.export import ExportedRun, write_zip
 from mcp_spaces.runs.model import EventView
@@ -176,6 +177,24 @@ async def test_an_exported_run_is_a_zip_of_records_and_files(bench: Bench) -> No
         assert json.loads(archive.read(f"runs/{outcome.run_id}/events.jsonl"))["body"] == {"text": "hello"}
         assert archive.read(f"runs/{outcome.run_id}/artifacts/{artifact}") == b"\x00\x01" * 1_500_000
         assert all(name == "manifest.json" or name.startswith("runs/run_") for name in archive.namelist())
+
+
+@pytest.mark.parametrize("large", ["a file", "its records"])
+async def test_an_export_that_grows_too_large_is_refused_and_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, large: str
+) -> None:
+    monkeypatch.setattr("mcp_spaces.runs.export.ARTIFACT_BYTES_MAX", 8 << 10)
+    outcome = await bench.call("thing.compose")
+    await bench.answer("run.export", run=outcome.run_id)
+    if large == "a file":
+        await keep(bench, outcome.run_id, os.urandom(16 << 10))
+    else:
+        for _ in range(16):
+            await bench.journal.emit(outcome.run_id, "note", {"text": os.urandom(512).hex()})
+    with pytest.raises(QuotaExceeded) as refused:
+        await bench.call("run.export", run=outcome.run_id)
+    assert "run_read_artifact" in refused.value.hint
+    assert bench.temporary() == []
 
 
 async def test_of_the_runs_of_an_export_one_at_a_time_is_in_memory(bench: Bench) -> None:

@@ -40,7 +40,7 @@ class DriverOfTheDying(FakeDriver):
 async def test_a_sandbox_that_dies_as_it_starts_is_an_error_and_its_alias_is_free(tmp_path: Path) -> None:
     driver = DriverOfTheDying(tmp_path / "sandboxes")
     async with open_room(tmp_path, driver=driver, launch=False) as room:
-        with anyio.fail_after(30), pytest.raises(RuntimeUnavailable, match="died as it started"):
+        with anyio.fail_after(30), pytest.raises(RuntimeUnavailable, match="ended as it started: it died"):
             await room.call("sandbox.launch", alias="main")
         assert (await room.call("sandbox.list")).sandboxes == ()
         driver.dying = False
@@ -55,10 +55,10 @@ async def test_one_that_dies_as_it_is_started_again_keeps_its_files_for_the_next
         await room.call("sandbox.write_file", path="kept", content="still")
         await room.call("sandbox.stop", runtime="main")
         driver.dying = True
-        with anyio.fail_after(30), pytest.raises(RuntimeUnavailable, match="died as it started"):
+        with anyio.fail_after(30), pytest.raises(RuntimeUnavailable, match="ended as it started: it died"):
             await room.call("sandbox.launch", alias="main")
         (failed,) = (await room.call("sandbox.list")).sandboxes
-        assert (failed.state, "died as it started" in failed.reason) == ("failed", True)
+        assert (failed.state, "ended as it started: it died" in failed.reason) == ("failed", True)
         driver.dying = False
         assert (await room.call("sandbox.launch", alias="main")).files_lost is None
         assert (await room.shell("cat kept")).stdout == "still"

@@ -10,7 +10,7 @@ import pytest
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.scope_request import ScopeRequest
 from mcp_spaces.errors import Conflict, InvalidInput
-from mcp_spaces.sandbox.lifecycle import one_sandbox
+from mcp_spaces.sandbox.launching import one_sandbox
 from mcp_spaces.sandbox.port import Sandbox, SandboxSpec
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState
 from tests.sandbox.app_fixture import Room, open_room, smaller

@@ -193,7 +193,7 @@ class NoPlaces:
     def space(self, caller: Caller, reference: str) -> SpacePlace:
         raise NotFound("There are no spaces here.", hint="")
 
-    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str) -> RuntimePlace:
+    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str, active: bool) -> RuntimePlace:
         raise NotFound("There are no runtimes here.", hint="")
 
 

@@ -167,6 +167,18 @@ def sealed(key: bytes) -> bytes:
     return held.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a phrase"))
 
 
+def test_what_its_folder_says_holds_whoever_starts_it(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    (state / "settings.toml").write_text('http_port = 0\nhttp_host = "0.0.0.0"\n')
+    refused = run(state)
+    assert refused.returncode == 3
+    assert "--allowed-host" in refused.stderr
+    (state / "settings.toml").write_text("http_prot = 80\n")
+    refused = run(state)
+    assert refused.returncode == 1
+    assert "'http_prot' in " in refused.stderr and "Traceback" not in refused.stderr
+
+
 def test_a_setting_that_nobody_reads_is_an_error(state: Path) -> None:
     refused = run(state, MCP_SPACES_HTTP_PROT="80")
     assert refused.returncode == 1

@@ -168,7 +168,7 @@ async def test_who_names_none_of_several_sandboxes_is_told_which_there_are_and_w
         await world.launched(space, alias=alias)
     await world.call("sandbox.stop", space=space, runtime="two")
     with pytest.raises(Ambiguous, match="several sandboxes") as several:
-        await world.call("sandbox.shell", space=space, command="ls")
+        await world.call("sandbox.get", space=space)
     assert several.value.hint == "Name one as `runtime`: one, two (stopped)"
 
 

@@ -94,7 +94,7 @@ class FakeSpaces:
         space = self.resolve(caller, reference)
         return SpacePlace(space.id, space.name, Role.OWNER, True, space.ceiling, STANDARD, 1)
 
-    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str) -> RuntimePlace:
+    def runtime(self, space: SpacePlace, reference: str | None, *, operation_id: str, active: bool) -> RuntimePlace:
         return RuntimePlace("rt_1", "main", "sandbox", EVERYTHING)
 
 

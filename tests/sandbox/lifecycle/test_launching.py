@@ -10,7 +10,7 @@ import pytest
 
 from mcp_spaces.core.limits import GIB
 from mcp_spaces.core.scope_request import LimitsRequest, ScopeRequest
-from mcp_spaces.errors import Conflict, ExceedsCeiling, NotFound, WrongState
+from mcp_spaces.errors import Ambiguous, Conflict, ExceedsCeiling, NotFound, WrongState
 from tests.sandbox.app_fixture import Room, smaller
 
 
@@ -43,6 +43,23 @@ async def test_without_an_alias_a_stopped_main_goes_on_and_a_running_one_is_left
     found = (await room.call("sandbox.list")).sandboxes
     assert {one.alias: one.state for one in found} == {"main": "active", "main-2": "active"}
     assert first.id in {one.id for one in found}
+
+
+async def test_where_nothing_is_named_a_stopped_sandbox_is_not_meant_unless_a_stopped_one_would_do(room: Room) -> None:
+    await room.call("sandbox.launch", alias="old")
+    await room.call("sandbox.stop", runtime="old")
+    with pytest.raises(WrongState, match="old has stopped"):
+        await room.call("sandbox.shell", command="true")
+    await room.call("sandbox.launch", alias="new")
+    await room.call("sandbox.write_file", path="here.txt", content="here")
+    assert (await room.call("sandbox.read_file", runtime="new", path="here.txt")).content == "here"
+    for operation in ("sandbox.stop", "sandbox.delete", "sandbox.get"):
+        with pytest.raises(Ambiguous, match="several sandboxes") as several:
+            await room.call(operation)
+        assert "old (stopped), new" in several.value.hint
+    await room.call("sandbox.launch", alias="old")
+    with pytest.raises(Ambiguous):
+        await room.call("sandbox.shell", command="true")
 
 
 async def test_without_an_alias_what_a_stopped_main_cannot_be_is_said(room: Room) -> None:

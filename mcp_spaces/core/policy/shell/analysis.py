@@ -22,7 +22,9 @@ from mcp_spaces.core.policy.shell.dangers import (
 )
 from mcp_spaces.core.policy.shell.git import git
 from mcp_spaces.core.policy.shell.prefixes import Enters, Inner, RunsFile, RunsText, RunsWords, Sets
-from mcp_spaces.core.policy.shell.syntax import UNKNOWN, Assignment, Command, Unparsable, Word, parse
+from mcp_spaces.core.policy.shell.script import Assignment, Command
+from mcp_spaces.core.policy.shell.syntax import parse
+from mcp_spaces.core.policy.shell.words import UNKNOWN, Unparsable, Word
 from mcp_spaces.core.policy.shell.wrappers import inner
 
 _MAX_NESTING = 16

@@ -19,8 +19,8 @@ from mcp_spaces.core.policy.shell.dangers import (
     changes_execution,
     inside_folders,
 )
-from mcp_spaces.core.policy.shell.syntax import Command, Unparsable
-from mcp_spaces.core.policy.shell.words import Word
+from mcp_spaces.core.policy.shell.script import Command
+from mcp_spaces.core.policy.shell.words import Unparsable, Word
 from mcp_spaces.core.policy.verdict import ALLOWED, Answer, Decision, Deny, decision_for, strictest
 
 # What the shell itself does in its own process. Not here, so refused unless listed: alias, enable, hash, bind,
