@@ -12,15 +12,23 @@ from typing import Any
 
 import pytest
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.cli import fields
 from mcp_spaces.cli.main import app
+from mcp_spaces.core import facts, place
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.policy import Policy, policy_from
+from mcp_spaces.errors import Conflict
+from mcp_spaces.sandbox import port
 from mcp_spaces.settings import Settings
 from mcp_spaces.spaces.operations import CreateInput
 from tests.cli.commands import ROOT
+from tests.security.app import open_world
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/decisions/*.md")])
 OPERATIONS = {operation.id: operation for operation in CATALOGUE}
@@ -121,3 +129,20 @@ def test_every_operation_rule_and_setting_that_a_page_names_is_there(page: Path)
         if variable or re.split("[._]", one)[0] in nouns
     }
     assert sorted(one for one in named - known if one not in SOURCES) == []
+
+
+@pytest.mark.anyio
+async def test_the_operation_that_a_page_adds_works_as_it_stands(tmp_path: Path) -> None:
+    page = (ROOT / "docs/adding-an-operation.md").read_text("utf-8")
+    names: dict[str, Any] = {**vars(place), **vars(facts), **vars(port), "BaseModel": BaseModel, "Field": Field}
+    names |= {"Context": Context, "Effect": Effect, "Operation": Operation}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), names)
+    added: AnyOperation = names["TOUCH"]
+    example: dict[str, Any] = dict(added.example)
+    async with open_world(tmp_path) as world:
+        pipeline = world.use(Pipeline)
+        pipeline.operations = {**pipeline.operations, added.id: added}
+        await world.launched(await world.space("work"))
+        assert (await world.call(added.id, **example)).path == "notes/today.md"
+        with pytest.raises(Conflict):
+            await world.call(added.id, **example)
