@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,8 @@ from tests.security.prepared import FOR_AGENTS, FOR_OPERATORS, NOWHERE, Prepared
 IN_BROWSERS = [one for one in FOR_AGENTS if one.noun == "browser" and one.id != "browser.connect"]
 ELSEWHERE = [operation for operation in FOR_AGENTS if operation.noun != "browser"]
 
+LIST_BYTES_MAX = 20_000
+"""As docs/benchmarks.md promises."""
 STATES: Mapping[str, dict[str, Any]] = {
     "running": {},
     "running without a sandbox": {"runtime": False},
@@ -206,6 +209,8 @@ async def test_t15_a_tool_list_holds_what_is_permitted_and_no_other_name() -> No
     assert names[0] == {one.tool for one in CATALOGUE}
     assert names[1] == {one.tool for one in FOR_AGENTS if one.listed}
     assert names[2] == {"storage_read", "context_get"}
+    size = len(json.dumps(agents["result"]["tools"], ensure_ascii=False, separators=(",", ":")).encode())
+    assert size <= LIST_BYTES_MAX, "every session of an agent pays for it"
     for operation in FOR_OPERATORS:
         assert operation.tool not in str(agents) and operation.id not in str(agents)
     assert str(denied).replace("key_create", "sandbox_absent") == str(absent)
