@@ -99,6 +99,25 @@ async def test_who_writes_to_a_command_that_takes_nothing_hears_of_its_end() -> 
             await process.write(b"more")
 
 
+@pytest.mark.timeout(3 * PATIENCE_S)
+async def test_a_grant_of_nothing_holds_up_nobody_but_who_waits_for_more() -> None:
+    async with liar() as agent:
+        process = await command(agent)
+        writing = Asked(lambda: process.write(bytes(wire.WINDOW + 1)))
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(writing)
+                taken = 0
+                while taken < wire.WINDOW:
+                    taken += len(await agent.receive())
+                nothing, more = (wire.frame(wire.GRANT, 1, wire.pack([wire.whole(size)])) for size in (0, 1))
+                await agent.say(nothing, nothing)
+                await asked(agent, agent.sandbox.ping, wire.frame(wire.RESULT, 3))
+                await agent.say(more)
+                assert (await agent.receive()).endswith(b"\0")
+        assert writing.error is None
+
+
 async def test_a_refusal_in_the_middle_of_a_large_file_stops_its_sender() -> None:
     async with liar() as agent:
         writing = await asked(
