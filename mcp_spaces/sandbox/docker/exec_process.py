@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from mcp_spaces.errors import WrongState
+from mcp_spaces.errors import QuotaExceeded, WrongState
 from mcp_spaces.sandbox.agent.wire import CHUNK
 from mcp_spaces.sandbox.docker.engine import Hijacked
 from mcp_spaces.sandbox.port import Exit, OutputSink, Stream, TerminalSize
@@ -179,8 +179,12 @@ class ExecProcess:
             # The engine says that it began before its program stands, and what does not run yet is not found. Once more
             # after its end, for what it left behind.
             had_ended = self._exit.done()
-            await self._kill_all()
-            self._all_killed = had_ended
+            try:
+                await self._kill_all()
+                self._all_killed = had_ended
+            except QuotaExceeded:
+                # Not even a shell finds a process there, now.
+                pass
             await asyncio.wait((self._exit, self._gone), timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             pause = min(2 * pause, KILL_AGAIN_MOST_S)
 

@@ -152,7 +152,22 @@ exit 0
 """
 )
 
-KILL = """
+# `$parents` has a line for each process: /proc/7/status:PPid:1
+_DESCENDANTS = """
+  grown=$found
+  while [ -n "$grown" ]; do
+    next=
+    for line in $parents; do
+      pid=${line#/proc/}; pid=${pid%%/*}; parent=${line##*:}
+      case " $grown " in *" $parent "*) case " $found " in *" $pid "*) ;; *) next="$next $pid"; found="$found $pid" ;; esac ;; esac
+    done
+    grown=$next
+  done
+  kill -9 $found 2>/dev/null
+"""
+
+KILL = (
+    """
 while :; do
   found=
   # Of each thread: a process whose first one has ended shows none of its own.
@@ -160,19 +175,32 @@ while :; do
     pid=${file#/proc/}; found="$found ${pid%%/*}"
   done
   [ -z "$found" ] && exit 0
-  parents=$(grep -H '^PPid:' /proc/[0-9]*/status 2>/dev/null)
-  grown=$found
-  while [ -n "$grown" ]; do
-    next=
-    for line in $(echo "$parents" | tr -d ' \\t' ); do
-      pid=${line#/proc/}; pid=${pid%%/*}; parent=${line##*:}
-      case " $grown " in *" $parent "*) case " $found " in *" $pid "*) ;; *) next="$next $pid"; found="$found $pid" ;; esac ;; esac
-    done
-    grown=$next
-  done
-  kill -9 $found 2>/dev/null
-done
+  parents=$(grep -H '^PPid:' /proc/[0-9]*/status 2>/dev/null | tr -d ' \\t')
 """
+    + _DESCENDANTS
+    + "done"
+)
+
+KILL_ALONE = (
+    """
+while :; do
+  found= parents=
+  for folder in /proc/[0-9]*; do
+    for file in $folder/task/[0-9]*/environ; do
+      while read -r line || [ -n "$line" ]; do
+        case $line in *"MCP_SPACES_COMMAND=$1"*) found="$found ${folder#/proc/}"; break 2 ;; esac
+      done < $file
+    done
+    while read -r name parent; do
+      [ "$name" = PPid: ] && { parents="$parents $folder/status:PPid:$parent"; break; }
+    done < $folder/status
+  done
+  [ -z "$found" ] && exit 0
+"""
+    + _DESCENDANTS
+    + "done 2>/dev/null"
+)
+"""The same where no process is left for grep: slower, and by the shell alone."""
 
 _FIRST = """
 first() { for file; do [ -r "$file" ] && { cat "$file"; return; }; done; echo 0; }
@@ -187,7 +215,13 @@ first /sys/fs/cgroup/pids.current /sys/fs/cgroup/pids/pids.current
 """
 )
 
-OUT_OF_MEMORY = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null; exit 0"
+# By the shell alone, since there may be no process left for another program.
+OUT_OF_MEMORY = """
+for file in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+  [ -r $file ] && while read -r line; do echo "$line"; done < $file
+done
+exit 0
+"""
 
 # mkfs made lost+found; it is empty and in the way.
 FACTS = (
