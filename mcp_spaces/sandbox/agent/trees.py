@@ -288,7 +288,7 @@ def _open_folder(parent: int, name: bytes) -> int:
 
 def _empty(top: int) -> int:
     """Remove what is in a folder. Folders further down are first moved up into it, so that a chain of ten thousand
-    folders needs neither ten thousand descriptors nor a deep stack."""
+    folders needs neither ten thousand descriptors nor a deep stack. What somebody else removes meanwhile is gone."""
     removed = moved = 0
     os.fchmod(top, 0o700)
     while True:
@@ -296,26 +296,38 @@ def _empty(top: int) -> int:
         if not names:
             return removed
         for name in names:
-            status = os.stat(name, dir_fd=top, follow_symlinks=False)
-            if not stat.S_ISDIR(status.st_mode):
-                os.unlink(name, dir_fd=top)
-                removed += 1
-                continue
-            fd = _open_folder(top, name)
+            fd = -1
             try:
+                if not _is_folder(name, top):
+                    os.unlink(name, dir_fd=top)
+                    removed += 1
+                    continue
+                fd = _open_folder(top, name)
                 os.fchmod(fd, 0o700)
                 for inner in _names(fd, 0):
-                    mode = os.stat(inner, dir_fd=fd, follow_symlinks=False).st_mode
-                    if stat.S_ISDIR(mode):
-                        if not mode & stat.S_IWUSR:
-                            # A folder that changes its parent has to be writable itself.
-                            os.chmod(inner, 0o700, dir_fd=fd)
+                    if _is_folder(inner, fd):
                         moved += 1
-                        os.rename(inner, PART + b"%d.%d" % (os.getpid(), moved), src_dir_fd=fd, dst_dir_fd=top)
+                        _move(inner, fd, PART + b"%d.%d" % (os.getpid(), moved), top)
                     else:
                         os.unlink(inner, dir_fd=fd)
                         removed += 1
+                os.rmdir(name, dir_fd=top)
+                removed += 1
+            except FileNotFoundError:
+                continue
             finally:
-                os.close(fd)
-            os.rmdir(name, dir_fd=top)
-            removed += 1
+                if fd >= 0:
+                    os.close(fd)
+
+
+def _is_folder(name: bytes, parent: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+def _move(folder: bytes, parent: int, name: bytes, new_parent: int) -> None:
+    try:
+        os.rename(folder, name, src_dir_fd=parent, dst_dir_fd=new_parent)
+    except PermissionError:
+        # A folder that changes its parent has to be writable itself.
+        os.chmod(folder, 0o700, dir_fd=parent)
+        os.rename(folder, name, src_dir_fd=parent, dst_dir_fd=new_parent)

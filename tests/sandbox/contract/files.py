@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 
 from mcp_spaces.errors import Conflict, InvalidInput, NotFound, TimedOut, WrongState
 from mcp_spaces.sandbox.port import FileKind, Sandbox
-from tests.sandbox.rigs import PATIENCE_S, eventually_empty, run, shell
+from tests.sandbox.rigs import PATIENCE_S, Output, eventually_empty, run, shell, start
 
 
 class Files:
@@ -184,6 +185,20 @@ class Files:
         assert await sandbox.delete_file("tree", recursive=True) == 8
         with pytest.raises(NotFound):
             await sandbox.stat("tree")
+
+    async def test_a_folder_in_which_somebody_deletes_too_is_deleted_all_the_same(self, sandbox: Sandbox) -> None:
+        output = Output()
+        script = (
+            "$| = 1; while (1) { for (1..99) { open F, '>', qq(tree/$_); close F } unlink glob 'tree/*'; print 'on ' }"
+        )
+        other = await start(sandbox, "perl", "-e", script, output=output)
+        await output.until(b"on ")
+        for _ in range(8):
+            await shell(sandbox, "mkdir -p tree; until ls tree | grep -q 9; do :; done")
+            # Filled again meanwhile, it stays; that it is not there would be wrong.
+            with suppress(Conflict):
+                await sandbox.delete_file("tree", recursive=True)
+        await other.kill()
 
     async def test_the_workspace_itself_cannot_be_deleted(self, sandbox: Sandbox) -> None:
         with pytest.raises(WrongState):
