@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import anyio
 import anyio.lowlevel
 
 from mcp_spaces.core.tasks import shielded
@@ -317,7 +318,8 @@ class ExecSandbox:
     ) -> SearchResult:
         encoded_text(pattern, what="pattern", longest=MAX_PATTERN_BYTES)
         try:
-            async with asyncio.timeout(timeout_s):
+            # Not asyncio's, before which nothing is shielded: what is being started then would run on, and nobody know of it.
+            with anyio.fail_after(timeout_s):
                 answer = await self._call(scripts.SEARCH, pattern, _relative(path), path=path)
         except TimeoutError:
             raise TimedOut(
