@@ -102,7 +102,7 @@ class Relay(Call):
 
     def on_end(self) -> None:
         self.ends = True
-        if not self.writing and not self.dropping:
+        if not self.writing:
             self._write()
 
     def _grant(self, size: int) -> None:
