@@ -13,6 +13,7 @@ from mcp_spaces.sandbox.agent import files, trees
 from mcp_spaces.sandbox.agent.files import PART, Write
 from mcp_spaces.sandbox.agent.paths import Refused, Workspace
 from mcp_spaces.sandbox.agent.wire import number, unpack, whole
+from mcp_spaces.sandbox.stream.attached import MAX_ENTRY_BYTES
 
 NO, YES = whole(0), whole(1)
 
@@ -177,6 +178,27 @@ def test_a_listing_holds_only_as_many_names_as_it_may_show(workspace: Workspace,
     listed: list[bytes] = []
     (cut,) = trees.list_tree(workspace, [b".", whole(1), whole(3)], listed.append)
     assert (number([cut], 0), found(listed)) == (1, ["0000", "0001", "0002"])
+
+
+def test_every_entry_of_a_deep_tree_has_room_in_the_answer(workspace: Workspace, tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(40):
+        os.mkdir("d" * 250, dir_fd=fd)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+        file = os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=fd)
+        os.write(file, b"word" + b"x" * trees.MAX_TEXT_BYTES)
+        os.close(file)
+    os.close(fd)
+    listed: list[bytes] = []
+    trees.list_tree(workspace, [b".", whole(99), whole(99)], listed.append)
+    matched: list[bytes] = []
+    trees.glob_tree(workspace, [b"**", whole(99)], matched.append)
+    searched: list[bytes] = []
+    trees.search_tree(workspace, [b"word", b".", b"", whole(99)], searched.append)
+    assert (len(listed), len(matched), len(searched)) == (32, 16, 16)
+    assert max(map(len, listed + matched + searched)) <= MAX_ENTRY_BYTES
 
 
 def test_a_search_passes_over_what_is_too_large_and_cuts_what_is_too_long(workspace: Workspace, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.port import Sandbox, SandboxDriver, SandboxSpec
 from tests.sandbox.contract.commands import Commands
 from tests.sandbox.contract.connections import Connections, NoConnections
-from tests.sandbox.contract.files import Files
+from tests.sandbox.contract.files import Files, Rights
 from tests.sandbox.contract.lives import Lives
 from tests.sandbox.fake import FAKE_IMAGE, FakeDriver
 from tests.sandbox.rigs import BARE_IMAGE, IMAGE, SMALL, docker_driver, sandbox_of, shell
@@ -35,7 +35,7 @@ async def sandbox(driver: SandboxDriver, image: str) -> AsyncIterator[Sandbox]:
         yield launched
 
 
-class OneForAll(Commands, Files):
+class OneForAll(Commands, Files, Rights):
     """Commands and files change nothing of a sandbox but its workspace: one, emptied after each test, serves them all."""
 
     image_name = IMAGE

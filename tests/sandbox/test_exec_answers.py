@@ -49,6 +49,12 @@ def test_an_entry_that_no_file_has_is_nonsense(said: bytes) -> None:
         answers.entries(said)
 
 
+@pytest.mark.parametrize("said", [b"/workspace/a", b"/workspace/a\0word\n", b"/workspace/a\x00x:word\n"])
+def test_a_match_that_no_line_has_is_nonsense(said: bytes) -> None:
+    with pytest.raises(RuntimeUnavailable):
+        answers.matches_of(said)
+
+
 @pytest.mark.parametrize("said", [b"", b"1 2", b"1 2 3 4", b"1 two 3"])
 def test_a_use_that_lacks_a_number_is_nonsense(said: bytes) -> None:
     with pytest.raises(RuntimeUnavailable):

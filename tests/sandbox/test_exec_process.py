@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import anyio
+import anyio.from_thread
+import anyio.lowlevel
 import pytest
 
+from mcp_spaces.errors import TimedOut
+from mcp_spaces.sandbox.docker import engine as docker
+from mcp_spaces.sandbox.docker import exec_scripts as scripts
+from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.docker.exec_process import POLL_S, ExecProcess, ExecStreams
 from mcp_spaces.sandbox.port import TerminalSize
 from tests.sandbox.rigs import LOG, PATIENCE_S, Output
@@ -70,4 +78,62 @@ async def test_a_kill_that_came_before_its_program_ran_is_repeated() -> None:
     with anyio.fail_after(PATIENCE_S):
         await process.kill()
         await process.kill()
-    assert (engine.killed, (await process.wait()).exit_code) == (2, 3)
+    # Once more after its end, for what it left behind, and never again.
+    assert (engine.killed, (await process.wait()).exit_code) == (3, 3)
+
+
+class SlowEngine:
+    """Begins its first exec, which runs until it is killed, when `answers` is set."""
+
+    def __init__(self) -> None:
+        self.asked = anyio.Event()
+        self.answers = threading.Event()
+        self.marker = ""
+        self.killed: list[str] = []
+
+    def create_exec(self, _container_id: str, argv: Sequence[str], **options: Any) -> str:
+        if scripts.KILL in argv:
+            self.killed.append(argv[-1])
+            return "kill"
+        self.marker = options["environment"]["MCP_SPACES_COMMAND"]
+        return "search"
+
+    def start_exec(self, exec_id: str, *, tty: bool) -> docker.Hijacked:
+        if exec_id == "search":
+            anyio.from_thread.run_sync(self.asked.set)
+            assert self.answers.wait(PATIENCE_S)
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return docker.Hijacked(ours, b"")
+
+    def inspect_exec(self, exec_id: str) -> dict[str, Any]:
+        return {"Running": exec_id == "search" and not self.killed, "ExitCode": 0}
+
+
+async def test_a_search_whose_time_is_over_while_it_is_being_started_is_killed() -> None:
+    engine = SlowEngine()
+    sandbox = ExecSandbox(
+        container_id="container",
+        image_id="sha256:0",
+        engine=cast(docker.Engine, engine),
+        life=ExecStreams(output=Output(), terminal=False),
+        thread=docker.Threads(4),
+        free=anyio.lowlevel.checkpoint,
+        log=LOG,
+    )
+    timeout_s = 0.5
+
+    async def search() -> None:
+        with pytest.raises(TimedOut):
+            await sandbox.search("x", timeout_s=timeout_s)
+
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as group:
+            ends_at = anyio.current_time() + timeout_s
+            group.start_soon(search)
+            await engine.asked.wait()
+            await anyio.sleep_until(ends_at)
+            await anyio.wait_all_tasks_blocked()
+            engine.answers.set()
+    assert set(engine.killed) == {engine.marker}
+    await sandbox.stop()

@@ -26,10 +26,13 @@ class Waiting:
         self.container_id = f"container-{number}"
         self.alive = True
         self.stops = 0
+        self.leaves = anyio.Event()
+        self.leaves.set()
 
     async def stop(self) -> None:
         self.alive = False
         self.stops += 1
+        await self.leaves.wait()
 
 
 class Maker:
@@ -103,6 +106,29 @@ async def test_one_that_died_is_freed_and_the_next_is_handed_out() -> None:
     assert warm is not None and warm.sandbox is cast(AttachedSandbox, make.made[1])
     await closed(pool)
     assert [one.stops for one in make.made] == [1, 0]
+
+
+async def test_a_pool_is_busy_until_what_it_frees_is_gone() -> None:
+    make = Maker()
+    pool = pool_of(make)
+    await filled(pool, profile())
+    make.made[0].alive, make.made[0].leaves = False, anyio.Event()
+    assert not pool.busy
+    assert pool.take(profile()) is None
+    assert pool.busy
+    make.made[0].leaves.set()
+    await closed(pool)
+    assert not pool.busy
+
+
+async def test_a_pool_that_is_closed_or_has_no_room_begins_nothing_and_holds_nothing() -> None:
+    pool, nothing = pool_of(Maker()), pool_of(Maker(), size=0)
+    await filled(pool, profile())
+    await closed(pool)
+    assert pool.held == set()
+    for each in (pool, nothing):
+        each.want(profile())
+        assert not each.busy
 
 
 async def test_of_many_profiles_those_used_last_are_kept() -> None:

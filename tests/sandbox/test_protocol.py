@@ -197,6 +197,7 @@ CONNECTIONS: dict[str, list[bytes]] = {
         wire.frame(wire.FINISHED, 2),
         wire.frame(wire.REPLY, 2, b"x"),
     ],
+    "a second end": [wire.frame(wire.ACCEPTED, 2, PORT), wire.frame(wire.FINISHED, 2), wire.frame(wire.FINISHED, 2)],
     "a start of what has begun": [wire.frame(wire.ACCEPTED, 2, PORT), wire.frame(wire.STARTED, 2)],
     "room that was not taken": [
         wire.frame(wire.ACCEPTED, 2, PORT),
@@ -204,6 +205,25 @@ CONNECTIONS: dict[str, list[bytes]] = {
     ],
     "an answer to no question": [wire.frame(wire.ACCEPTED, 2, PORT), wire.frame(wire.RESULT, 2)],
 }
+
+
+DIALLED: dict[str, list[bytes]] = {
+    "bytes before the start": [wire.frame(wire.REPLY, 1, b"x")],
+    "an end before the start": [wire.frame(wire.FINISHED, 1)],
+    "gone before the start": [wire.frame(wire.GONE, 1)],
+    "a refusal after the start": [wire.frame(wire.STARTED, 1), wire.frame(wire.FAILURE, 1, wire.pack([b"nobody"]))],
+}
+
+
+@pytest.mark.parametrize("lie", DIALLED)
+async def test_a_dialled_connection_out_of_turn_costs_the_sandbox(lie: str) -> None:
+    async with liar() as agent:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_tolerant(lambda: agent.sandbox.dial(80)))
+                await agent.receive()
+                await agent.say(*DIALLED[lie])
+            assert "protocol" in await agent.sandbox.closed()
 
 
 async def test_a_connection_that_nobody_offered_costs_the_sandbox() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -64,6 +67,23 @@ async def test_an_offer_that_is_taken_back_is_withdrawn_when_it_is_answered() ->
             assert await heard(agent, 2) == [("withdraw", 3), (str(wire.KILL), 2)]
             await agent.say(wire.frame(wire.GONE, 2), wire.frame(wire.RESULT, 3), wire.frame(wire.ACCEPTED, 4, LISTENS))
             assert "nobody asked for" in await agent.sandbox.closed()
+
+
+async def test_who_takes_an_offer_back_hears_of_that_and_nobody_of_its_failure() -> None:
+    loop, unheard = asyncio.get_running_loop(), list[dict[str, Any]]()
+    loop.set_exception_handler(lambda _, context: unheard.append(context))
+    async with liar() as agent:
+        offering = asyncio.ensure_future(agent.sandbox.offer_proxy(unwanted, port=PORT))
+        with anyio.fail_after(PATIENCE_S):
+            await agent.receive()
+            offering.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await offering
+            await agent.say(wire.frame(wire.FAILURE, 1, wire.pack([b"quota"])), wire.frame(wire.RESULT, 3))
+            await agent.sandbox.ping()
+    del offering
+    gc.collect()
+    assert unheard == []
 
 
 async def test_an_offer_is_withdrawn_also_where_its_answer_came_in_the_moment_before() -> None:

@@ -11,6 +11,7 @@ from mcp_spaces.errors import DiskFull, InvalidInput, RuntimeUnavailable, Spaces
 from mcp_spaces.sandbox.agent import wire
 from mcp_spaces.sandbox.port import Command, Connection, Process, Sandbox, TerminalSize
 from mcp_spaces.sandbox.stream.attached import MAX_ENTRY_BYTES, SLACK_BYTES
+from mcp_spaces.sandbox.stream.channel import Window
 from mcp_spaces.sandbox.stream.fields import MAX_COMMAND_BYTES, run_fields
 from tests.sandbox.liar import Liar, liar
 from tests.sandbox.rigs import Output
@@ -97,6 +98,45 @@ async def test_who_writes_to_a_command_that_takes_nothing_hears_of_its_end() -> 
         assert isinstance(writing.error, WrongState)
         with pytest.raises(WrongState):
             await process.write(b"more")
+
+
+@pytest.mark.timeout(3 * PATIENCE_S)
+async def test_a_grant_of_nothing_holds_up_nobody_but_who_waits_for_more() -> None:
+    async with liar() as agent:
+        process = await command(agent)
+        writing = Asked(lambda: process.write(bytes(wire.WINDOW + 1)))
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(writing)
+                taken = 0
+                while taken < wire.WINDOW:
+                    taken += len(await agent.receive())
+                nothing, more = (wire.frame(wire.GRANT, 1, wire.pack([wire.whole(size)])) for size in (0, 1))
+                await agent.say(nothing, nothing)
+                await asked(agent, agent.sandbox.ping, wire.frame(wire.RESULT, 3))
+                await agent.say(more)
+                assert (await agent.receive()).endswith(b"\0")
+        assert writing.error is None
+
+
+@pytest.mark.timeout(3 * PATIENCE_S)
+async def test_a_window_gives_what_it_has_and_who_wants_more_waits() -> None:
+    window, taken = Window(), list[int]()
+    window.charge(5)
+    assert not window.take_now(wire.WINDOW - 4)
+    assert window.take_now(wire.WINDOW - 5)
+
+    async def take() -> None:
+        taken.append(await window.take(9))
+
+    with anyio.fail_after(PATIENCE_S):
+        for _ in range(2):
+            async with anyio.create_task_group() as group:
+                group.start_soon(take)
+                await anyio.wait_all_tasks_blocked()
+                window.grant(wire.pack([wire.whole(7)]))
+    assert taken == [7, 7]
+    assert not window.take_now(1)
 
 
 async def test_a_refusal_in_the_middle_of_a_large_file_stops_its_sender() -> None:

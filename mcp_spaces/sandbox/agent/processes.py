@@ -18,6 +18,8 @@ NAME = b"mcp-spaces"
 """Of the agent and what it forks."""
 ARG_START, ARG_END = 45, 46
 """Where a process's arguments are in its memory: proc_pid_stat(5), counted from behind the name."""
+THREADS = 17
+"""How many threads it has: one whose first thread has ended looks like a zombie, and its others run on."""
 
 
 def prctl(option: int, value: int) -> bool:
@@ -91,8 +93,8 @@ def parents() -> dict[int, tuple[int, bool]]:
                     continue
                 # The name in brackets is the process's own choice and may hold brackets and spaces.
                 fields = line[line.rfind(b")") + 2 :].split()
-                if len(fields) > 1:
-                    found[int(name)] = (int(fields[1]), fields[0] not in (b"Z", b"X"))
+                if len(fields) > THREADS:
+                    found[int(name)] = (int(fields[1]), fields[0] not in (b"Z", b"X") or int(fields[THREADS]) > 1)
     return found
 
 

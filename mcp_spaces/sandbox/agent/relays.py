@@ -49,6 +49,7 @@ class Relay(Call):
         self.pending: deque[bytes] = deque()
         self.owed = 0
         self.writing = False
+        self.dropping = False
         self.ends = False
         self.wrote_all = False
         self._read_on()
@@ -77,6 +78,9 @@ class Relay(Call):
             self.send(wire.REPLY, chunk)
             self._read_on()
             return
+        if self.dropping:
+            self.abort()
+            return
         self.read_all = True
         self._read_on()
         self.send(wire.FINISHED)
@@ -89,6 +93,9 @@ class Relay(Call):
     # From the daemon to inside
 
     def on_content(self, content: bytes) -> None:
+        if self.dropping:
+            self._grant(len(content))
+            return
         self.pending.append(content)
         if not self.writing:
             self._write()
@@ -98,6 +105,24 @@ class Relay(Call):
         if not self.writing:
             self._write()
 
+    def _grant(self, size: int) -> None:
+        self.send(wire.GRANT, wire.pack([wire.whole(size)]))
+
+    def _nobody_reads(self) -> None:
+        """A server may answer and close before it has read everything: what is there to be read still counts, and what
+        still comes for it is dropped."""
+        if self.read_all:
+            self.abort()
+            return
+        self.dropping = True
+        if self.writing:
+            self.writing = False
+            self.loop.forget(self.out)
+        dropped = self.owed + sum(map(len, self.pending))
+        self.pending.clear()
+        if dropped:
+            self._grant(dropped)
+
     def _write(self) -> None:
         while self.pending:
             content = self.pending[0]
@@ -106,7 +131,7 @@ class Relay(Call):
             except BlockingIOError:
                 break
             except OSError:
-                self.abort()
+                self._nobody_reads()
                 return
             self.owed += written
             if written == len(content):
@@ -114,7 +139,7 @@ class Relay(Call):
             else:
                 self.pending[0] = content[written:]
         if self.owed >= GRANT_BYTES or (self.owed and not self.pending):
-            self.send(wire.GRANT, wire.pack([wire.whole(self.owed)]))
+            self._grant(self.owed)
             self.owed = 0
         waits = bool(self.pending)
         if waits != self.writing:
@@ -128,7 +153,7 @@ class Relay(Call):
             try:
                 self.socket.shutdown(_socket.SHUT_WR)
             except OSError:
-                self.abort()
+                self._nobody_reads()
                 return
             self._maybe_gone()
 

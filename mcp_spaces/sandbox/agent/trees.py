@@ -7,7 +7,7 @@ import os
 import stat
 
 from mcp_spaces.sandbox.agent.files import PART, READ, describe
-from mcp_spaces.sandbox.agent.paths import STEP, Refused, Workspace, locate
+from mcp_spaces.sandbox.agent.paths import Refused, Workspace, locate
 from mcp_spaces.sandbox.agent.wire import number, pack, whole
 
 TYPE_CHECKING = False
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MAX_SEARCHED_BYTES = 10 << 20
 MAX_TEXT_BYTES = 1000
 MAX_DEPTH = 100
+MAX_PATH_BYTES = 4096
+"""What is called more cannot be asked for, and an answer has no room for many of them: it is passed over."""
 OTHERS_WORK = frozenset({b"node_modules", b"venv", b"__pycache__"})
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -37,7 +39,7 @@ def list_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> 
             place.enter(place.name)
             place.name = b""
         base = b"/".join(place.names)
-        for path, status in _entries(place.folder, base, depth, limit + 1):
+        for path, status in _tree(place.folder, base, depth, limit + 1):
             if found == limit:
                 return [whole(1)]
             report(pack(describe(path, status)))
@@ -49,7 +51,7 @@ def glob_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> 
     """Fields: pattern, limit."""
     matches = glob_matcher(fields[0])
     limit, found = number(fields, 1), 0
-    for path, status in _entries(workspace.fd, b"", MAX_DEPTH, 0, own_work_first=True):
+    for path, status in _tree(workspace.fd, b"", MAX_DEPTH, 0, own_work_first=True):
         if stat.S_ISREG(status.st_mode) and matches(path):
             if found == limit:
                 return [whole(1)]
@@ -64,7 +66,8 @@ def search_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -
 
     try:
         expression = re.compile(fields[0])
-    except (re.error, OverflowError, RecursionError):
+    except (re.error, OverflowError, RecursionError, ValueError):
+        # ValueError: flags that exclude each other.
         raise Refused("expression") from None
     matches = glob_matcher(fields[2]) if fields[2] else None
     limit, found = number(fields, 3), 0
@@ -84,6 +87,8 @@ def _searched(workspace: Workspace, path: bytes) -> Iterator[tuple[bytes, int, b
         if place.status is None:
             raise Refused("absent")
         if stat.S_ISREG(place.status.st_mode):
+            # Who names a file hears that it may not be read.
+            os.close(os.open(place.name, READ, dir_fd=place.folder))
             yield place.path, place.folder, place.name
             return
         if not stat.S_ISDIR(place.status.st_mode):
@@ -93,7 +98,7 @@ def _searched(workspace: Workspace, path: bytes) -> Iterator[tuple[bytes, int, b
             place.name = b""
         base = b"/".join(place.names)
         prefix = len(base) + 1 if base else 0
-        for found, status in _entries(place.folder, base, MAX_DEPTH, 0, own_work_first=True):
+        for found, status in _tree(place.folder, base, MAX_DEPTH, 0, own_work_first=True):
             if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_SEARCHED_BYTES:
                 try:
                     inner = locate(_rooted(workspace, place.folder), found[prefix:], follow=False, follow_last=False)
@@ -135,39 +140,43 @@ def is_others_work(name: bytes) -> bool:
     return name.startswith(b".") or name in OTHERS_WORK
 
 
-def _entries(
+def _tree(
     fd: int, base: bytes, depth: int, keep: int, *, own_work_first: bool = False
 ) -> Iterator[tuple[bytes, os.stat_result]]:
     """Everything below an open folder, a folder before its content, in the order of names. `keep` bounds how many
-    names of one folder are held (0: no bound); what changes or vanishes meanwhile is passed over.
+    names of one folder are held (0: no bound); what changes or vanishes meanwhile is passed over, and what may not be
+    read. Raises OSError where that is the first folder.
 
     `own_work_first`: other folders come after all else beside them, and `.git` not at all."""
+    # Opened anew: an O_PATH descriptor cannot be listed.
+    here = os.open(b".", FOLDER, dir_fd=fd)
     try:
-        # Opened anew: an O_PATH descriptor cannot be listed.
-        here = os.open(b".", FOLDER, dir_fd=fd)
-    except OSError:
-        return
-    try:
-        for name in _names(here, keep, own_work_first=own_work_first):
-            if name.startswith(PART) or (own_work_first and name == b".git"):
-                continue
-            try:
-                status = os.stat(name, dir_fd=here, follow_symlinks=False)
-            except OSError:
-                continue
-            path = base + b"/" + name if base else name
-            yield path, status
-            if depth > 1 and stat.S_ISDIR(status.st_mode):
-                yield from _below(here, name, path, depth - 1, keep, own_work_first=own_work_first)
+        yield from _entries(here, base, depth, keep, own_work_first=own_work_first)
     finally:
         os.close(here)
+
+
+def _entries(
+    here: int, base: bytes, depth: int, keep: int, *, own_work_first: bool
+) -> Iterator[tuple[bytes, os.stat_result]]:
+    for name in _names(here, keep, own_work_first=own_work_first):
+        path = base + b"/" + name if base else name
+        if name.startswith(PART) or (own_work_first and name == b".git") or len(path) > MAX_PATH_BYTES:
+            continue
+        try:
+            status = os.stat(name, dir_fd=here, follow_symlinks=False)
+        except OSError:
+            continue
+        yield path, status
+        if depth > 1 and stat.S_ISDIR(status.st_mode):
+            yield from _below(here, name, path, depth - 1, keep, own_work_first=own_work_first)
 
 
 def _below(
     here: int, name: bytes, path: bytes, depth: int, keep: int, *, own_work_first: bool
 ) -> Iterator[tuple[bytes, os.stat_result]]:
     try:
-        fd = os.open(name, STEP, dir_fd=here)
+        fd = os.open(name, FOLDER, dir_fd=here)
     except OSError:
         return
     try:
@@ -191,46 +200,63 @@ def _names(fd: int, keep: int, *, own_work_first: bool = False) -> list[bytes]:
 
 
 def glob_matcher(pattern: bytes) -> Callable[[bytes], object]:
-    """`*`, `?` and `[…]` stay within a name, `**` as a whole name crosses folders. Raises Refused."""
+    """`*`, `?` and `[…]` stay within a name, `**` as a whole name crosses folders. Raises Refused.
+
+    What has matched as early as it could is never tried again: no pattern and no name take long."""
     import re
 
-    parts = [part for part in pattern.split(b"/") if part not in (b"", b".")]
-    text = b""
+    parts = [part for part in pattern.decode("utf-8", "surrogateescape").split("/") if part not in ("", ".")]
+    steps = _Once()
+    text, segment, is_crossing = "", "", False
     for index, part in enumerate(parts):
         last = index == len(parts) - 1
-        if part == b"**":
-            text += b"(?:.*)" if last else b"(?:.*/)?"
-        else:
-            text += _name_expression(part) + (b"" if last else b"/")
+        if part != "**":
+            segment += _name_expression(part, steps) + ("" if last else "/")
+            continue
+        text += steps.early("(?:[^/]+/)*?" + segment) if is_crossing else segment
+        segment, is_crossing = ".*" if last else "", True
+    if is_crossing and parts[-1] != "**":
+        text += "(?:[^/]+/)*"
     try:
-        return re.compile(rb"(?s:" + text + rb")\Z").match
+        match = re.compile("(?s:" + text + segment + ")\\Z").match
     except (re.error, OverflowError, RecursionError):
         raise Refused("pattern") from None
+    return lambda path: match(path.decode("utf-8", "surrogateescape"))
 
 
-def _name_expression(part: bytes) -> bytes:
+class _Once:
+    """Expressions that are not tried again: a group that is looked ahead for, and then taken as it is."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def early(self, expression: str) -> str:
+        self.count += 1
+        return "(?=(?P<g%d>%s))(?P=g%d)" % (self.count, expression, self.count)
+
+
+def _name_expression(part: str, steps: _Once) -> str:
     import re
 
-    out, at = b"", 0
+    out, at, starred, piece = "", 0, False, ""
     while at < len(part):
-        char = part[at : at + 1]
+        char = part[at]
         at += 1
-        if char == b"*":
-            while part[at : at + 1] == b"*":
-                at += 1
-            out += b"[^/]*"
-        elif char == b"?":
-            out += b"[^/]"
-        elif char == b"[" and part.find(b"]", at + 1) > 0:
-            end = part.find(b"]", at + 1)
+        if char == "*":
+            out += steps.early("[^/]*?" + piece) if starred and piece else piece
+            starred, piece = True, ""
+        elif char == "?":
+            piece += "[^/]"
+        elif char == "[" and part.find("]", at + 1) > 0:
+            end = part.find("]", at + 1)
             inner, at = part[at:end], end + 1
-            negated = inner[:1] in (b"!", b"^")
+            negated = inner[:1] in ("!", "^")
             body = inner[1:] if negated else inner
-            body = body.replace(b"\\", b"\\\\").replace(b"[", b"\\[").replace(b"]", b"\\]").replace(b"^", b"\\^")
-            out += b"(?!/)[" + (b"^" if negated else b"") + body + b"]"
+            body = body.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]").replace("^", "\\^")
+            piece += "(?!/)[" + ("^" if negated else "") + body + "]"
         else:
-            out += re.escape(char)
-    return out
+            piece += re.escape(char)
+    return out + ("[^/]*" if starred else "") + piece
 
 
 def remove_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> list[bytes]:
@@ -262,7 +288,7 @@ def _open_folder(parent: int, name: bytes) -> int:
 
 def _empty(top: int) -> int:
     """Remove what is in a folder. Folders further down are first moved up into it, so that a chain of ten thousand
-    folders needs neither ten thousand descriptors nor a deep stack."""
+    folders needs neither ten thousand descriptors nor a deep stack. What somebody else removes meanwhile is gone."""
     removed = moved = 0
     os.fchmod(top, 0o700)
     while True:
@@ -270,22 +296,38 @@ def _empty(top: int) -> int:
         if not names:
             return removed
         for name in names:
-            status = os.stat(name, dir_fd=top, follow_symlinks=False)
-            if not stat.S_ISDIR(status.st_mode):
-                os.unlink(name, dir_fd=top)
-                removed += 1
-                continue
-            fd = _open_folder(top, name)
+            fd = -1
             try:
+                if not _is_folder(name, top):
+                    os.unlink(name, dir_fd=top)
+                    removed += 1
+                    continue
+                fd = _open_folder(top, name)
                 os.fchmod(fd, 0o700)
                 for inner in _names(fd, 0):
-                    if stat.S_ISDIR(os.stat(inner, dir_fd=fd, follow_symlinks=False).st_mode):
+                    if _is_folder(inner, fd):
                         moved += 1
-                        os.rename(inner, PART + b"%d.%d" % (os.getpid(), moved), src_dir_fd=fd, dst_dir_fd=top)
+                        _move(inner, fd, PART + b"%d.%d" % (os.getpid(), moved), top)
                     else:
                         os.unlink(inner, dir_fd=fd)
                         removed += 1
+                os.rmdir(name, dir_fd=top)
+                removed += 1
+            except FileNotFoundError:
+                continue
             finally:
-                os.close(fd)
-            os.rmdir(name, dir_fd=top)
-            removed += 1
+                if fd >= 0:
+                    os.close(fd)
+
+
+def _is_folder(name: bytes, parent: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+def _move(folder: bytes, parent: int, name: bytes, new_parent: int) -> None:
+    try:
+        os.rename(folder, name, src_dir_fd=parent, dst_dir_fd=new_parent)
+    except PermissionError:
+        # A folder that changes its parent has to be writable itself.
+        os.chmod(folder, 0o700, dir_fd=parent)
+        os.rename(folder, name, src_dir_fd=parent, dst_dir_fd=new_parent)

@@ -35,12 +35,15 @@ def content_of(answer: bytes, *, offset: int, limit: int) -> FileContent:
 
 def matches_of(answer: bytes) -> list[SearchMatch]:
     """By path and line, one's own work first."""
-    found = []
-    for line in answer.split(b"\n"):
-        name, _, rest = line.partition(b"\0")
-        at, colon, text = rest.partition(b":")
-        if colon:
-            found.append(SearchMatch(_shown(_text(name)), number(at), _text(text[:LINE_BYTES])))
+    found, rest = [], answer
+    # Not line by line: a name may hold the end of one.
+    while rest:
+        name, zero, rest = rest.partition(b"\0")
+        line, _, rest = rest.partition(b"\n")
+        at, colon, text = line.partition(b":")
+        if not zero or not colon:
+            raise _nonsense()
+        found.append(SearchMatch(_shown(_text(name)), number(at), _text(text[:LINE_BYTES])))
     found.sort(key=lambda match: (own_work_first(match.path), match.line))
     return found
 

@@ -13,10 +13,11 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import anyio
 import anyio.lowlevel
 
 from mcp_spaces.core.tasks import shielded
-from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
+from mcp_spaces.errors import InvalidInput, QuotaExceeded, RuntimeUnavailable, SpacesError, TimedOut, WrongState
 from mcp_spaces.sandbox.agent.wire import MAX_PAYLOAD
 from mcp_spaces.sandbox.docker import exec_scripts as scripts
 from mcp_spaces.sandbox.docker.engine import Engine, Threads
@@ -56,6 +57,8 @@ from mcp_spaces.sandbox.stream.protocol import Violation
 MAX_ANSWER_BYTES = 32 << 20
 MAX_WORDS_BYTES = 16 * 1024
 CALL_TIMEOUT_S = 120.0
+NO_PROCESS = (2, 126, 254)
+"""How a script of ours ends that found no process for a program: in dash, in the engine, in bash."""
 
 
 class ExecSandbox:
@@ -183,13 +186,20 @@ class ExecSandbox:
                 raise
 
         async def kill_all() -> None:
-            await self._call(scripts.KILL, marker)
+            try:
+                await self._call(scripts.KILL, marker)
+            except QuotaExceeded:
+                await self._call(scripts.KILL_ALONE, marker)
 
         async def resize(size: TerminalSize) -> None:
             await self._thread(lambda: self._engine.resize_exec(exec_id, rows=size.rows, columns=size.columns))
 
         async def out_of_memory(code: int) -> bool:
-            return code != 0 and env is not None and await self._out_of_memory_kills() > killed_before
+            try:
+                return code != 0 and env is not None and await self._out_of_memory_kills() > killed_before
+            except SpacesError:
+                # How it ended is known all the same.
+                return False
 
         process = ExecProcess(
             streams,
@@ -255,6 +265,8 @@ class ExecSandbox:
                 raise error_of(refusal[2], path=path)
             except Violation:
                 raise RuntimeUnavailable("The sandbox answered nonsense.", hint="Start it again.") from None
+        if ended.exit_code in NO_PROCESS:
+            raise error_of(b"no_process", path=path)
         if ended.exit_code or flooded.is_set():
             self._log.info("a script in a sandbox failed (%d): %r", ended.exit_code, bytes(words[:500]))
             raise RuntimeUnavailable("The sandbox's shell could not do it.", hint="Use an image with python3.")
@@ -306,7 +318,8 @@ class ExecSandbox:
     ) -> SearchResult:
         encoded_text(pattern, what="pattern", longest=MAX_PATTERN_BYTES)
         try:
-            async with asyncio.timeout(timeout_s):
+            # Not asyncio's, before which nothing is shielded: what is being started then would run on, and nobody know of it.
+            with anyio.fail_after(timeout_s):
                 answer = await self._call(scripts.SEARCH, pattern, _relative(path), path=path)
         except TimeoutError:
             raise TimedOut(

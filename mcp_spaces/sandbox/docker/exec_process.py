@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from mcp_spaces.errors import WrongState
+from mcp_spaces.errors import QuotaExceeded, WrongState
 from mcp_spaces.sandbox.agent.wire import CHUNK
 from mcp_spaces.sandbox.docker.engine import Hijacked
 from mcp_spaces.sandbox.port import Exit, OutputSink, Stream, TerminalSize
@@ -125,6 +125,7 @@ class ExecProcess:
         self._out_of_memory = out_of_memory
         self._gone = gone
         self._input_closed = not is_fed
+        self._all_killed = False
         self._began = asyncio.get_running_loop().time()
         self._exit = asyncio.ensure_future(self._watch())
         # It may be that nobody waits for it.
@@ -174,9 +175,16 @@ class ExecProcess:
 
     async def kill(self) -> None:
         pause = KILL_AGAIN_S
-        while not self._gone.done() and not self._exit.done():
-            # The engine says that it began before its program stands, and what does not run yet is not found.
-            await self._kill_all()
+        while not self._gone.done() and not self._all_killed:
+            # The engine says that it began before its program stands, and what does not run yet is not found. Once more
+            # after its end, for what it left behind.
+            had_ended = self._exit.done()
+            try:
+                await self._kill_all()
+                self._all_killed = had_ended
+            except QuotaExceeded:
+                # Not even a shell finds a process there, now.
+                pass
             await asyncio.wait((self._exit, self._gone), timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             pause = min(2 * pause, KILL_AGAIN_MOST_S)
 

@@ -16,12 +16,13 @@ _COMMON = """
 refuse() { echo "refused:$1" >&2; exit 1; }
 # `$1`: the way may hold links, and has to end inside. Sets `real`.
 inside() {
-  [ -e "$1" ] || [ -L "$1" ] || refuse absent
-  real=$(readlink -f -- "$1"; echo .) || refuse link_loop
+  real=$(readlink -m -- "$1"; echo .)
   real=${real%??}
   case "$real/" in /workspace/*) ;; *) refuse outside ;; esac
+  [ -L "$real" ] && refuse link_loop
   [ -e "$real" ] || refuse absent
 }
+readable() { [ -r "$real" ] && { [ ! -d "$real" ] || [ -x "$real" ]; } || refuse forbidden; }
 # `$1`, below the workspace: no link on the way to the last name. Sets `real`.
 straight() {
   rest=$1; real=/workspace
@@ -32,7 +33,7 @@ straight() {
     if [ ! -d "$real" ]; then
       [ -e "$real" ] && refuse not_folder
       [ "$2" = make ] || refuse absent
-      mkdir -- "$real" 2>/dev/null || [ -d "$real" ] || refuse forbidden
+      mkdir -- "$real" 2>/dev/null || [ -d "$real" ] || no_room
     fi
   done
   step "$rest"
@@ -45,7 +46,13 @@ step() {
   esac
 }
 described() { stat -c '%n|%F|%s|%Y|%a' -- "$1" || refuse absent; }
-full() { df -P /workspace | { read -r _; read -r _ _ _ left _; [ "$left" -lt 64 ] && refuse full; refuse forbidden; }; }
+# Blocks or inodes are used up, or else it is not allowed. Some file systems count no inodes.
+no_room() {
+  set -- $(stat -f -c '%a %c %d' /workspace)
+  [ "$1" -lt 16 ] && refuse full
+  [ "$2" -gt 0 ] && [ "$3" -eq 0 ] && refuse full
+  refuse forbidden
+}
 """
 
 FOLDER = _COMMON + 'inside "/workspace/$1"; [ -d "$real" ] || refuse not_folder'
@@ -58,7 +65,7 @@ READ = (
 inside "/workspace/$1"
 [ -d "$real" ] && refuse folder
 [ -f "$real" ] || refuse not_regular
-[ -r "$real" ] || refuse forbidden
+readable
 stat -c '%s' -- "$real"; stat -c '%i %s %y %z' -- "$real"; printf '%s\\0' "$real"
 tail -c "+$(($2 + 1))" -- "$real" | head -c "$3"
 """
@@ -77,8 +84,8 @@ straight "$1" "$make"
 { [ -n "$3" ] && [ ! -e "$real" ]; } && refuse changed
 part=${real%/*}/.mcp-spaces-part-$$-$4
 trap 'rm -f -- "$part"' EXIT
-head -c "$5" > "$part" 2>/dev/null || full
-[ "$(stat -c %s -- "$part")" = "$5" ] || full
+head -c "$5" > "$part" 2>/dev/null || no_room
+[ "$(stat -c %s -- "$part")" = "$5" ] || no_room
 if [ -e "$real" ]; then chmod --reference="$real" -- "$part"; else chmod 644 -- "$part"; fi
 if [ -n "$3" ]; then
   sum=$(sha256sum < "$real"); [ "${sum%% *}" = "$3" ] || refuse changed
@@ -102,7 +109,8 @@ straight "$1" no
 [ -e "$real" ] || [ -L "$real" ] || refuse absent
 if [ -d "$real" ] && [ ! -L "$real" ]; then
   [ "$2" = 1 ] || refuse folder
-  find "$real" -type d ! -perm -700 -exec chmod u+rwx -- {} + 2>/dev/null
+  # One at a time: what is in it can be looked at only afterwards.
+  find "$real" -type d ! -perm -700 -exec chmod u+rwx -- {} \\; 2>/dev/null
   count=$(find "$real" -printf x | wc -c)
   rm -rf -- "$real" || refuse not_empty
 else
@@ -118,6 +126,7 @@ LIST = (
     + """
 inside "/workspace/$1"
 [ -d "$real" ] || refuse not_folder
+readable
 find "$real" -mindepth 1 -maxdepth "$2" ! -name '.mcp-spaces-part-*' -printf '%p|%y|%s|%T@|%m\\0' 2>/dev/null
 exit 0
 """
@@ -133,35 +142,65 @@ SEARCH = (
     + """
 inside "/workspace/$2"
 { [ -d "$real" ] || [ -f "$real" ]; } || refuse not_regular
+readable
 : | grep -P -e "$1" >/dev/null 2>&1; [ $? = 2 ] && refuse expression
-find "$real" -name .git -prune -o -type f ! -name '.mcp-spaces-part-*' -size -10485761c -print0 2>/dev/null |
-  LC_ALL=C.UTF-8 xargs -0 -r grep -nIHPZ -e "$1" -- 2>/tmp/.search-$$
-grep -q 'limit\\|overflow' /tmp/.search-$$ && { rm -f /tmp/.search-$$; refuse limit; }
+find "$real" -name .git ! -samefile "$real" -prune -o -type f ! -name '.mcp-spaces-part-*' -size -10485761c -print0 2>/dev/null |
+  LC_ALL=C.UTF-8 xargs -0 -r grep -nsIHPZ -e "$1" -- 2>/tmp/.search-$$
+grep -q PCRE /tmp/.search-$$ && { rm -f /tmp/.search-$$; refuse limit; }
 rm -f /tmp/.search-$$
 exit 0
 """
 )
 
-KILL = """
-while :; do
-  found=
-  for file in $(grep -ls -e "MCP_SPACES_COMMAND=$1" /proc/[0-9]*/environ 2>/dev/null); do
-    pid=${file#/proc/}; found="$found ${pid%/environ}"
-  done
-  [ -z "$found" ] && exit 0
-  parents=$(grep -H '^PPid:' /proc/[0-9]*/status 2>/dev/null)
+# `$parents` has a line for each process: /proc/7/status:PPid:1
+_DESCENDANTS = """
   grown=$found
   while [ -n "$grown" ]; do
     next=
-    for line in $(echo "$parents" | tr -d ' \\t' ); do
+    for line in $parents; do
       pid=${line#/proc/}; pid=${pid%%/*}; parent=${line##*:}
       case " $grown " in *" $parent "*) case " $found " in *" $pid "*) ;; *) next="$next $pid"; found="$found $pid" ;; esac ;; esac
     done
     grown=$next
   done
   kill -9 $found 2>/dev/null
-done
 """
+
+KILL = (
+    """
+while :; do
+  found=
+  # Of each thread: a process whose first one has ended shows none of its own.
+  for file in $(grep -ls -e "MCP_SPACES_COMMAND=$1" /proc/[0-9]*/task/[0-9]*/environ 2>/dev/null); do
+    pid=${file#/proc/}; found="$found ${pid%%/*}"
+  done
+  [ -z "$found" ] && exit 0
+  parents=$(grep -H '^PPid:' /proc/[0-9]*/status 2>/dev/null | tr -d ' \\t')
+"""
+    + _DESCENDANTS
+    + "done"
+)
+
+KILL_ALONE = (
+    """
+while :; do
+  found= parents=
+  for folder in /proc/[0-9]*; do
+    for file in $folder/task/[0-9]*/environ; do
+      while read -r line || [ -n "$line" ]; do
+        case $line in *"MCP_SPACES_COMMAND=$1"*) found="$found ${folder#/proc/}"; break 2 ;; esac
+      done < $file
+    done
+    while read -r name parent; do
+      [ "$name" = PPid: ] && { parents="$parents $folder/status:PPid:$parent"; break; }
+    done < $folder/status
+  done
+  [ -z "$found" ] && exit 0
+"""
+    + _DESCENDANTS
+    + "done 2>/dev/null"
+)
+"""The same where no process is left for grep: slower, and by the shell alone."""
 
 _FIRST = """
 first() { for file; do [ -r "$file" ] && { cat "$file"; return; }; done; echo 0; }
@@ -176,7 +215,13 @@ first /sys/fs/cgroup/pids.current /sys/fs/cgroup/pids/pids.current
 """
 )
 
-OUT_OF_MEMORY = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null; exit 0"
+# By the shell alone, since there may be no process left for another program.
+OUT_OF_MEMORY = """
+for file in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+  [ -r $file ] && while read -r line; do echo "$line"; done < $file
+done
+exit 0
+"""
 
 # mkfs made lost+found; it is empty and in the way.
 FACTS = (

@@ -40,6 +40,7 @@ class Latecomers:
         self._later = later
         self._log = log
         self._look: asyncio.Task[None] | None = None
+        self._has_begun = False
 
     def expect(self) -> None:
         """The first look was taken: the second comes."""
@@ -49,11 +50,14 @@ class Latecomers:
     async def aclose(self) -> None:
         """Forgotten if it is not due yet; a look that has begun is seen through."""
         if self._look is not None:
-            self._look.cancel()
+            if not self._has_begun:
+                self._look.cancel()
             await asyncio.wait([self._look])
 
     async def _look_again(self) -> None:
         await self._later()
+        # Its thread would go on behind a cancellation, and find what the next daemon makes.
+        self._has_begun = True
         try:
             removed = await self._thread(self._remove)
         except SpacesError as error:

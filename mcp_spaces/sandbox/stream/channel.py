@@ -63,7 +63,9 @@ class Window:
         self._room += whole(fields_of(payload, 1)[0], high=wire.WINDOW)
         if self._room > wire.WINDOW:
             raise Violation("more room than there is")
-        self._more.set()
+        # A grant of nothing wakes nobody: who is woken and finds no room would ask again without end.
+        if self._room:
+            self._more.set()
 
     def end(self) -> None:
         self.over = True

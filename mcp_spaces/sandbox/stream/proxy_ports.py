@@ -47,7 +47,7 @@ class ProxyPorts:
             raise
         finally:
             self._asked_for[port] -= 1
-            if offer.taken_back and offer.port:
+            if offer.taken_back:
                 self._let_go(offer)
         return offer.port
 

@@ -162,6 +162,32 @@ class Commands:
         await process.kill()
         assert seconds.encode() not in (await run(sandbox, "sh", "-c", SEEN)).stdout
 
+    async def test_a_kill_ends_a_process_whose_first_thread_has_ended(self, sandbox: Sandbox) -> None:
+        output, name = Output(), f"WHO={secrets.token_hex(12)}"
+        # It looks like a zombie, and its other thread runs on.
+        script = (
+            "use threads; use POSIX; $| = 1; threads->create(sub {"
+            r"1 until do { open F, qq(/proc/$$/stat); <F> } =~ /\) Z/; print qq(up\n); sleep 1 while 1; })->detach();"
+            "syscall((uname)[4] eq 'x86_64' ? 60 : 93, 0);"
+        )
+        first = f'env {name} setsid perl -e "{script.replace("$", chr(92) + "$")}" &'
+        process = await start(sandbox, "sh", "-c", f"({first}); sleep 60", output=output)
+        await output.until(b"up")
+        running = ["sh", "-c", f"cat /proc/[0-9]*/task/[0-9]*/environ 2>/dev/null | grep -c '{name[:-1]}[{name[-1]}]'"]
+        assert (await run(sandbox, *running)).stdout == b"1\n"
+        with anyio.fail_after(PATIENCE_S):
+            await process.kill()
+        assert (await run(sandbox, *running)).stdout == b"0\n"
+
+    async def test_a_kill_of_what_has_ended_ends_what_it_left_behind(self, sandbox: Sandbox) -> None:
+        seconds = f"42.{secrets.randbelow(10**9):09}5"
+        process = await start(sandbox, "sh", "-c", f"setsid sleep {seconds} >/dev/null 2>&1 &")
+        await process.wait()
+        assert seconds.encode() in (await run(sandbox, "sh", "-c", SEEN)).stdout
+        with anyio.fail_after(PATIENCE_S):
+            await process.kill()
+        assert seconds.encode() not in (await run(sandbox, "sh", "-c", SEEN)).stdout
+
     async def test_a_kill_finds_the_command_whatever_variables_it_was_given(self, sandbox: Sandbox) -> None:
         output = Output()
         process = await start(

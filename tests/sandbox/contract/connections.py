@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from mcp_spaces.errors import QuotaExceeded, RuntimeUnavailable, WrongState
-from mcp_spaces.sandbox.agent.wire import MAX_CONNECTIONS, MAX_PROXIES
+from mcp_spaces.sandbox.agent.wire import MAX_CONNECTIONS, MAX_PROXIES, WINDOW
 from mcp_spaces.sandbox.port import Connection, Sandbox
 from tests.sandbox.rigs import PATIENCE_S, Output, python, run, start
 
@@ -60,6 +60,22 @@ while True:
     while piece := peer.recv(65536): content += piece
     peer.sendall(content[::-1]); peer.close()
 """
+
+
+EARLY_BYTES = WINDOW + 1000
+EARLY = f"""
+import fcntl, socket, struct, time
+listener = socket.socket(); listener.bind(('127.0.0.1', 0)); listener.listen()
+print(listener.getsockname()[1], flush=True)
+while True:
+    peer, _ = listener.accept()
+    peer.recv(1)
+    peer.sendall(bytes({EARLY_BYTES}))
+    while struct.unpack('i', fcntl.ioctl(peer, 0x5411, bytes(4)))[0]: time.sleep(0.001)
+    peer.close()
+    print('closed', flush=True)
+"""
+"""Answers when it has read one byte, and closes once all of the answer has arrived, so that its end is a reset."""
 
 
 async def server(sandbox: Sandbox, family: str = "AF_INET", address: str = "127.0.0.1") -> int:
@@ -204,6 +220,26 @@ class Connections:
         await connection.send(b"stressed")
         await connection.finish()
         assert await all_of(connection) == b"desserts"
+
+    @pytest.mark.parametrize("more", [b"", b"more"])
+    async def test_what_a_server_says_before_it_has_read_everything_arrives(
+        self, sandbox: Sandbox, more: bytes
+    ) -> None:
+        output = Output()
+        await start(sandbox, "python3", "-c", EARLY, output=output)
+        await output.until(b"\n")
+        connection = await sandbox.dial(int(output.stdout))
+        await connection.send(b"ask")
+        await output.until(b"closed")
+        received = 0
+        with anyio.fail_after(PATIENCE_S), pytest.raises(RuntimeUnavailable):  # noqa: PT012 - after how many pieces
+            if more:
+                # Over a window: what nobody reads any more holds nobody up.
+                await connection.send(more * WINDOW)
+            await connection.finish()
+            while True:
+                received += len(await connection.receive())
+        assert received == EARLY_BYTES
 
     async def test_a_port_without_a_server_says_so(self, sandbox: Sandbox) -> None:
         with pytest.raises(WrongState):
