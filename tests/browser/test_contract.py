@@ -130,7 +130,7 @@ class TestJailed(Contract, OfThisMachine):
         assert ["ro" in mounts[name] for name in ("/root", "/home", "/run")] == [True] * 3
         assert {"nosuid", "nodev"} <= set(mounts["/tmp"])
         assert [list((inside / name).iterdir()) for name in ("root", "home", "run")] == [[], [], []]
-        assert {one.name for one in (inside / "tmp").iterdir()} <= {"profile", "downloads", ".X11-unix"} | {
+        assert {one.name for one in (inside / "tmp").iterdir()} <= {"profile", "downloads", ".cache", ".X11-unix"} | {
             one.name for one in (inside / "tmp").iterdir() if "chromium" in one.name.lower()
         }
 
