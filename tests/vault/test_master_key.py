@@ -78,6 +78,21 @@ async def test_a_next_key_that_is_none_keeps_nobody_from_what_the_current_one_op
         assert "MCP_SPACES_NEXT_MASTER_KEY holds is no master key" in caplog.text
 
 
+@pytest.mark.parametrize("source", [Source.FILE, Source.KEYRING])
+async def test_what_stands_beside_the_current_key_keeps_nobody_from_what_that_one_opens(
+    tmp_path: Path, source: Source
+) -> None:
+    keyring = MemoryKeyring()
+    async with open_rig(tmp_path, source=source, keyring=keyring) as rig:
+        await rig.put("prod/x", value="canary value")
+    if source is Source.FILE:
+        (tmp_path / "master.key.next").write_text("none")
+    else:
+        keyring.kept["mcp-spaces", "in_test.next"] = "none"
+    async with open_rig(tmp_path, source=None, keyring=keyring) as rig:
+        assert await read(rig) == "canary value"
+
+
 def test_the_best_source_that_there_is_is_chosen(tmp_path: Path) -> None:
     def chosen(given: Given, keyring: MemoryKeyring | None) -> Source:
         return MasterKeys(tmp_path, instance_id="in", given=given, keyring=lambda: keyring).choose()

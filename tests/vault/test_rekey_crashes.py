@@ -151,6 +151,28 @@ async def test_a_vault_leaves_a_keyring_that_is_gone_while_it_is_still_open(tmp_
     assert keyring.kept == {}
 
 
+async def test_every_former_key_goes_once_the_keyring_that_held_them_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keyring = MemoryKeyring()
+    async with open_rig(tmp_path, source=Source.KEYRING, keyring=keyring) as rig:
+        await rig.put("prod/x", value="canary value")
+        keyring.refused = "in_test"
+        with pytest.raises(WrongState, match="not in its place yet"):
+            await rig.vault.keys.rekey(None, run_id="run_test")
+        keyring.locked = True
+        for _ in range(2):
+            await rig.vault.keys.rekey(Source.FILE, run_id="run_test")
+        former = list(keyring.kept.values())
+        assert len(former) == 2 and "is still in the OS keyring" in caplog.text
+    keyring.locked = False
+    async with open_rig(tmp_path, keyring=keyring) as rig:
+        assert await read(rig) == "canary value"
+        await rig.vault.keys.rekey(None, run_id="run_test")
+    assert keyring.kept == {}
+    assert not [one for one in former if one in caplog.text]
+
+
 async def test_a_file_that_is_another_key_by_now_is_left(tmp_path: Path) -> None:
     """Somebody puts back the key of an older database, while this one still remembers a file to be removed."""
     keyring = MemoryKeyring()
