@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import F_DUPFD_CLOEXEC, fcntl
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +109,11 @@ for _ in range(8):
 """
 
 
+STATUS = (
+    "Name:\tchrome\nVmRSS:\t  900 kB\nRssAnon:\t  100 kB\nRssFile:\t  800 kB\nRssShmem:\t   30 kB\nVmSwap:\t    7 kB\n"
+)
+
+
 @pytest.mark.parametrize("script", [NAMES_ITSELF, CHURNS])
 def test_d14_no_process_hides_its_memory(script: str) -> None:
     words = [sys.executable, "-c", f"{script}\n{HOLDS}\ntime.sleep(1000)"]
@@ -117,3 +123,12 @@ def test_d14_no_process_hides_its_memory(script: str) -> None:
             assert min(memory_of(process.pid) for _ in range(300)) >= 64 * MIB
         finally:
             process.kill()
+
+
+def test_d14_what_is_swapped_out_counts_and_so_does_what_each_thread_started(tmp_path: Path) -> None:
+    for pid, children in ((1, {"1": "2\n", "9": "3 4\n"}), (2, {"2": ""}), (3, {"3": ""})):
+        for thread, begun in children.items():
+            (tmp_path / f"{pid}/task/{thread}").mkdir(parents=True)
+            (tmp_path / f"{pid}/task/{thread}/children").write_text(begun)
+        (tmp_path / f"{pid}/status").write_text(STATUS)
+    assert memory_of(1, processes=tmp_path) == 3 * (100 + 30 + 7) << 10

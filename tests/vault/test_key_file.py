@@ -98,9 +98,9 @@ def test_a_key_that_anybody_else_could_touch_is_refused(tmp_path: Path, mode: in
         file.current()
 
 
-def test_reading_a_key_leaves_nothing_open(tmp_path: Path) -> None:
-    file = settled(tmp_path)
+def test_keeping_and_reading_a_key_leaves_nothing_open(tmp_path: Path) -> None:
     before = names(Path("/proc/self/fd"))
+    file = settled(tmp_path)
     assert file.current() == ONE
     (tmp_path / "master.key").chmod(0o644)
     with pytest.raises(WrongState):

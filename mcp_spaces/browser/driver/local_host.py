@@ -273,17 +273,18 @@ def remove_folder(folder: Path) -> None:
     log.warning("the folder %s could not be removed", folder)
 
 
-def memory_of(pid: int) -> int:
-    """Bytes that a process and all below it have for themselves. A process that ends meanwhile has none."""
+def memory_of(pid: int, *, processes: Path = Path("/proc")) -> int:
+    """Bytes that a process and all below it have for themselves, also where they were swapped out. A process that ends
+    meanwhile has none."""
     total, waiting = 0, [pid]
     while waiting:
         one = waiting.pop()
         with suppress(OSError):
             # A process gives itself its name, which may be no text and hold a carriage return.
-            for line in Path(f"/proc/{one}/status").read_bytes().split(b"\n"):
-                if line.startswith((b"RssAnon:", b"RssShmem:")):
+            for line in (processes / f"{one}/status").read_bytes().split(b"\n"):
+                if line.startswith((b"RssAnon:", b"RssShmem:", b"VmSwap:")):
                     total += int(line.split()[1]) << 10
-            for task in Path(f"/proc/{one}/task").iterdir():
+            for task in (processes / f"{one}/task").iterdir():
                 # Threads come and go.
                 with suppress(OSError):
                     waiting += map(int, (task / "children").read_bytes().split())
