@@ -35,6 +35,10 @@ class Sealed(KeyringBackend):
         raise NotImplementedError
 
 
+class Least(Sealed):
+    priority = 1.0
+
+
 class Plain(Sealed):
     """The library's words for a file that anybody can read."""
 
@@ -63,7 +67,7 @@ def chosen() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("backend", "trusted"),
-    [(Sealed, True), (Plain, False), (Scribbled, False), (fail.Keyring, False), (null.Keyring, False)],
+    [(Sealed, True), (Least, True), (Plain, False), (Scribbled, False), (fail.Keyring, False), (null.Keyring, False)],
 )
 def test_only_a_keyring_that_keeps_secrets_sealed_is_one(
     chosen: None, backend: type[KeyringBackend], trusted: bool
@@ -77,6 +81,11 @@ def test_of_several_keyrings_only_one_that_keeps_secrets_sealed_is_used(chosen: 
     assert system_keyring() is None
     keyring.set_keyring(chain(Scribbled, Sealed, Plain))
     assert type(system_keyring()) is Sealed
+
+
+def test_a_keyring_that_cannot_say_what_it_is_is_none(chosen: None) -> None:
+    keyring.set_keyring(type("Broken", (ChainerBackend,), {"priority": 10.0, "backends": None})())
+    assert system_keyring() is None
 
 
 async def test_a_keyring_that_keeps_nothing_is_noticed_before_a_secret_is_lost(tmp_path: Path) -> None:

@@ -173,16 +173,20 @@ async def test_every_former_key_goes_once_the_keyring_that_held_them_is_back(
     assert not [one for one in former if one in caplog.text]
 
 
-async def test_a_file_that_is_another_key_by_now_is_left(tmp_path: Path) -> None:
-    """Somebody puts back the key of an older database, while this one still remembers a file to be removed."""
-    keyring = MemoryKeyring()
-    async with open_rig(tmp_path) as rig:
+@pytest.mark.parametrize(("before", "after"), [(Source.FILE, Source.KEYRING), (Source.KEYRING, Source.FILE)])
+async def test_what_is_another_key_by_now_is_left(tmp_path: Path, before: Source, after: Source) -> None:
+    """Somebody puts back the key of an older database, while this one still remembers one to be removed."""
+    keyring, other = MemoryKeyring(), "ab" * 32
+    async with open_rig(tmp_path, source=before, keyring=keyring) as rig:
         await rig.put("prod/x", value="canary value")
     async with open_rig(tmp_path, keyring=keyring, make=EndsBeforeSettling) as rig:
         await read(rig)
         with pytest.raises(Killed):
-            await rig.vault.keys.rekey(Source.KEYRING, run_id="run_test")
-    (tmp_path / "master.key").write_text("ab" * 32)
+            await rig.vault.keys.rekey(after, run_id="run_test")
+    if before is Source.FILE:
+        (tmp_path / "master.key").write_text(other)
+    else:
+        keyring.kept["mcp-spaces", "in_test"] = other
     async with open_rig(tmp_path, keyring=keyring) as rig:
         assert await read(rig) == "canary value"
-    assert (tmp_path / "master.key").read_text() == "ab" * 32
+    assert other in kept_keys(tmp_path, keyring)
