@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +29,9 @@ class KeyFile:
     def current(self) -> MasterKey | None:
         return _read(self._file)
 
-    def both(self) -> list[MasterKey]:
-        """Those that are there, the current one first."""
-        return [found for path in (self._file, self._next) if (found := _read(path)) is not None]
+    def both(self) -> Iterator[MasterKey]:
+        """Those that are there, the current one first; the next one is not looked at before it is asked for."""
+        return (found for path in (self._file, self._next) if (found := _read(path)) is not None)
 
     def stage(self, master: MasterKey) -> None:
         """As the next one. Raises WrongState where it cannot be written."""

@@ -73,6 +73,7 @@ class Keys:
         """
         async with self._unlocking.held() as unlocked:
             chosen = source or unlocked.record.source
+            await self._unlocking.check_database()
             try:
                 await self._unlocking.settle(unlocked)
             except WrongState:

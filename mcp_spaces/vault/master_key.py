@@ -7,6 +7,7 @@ next start puts it in its place (threat V16).
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,8 @@ from mcp_spaces.vault.key_file import KeyFile
 from mcp_spaces.vault.master_record import MasterRecord, Previous, Source
 from mcp_spaces.vault.os_keyring import KeyInKeyring, Keyring, system_keyring
 from mcp_spaces.vault.passphrase import Stretching, stretched
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class MasterKeys:
         staged = self._staged(source, first=before is None)
         if before is None:
             return staged
-        previous = Previous(source=before.source, master_id=before.master_id)
+        previous = Previous(source=before.source, master_id=before.master_id, before=before.previous)
         return replace(staged, record=staged.record.model_copy(update={"previous": previous}))
 
     def load(self, record: MasterRecord) -> MasterKey:
@@ -105,19 +108,12 @@ class MasterKeys:
     def settle(self, record: MasterRecord) -> MasterRecord:
         """Put the key that counts in its place and remove the others. May be repeated.
 
-        Returns the record, without its `previous` once that key is gone. Raises WrongState: the key stays where it is.
+        Returns the record, without those of its `previous` that are gone. Raises WrongState: the key stays where it is.
         """
         self._in_file.settle(record.master_id if record.source is Source.FILE else None)
         if record.source is Source.KEYRING:
             self._in_keyring.settle(record.master_id)
-        if record.previous is None:
-            return record
-        try:
-            self._remove(record.previous, now_in=record.source)
-        except (WrongState, OSError):
-            # It opens nothing any more; the next start tries again.
-            return record
-        return record.model_copy(update={"previous": None})
+        return record.model_copy(update={"previous": self._left(record.previous, now_in=record.source)})
 
     def _staged(self, source: Source, *, first: bool) -> Staged:
         match source:
@@ -160,6 +156,18 @@ class MasterKeys:
                 yield from self._in_keyring.both()
             case Source.FILE:
                 yield from self._in_file.both()
+
+    def _left(self, previous: Previous | None, *, now_in: Source) -> Previous | None:
+        """Those that cannot be removed now. They open nothing but older backups; the next start tries again."""
+        if previous is None:
+            return None
+        before = self._left(previous.before, now_in=now_in)
+        try:
+            self._remove(previous, now_in=now_in)
+        except (WrongState, OSError):
+            log.warning("a former master key is still in %s, and could not be removed", self.where(previous.source))
+            return previous.model_copy(update={"before": before})
+        return before
 
     def _remove(self, previous: Previous, *, now_in: Source) -> None:
         """Only the very key, and only where the one that counts did not take its place."""

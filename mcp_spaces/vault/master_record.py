@@ -17,16 +17,17 @@ class Source(StrEnum):
 
 
 class Previous(BaseModel):
-    """A master key that counts no more and may still be where it was."""
+    """A master key that counts no more and may still be where it was; `before`: one before it that may be, too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Source
     master_id: str
+    before: Previous | None = None
 
 
 class MasterRecord(BaseModel):
-    """Which master key wraps the data key now, and where it is. `previous` until that one is removed."""
+    """Which master key wraps the data key now, and where it is. `previous` until those are removed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

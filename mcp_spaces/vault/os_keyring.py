@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from mcp_spaces.errors import WrongState
 from mcp_spaces.vault.cipher import MasterKey, master_key_of
@@ -26,11 +26,17 @@ class Keyring(Protocol):
 def system_keyring() -> Keyring | None:
     """The OS's keyring, or None where there is none that keeps secrets sealed. May wait for D-Bus."""
     try:
-        backend = import_module("keyring").get_keyring()
-        usable = backend.priority >= 1 and not type(backend).__module__.startswith("keyrings.alt")
+        found = import_module("keyring").get_keyring()
+        # Where there are several it is a chain of them, which says of itself that it is better than each.
+        is_chain = isinstance(found, import_module("keyring.backends.chainer").ChainerBackend)
+        sealed = [one for one in (found.backends if is_chain else [found]) if _is_sealed(one)]
     except Exception:  # noqa: BLE001 - backends raise whatever their desktops do
         return None
-    return cast(Keyring, backend) if usable else None
+    return cast(Keyring, sealed[0]) if sealed else None
+
+
+def _is_sealed(backend: Any) -> bool:
+    return backend.priority >= 1 and not type(backend).__module__.startswith("keyrings.alt")
 
 
 class KeyInKeyring:
@@ -48,9 +54,9 @@ class KeyInKeyring:
     def current(self) -> MasterKey | None:
         return self._stored(self._name)
 
-    def both(self) -> list[MasterKey]:
-        """Those that are there, the current one first."""
-        return [found for name in (self._name, self._next) if (found := self._stored(name)) is not None]
+    def both(self) -> Iterator[MasterKey]:
+        """Those that are there, the current one first; the next one is not looked at before it is asked for."""
+        return (found for name in (self._name, self._next) if (found := self._stored(name)) is not None)
 
     def stage(self, master: MasterKey) -> None:
         """As the next one. Raises WrongState also where the keyring did not keep it."""
@@ -66,10 +72,11 @@ class KeyInKeyring:
         self._forget(self._next)
 
     def remove(self, master_id: str) -> None:
-        """Only that very key, where it is the current one."""
-        kept = self._stored(self._name)
-        if kept is not None and kept.id == master_id:
-            self._forget(self._name)
+        """Only that very key: the current one, or a next one that did not get into its place."""
+        for name in (self._name, self._next):
+            kept = self._stored(name)
+            if kept is not None and kept.id == master_id:
+                self._forget(name)
 
     def _stored(self, name: str) -> MasterKey | None:
         text = self._asked(lambda keyring: keyring.get_password(SERVICE, name))

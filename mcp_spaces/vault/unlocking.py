@@ -95,6 +95,11 @@ class Unlocking:
                     told()
             return result
 
+    async def check_database(self) -> None:
+        """Before a key is staged: one that accepts no changes may have kept the last, which it said it had not, and then
+        the key that was staged for that is the one that counts. Raises WrongState."""
+        await self._database.write(lambda _: None)
+
     async def settle(self, unlocked: Unlocked) -> None:
         """Raises WrongState: the key that counts is still only beside its place, where it is found."""
         settled = await run_sync(self._masters.settle, unlocked.record)
@@ -137,6 +142,7 @@ class Unlocking:
         unlocked = await self._unlock()
         if unlocked is not None:
             return unlocked
+        await self.check_database()
         source = await run_sync(self._masters.choose)
         staged = await run_sync(lambda: self._masters.stage(source, before=None))
         fresh = Unlocked(new_id("va"), staged.record, DataKey.new(), Index())

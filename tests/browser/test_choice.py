@@ -26,8 +26,10 @@ class Made:
     left: tuple[str, ...] = ()
     """Of a daemon before."""
     asked: list[str] = field(default_factory=list)
+    looks: int = 0
 
     async def walls(self) -> Sequence[Wall]:
+        self.looks += 1
         await anyio.lowlevel.checkpoint()
         return [
             Wall(name=one, holds=one != self.lacks, found=f"{self.name}: no {one}", mend=f"mend {one}")
@@ -62,11 +64,23 @@ async def test_containers_come_first_and_a_wall_that_is_only_weaker_changes_noth
 
 
 @pytest.mark.parametrize("lacks", ["browser engine", "browser image", "browser program"])
-async def test_without_what_containers_need_it_is_this_machine_s_chromium(lacks: str) -> None:
+async def test_without_what_containers_need_it_is_this_machine_s_chromium_and_the_log_says_so(
+    lacks: str, caplog: pytest.LogCaptureFixture
+) -> None:
     first, second = Made("container", lacks=lacks), Made("local")
     driver = ChosenDriver(first, second)
     await driver.warm()
     assert (driver.name, first.asked, second.asked) == ("local", [], ["warm"])
+    assert f"with the local driver: container: no {lacks}" in caplog.text
+
+
+async def test_who_comes_first_at_the_same_time_gets_the_same_one() -> None:
+    first = Made("container")
+    driver = ChosenDriver(first, Made("local"))
+    async with anyio.create_task_group() as together:
+        for _ in range(2):
+            together.start_soon(driver.warm)
+    assert (first.looks, first.asked) == (1, ["warm", "warm"])
 
 
 async def test_once_it_is_chosen_it_stays_whatever_goes_and_comes() -> None:
@@ -93,6 +107,7 @@ async def test_where_neither_can_be_had_the_first_one_s_lack_is_told_and_the_nex
 async def test_what_a_daemon_before_left_is_removed_from_both() -> None:
     assert await ChosenDriver(Made("container", left=("a",)), Made("local", left=("b",))).reap() == ["a", "b"]
     assert await ChosenDriver(Made("container", lacks="browser engine"), Made("local", left=("b",))).reap() == ["b"]
+    assert await ChosenDriver(Made("container"), Made("local")).reap() == []
     with pytest.raises(RuntimeUnavailable):
         await ChosenDriver(Made("container", lacks="browser engine"), Made("local")).reap()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -390,3 +391,19 @@ async def test_a_message_deeper_than_can_be_read_sends_the_client_away_and_stops
     pipe.feed(b'{"id":7,"result":{"a":%b},"sessionId":"P1"}\0' % deep)
     assert pipe.guest is guest, "that one is Playwright's"
     await pipe.aclose()
+
+
+async def test_a_browser_that_ends_before_it_lets_somebody_in_is_gone_at_once() -> None:
+    asked = asyncio.Event()
+
+    async def send(content: bytes) -> None:
+        asked.set()
+
+    pipe = DevToolsPipe(send)
+    inviting = asyncio.ensure_future(pipe.invite())
+    with anyio.fail_after(PATIENCE_S):
+        await asked.wait()
+        pipe.end()
+        with pytest.raises(RuntimeUnavailable, match="is gone"):
+            await inviting
+    assert pipe.guest is None

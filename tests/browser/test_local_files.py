@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path, PurePosixPath
 
+import anyio
 import pytest
 
 from mcp_spaces.browser.driver import local_files
@@ -80,6 +82,17 @@ async def test_s03_a_link_is_removed_itself_and_what_it_leads_to_stays(folder: P
     await local_files.remove(folder, PurePosixPath(path))
     assert (folder.parent / "outside/file").read_bytes() == OUTSIDE
     assert not (folder / "downloads/link").is_symlink() or path != "downloads/link"
+
+
+async def test_a_folder_goes_also_while_chromium_takes_files_out_of_it(folder: Path) -> None:
+    kept = folder / "downloads" / "kept"
+    for number in range(3_000):
+        (kept / f"{number}").touch()
+    words = "cd '%s' && ls | tac | while read -r one; do rm -f \"$one\"; done"
+    async with await anyio.open_process(["/bin/bash", "-c", words % kept], stderr=subprocess.DEVNULL) as chromium:
+        await local_files.remove(folder, PurePosixPath("downloads/kept"))
+        assert not kept.exists()
+        chromium.kill()
 
 
 def descriptors() -> int:

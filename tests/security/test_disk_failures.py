@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from mcp_spaces.catalogue import CATALOGUE
+from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.operation import Audience
 from mcp_spaces.errors import SpacesError
 from mcp_spaces.runs.audit import Audit
@@ -23,6 +24,7 @@ from mcp_spaces.spaces.port import Spaces
 from tests.sandbox.fake import FakeDriver
 from tests.security.app import ROOT, World, open_world, refusal
 from tests.security.prepared import prepared, valid_inputs
+from tests.vault.rig import EVERYTHING, open_rig
 
 pytestmark = pytest.mark.anyio
 
@@ -222,3 +224,52 @@ def test_k10_after_a_failed_sync_no_change_is_accepted_until_a_restart(
     assert said["intact"] is True and said["open"] == 0 and said["new"] is True
     assert "before" in said["names"]
     assert not {"during-1", "during-2", "after"} & set(said["names"])
+
+
+VAULT_STORY = """
+import asyncio, os, sys
+from contextlib import suppress
+from pathlib import Path
+from mcp_spaces.errors import WrongState
+from tests.vault.rig import open_rig
+
+async def main(folder, flag, piece, change):
+    async with open_rig(folder) as rig:
+        if change == "rekey":
+            await rig.put("prod/x", value="canary value")
+        flag.write_text(piece)
+        for _ in range(2):
+            try:
+                await (rig.vault.keys.rekey(None, run_id="run_x") if change == "rekey" else rig.put("prod/x", value="first"))
+            except WrongState:
+                continue
+            sys.exit("this disk failed, and nobody noticed")
+        # As a kill, or a power cut: what the log of the database has is found at the next start.
+        os._exit(0)
+
+asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize("change", ["rekey", "put"])
+@pytest.mark.parametrize("piece", ["state.db-wal", "master.key"])
+async def test_k10_v16_a_disk_that_fails_while_the_vault_gets_a_key_takes_none_away(
+    tmp_path: Path, shim: Path, piece: str, change: str
+) -> None:
+    """A commit that was told to have failed may be there after a restart, and be tried again before."""
+    flag, folder = tmp_path / "flag", tmp_path / "state"
+    folder.mkdir()
+    told = await anyio.run_process(
+        [sys.executable, "-c", VAULT_STORY, folder, flag, piece, change],
+        env={**os.environ, "LD_PRELOAD": str(shim), "FAIL_FLAG": str(flag), "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr.decode()[-3000:]
+    async with open_rig(folder) as rig:
+        if change == "put":
+            await rig.put("prod/x", value="canary value")
+        await rig.vault.keys.rekey(None, run_id="run_x")
+        opened = await rig.vault.open("prod/x", scope=EVERYTHING, purpose=SecretUse.RAW_READ, run_id="run_x")
+        value = opened.field()
+        assert value is not None and value.reveal() == "canary value"

@@ -243,6 +243,16 @@ async def test_v13_after_a_rotation_boxes_of_the_old_key_are_in_no_file(tmp_path
         assert await shown(rig, "prod/a") == CANARY
 
 
+async def test_v13_after_a_rekey_what_the_old_master_key_opens_is_in_no_file(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.put("prod/a", value=CANARY)
+        wrapped = bytes(rig.database.read("SELECT wrapped FROM vault_keys")[0]["wrapped"])
+        assert wrapped in raw_files(tmp_path)
+        await rig.vault.keys.rekey(None, run_id="run_x")
+        assert wrapped not in raw_files(tmp_path)
+        assert await shown(rig, "prod/a") == CANARY
+
+
 async def shown(rig: Rig, path: str) -> str:
     opened = await rig.vault.open(path, scope=EVERYTHING, purpose=SecretUse.RAW_READ, run_id="run_x")
     field = opened.field()

@@ -10,7 +10,7 @@ from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.errors import InvalidInput, SpacesError, WrongState
 from mcp_spaces.vault.given_keys import Given
 from mcp_spaces.vault.master_key import MasterKeys
-from mcp_spaces.vault.master_record import Source
+from mcp_spaces.vault.master_record import MasterRecord, Source
 from mcp_spaces.vault.passphrase import Stretching, stretched
 from tests.vault.rig import EVERYTHING, MemoryKeyring, Rig, open_rig
 
@@ -76,6 +76,21 @@ async def test_a_next_key_that_is_none_keeps_nobody_from_what_the_current_one_op
             with pytest.raises(WrongState, match="vault is locked"):
                 await read(rig)
         assert "MCP_SPACES_NEXT_MASTER_KEY holds is no master key" in caplog.text
+
+
+@pytest.mark.parametrize("source", [Source.FILE, Source.KEYRING])
+async def test_what_stands_beside_the_current_key_keeps_nobody_from_what_that_one_opens(
+    tmp_path: Path, source: Source
+) -> None:
+    keyring = MemoryKeyring()
+    async with open_rig(tmp_path, source=source, keyring=keyring) as rig:
+        await rig.put("prod/x", value="canary value")
+    if source is Source.FILE:
+        (tmp_path / "master.key.next").write_text("none")
+    else:
+        keyring.kept["mcp-spaces", "in_test.next"] = "none"
+    async with open_rig(tmp_path, source=None, keyring=keyring) as rig:
+        assert await read(rig) == "canary value"
 
 
 def test_the_best_source_that_there_is_is_chosen(tmp_path: Path) -> None:
@@ -163,6 +178,20 @@ def test_a_key_of_another_length_is_refused_without_being_repeated(tmp_path: Pat
         with pytest.raises(SpacesError) as refused:
             masters.stage(Source.ENVIRONMENT, before=None)
         assert text not in refused.value.message + refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [(Source.ENVIRONMENT, "MASTER_KEY"), (Source.PASSPHRASE, "PASSPHRASE")], ids=["key", "phrase"]
+)
+def test_what_the_environment_has_to_give_is_named(tmp_path: Path, source: Source, name: str) -> None:
+    masters = MasterKeys(tmp_path, instance_id="in", given=Given(), keyring=lambda: None)
+    before = MasterRecord(source=Source.FILE, master_id="of another")
+    for record, wanted in ((None, f"MCP_SPACES_{name} is not set"), (before, f"MCP_SPACES_NEXT_{name} is not set")):
+        with pytest.raises(WrongState, match=wanted):
+            masters.stage(source, before=record)
+    wrong = MasterKeys(tmp_path, instance_id="in", given=Given(next_key="none"), keyring=lambda: None)
+    with pytest.raises(WrongState, match="MCP_SPACES_NEXT_MASTER_KEY holds"):
+        wrong.stage(Source.ENVIRONMENT, before=before)
 
 
 def test_the_same_passphrase_gives_the_same_key_only_with_the_same_salt() -> None:

@@ -9,6 +9,7 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends import fail, null
+from keyring.backends.chainer import ChainerBackend
 
 from mcp_spaces.errors import WrongState
 from mcp_spaces.vault.master_record import Source
@@ -34,6 +35,10 @@ class Sealed(KeyringBackend):
         raise NotImplementedError
 
 
+class Least(Sealed):
+    priority = 1.0
+
+
 class Plain(Sealed):
     """The library's words for a file that anybody can read."""
 
@@ -46,6 +51,13 @@ class Scribbled(Sealed):
     __module__ = "keyrings.alt.file"
 
 
+def chain(*kinds: type[KeyringBackend]) -> KeyringBackend:
+    """What the library chooses where there are several."""
+    links = [kind() for kind in kinds]
+    made: KeyringBackend = type("Chain", (ChainerBackend,), {"priority": 10.0, "backends": links})()
+    return made
+
+
 @pytest.fixture
 def chosen() -> Iterator[None]:
     before = keyring.get_keyring()
@@ -55,13 +67,25 @@ def chosen() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("backend", "trusted"),
-    [(Sealed, True), (Plain, False), (Scribbled, False), (fail.Keyring, False), (null.Keyring, False)],
+    [(Sealed, True), (Least, True), (Plain, False), (Scribbled, False), (fail.Keyring, False), (null.Keyring, False)],
 )
 def test_only_a_keyring_that_keeps_secrets_sealed_is_one(
     chosen: None, backend: type[KeyringBackend], trusted: bool
 ) -> None:
     keyring.set_keyring(backend())
     assert (system_keyring() is not None) is trusted
+
+
+def test_of_several_keyrings_only_one_that_keeps_secrets_sealed_is_used(chosen: None) -> None:
+    keyring.set_keyring(chain(Scribbled, Plain))
+    assert system_keyring() is None
+    keyring.set_keyring(chain(Scribbled, Sealed, Plain))
+    assert type(system_keyring()) is Sealed
+
+
+def test_a_keyring_that_cannot_say_what_it_is_is_none(chosen: None) -> None:
+    keyring.set_keyring(type("Broken", (ChainerBackend,), {"priority": 10.0, "backends": None})())
+    assert system_keyring() is None
 
 
 async def test_a_keyring_that_keeps_nothing_is_noticed_before_a_secret_is_lost(tmp_path: Path) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import anyio
 import pytest
 
 from mcp_spaces.core.facts import SecretUse
+from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import WrongState
 from mcp_spaces.vault.given_keys import Given
 from mcp_spaces.vault.master_key import MasterKeys, Staged
 from mcp_spaces.vault.master_record import MasterRecord, Source
-from tests.vault.rig import EVERYTHING, MemoryKeyring, Rig, open_rig
+from tests.vault.rig import EVERYTHING, MemoryKeyring, Rig, Time, open_rig
 
 GIVEN = Given(passphrase="twelve is enough", next_passphrase="another long phrase")
 SOURCES = (Source.FILE, Source.KEYRING, Source.PASSPHRASE)
@@ -151,16 +155,85 @@ async def test_a_vault_leaves_a_keyring_that_is_gone_while_it_is_still_open(tmp_
     assert keyring.kept == {}
 
 
-async def test_a_file_that_is_another_key_by_now_is_left(tmp_path: Path) -> None:
-    """Somebody puts back the key of an older database, while this one still remembers a file to be removed."""
+async def test_every_former_key_goes_once_the_keyring_that_held_them_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     keyring = MemoryKeyring()
+    async with open_rig(tmp_path, source=Source.KEYRING, keyring=keyring) as rig:
+        await rig.put("prod/x", value="canary value")
+        keyring.refused = "in_test"
+        with pytest.raises(WrongState, match="not in its place yet"):
+            await rig.vault.keys.rekey(None, run_id="run_test")
+        keyring.locked = True
+        for _ in range(2):
+            await rig.vault.keys.rekey(Source.FILE, run_id="run_test")
+        former = list(keyring.kept.values())
+        assert len(former) == 2 and "is still in the OS keyring" in caplog.text
+    keyring.locked = False
+    async with open_rig(tmp_path, keyring=keyring) as rig:
+        assert await read(rig) == "canary value"
+        await rig.vault.keys.rekey(None, run_id="run_test")
+    assert keyring.kept == {}
+    assert not [one for one in former if one in caplog.text]
+
+
+@dataclass
+class Impatient(Time):
+    """Takes the call back while its change is being written."""
+
+    caller: anyio.CancelScope | None = None
+
+    @property
+    def clock(self) -> Clock:
+        loop = asyncio.get_running_loop()
+
+        def now() -> float:
+            if self.caller is not None and threading.current_thread() is not threading.main_thread():
+                loop.call_soon_threadsafe(self.caller.cancel)
+            return self.now
+
+        return Clock(now=now)
+
+
+@pytest.mark.parametrize("change", ["rotate", "rekey", "put", "first put"])
+async def test_v16_a_change_that_nobody_waits_for_is_made_all_the_same(tmp_path: Path, change: str) -> None:
+    time = Impatient()
+    async with open_rig(tmp_path, time=time) as rig:
+        if change != "first put":
+            await rig.put("prod/x", value="another value")
+        with anyio.CancelScope() as caller:
+            time.caller = caller
+            if change == "rotate":
+                await rig.vault.keys.rotate(run_id="run_test")
+            elif change == "rekey":
+                await rig.vault.keys.rekey(None, run_id="run_test")
+            else:
+                await rig.put("prod/x", value="another value")
+        time.caller = None
+        assert caller.cancel_called
+        if change != "first put":
+            assert await read(rig) == "another value"
+        await rig.put("prod/x", value="canary value")
+        assert not (tmp_path / "master.key.next").exists()
+        await rig.vault.keys.rekey(None, run_id="run_test")
     async with open_rig(tmp_path) as rig:
+        assert await read(rig) == "canary value"
+
+
+@pytest.mark.parametrize(("before", "after"), [(Source.FILE, Source.KEYRING), (Source.KEYRING, Source.FILE)])
+async def test_what_is_another_key_by_now_is_left(tmp_path: Path, before: Source, after: Source) -> None:
+    """Somebody puts back the key of an older database, while this one still remembers one to be removed."""
+    keyring, other = MemoryKeyring(), "ab" * 32
+    async with open_rig(tmp_path, source=before, keyring=keyring) as rig:
         await rig.put("prod/x", value="canary value")
     async with open_rig(tmp_path, keyring=keyring, make=EndsBeforeSettling) as rig:
         await read(rig)
         with pytest.raises(Killed):
-            await rig.vault.keys.rekey(Source.KEYRING, run_id="run_test")
-    (tmp_path / "master.key").write_text("ab" * 32)
+            await rig.vault.keys.rekey(after, run_id="run_test")
+    if before is Source.FILE:
+        (tmp_path / "master.key").write_text(other)
+    else:
+        keyring.kept["mcp-spaces", "in_test"] = other
     async with open_rig(tmp_path, keyring=keyring) as rig:
         assert await read(rig) == "canary value"
-    assert (tmp_path / "master.key").read_text() == "ab" * 32
+    assert other in kept_keys(tmp_path, keyring)

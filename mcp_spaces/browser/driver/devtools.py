@@ -214,6 +214,9 @@ class Guest:
         except TimeoutError:
             self._leave(self)
             raise RuntimeUnavailable("The browser does not answer.", hint="Try again.") from None
+        if self._ended:
+            self._leave(self)
+            raise RuntimeUnavailable("The browser is gone.", hint="Launch it again.")
         self._sessions.add(self._session)
 
     async def send(self, message: str) -> None:
@@ -257,6 +260,8 @@ class Guest:
         if self._ended:
             return
         self._ended = True
+        if not self._attached.done():
+            self._attached.set_result("")
         if self._received.full():
             self._received.get_nowait()
         self._received.put_nowait(None)

@@ -239,6 +239,8 @@ class HostedContext:
         making = asyncio.ensure_future(self.host.browser.new_context(**self._options))
         try:
             context = await asyncio.shield(making)
+            if self._closing is not None:
+                raise RuntimeUnavailable("The browser was closed meanwhile.", hint="Launch it again.")
         except BaseException:
             making.add_done_callback(_unwanted)
             raise
@@ -276,12 +278,14 @@ class HostedContext:
         try:
             if not self.host.gone.done():
                 async with asyncio.timeout(CONTEXT_S):
+                    # Each for itself: what one of them leaves would stay for as long as others use the browser.
                     for context in (*self._further, self._context):
-                        await context.close()
-                    await self.host.withdraw(self._way)
-                    await self.host.remove(self.downloads_folder)
-        except (Error, SpacesError) as error:
-            log.debug("closing a context: %s", type(error).__name__)
+                        with suppress(Error):
+                            await context.close()
+                    with suppress(SpacesError):
+                        await self.host.withdraw(self._way)
+                    with suppress(SpacesError):
+                        await self.host.remove(self.downloads_folder)
         except TimeoutError:
             # What it holds cannot be taken from it any more, and the next context would fare no better.
             self.host.end("it did not close a context in time")

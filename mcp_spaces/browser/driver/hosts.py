@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from mcp_spaces.browser.driver.devtools import SOCKET_SUFFIX
 from mcp_spaces.browser.driver.host import Host, HostedContext
@@ -48,7 +49,8 @@ class Hosts(ABC):
         self._hosts: dict[str, Host] = {}
         self._warm: deque[Host] = deque()
         self._warming: asyncio.Task[None] | None = None
-        self._locks: dict[str, asyncio.Lock] = {}
+        # One that somebody holds or waits for is in here, and no other.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._freeing: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -70,18 +72,14 @@ class Hosts(ABC):
     async def open(self, spec: ContextSpec) -> LiveContext:
         owner = spec.runtime_id if spec.own_process else spec.space_id
         lock = self._locks.setdefault(owner, asyncio.Lock())
-        try:
-            async with lock:
-                host = await self._host(owner, spec)
-                host.opening += 1
-                try:
-                    return await self._context(host, spec)
-                finally:
-                    host.opening -= 1
-                    self._maybe_idle(host)
-        finally:
-            if not lock.locked() and owner not in self._hosts:
-                self._locks.pop(owner, None)
+        async with lock:
+            host = await self._host(owner, spec)
+            host.opening += 1
+            try:
+                return await self._context(host, spec)
+            finally:
+                host.opening -= 1
+                self._maybe_idle(host)
 
     async def _context(self, host: Host, spec: ContextSpec) -> HostedContext:
         live = await host.context(spec)
@@ -123,13 +121,21 @@ class Hosts(ABC):
     async def _start(self, limits: SandboxLimits) -> Host:
         if self._closed:
             raise RuntimeUnavailable("The driver is closed.", hint="Restart the daemon.")
-        host = await self._make(limits)
+        host: Host | None = None
         try:
+            host = await self._make(limits)
             await host.start(self._playwright, folder=self._folder)
             if self._closed:
                 raise RuntimeUnavailable("The driver is closed.", hint="Restart the daemon.")
-        except BaseException:
-            await asyncio.shield(self._discard(host))
+        except BaseException as error:
+            if host is not None:
+                await asyncio.shield(self._discard(host))
+            if isinstance(error, OSError):
+                # A full disk, or no descriptor left.
+                raise RuntimeUnavailable(
+                    f"The browser did not start: {error.strerror or error}.",
+                    hint="See mcp-spaces doctor and the daemon's log.",
+                ) from error
             raise
         host.gone.add_done_callback(lambda _: self._forget(host))
         return host
@@ -201,7 +207,7 @@ class Hosts(ABC):
         try:
             while len(self._warm) < self._pool_size and not self._closed:
                 self._warm.append(await self._start(self._limits))
-        except (SpacesError, OSError) as error:
+        except SpacesError as error:
             # The next launch is cold, and says what is wrong if it still is.
             log.warning("no browser could be kept warm: %s", error)
 

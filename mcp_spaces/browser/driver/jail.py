@@ -130,22 +130,35 @@ def become(wanted: Wanted) -> None:
 def serve(control: socket.socket, child: int) -> int:
     """Until Chromium ends, or the daemon does."""
     ended = os.pidfd_open(child)
+    # `control` has the number that it had in the daemon, and select takes none above 1,023.
+    waiting = select.poll()
+    for one in (control.fileno(), ended):
+        waiting.register(one, select.POLLIN)
     while True:
-        ready, _, _ = select.select([control.fileno(), ended], [], [])
-        if ended in ready:
+        if any(ready == ended for ready, _ in waiting.poll()):
             return exit_code(os.waitpid(child, 0)[1])
-        if not control.recv(64):
+        if not answer(control):
             break
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(256)
-            fds = array.array("i", [listener.fileno()])
-            control.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
     for kill in (os.kill, os.killpg):
         with suppress(ProcessLookupError):
             kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return 0
+
+
+def answer(control: socket.socket) -> bool:
+    """False when the daemon is gone, also where it left an answer unread."""
+    try:
+        if not control.recv(64):
+            return False
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(256)
+            fds = array.array("i", [listener.fileno()])
+            control.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+    except ConnectionError:
+        return False
+    return True
 
 
 def exit_code(status: int) -> int:

@@ -14,6 +14,7 @@ from anyio.to_thread import run_sync
 from mcp_spaces.errors import NotFound
 
 PIECE_BYTES = 1 << 20
+TRIES = 3
 
 
 async def read(folder: Path, path: PurePosixPath) -> AsyncIterator[bytes]:
@@ -51,7 +52,9 @@ def _remove(folder: Path, path: PurePosixPath) -> None:
         parent = _parent(folder, path)
         try:
             if stat.S_ISDIR(os.stat(path.name, dir_fd=parent, follow_symlinks=False).st_mode):
-                shutil.rmtree(path.name, dir_fd=parent)
+                # Chromium may be removing the same files, or still be adding one.
+                for _ in range(TRIES):
+                    shutil.rmtree(path.name, ignore_errors=True, dir_fd=parent)
             else:
                 os.unlink(path.name, dir_fd=parent)
         finally:

@@ -84,6 +84,7 @@ class LocalHost(Host):
     # Starting
 
     async def _begin(self) -> None:
+        """Raises OSError too."""
         await run_sync(self._make_folder)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(LISTEN_S)
@@ -98,14 +99,11 @@ class LocalHost(Host):
                 argv=[self._seen_program, *self._arguments],
                 environment=self._environment(os.environ),
             )
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-I", "-S", jail.__file__, json.dumps(wanted._asdict()),
-                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-                    pass_fds=[theirs.fileno()],
-                )  # fmt: skip
-            except OSError as error:
-                raise RuntimeUnavailable(f"No process can be started: {error.strerror}.", hint="Try again.") from error
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", jail.__file__, json.dumps(wanted._asdict()),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+            )  # fmt: skip
         self._process = process
         self._exited = _exit_of(process.pid)
         if process.stdout is not None and process.stderr is not None:
@@ -275,20 +273,21 @@ def remove_folder(folder: Path) -> None:
     log.warning("the folder %s could not be removed", folder)
 
 
-def memory_of(pid: int) -> int:
-    """Bytes that a process and all below it have for themselves."""
+def memory_of(pid: int, *, processes: Path = Path("/proc")) -> int:
+    """Bytes that a process and all below it have for themselves, also where they were swapped out. A process that ends
+    meanwhile has none."""
     total, waiting = 0, [pid]
     while waiting:
         one = waiting.pop()
-        try:
-            status = Path(f"/proc/{one}/status").read_text("utf-8")
-            for task in Path(f"/proc/{one}/task").iterdir():
-                waiting += map(int, (task / "children").read_text("utf-8").split())
-        except OSError:
-            continue
-        for line in status.splitlines():
-            if line.startswith(("RssAnon:", "RssShmem:")):
-                total += int(line.split()[1]) << 10
+        with suppress(OSError):
+            # A process gives itself its name, which may be no text and hold a carriage return.
+            for line in (processes / f"{one}/status").read_bytes().split(b"\n"):
+                if line.startswith((b"RssAnon:", b"RssShmem:", b"VmSwap:")):
+                    total += int(line.split()[1]) << 10
+            for task in (processes / f"{one}/task").iterdir():
+                # Threads come and go.
+                with suppress(OSError):
+                    waiting += map(int, (task / "children").read_bytes().split())
     return total
 
 

@@ -31,7 +31,7 @@ class OutOfReachError(Exception):
 class Place:
     """A document that a secret may be asked into: the isolated world, and the origin of it and of all above it."""
 
-    world: int
+    world: str
     frame: str
     origin: str
 
@@ -41,7 +41,8 @@ class Worlds:
 
     def __init__(self, session: CDPSession) -> None:
         self._session = session
-        self._frames: dict[int, str] = {}
+        # By names that are unique: each process counts its worlds from 1, and a page may get another process any time.
+        self._frames: dict[str, str] = {}
         session.on("Runtime.executionContextCreated", safely(self._on_created))
         session.on("Runtime.executionContextDestroyed", safely(self._on_destroyed))
         session.on("Runtime.executionContextsCleared", safely(lambda _: self._frames.clear()))
@@ -56,7 +57,7 @@ class Worlds:
         origin = await self._origin(frame)
         return None if origin is None else Place(world, frame, origin)
 
-    async def world(self, document: str) -> int | None:
+    async def world(self, document: str) -> str | None:
         """That of a document; None when it is gone, or in a process of its own."""
         for world in list(self._frames):
             try:
@@ -67,7 +68,7 @@ class Worlds:
                 return world
         return None
 
-    async def call(self, world: int, name: str, /, *given: object) -> Any:
+    async def call(self, world: str, name: str, /, *given: object) -> Any:
         """A function of resources/browser/page/filling.js. Raises OutOfReachError."""
         return await self._call(world, CALL, name, *given)
 
@@ -83,12 +84,12 @@ class Worlds:
         (origin,) = origins
         return origin if origin.startswith(("https://", "http://")) and origin.isascii() else None
 
-    async def _call(self, world: int, function: str, *given: object) -> Any:
+    async def _call(self, world: str, function: str, *given: object) -> Any:
         answer = await self._asked(
             "Runtime.callFunctionOn",
             {
                 "functionDeclaration": function,
-                "executionContextId": world,
+                "uniqueContextId": world,
                 "arguments": [{"value": one} for one in given],
                 "returnByValue": True,
                 "silent": True,
@@ -112,10 +113,10 @@ class Worlds:
         context = told["context"]
         about = context.get("auxData", {})
         if str(context.get("name", "")).startswith(WORLD) and not about.get("isDefault") and about.get("frameId"):
-            self._frames[int(context["id"])] = str(about["frameId"])
+            self._frames[str(context["uniqueId"])] = str(about["frameId"])
 
     def _on_destroyed(self, told: dict[str, Any]) -> None:
-        self._frames.pop(int(told["executionContextId"]), None)
+        self._frames.pop(str(told["executionContextUniqueId"]), None)
 
 
 def _chain(tree: dict[str, Any], frame_id: str) -> list[dict[str, Any]]:

@@ -288,7 +288,7 @@ class Filler:
                 return True
         return False
 
-    async def _worlds_of_frames(self) -> list[tuple[Frame, int | None]]:
+    async def _worlds_of_frames(self) -> list[tuple[Frame, str | None]]:
         found = []
         for frame in self._opened.page.frames:
             told = await read(frame, "holds")

@@ -10,9 +10,12 @@ import anyio
 import pytest
 from playwright.async_api import Error
 
+from mcp_spaces.browser.driver.host import HostedContext
 from mcp_spaces.browser.model import Viewport
-from mcp_spaces.errors import NotFound, WrongState
-from tests.browser.rigs import PATIENCE_S, Opener, chromium_of, held_in, reason_of
+from mcp_spaces.browser.pages.reading import read
+from mcp_spaces.browser.pages.worlds import OutOfReachError, worlds
+from mcp_spaces.errors import NotFound, RuntimeUnavailable, WrongState
+from tests.browser.rigs import PATIENCE_S, Opener, chromium_of, held_in, listening_in, reason_of
 from tests.browser.small_net import SmallNet
 
 COUNT = (
@@ -91,6 +94,53 @@ class Contexts:
             while (now := await held_in(live.browser)) != before:
                 pass
         assert now == before
+
+    async def test_a_further_context_that_comes_too_late_goes_again(self, opener: Opener) -> None:
+        beside, live = await opener.open(), await opener.open()
+        before = await held_in(beside.browser)
+        making = asyncio.ensure_future(live.another())
+        await asyncio.sleep(0)
+        await live.close()
+        with pytest.raises((RuntimeUnavailable, Error)), anyio.fail_after(PATIENCE_S):
+            await making
+        with anyio.fail_after(PATIENCE_S):
+            while (now := await held_in(beside.browser))[0] >= before[0]:
+                pass
+        assert now[0] == before[0] - 1
+
+    async def test_what_a_context_leaves_goes_also_where_chromium_closed_it_by_itself(self, opener: Opener) -> None:
+        beside, live = await opener.open(), await opener.open()
+        assert isinstance(live, HostedContext)
+        (browser,) = chromium_of(beside)
+        further = await live.another()
+        pages = [await one.new_page() for one in (live.context, further)]
+        commands = await beside.browser.new_browser_cdp_session()
+        for page in pages:
+            session = await page.context.new_cdp_session(page)
+            told = await session.send("Target.getTargetInfo")
+            await commands.send(
+                "Target.disposeBrowserContext", {"browserContextId": told["targetInfo"]["browserContextId"]}
+            )
+        assert live._way.port in listening_in(browser)
+        with anyio.fail_after(PATIENCE_S):
+            await live.close()
+        assert live._way.port not in listening_in(browser)
+        await opener.page(beside)
+
+    async def test_b04_what_is_asked_of_a_document_is_never_asked_of_another_sites(self, opener: Opener) -> None:
+        """Each process numbers its documents alike, and a page gets another process whenever it likes."""
+        live, left = await opener.open(), []
+        page = await opener.page(live)
+        async with worlds(live.context, page) as found:
+            for host in ("two", "one", "two"):
+                world = await found.world(str((await read(page.main_frame, "holds"))["document"]))
+                assert world is not None and await found.call(world, "places", ["hunter2"], []) == []
+                left.append(world)
+                await page.goto(f"http://{host}.test/")
+                assert await read(page.main_frame, "holds")
+                for one in left:
+                    with pytest.raises(OutOfReachError):
+                        await found.call(one, "places", ["hunter2"], [])
 
     async def test_a_window_that_a_page_opens_is_a_page_of_its_context(self, opener: Opener) -> None:
         live = await opener.open()

@@ -1,0 +1,96 @@
+"""Which browser whoever launches gets while others launch, too, and what a machine that has nothing left answers."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcp_spaces.browser.driver.host import Host
+from mcp_spaces.browser.driver.hosts import Hosts
+from mcp_spaces.browser.driver.playwright import PlaywrightDriver
+from mcp_spaces.browser.port import ContextSpec
+from mcp_spaces.errors import RuntimeUnavailable
+from mcp_spaces.sandbox.port import SandboxLimits, Wall
+from tests.browser.rigs import LIMITS, PATIENCE_S, eventually, local, names_in, open_driver, short_folder
+
+pytestmark = pytest.mark.anyio
+
+
+class NoneToBeHad(Hosts):
+    """Each start takes until somebody says that it failed."""
+
+    name = "none"
+    making = 0
+
+    async def _make(self, limits: SandboxLimits) -> Host:
+        self.making += 1
+        self.fails = asyncio.Event()
+        try:
+            await self.fails.wait()
+        finally:
+            self.making -= 1
+        raise RuntimeUnavailable("There is none.", hint="Get one.")
+
+    async def _reap(self) -> Sequence[str]:
+        return ()
+
+    async def walls(self) -> Sequence[Wall]:
+        return ()
+
+
+@pytest.fixture
+async def none_to_be_had(tmp_path: Path) -> AsyncIterator[NoneToBeHad]:
+    driver = NoneToBeHad(playwright=PlaywrightDriver(), folder=tmp_path, limits=LIMITS, pool_size=0)
+    yield driver
+    await driver.aclose()
+
+
+def wanted(runtime_id: str = "rt_one") -> ContextSpec:
+    return ContextSpec(runtime_id=runtime_id, space_id="sp_one", accept=lambda one: one.close(), limits=LIMITS)
+
+
+async def test_a_launch_that_fails_leaves_the_others_of_its_space_in_their_turn(none_to_be_had: NoneToBeHad) -> None:
+    async def launch() -> None:
+        with pytest.raises(RuntimeUnavailable):
+            await none_to_be_had.open(wanted())
+
+    with anyio.fail_after(PATIENCE_S):
+        async with asyncio.TaskGroup() as launches:
+            first, _ = launches.create_task(launch()), launches.create_task(launch())
+            await eventually(lambda: none_to_be_had.making == 1)
+            none_to_be_had.fails.set()
+            await first
+            # The second one's turn, and somebody comes who did not see the first.
+            await eventually(lambda: not none_to_be_had.fails.is_set())
+            launches.create_task(launch())
+            for left in (1, 0):
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                assert none_to_be_had.making == 1
+                none_to_be_had.fails.set()
+                if left:
+                    await eventually(lambda: not none_to_be_had.fails.is_set())
+
+
+async def test_a_machine_that_has_nothing_left_is_said_in_words() -> None:
+    with short_folder() as folder:
+        async with open_driver(local(folder)) as driver:
+            (folder / "local").write_text("in the way")
+            with pytest.raises(RuntimeUnavailable, match="did not start: File exists"):
+                await driver.open(wanted())
+            (folder / "local").unlink()
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            held = len(names_in("/proc/self/fd"))
+            try:
+                for spare in range(4):
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (held + spare, before[1]))
+                    with pytest.raises(RuntimeUnavailable, match="did not start: Too many open files"):
+                        await driver.open(wanted())
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            assert len(names_in("/proc/self/fd")) == held
