@@ -34,7 +34,8 @@ def present(operation_id: str, answer: Answer, *, as_json: bool, more: str = "")
         show.print_answer(answer.content)
     else:
         SHOWN[operation_id](answer.content)
-        show.say_rest(answer.content, more=more)
+        if operation_id != "job.read" or _has_more(answer.content):
+            show.say_rest(answer.content, more=more)
     if operation_id == "audit.verify" and isinstance(answer.content, dict) and answer.content.get("intact") is not True:
         raise typer.Exit(exits.REFUSED)  # so that a cron job notices
 
@@ -72,6 +73,10 @@ def _job(content: Content) -> None:
         (show.say if piece["stream"] == "stderr" else show.print_prose)(piece["text"].removesuffix("\n"))
     ended = f", exit code {content['exit_code']}" if content.get("exit_code") is not None else ""
     show.say(f"{content['job']} is {content['state']}{ended}")
+
+
+def _has_more(job: Content) -> bool:
+    return bool(job["state"] == "running" or job["next_cursor"] < job["output_bytes"])
 
 
 def _file(content: Content) -> None:

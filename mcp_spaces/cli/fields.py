@@ -56,7 +56,7 @@ class NotText(Unreadable):
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One field of an input. `positional`: given by place instead of by flag."""
+    """One field of an input. `positional`: given by place, or by its flag all the same."""
 
     name: str
     kind: Kind
@@ -84,13 +84,14 @@ class Argument:
 
 
 def arguments_of(operation: AnyOperation) -> tuple[Argument, ...]:
-    """SPACE by place; where the operation is not about one space, its first required text by place instead."""
+    """SPACE by place; where the operation is not about one space, its first required text by place instead, and where
+    an operator calls it outside of any, before it."""
     properties, said = schemas_of(operation.input), tool_schema(operation)["properties"]
     fields = operation.input.model_fields
     found: list[Argument] = []
+    places = _places(operation, properties)
     for name, field in fields.items():
         kind = _kind(name, properties[name])
-        free = not operation.in_space and field.is_required() and kind is Kind.TEXT
         found.append(
             Argument(
                 name=name,
@@ -98,13 +99,20 @@ def arguments_of(operation: AnyOperation) -> tuple[Argument, ...]:
                 # What is deleted is named: the only space, or the one that is called default, is never meant silently.
                 required=field.is_required() or (name == "space" and operation.id == "space.delete"),
                 nullable=type(None) in get_args(field.annotation),
-                positional=name == "space" if operation.in_space else free and not any(a.positional for a in found),
+                positional=name in places,
                 description=_description(operation, name, said[name], kind),
                 choices=tuple(map(str, properties[name].get("enum", ()))),
                 text_values=_holds_text(properties[name]),
             )
         )
-    return tuple(sorted(found, key=lambda one: not one.positional))
+    return tuple(sorted(found, key=lambda one: places.index(one.name) if one.positional else len(places)))
+
+
+def _places(operation: AnyOperation, properties: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    fields = operation.input.model_fields.items()
+    texts = (name for name, field in fields if field.is_required() and _kind(name, properties[name]) is Kind.TEXT)
+    subject = list(texts)[:1] if not operation.in_space or operation.operator_anywhere else []
+    return [*subject, *(["space"] if operation.in_space else [])]
 
 
 def _description(operation: AnyOperation, name: str, said: Mapping[str, Any], kind: Kind) -> str:

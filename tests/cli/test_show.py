@@ -65,6 +65,18 @@ def test_what_is_left_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.err == "more: --cursor 7\n"
 
 
+@pytest.mark.parametrize(
+    ("state", "cursor", "told"),
+    [("running", 3, ["more: --cursor 3"]), ("exited", 2, ["more: --cursor 2"]), ("exited", 3, [])],
+)
+def test_a_job_that_ended_and_was_read_has_no_more(
+    state: str, cursor: int, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = {"job": "job_1", "state": state, "output_bytes": 3, "output": [], "next_cursor": cursor}
+    answers.present("job.read", Answer(job), as_json=False)
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("more")] == told
+
+
 def test_an_empty_list_is_not_an_empty_screen(capsys: pytest.CaptureFixture[str]) -> None:
     show.print_answer({"keys": []})
     assert capsys.readouterr().err == "none\n"
