@@ -17,6 +17,8 @@ Content = Mapping[str, Any]
 SPACE_COLUMNS = ("id", "name", "role", "state", "cpu", "memory", "disk", "net", "llm_tokens", "created_at")
 RUN_COLUMNS = ("id", "operation", "state", "space", "principal", "error_code", "started_at", "duration_ms")
 SECRET_COLUMNS = ("path", "kind", "label", "fields", "origins", "version", "last_used_at", "uses")
+FILE_COLUMNS = ("path", "size_bytes", "content_type", "version", "updated_at", "source", "namespace", "uri")
+PRINCIPAL_COLUMNS = ("id", "name", "kind", "policy", "operations", "storage", "vault", "network")
 KEY_COLUMNS = ("id", "label", "principal", "state", "expires_at", "operator", "spaces", "operations", "created_at")
 APPROVAL_COLUMNS = ("id", "operation", "by", "space", "reason", "expires_at")
 
@@ -41,6 +43,9 @@ def present(operation_id: str, answer: Answer, *, as_json: bool, more: str = "")
 
 
 def _spaces(content: Content) -> None:
+    if not content["spaces"]:
+        show.say("no spaces; make one: mcp-spaces space create NAME")
+        return
     show.print_table(content["spaces"], SPACE_COLUMNS)
 
 
@@ -86,6 +91,30 @@ def _file(content: Content) -> None:
         show.print_record(content)
 
 
+def _files(content: Content) -> None:
+    if not content["files"]:
+        show.say("no files")
+        return
+    show.print_table(content["files"], FILE_COLUMNS)
+
+
+def _gone(content: Content) -> None:
+    show.print_line(f"deleted {show.cell('', content['path'])}, {show.amount(content['size_bytes'])}")
+
+
+def _principals(content: Content) -> None:
+    """What each may at most: the limits are in --json, and in what `principal grant` answers."""
+    rows = []
+    for one in content["principals"]:
+        scope = one["scope"]
+        storage = [f"{name} {grant['mode']}" for name, grant in scope["storage"].items()]
+        network = scope["network"]
+        hosts = network["allow"] if network["mode"] == "allowlist" else network["mode"]
+        granted = {"operations": scope["operations"], "storage": storage, "vault": scope["vault"]["allow"]}
+        rows.append({**one, **granted, "network": hosts})
+    show.print_table(rows, PRINCIPAL_COLUMNS)
+
+
 def _approvals(content: Content) -> None:
     waiting = content["approvals"]
     if not waiting:
@@ -106,6 +135,9 @@ def _decided(content: Content) -> None:
 
 
 def _runs(content: Content) -> None:
+    if not content["runs"]:
+        show.say("no runs")
+        return
     rows = [
         {
             **one,
@@ -196,6 +228,7 @@ SHOWN: Mapping[str, Callable[[Content], None]] = {
     "key.create": _new_key,
     "key.list": _keys,
     "job.read": _job,
+    "principal.list": _principals,
     "run.list": _runs,
     "run.read_artifact": _file,
     "sandbox.read_file": _file,
@@ -205,6 +238,8 @@ SHOWN: Mapping[str, Callable[[Content], None]] = {
     "space.list": _spaces,
     "space.up": _started,
     "state.backup": _backup,
+    "storage.browse": _files,
+    "storage.delete": _gone,
     "storage.read": _file,
     "vault.get": _shown,
     "vault.import": _imported,

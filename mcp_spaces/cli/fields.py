@@ -21,6 +21,8 @@ from mcp_spaces.server.schemas import tool_schema
 LONG_TEXTS = frozenset({"command", "content", "stdin", "text"})
 """What may come from a file or from standard input. A path that begins with @ is a path."""
 NULL = "null"
+PATCH = "patch"
+"""A mapping of mappings: its keys may be paths, as `limits.cpu_cores`."""
 ENCODING, BASE64 = "encoding", "base64"
 """Operations that have such a field take any bytes."""
 ELSEWHERE = re.compile(r"\s*\(see context_get topic=[a-z_.]+\)")
@@ -264,8 +266,18 @@ def _mapping(argument: Argument, given: Sequence[str]) -> dict[str, Any]:
         elif not equals:
             raise Unreadable(f"{argument.flag}: {text!r} is neither KEY=VALUE nor a JSON object.")
         else:
-            found[name] = value if argument.text_values else _loose(value)
+            path = name.split(".") if argument.name == PATCH else [name]
+            _put(found, path, value if argument.text_values else _loose(value), argument)
     return found
+
+
+def _put(found: dict[str, Any], path: Sequence[str], value: Any, argument: Argument) -> None:
+    for name in path[:-1]:
+        inner = found.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise Unreadable(f"{argument.flag}: {'.'.join(path)} stands in what was set already.")
+        found = inner
+    found[path[-1]] = value
 
 
 def _loose(text: str) -> Any:

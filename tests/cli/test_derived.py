@@ -142,6 +142,18 @@ def test_a_hint_names_commands_instead_of_tools_at_a_terminal(hint: str, told: s
     assert for_terminal(hint) == told
 
 
+def test_a_patch_reaches_inside_by_a_path() -> None:
+    (patch,) = [one for one in fields.arguments_of(_operation("space.update")) if one.name == "patch"]
+    given = ["limits.cpu_cores=2", "limits.pids=64", "labels.team=null", "name=other"]
+    assert fields.read([patch], {"patch": given})["patch"] == {
+        "limits": {"cpu_cores": 2, "pids": 64},
+        "labels": {"team": None},
+        "name": "other",
+    }
+    with pytest.raises(fields.Unreadable, match=r"limits\.pids stands in what was set already"):
+        fields.read([patch], {"patch": ["limits=null", "limits.pids=64"]})
+
+
 def test_null_is_said_only_where_it_means_something() -> None:
     arguments = fields.arguments_of(_operation("space.extend"))
     assert fields.read(arguments, {"space": "null", "ttl_s": "null"}) == {"space": "null", "ttl_s": None}
