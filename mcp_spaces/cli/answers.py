@@ -53,6 +53,11 @@ def _started(content: Content) -> None:
     show.print_line(f"space {content['id']} is {content['state']}")
 
 
+def _pin(content: Content) -> None:
+    show.print_line(f"a PIN is {'set' if content['is_set'] else 'not set any more'}")
+    show.say(str(content["hint"]))
+
+
 def _deleted(content: Content) -> None:
     show.print_line(f"deleted space {content['deleted']}")
 
@@ -228,6 +233,8 @@ SHOWN: Mapping[str, Callable[[Content], None]] = {
     "key.create": _new_key,
     "key.list": _keys,
     "job.read": _job,
+    "pin.clear": _pin,
+    "pin.set": _pin,
     "principal.list": _principals,
     "run.list": _runs,
     "run.read_artifact": _file,

@@ -213,7 +213,7 @@ async def test_a_server_that_does_not_answer_ends_with_3() -> None:
         "--server", "http://127.0.0.1:9/mcp", "list", state_dir="/nonexistent", env={"MCP_SPACES_KEY": KEY}
     )
     assert ended.code == 3
-    assert "does not answer: " in ended.stderr and "Connection refused" in ended.stderr
+    assert ended.stderr.startswith("error: http://127.0.0.1:9/mcp does not answer: Connection refused.\n")
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_said_with_what_to_do(tmp_path: Path) -> None:

@@ -213,3 +213,15 @@ def test_principals_show_what_they_reach_at_most(capsys: pytest.CaptureFixture[s
 def test_a_deleted_file_is_told_as_gone(capsys: pytest.CaptureFixture[str]) -> None:
     answers.present("storage.delete", Answer({"path": "a/b.txt", "size_bytes": 1536}), as_json=False)
     assert capsys.readouterr().out == "deleted a/b.txt, 1.5 KiB\n"
+
+
+@pytest.mark.parametrize(("is_set", "said"), [(True, "a PIN is set\n"), (False, "a PIN is not set any more\n")])
+def test_a_pin_that_is_set_or_cleared_is_told_in_a_sentence(
+    is_set: bool,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers.present(
+        "pin.set" if is_set else "pin.clear", Answer({"is_set": is_set, "hint": "So it is."}), as_json=False
+    )
+    assert capsys.readouterr() == (said, "So it is.\n")
