@@ -12,7 +12,14 @@ from tests.cli.commands import MAIN, ROOT, environment
 from tests.cli.conftest import PATIENCE_S, Daemon
 
 UNREAD = 141
-WORDS = [("list",), ("runs", "--json"), ("--help",), ("space", "--help"), ("--version",)]
+WORDS = [
+    ("list", "--json"),
+    ("principal", "list"),
+    ("runs", "--json"),
+    ("--help",),
+    ("space", "--help"),
+    ("--version",),
+]
 
 
 def ended(words: tuple[str, ...], redirection: str, state_dir: Path) -> tuple[int, str, str]:
