@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from mcp_spaces.cli import exits, streams
+
 TYPE_CHECKING = False  # type checkers know the name; importing typing would be the most expensive line here
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -12,27 +14,25 @@ if TYPE_CHECKING:
 ANYWHERE = frozenset({"--help", "--version", "install"})
 """What is of use on other systems: words about the program, and the configuration of clients for a server elsewhere."""
 
-REFUSED = 1
-CANCELLED = 130
-"""As in cli/exits.py, which the shim has no time to import."""
-
 
 def main() -> None:
     """Run one command. `stdio` is what MCP clients spawn, so it starts before anything heavy is imported."""
     words = sys.argv[1:]
     if refusal := unsupported(sys.platform, words, os.environ):
         sys.exit(refusal)
+    streams.open_closed()
     try:
         if words == ["stdio"]:
             from mcp_spaces.server.shim import main as connect
 
             connect()
+        streams.end_unread()
         from mcp_spaces.cli.main import app
 
         app()
     except KeyboardInterrupt:
         # Within a command it is told; this is while the command is still being loaded.
-        sys.exit(CANCELLED)
+        sys.exit(exits.CANCELLED)
     except OSError as error:
         sys.exit(_not_shown(error))
 
@@ -45,7 +45,7 @@ def _not_shown(error: OSError) -> int:
     if error.filename:
         where, hint = f"{error.filename}: ", "Run: mcp-spaces doctor"
     sys.stderr.write(f"error: {where}{error.strerror or error}.\nhint: {hint}\n")
-    return REFUSED
+    return exits.REFUSED
 
 
 def unsupported(platform: str, words: Sequence[str], environment: Mapping[str, str]) -> str | None:

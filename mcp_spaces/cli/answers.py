@@ -17,6 +17,8 @@ Content = Mapping[str, Any]
 SPACE_COLUMNS = ("id", "name", "role", "state", "cpu", "memory", "disk", "net", "llm_tokens", "created_at")
 RUN_COLUMNS = ("id", "operation", "state", "space", "principal", "error_code", "started_at", "duration_ms")
 SECRET_COLUMNS = ("path", "kind", "label", "fields", "origins", "version", "last_used_at", "uses")
+FILE_COLUMNS = ("path", "size_bytes", "content_type", "version", "updated_at", "source", "namespace", "uri")
+PRINCIPAL_COLUMNS = ("id", "name", "kind", "policy", "operations", "storage", "vault", "network")
 KEY_COLUMNS = ("id", "label", "principal", "state", "expires_at", "operator", "spaces", "operations", "created_at")
 APPROVAL_COLUMNS = ("id", "operation", "by", "space", "reason", "expires_at")
 
@@ -34,17 +36,26 @@ def present(operation_id: str, answer: Answer, *, as_json: bool, more: str = "")
         show.print_answer(answer.content)
     else:
         SHOWN[operation_id](answer.content)
-        show.say_rest(answer.content, more=more)
+        if operation_id != "job.read" or _has_more(answer.content):
+            show.say_rest(answer.content, more=more)
     if operation_id == "audit.verify" and isinstance(answer.content, dict) and answer.content.get("intact") is not True:
         raise typer.Exit(exits.REFUSED)  # so that a cron job notices
 
 
 def _spaces(content: Content) -> None:
+    if not content["spaces"]:
+        show.say("no spaces; make one: mcp-spaces space create NAME")
+        return
     show.print_table(content["spaces"], SPACE_COLUMNS)
 
 
 def _started(content: Content) -> None:
     show.print_line(f"space {content['id']} is {content['state']}")
+
+
+def _pin(content: Content) -> None:
+    show.print_line(f"a PIN is {'set' if content['is_set'] else 'not set any more'}")
+    show.say(str(content["hint"]))
 
 
 def _deleted(content: Content) -> None:
@@ -74,11 +85,39 @@ def _job(content: Content) -> None:
     show.say(f"{content['job']} is {content['state']}{ended}")
 
 
+def _has_more(job: Content) -> bool:
+    return bool(job["state"] == "running" or job["next_cursor"] < job["output_bytes"])
+
+
 def _file(content: Content) -> None:
     if content.get("encoding", "utf-8") == "utf-8":
         show.print_prose(str(content["content"]))
     else:
         show.print_record(content)
+
+
+def _files(content: Content) -> None:
+    if not content["files"]:
+        show.say("no files")
+        return
+    show.print_table(content["files"], FILE_COLUMNS)
+
+
+def _gone(content: Content) -> None:
+    show.print_line(f"deleted {show.cell('', content['path'])}, {show.amount(content['size_bytes'])}")
+
+
+def _principals(content: Content) -> None:
+    """What each may at most: the limits are in --json, and in what `principal grant` answers."""
+    rows = []
+    for one in content["principals"]:
+        scope = one["scope"]
+        storage = [f"{name} {grant['mode']}" for name, grant in scope["storage"].items()]
+        network = scope["network"]
+        hosts = network["allow"] if network["mode"] == "allowlist" else network["mode"]
+        granted = {"operations": scope["operations"], "storage": storage, "vault": scope["vault"]["allow"]}
+        rows.append({**one, **granted, "network": hosts})
+    show.print_table(rows, PRINCIPAL_COLUMNS)
 
 
 def _approvals(content: Content) -> None:
@@ -101,6 +140,9 @@ def _decided(content: Content) -> None:
 
 
 def _runs(content: Content) -> None:
+    if not content["runs"]:
+        show.say("no runs")
+        return
     rows = [
         {
             **one,
@@ -191,6 +233,9 @@ SHOWN: Mapping[str, Callable[[Content], None]] = {
     "key.create": _new_key,
     "key.list": _keys,
     "job.read": _job,
+    "pin.clear": _pin,
+    "pin.set": _pin,
+    "principal.list": _principals,
     "run.list": _runs,
     "run.read_artifact": _file,
     "sandbox.read_file": _file,
@@ -200,6 +245,8 @@ SHOWN: Mapping[str, Callable[[Content], None]] = {
     "space.list": _spaces,
     "space.up": _started,
     "state.backup": _backup,
+    "storage.browse": _files,
+    "storage.delete": _gone,
     "storage.read": _file,
     "vault.get": _shown,
     "vault.import": _imported,

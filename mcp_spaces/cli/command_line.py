@@ -13,13 +13,14 @@ from mcp_spaces.core.operation import AnyOperation
 def command_line(operation: AnyOperation, example: Mapping[str, object]) -> str:
     """The command that gives these arguments."""
     words = ["mcp-spaces", operation.noun, operation.verb.replace("_", "-")]
-    for one in arguments_of(operation):
+    arguments = arguments_of(operation)
+    for one in arguments:
         if one.name not in example:
             continue
         value = example[one.name]
         if one.always_asked:
             continue
-        if one.positional:
+        if one.positional and one is arguments[0]:
             words.append(_quoted(str(value)))
         elif one.kind is Kind.FLAG:
             words.append(one.flag if value else f"--no-{one.flag[2:]}")

@@ -93,6 +93,7 @@ def command(operation: AnyOperation) -> Any:
     from rich.markup import escape
 
     from mcp_spaces.cli import fetch, fields
+    from mcp_spaces.cli.by_place import FLAG, ByPlace
     from mcp_spaces.cli.command_line import command_line
 
     arguments = fields.arguments_of(operation)
@@ -120,6 +121,10 @@ def command(operation: AnyOperation) -> Any:
 
     parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
     parameters += [_parameter(argument) for argument in arguments if not argument.always_asked]
+    for argument in arguments:
+        if argument.positional:
+            by_flag = Annotated[str | None, typer.Option(argument.flag, hidden=True)]
+            parameters.append(_keyword(argument.name + FLAG, by_flag, default=None))
     parameters.append(_keyword("as_json", calls.AsJson))
     if asks:
         parameters.append(_keyword("yes", Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]))
@@ -129,7 +134,10 @@ def command(operation: AnyOperation) -> Any:
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     single = typer.Typer(add_completion=False)
     example = escape(command_line(operation, operation.example))
-    single.command(verb_of(operation), help=escape(operation.summary), epilog=f"Example: {example}")(run)
+    declared = single.command(
+        verb_of(operation), cls=ByPlace, help=escape(operation.summary), epilog=f"Example: {example}"
+    )
+    declared(run)
     return typer.main.get_command(single)
 
 

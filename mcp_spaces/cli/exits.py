@@ -10,3 +10,5 @@ NO_DAEMON = 3
 """There is no daemon to talk to, and none could be started."""
 CANCELLED = 130
 """Ctrl-C, by the shells' convention."""
+UNREAD = 141
+"""Nobody reads what is written (`… | head`): what shells give for a program that SIGPIPE ended, 128 + 13."""

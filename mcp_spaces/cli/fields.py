@@ -21,6 +21,8 @@ from mcp_spaces.server.schemas import tool_schema
 LONG_TEXTS = frozenset({"command", "content", "stdin", "text"})
 """What may come from a file or from standard input. A path that begins with @ is a path."""
 NULL = "null"
+PATCH = "patch"
+"""A mapping of mappings: its keys may be paths, as `limits.cpu_cores`."""
 ENCODING, BASE64 = "encoding", "base64"
 """Operations that have such a field take any bytes."""
 ELSEWHERE = re.compile(r"\s*\(see context_get topic=[a-z_.]+\)")
@@ -56,7 +58,7 @@ class NotText(Unreadable):
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One field of an input. `positional`: given by place instead of by flag."""
+    """One field of an input. `positional`: given by place, or by its flag all the same."""
 
     name: str
     kind: Kind
@@ -84,13 +86,14 @@ class Argument:
 
 
 def arguments_of(operation: AnyOperation) -> tuple[Argument, ...]:
-    """SPACE by place; where the operation is not about one space, its first required text by place instead."""
+    """SPACE by place; where the operation is not about one space, its first required text by place instead, and where
+    an operator calls it outside of any, before it."""
     properties, said = schemas_of(operation.input), tool_schema(operation)["properties"]
     fields = operation.input.model_fields
     found: list[Argument] = []
+    places = _places(operation, properties)
     for name, field in fields.items():
         kind = _kind(name, properties[name])
-        free = not operation.in_space and field.is_required() and kind is Kind.TEXT
         found.append(
             Argument(
                 name=name,
@@ -98,13 +101,20 @@ def arguments_of(operation: AnyOperation) -> tuple[Argument, ...]:
                 # What is deleted is named: the only space, or the one that is called default, is never meant silently.
                 required=field.is_required() or (name == "space" and operation.id == "space.delete"),
                 nullable=type(None) in get_args(field.annotation),
-                positional=name == "space" if operation.in_space else free and not any(a.positional for a in found),
+                positional=name in places,
                 description=_description(operation, name, said[name], kind),
                 choices=tuple(map(str, properties[name].get("enum", ()))),
                 text_values=_holds_text(properties[name]),
             )
         )
-    return tuple(sorted(found, key=lambda one: not one.positional))
+    return tuple(sorted(found, key=lambda one: places.index(one.name) if one.positional else len(places)))
+
+
+def _places(operation: AnyOperation, properties: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    fields = operation.input.model_fields.items()
+    texts = (name for name, field in fields if field.is_required() and _kind(name, properties[name]) is Kind.TEXT)
+    subject = list(texts)[:1] if not operation.in_space or operation.operator_anywhere else []
+    return [*subject, *(["space"] if operation.in_space else [])]
 
 
 def _description(operation: AnyOperation, name: str, said: Mapping[str, Any], kind: Kind) -> str:
@@ -256,8 +266,18 @@ def _mapping(argument: Argument, given: Sequence[str]) -> dict[str, Any]:
         elif not equals:
             raise Unreadable(f"{argument.flag}: {text!r} is neither KEY=VALUE nor a JSON object.")
         else:
-            found[name] = value if argument.text_values else _loose(value)
+            path = name.split(".") if argument.name == PATCH else [name]
+            _put(found, path, value if argument.text_values else _loose(value), argument)
     return found
+
+
+def _put(found: dict[str, Any], path: Sequence[str], value: Any, argument: Argument) -> None:
+    for name in path[:-1]:
+        inner = found.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise Unreadable(f"{argument.flag}: {'.'.join(path)} stands in what was set already.")
+        found = inner
+    found[path[-1]] = value
 
 
 def _loose(text: str) -> Any:

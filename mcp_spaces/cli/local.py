@@ -63,7 +63,10 @@ class LocalDaemon:
                 if message.get("id") == REQUEST_ID or ("id" in message and "error" in message):
                     return answer_of(message)
                 progress_of(message, on_progress)
-        raise self._gone("The daemon closed the connection before it answered.")
+        raise NoDaemon(
+            "The daemon closed the connection before it answered.",
+            hint=f"How far it came: mcp-spaces runs. Why it ended: {places.daemon_log(self._state)}",
+        )
 
     def _gone(self, message: str) -> NoDaemon:
         return NoDaemon(message, hint=f"See {places.daemon_log(self._state)}, then run: mcp-spaces doctor")

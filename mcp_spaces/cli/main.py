@@ -59,7 +59,7 @@ app = typer.Typer(
     # Their tracebacks show local variables, and those may be secrets.
     pretty_exceptions_enable=False,
     help="A place for coding agents to work: sandboxes, files and records, within a ceiling that nothing raises.",
-    epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon, 130 cancelled.",
+    epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon, 130 cancelled, 141 nobody reads.",
 )
 
 

@@ -140,16 +140,16 @@ def _input(one: AnyOperation) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for path, field, schema in _fields(one.input):
         argument = arguments.get(path)
-        flag = "" if argument is None else _flag(argument)
+        flag = "" if argument is None else _flag(argument, first=next(iter(arguments)))
         kind = f"`{_type(field.annotation)}`"
         yield _row(f"`{path}`", flag, kind, _default(field), _limits(schema), field.description or "")
     yield ""
 
 
-def _flag(argument: Argument) -> str:
+def _flag(argument: Argument, *, first: str) -> str:
     if argument.always_asked:
         return "asked for"
-    return f"`{argument.placeholder if argument.positional else argument.flag}`"
+    return f"`{argument.placeholder if argument.positional and argument.name == first else argument.flag}`"
 
 
 def _fields(model: type[BaseModel], at: str = "", depth: int = 0) -> Iterator[tuple[str, FieldInfo, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from mcp_spaces.cli.wire import (
 )
 
 CONNECT_S = 10
+ERRNO = re.compile(r"\[Errno -?\d+\] ")
 
 
 class RemoteDaemon:
@@ -68,7 +70,7 @@ class RemoteDaemon:
                     return _streamed(_messages(response.iter_lines()), on_progress)
                 return _whole(response.status_code, response.read())
         except httpx2.HTTPError as error:
-            reason = str(error) or type(error).__name__
+            reason = ERRNO.sub("", str(error)) or type(error).__name__
             hint = "Check the address, and the server's log."
             if "CERTIFICATE_VERIFY_FAILED" in reason:
                 hint = "For an authority of your own: export SSL_CERT_FILE=ITS_CERTIFICATE.pem"

@@ -131,6 +131,8 @@ def cell(name: str, value: object) -> str:
             return as_prose(value).replace("\n", "\\n").replace("\t", "\\t")
         case list() if all(isinstance(one, str | int | float) for one in value):
             return ", ".join(cell("", one) for one in value) or "-"
+        case dict() if not any(isinstance(inner, list | dict) for inner in value.values()):
+            return ", ".join(f"{cell('', key)} {cell(key, inner)}" for key, inner in value.items()) or "-"
         case list() | dict():
             return as_prose(json.dumps(value, ensure_ascii=False))
         case _:

@@ -33,6 +33,8 @@ class Call:
     key_is_ours: bool = False
     settled: bool = True
     """Whether the answer is the last word, to be given again to a repeat with the key."""
+    cancelled: bool = False
+    """Whether the answer is what a call that was cancelled had done."""
     input: Any = None
     space: SpacePlace | None = None
     runtime: RuntimePlace | None = None

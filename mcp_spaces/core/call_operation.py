@@ -26,6 +26,7 @@ class CallOutput(RootModel[Any]):
 
     _page: str | None = PrivateAttr(default=None)
     _settled: bool = PrivateAttr(default=True)
+    _cancelled: bool = PrivateAttr(default=False)
 
     @property
     def page_for_a_person(self) -> str | None:
@@ -34,6 +35,10 @@ class CallOutput(RootModel[Any]):
     @property
     def is_settled(self) -> bool:
         return self._settled
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._cancelled
 
 
 async def call_operation(context: Context, wanted: CallInput) -> CallOutput:
@@ -44,7 +49,7 @@ async def call_operation(context: Context, wanted: CallInput) -> CallOutput:
     outcome = await child_outcome(context, operation_id, wanted.input, progress=context.progress)
     answer = CallOutput(outcome.output.model_dump(mode="json", exclude_none=True))
     answer._page = getattr(outcome.output, "page_for_a_person", None)
-    answer._settled = outcome.settled
+    answer._settled, answer._cancelled = outcome.settled, outcome.cancelled
     return answer
 
 
@@ -58,5 +63,6 @@ CALL = Operation(
     # Each operation redacts its own answer; what it lets through is let through here.
     shows_keys=True,
     settled=lambda answer: answer.is_settled,
+    cancelled=lambda answer: answer.is_cancelled,
     example={"operation": "space.list", "input": {}},
 )

@@ -71,6 +71,8 @@ class Operation(Generic[I, O]):
     """A tool of its own in `tools/list`. The others are called through `operation_call`: the list stays small."""
     settled: Callable[[O], bool] = always
     """Whether this answer is the last word. One that is not is no answer to a repeat with its idempotency key."""
+    cancelled: Callable[[O], bool] = never
+    """Whether this answer tells what was done until the call was cancelled: then the record says so, too."""
     needs_pin: Callable[[I], bool] = never
     """Whether an operator, where a PIN is set, has to give it for this input (threat T21)."""
     idempotent: bool = False

@@ -53,12 +53,13 @@ from mcp_spaces.state.transaction import Transaction
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a call answers. `receipt` is the head of the audit chain with this run's outcome in it. `settled`: the answer
-    is the operation's last word."""
+    is the operation's last word. `cancelled`: it tells what was done until then."""
 
     run_id: str
     output: BaseModel
     receipt: str
     settled: bool = True
+    cancelled: bool = False
 
 
 class Pipeline:
@@ -136,6 +137,7 @@ class Pipeline:
                     output = await self._handle(call, active)  # 7
                     # Asked before redaction, which may take the answer out of its type.
                     call.settled = operation.settled(output)
+                    call.cancelled = operation.cancelled(output)
                 clean = redacted(output, call.redactor)  # 8
         except (Exception, anyio.get_cancelled_exc_class()) as error:
             failure = as_ours(error, call.redactor)
@@ -144,7 +146,8 @@ class Pipeline:
                 raise
             raise failure from None
         receipt = await self._close(call, clean)  # 9
-        return Outcome(call.run.id, output if operation.shows_keys else clean, receipt, call.settled)
+        told = output if operation.shows_keys else clean
+        return Outcome(call.run.id, told, receipt, call.settled, call.cancelled)
 
     def permitted(self, caller: Caller) -> tuple[AnyOperation, ...]:
         """The operations that this caller may call somewhere, in catalogue order."""
@@ -294,11 +297,11 @@ class Pipeline:
                 else:
                     Idempotency.release(tx, principal_id, key, run_id=call.run.id)
 
+        state, code = (RunState.CANCELLED, Cancelled.code) if call.cancelled else (RunState.SUCCEEDED, None)
+        outcome = output.model_dump(mode="json")
         try:
             with anyio.CancelScope(shield=True):
-                link = await self._journal.close(
-                    call.run, RunState.SUCCEEDED, outcome=output.model_dump(mode="json"), also=also
-                )
+                link = await self._journal.close(call.run, state, outcome=outcome, error_code=code, also=also)
         except SpacesError as error:
             error.message = f"{call.operation.id} was done, but its outcome could not be recorded. {error.message}"
             error.hint = f"Do not repeat it blindly. {error.hint}"

@@ -42,7 +42,9 @@ CLOSING_S = 10.0
 """How long the connections that are cut off by narrowing may take to be gone."""
 HERE = "localhost,127.0.0.1,::1"
 PROXIED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-FAILURES = frozenset({Reason.UNREACHABLE, Reason.UNKNOWN_HOST, Reason.TOO_SLOW, Reason.NOT_RECORDED})
+FAILURES = frozenset(
+    {Reason.UNREACHABLE, Reason.UNKNOWN_HOST, Reason.TOO_SLOW, Reason.NOT_RECORDED, Reason.CLIENT_LEFT}
+)
 """Not refused by a rule: they stand in the event of the connection's end."""
 IN_TUNNEL = frozenset({Reason.NO_TLS, Reason.OTHER_NAME, Reason.HIDDEN_NAME, Reason.TOO_SLOW})
 ALLOWED, REFUSED, CLOSED = "network.allowed", "network.refused", "network.closed"

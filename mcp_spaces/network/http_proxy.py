@@ -137,7 +137,7 @@ async def exchange(flow: Flow, client: Buffered, request: Request, reach: Reach)
         if request.expects:
             await client.connection.send(CONTINUE)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_upload, flow, client, upstream, Body(request.framing, until_closed=False))
+            tasks.start_soon(_client_side, flow, client, upstream, request)
             answer = await answer_head(flow, upstream)
             if answer.status == 101:
                 await switch(flow, client, upstream, answer, scrubber=way.scrubber, asked=request.websocket)
@@ -158,21 +158,32 @@ async def exchange(flow: Flow, client: Buffered, request: Request, reach: Reach)
         upstream.connection.close()
 
 
-async def _upload(flow: Flow, client: Buffered, upstream: Buffered, body: Body) -> None:
-    watch = BodyWatch()
-    try:
-        while not body.is_over:
-            content = await client.some()
-            if not content:
-                # A body that is cut off must not look whole.
-                upstream.connection.close()
-                return
-            taken = body.take(content)
-            watch.see(taken)
-            flow.spending.up(len(taken))
-            flow.touch()
+async def _client_side(flow: Flow, client: Buffered, upstream: Buffered, request: Request) -> None:
+    """Pass on the request's body, and stay until the client is gone. Raises Refused."""
+    watch, body = BodyWatch(), Body(request.framing, until_closed=False)
+    while not body.is_over:
+        taken = body.take(await _said(client))
+        watch.see(taken)
+        flow.spending.up(len(taken))
+        flow.touch()
+        try:
             await upstream.connection.send(taken)
-            # What follows the body is never read as another request.
+        except SpacesError:
+            # The server stopped reading; what it answered is still worth reading.
+            return
+    # What comes before a switch to a WebSocket is that one's to read.
+    if not request.websocket:
+        # What follows the body is never read as another request.
+        await _said(client)
+
+
+async def _said(client: Buffered) -> bytes:
+    """What the client says next. Raises Refused where it ended: then nobody has to answer it any more, however long
+    the server is silent, and a body that is cut off must not look whole."""
+    try:
+        content = await client.some()
     except SpacesError:
-        # The server stopped reading; what it answered is still worth reading.
-        return
+        content = b""
+    if not content:
+        raise Refused(Reason.CLIENT_LEFT, "the client left before its answer was whole", status=499)
+    return content

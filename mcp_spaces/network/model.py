@@ -52,6 +52,7 @@ class Reason(StrEnum):
     VAULT_CLOSED = "vault_closed"
     BAD_CERTIFICATE = "bad_certificate"
     ENCODED_ANSWER = "encoded_answer"
+    CLIENT_LEFT = "client_left"
 
 
 class Refused(Exception):

@@ -23,7 +23,7 @@ class _Answer(BaseModel):
 
 class LogInput(InRuntime):
     cursor: int = Field(default=0, ge=0)
-    """From the last answer's next_cursor."""
+    """From the last answer's next_cursor, or of the last line that was read."""
     limit: int = Field(default=100, ge=1, le=1_000)
 
 
@@ -40,12 +40,13 @@ class LogLine(_Answer):
 
 class LogOutput(_Answer):
     lines: tuple[LogLine, ...]
-    next_cursor: int
+    next_cursor: int | None = None
+    """Where there is more by now."""
 
 
 async def read(context: Context, given: LogInput) -> LogOutput:
     """Oldest first. Nothing new is no error."""
-    found = read_log(context.use(Database), context.runtime.id, after=given.cursor, limit=given.limit)
+    found = read_log(context.use(Database), context.runtime.id, after=given.cursor, limit=given.limit + 1)
     lines = tuple(
         LogLine(
             cursor=one.cursor,
@@ -54,9 +55,9 @@ async def read(context: Context, given: LogInput) -> LogOutput:
             type=one.type,
             body={name: value for name, value in one.body.items() if name != "runtime"},
         )
-        for one in found
+        for one in found[: given.limit]
     )
-    return LogOutput(lines=lines, next_cursor=lines[-1].cursor if lines else given.cursor)
+    return LogOutput(lines=lines, next_cursor=lines[-1].cursor if len(found) > given.limit else None)
 
 
 class ForwardInput(InRuntime):

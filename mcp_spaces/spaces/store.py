@@ -67,7 +67,9 @@ class SpaceStore:
             raise NotFound("No such space.", hint="space_list shows the spaces that you can see.")
         if len(found) > 1:
             ids = ", ".join(f"{space.id} ({space.name})" for space in found)
-            raise Ambiguous(f"{reference!r} fits several spaces.", hint=f"Name one by its id: {ids}")
+            named = any(space.name == reference for space in found)
+            said = f"{reference!r} fits several spaces." if named else "No space was named, and there are several."
+            raise Ambiguous(said, hint=f"Name one by its id: {ids}")
         return found[0]
 
     def space(self, caller: Caller, reference: str) -> SpacePlace:

@@ -75,7 +75,7 @@ class Keeping:
             if kept is None:
                 raise NotFound(
                     f"{path} has no version {version}.",
-                    hint=f"Those that are kept: mcp-spaces vault describe --path {path}",
+                    hint=f"Those that are kept: mcp-spaces vault describe {path}",
                 )
             if kept.id != newest.id:
                 raise damaged()

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import SocketStream
 
+from mcp_spaces import places
 from tests.browser.site.certificates import Certificates
 from tests.cli.commands import MAIN, PATIENCE_S, ROOT, environment, run, small_house
+from tests.security.app import short_folder
 from tests.server.small_app import KEY
 
 pytestmark = pytest.mark.anyio
@@ -210,7 +213,7 @@ async def test_a_server_that_does_not_answer_ends_with_3() -> None:
         "--server", "http://127.0.0.1:9/mcp", "list", state_dir="/nonexistent", env={"MCP_SPACES_KEY": KEY}
     )
     assert ended.code == 3
-    assert "does not answer: " in ended.stderr and "Connection refused" in ended.stderr
+    assert ended.stderr.startswith("error: http://127.0.0.1:9/mcp does not answer: Connection refused.\n")
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_said_with_what_to_do(tmp_path: Path) -> None:
@@ -227,6 +230,24 @@ async def test_a_certificate_that_nobody_vouches_for_is_said_with_what_to_do(tmp
     assert refused.code == 3
     assert "certificate verify failed" in refused.stderr and "SSL_CERT_FILE" in refused.stderr
     assert (trusted.code, trusted.json()) == (0, {"text": "hi"})
+
+
+async def test_a_daemon_that_is_killed_during_a_call_leads_to_the_record_of_it() -> None:
+    async def hang_up(stream: SocketStream) -> None:
+        await stream.receive()
+        await stream.aclose()
+
+    with short_folder() as folder:
+        listener = await anyio.create_unix_listener(places.operator_socket(str(folder)))
+        async with listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, hang_up)
+            ended = await run("list", state_dir=folder)
+            tasks.cancel_scope.cancel()
+    assert ended.code == 3
+    assert ended.stderr.splitlines() == [
+        "error: The daemon closed the connection before it answered.",
+        f"hint: How far it came: mcp-spaces runs. Why it ended: {folder}/daemon.log",
+    ]
 
 
 async def test_a_daemon_that_cannot_start_ends_with_3(tmp_path: Path) -> None:

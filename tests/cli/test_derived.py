@@ -14,6 +14,7 @@ from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.cli import derived, fields, reference
 from mcp_spaces.cli.command_line import command_line
 from mcp_spaces.cli.hints import for_terminal
+from mcp_spaces.cli.main import USAGE_ERROR
 from mcp_spaces.core.operation import AnyOperation
 from tests.cli.commands import ROOT
 
@@ -40,6 +41,41 @@ def test_every_field_has_a_flag_of_its_own(operation: AnyOperation) -> None:
     assert {one.name for one in arguments} == set(operation.input.model_fields)
     assert len({one.flag for one in arguments}) == len(arguments)
     assert not {"--json", "--yes", "--help"} & {one.flag for one in arguments}
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ("vault get prod/a", {"path": "prod/a"}),
+        ("vault get prod/a work", {"path": "prod/a", "space": "work"}),
+        ("vault totp prod/a --space work", {"path": "prod/a", "space": "work"}),
+        ("vault describe --path prod/a", {"path": "prod/a"}),
+        ("vault describe work --path prod/a", {"path": "prod/a", "space": "work"}),
+        ("vault describe --path=prod/a --space=work", {"path": "prod/a", "space": "work"}),
+        ("space get --space work", {"space": "work"}),
+        ("key revoke --key key_a", {"key": "key_a"}),
+        ("sandbox delete-file work --path a.txt", {"space": "work", "path": "a.txt"}),
+    ],
+)
+def test_what_has_a_place_has_a_flag_as_well(words: str, given: dict[str, str]) -> None:
+    assert _understood(words) == given
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("vault get", "Missing argument 'PATH'"),
+        ("vault get --space work", "Missing argument 'PATH'"),
+        ("space delete --force", "Missing argument 'SPACE'"),
+        ("vault get prod/a work more", "extra argument(s) (more)"),
+        ("vault get work more --path prod/a", "extra argument(s) (more)"),
+        ("space get work --space other", "extra argument(s) (work)"),
+    ],
+)
+def test_a_word_without_a_place_and_a_place_without_a_word_are_told(words: str, problem: str) -> None:
+    with pytest.raises(USAGE_ERROR) as told:
+        _understood(words)
+    assert problem in told.value.format_message()
 
 
 def test_a_text_that_begins_with_an_at_sign_is_doubled(tmp_path: Path) -> None:
@@ -106,6 +142,18 @@ def test_a_hint_names_commands_instead_of_tools_at_a_terminal(hint: str, told: s
     assert for_terminal(hint) == told
 
 
+def test_a_patch_reaches_inside_by_a_path() -> None:
+    (patch,) = [one for one in fields.arguments_of(_operation("space.update")) if one.name == "patch"]
+    given = ["limits.cpu_cores=2", "limits.pids=64", "labels.team=null", "name=other"]
+    assert fields.read([patch], {"patch": given})["patch"] == {
+        "limits": {"cpu_cores": 2, "pids": 64},
+        "labels": {"team": None},
+        "name": "other",
+    }
+    with pytest.raises(fields.Unreadable, match=r"limits\.pids stands in what was set already"):
+        fields.read([patch], {"patch": ["limits=null", "limits.pids=64"]})
+
+
 def test_null_is_said_only_where_it_means_something() -> None:
     arguments = fields.arguments_of(_operation("space.extend"))
     assert fields.read(arguments, {"space": "null", "ttl_s": "null"}) == {"space": "null", "ttl_s": None}
@@ -134,6 +182,13 @@ def test_help_imports_nothing_heavy() -> None:
     code = f"import sys, mcp_spaces.cli.main; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30)
     assert done.stdout == "[]\n", done.stderr
+
+
+def _understood(words: str) -> dict[str, object]:
+    noun, verb, *rest = words.split()
+    operation = _operation(f"{noun}.{verb.replace('-', '_')}")
+    context = derived.command(operation).make_context(verb, rest)
+    return fields.read(fields.arguments_of(operation), context.params)
 
 
 def _operation(operation_id: str) -> AnyOperation:

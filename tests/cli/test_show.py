@@ -65,6 +65,18 @@ def test_what_is_left_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.err == "more: --cursor 7\n"
 
 
+@pytest.mark.parametrize(
+    ("state", "cursor", "told"),
+    [("running", 3, ["more: --cursor 3"]), ("exited", 2, ["more: --cursor 2"]), ("exited", 3, [])],
+)
+def test_a_job_that_ended_and_was_read_has_no_more(
+    state: str, cursor: int, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = {"job": "job_1", "state": state, "output_bytes": 3, "output": [], "next_cursor": cursor}
+    answers.present("job.read", Answer(job), as_json=False)
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("more")] == told
+
+
 def test_an_empty_list_is_not_an_empty_screen(capsys: pytest.CaptureFixture[str]) -> None:
     show.print_answer({"keys": []})
     assert capsys.readouterr().err == "none\n"
@@ -160,3 +172,56 @@ def test_on_a_terminal_a_row_stays_one_line(
     assert all(len(line) <= int(columns) and str(row["id"]) in line for line in lines[1:])
     assert kept in lines[0]
     assert ("created_at" in said.err) == (columns == "80")
+
+
+def test_a_small_object_in_a_table_is_read_without_braces(capsys: pytest.CaptureFixture[str]) -> None:
+    limits = {"cpu_cores": 1.0, "memory_bytes": 1 << 30, "labels": None}
+    show.print_table([{"id": "rt_1", "limits": limits, "more": {}, "deep": {"a": {"b": 1}}}])
+    assert capsys.readouterr().out.splitlines()[1].split(maxsplit=1) == [
+        "rt_1",
+        'cpu_cores 1, memory_bytes 1 GiB, labels -  -     {"a": {"b": 1}}',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "content", "said"),
+    [
+        ("space.list", {"spaces": []}, "no spaces; make one: mcp-spaces space create NAME\n"),
+        ("run.list", {"runs": []}, "no runs\n"),
+        ("storage.browse", {"files": []}, "no files\n"),
+    ],
+)
+def test_where_there_is_nothing_no_header_stands_alone(
+    operation: str, content: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers.present(operation, Answer(content), as_json=False)
+    assert capsys.readouterr() == ("", said)
+
+
+def test_principals_show_what_they_reach_at_most(capsys: pytest.CaptureFixture[str]) -> None:
+    def principal(name: str, **network: Any) -> dict[str, Any]:
+        scope = EVERYTHING.model_dump(mode="json") | {"network": {"mode": "open", "allow": [], **network}}
+        return {"id": f"pr_{name}", "name": name, "kind": "agent", "policy": "standard", "scope": scope}
+
+    both = [principal("one"), principal("two", mode="allowlist", allow=["a.com", "b.com"])]
+    answers.present("principal.list", Answer({"principals": both}), as_json=False)
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[-4:] == ["operations", "storage", "vault", "network"]
+    assert [row.rpartition("  ")[2] for row in rows] == ["open", "a.com, b.com"]
+
+
+def test_a_deleted_file_is_told_as_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    answers.present("storage.delete", Answer({"path": "a/b.txt", "size_bytes": 1536}), as_json=False)
+    assert capsys.readouterr().out == "deleted a/b.txt, 1.5 KiB\n"
+
+
+@pytest.mark.parametrize(("is_set", "said"), [(True, "a PIN is set\n"), (False, "a PIN is not set any more\n")])
+def test_a_pin_that_is_set_or_cleared_is_told_in_a_sentence(
+    is_set: bool,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers.present(
+        "pin.set" if is_set else "pin.clear", Answer({"is_set": is_set, "hint": "So it is."}), as_json=False
+    )
+    assert capsys.readouterr() == (said, "So it is.\n")

@@ -88,6 +88,16 @@ async def hang(context: Context, _: SayInput) -> Said:
     raise AssertionError
 
 
+async def begin(context: Context, _: SayInput) -> Said:
+    """Hangs, and when it is cancelled answers with what was done until then."""
+    context.use(Steering).started.set()
+    try:
+        await anyio.sleep_forever()
+    except anyio.get_cancelled_exc_class():
+        return Said(text="half of it")
+    raise AssertionError
+
+
 async def run_shell(context: Context, wanted: ShellInput) -> Said:
     context.use(Steering).calls.append(wanted.command)
     return Said(text=wanted.command)
@@ -121,6 +131,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     thing("say", say),
     thing("crash", crash),
     thing("hang", hang),
+    thing("begin", begin, cancelled=lambda answer: answer.text == "half of it"),
     Operation(
         id="thing.name",
         summary="A name.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,25 @@ async def test_a_call_can_be_cancelled_by_its_run(bench: Bench) -> None:
         with anyio.fail_after(5), pytest.raises(Cancelled, match="a test wants it"):
             await bench.pipeline.call(AGENT, "thing.hang", {"text": "x"})
     assert bench.last_run()["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("through", ["thing.begin", "operation.call"])
+async def test_what_a_cancelled_call_answers_is_recorded_as_cancelled(bench: Bench, through: str) -> None:
+    asked = {"text": "x"} if through == "thing.begin" else {"operation": "thing.begin", "input": {"text": "x"}}
+    client = anyio.CancelScope()
+
+    async def call() -> None:
+        with client:
+            await bench.pipeline.call(AGENT, through, asked)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await bench.steering.started.wait()
+            client.cancel()
+    runs = bench.database.read("SELECT state, error_code, outcome FROM runs")
+    assert {(run["state"], run["error_code"]) for run in runs} == {("cancelled", "cancelled")}
+    assert {json.loads(run["outcome"])["text"] for run in runs} == {"half of it"}
 
 
 async def test_a_call_ends_when_the_scope_s_seconds_are_over(bench: Bench) -> None:

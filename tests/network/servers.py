@@ -23,7 +23,8 @@ WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Site(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder; `/echo` answers with what it was sent; `/socket` is a WebSocket that says everything again."""
+    """Files of a folder; `/echo` answers with what it was sent; `/socket` is a WebSocket that says everything again;
+    `/silent` says nothing until its client is gone."""
 
     protocol_version = "HTTP/1.1"
 
@@ -31,6 +32,10 @@ class Site(http.server.SimpleHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        if self.path == "/silent":
+            self.close_connection = True
+            self.rfile.read(1)
+            return
         if self.path != "/socket":
             super().do_GET()
             return

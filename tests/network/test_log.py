@@ -47,10 +47,15 @@ async def test_the_log_of_a_runtime_is_read_page_by_page_and_holds_no_other_s(wo
         (run, "network.allowed", {"host": "b.com"}),
     ]
     assert first.next_cursor == first.lines[-1].cursor
-    rest = await world.govern("network.log", space="net", runtime=runtime.alias, cursor=first.next_cursor)
-    assert [line.body for line in rest.lines] == [{"host": "c.com"}]
-    again = await world.govern("network.log", space="net", runtime=runtime.alias, cursor=rest.next_cursor)
-    assert (again.lines, again.next_cursor) == ((), rest.next_cursor)
+    rest = await world.govern("network.log", space="net", runtime=runtime.alias, cursor=first.next_cursor, limit=1)
+    # As many as were asked for, and no more.
+    assert ([line.body for line in rest.lines], rest.next_cursor) == ([{"host": "c.com"}], None)
+    last = rest.lines[-1].cursor
+    again = await world.govern("network.log", space="net", runtime=runtime.alias, cursor=last)
+    assert (again.lines, again.next_cursor) == ((), None)
+    await log.write(runtime, "network.allowed", {"host": "d.com"})
+    news = await world.govern("network.log", space="net", runtime=runtime.alias, cursor=last)
+    assert [line.body for line in news.lines] == [{"host": "d.com"}]
 
 
 async def test_the_cost_of_a_runtime_s_log_does_not_grow_with_what_its_space_did(world: World) -> None:

@@ -223,6 +223,17 @@ async def test_a_changed_mount_takes_effect_at_once_for_open_connections_too(ins
     assert await inside.out("curl -sSf http://site.test/hello.txt") == "hello from outside\n"
 
 
+async def test_n16_a_program_that_is_stopped_leaves_no_connection_to_a_silent_server(inside: Inside) -> None:
+    from mcp_spaces.network.gateway import Gateway
+
+    job = (await inside.run("curl -s http://site.test/silent", background=True)).job
+    await eventually(lambda: inside.world.count("SELECT count(*) FROM events WHERE type = 'network.allowed'"))
+    await inside.world.govern("job.stop", space="net", job=job)
+    # Long before the 120 s after which a connection without a word is closed.
+    await eventually(lambda: not inside.world.use(Gateway).open_connections)
+    assert [body["reason"] for kind, body in await inside.log() if kind == "closed"] == ["client_left"]
+
+
 async def test_events_stand_in_the_run_that_caused_them(inside: Inside) -> None:
     outcome = await inside.world.outcome(
         "sandbox.shell", caller=inside.world.operator, space="net", command="curl -s http://site.test/hello.txt"

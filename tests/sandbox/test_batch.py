@@ -302,6 +302,10 @@ async def test_a_cancelled_batch_answers_with_what_was_done(room: Room) -> None:
     assert [(one.type, one.operationId) for one in answer.events] == [("shell", "note"), ("error", "slow")]
     states = [run["state"] for run in room.runs("sandbox.shell") if run["parent_id"] == answer.runId]
     assert states == ["succeeded", "cancelled"]
+    (recorded,) = room.runs("sandbox.run_operations")
+    assert (recorded["state"], recorded["error_code"]) == ("cancelled", "cancelled")
+    # What was done until then is in the record all the same.
+    assert json.loads(recorded["outcome"])["status"] == "cancelled"
     assert (await room.shell("kill -0 $(cat started)")).exit_code == 1
 
 

@@ -49,7 +49,8 @@ async def test_a_space_is_named_by_id_by_its_name_or_as_the_only_one(world: Worl
     with pytest.raises(Ambiguous) as several:
         await world.call("space.get", space="work")
     assert first in several.value.hint and second in several.value.hint
-    with pytest.raises(Ambiguous):
+    assert several.value.message == "'work' fits several spaces."
+    with pytest.raises(Ambiguous, match="No space was named, and there are several"):
         await world.call("space.get")
     named_default = await world.space("default")
     assert (await world.call("space.get")).id == named_default

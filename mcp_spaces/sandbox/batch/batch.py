@@ -265,6 +265,7 @@ RUN_OPERATIONS = Operation(
     effect=Effect.COMPOSES,
     handler=run_operations,
     settled=lambda answer: answer.status != "awaiting_approval",
+    cancelled=lambda answer: answer.status == "cancelled",
     needs_running_space=True,
     example={
         "space": "default",
