@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 
 import pytest
@@ -248,8 +249,14 @@ async def test_e11_the_image_is_pinned_and_never_pulled(driver: DockerDriver, sa
         ["docker", "image", "inspect", "-f", "{{.Id}}", IMAGE], capture_output=True, text=True, check=True
     )
     assert answer[0]["Config"]["Image"] == answer[0]["Image"] == wanted.stdout.strip()
-    with pytest.raises(RuntimeUnavailable):
-        await driver.launch(SandboxSpec("other", "127.0.0.1:9/nothing/here:1", SMALL))
+    with socket.create_server(("127.0.0.1", 0)) as registry:
+        elsewhere = f"127.0.0.1:{registry.getsockname()[1]}/nothing/here:1"
+        with pytest.raises(RuntimeUnavailable):
+            await driver.launch(SandboxSpec("other", elsewhere, SMALL))
+        # Nor was it asked for: an engine that looks for an image there fails with the same error.
+        registry.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            registry.accept()
 
 
 def test_e03_a_browsers_profile_allows_namespaces_for_chromium_and_nothing_else() -> None:
@@ -291,8 +298,6 @@ async def test_n01_to_n08_nothing_is_reachable(sandbox: Sandbox) -> None:
 
 
 async def test_n06_no_abstract_socket_of_the_host_is_in_reach(sandbox: Sandbox) -> None:
-    import socket
-
     name = f"mcp-spaces-canary-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"\0{name}")
