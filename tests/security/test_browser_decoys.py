@@ -46,6 +46,24 @@ async def test_b12_of_several_password_fields_none_is_taken(rig: Rig) -> None:
     assert not await rig.was_opened(path)
 
 
+TWO = '<input name="{0}" type="password" autocomplete="current-password">'
+
+
+@pytest.mark.parametrize("apart", ["", "</form><form>"])
+async def test_b12_of_two_that_both_ask_for_the_password_none_is_taken(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, apart: str
+) -> None:
+    """Neither is called a new one: nothing says which of them is the login's."""
+    form = f"<form method=post>{TWO.format('one')}{apart}{TWO.format('two')}<button>Sign in</button></form>"
+    monkeypatch.setitem(
+        HANDLERS, ("GET", "/plain"), lambda *_: Answer(f"<!doctype html><title>Two</title>{form}".encode())
+    )
+    path = await rig.secret()
+    refused = await rig.refusal("browser.login", secret=path, url=f"{APP}/plain")
+    assert isinstance(refused, WrongState) and "2 password fields" in refused.message
+    assert not await rig.was_opened(path)
+
+
 @pytest.mark.parametrize("crowd", ["", "?frames=12"])
 async def test_b12_where_not_all_fields_are_looked_at_none_is_the_only_one(rig: Rig, crowd: str) -> None:
     path = await rig.secret()

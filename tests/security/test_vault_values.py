@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from mcp_spaces.catalogue import CATALOGUE
+from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.operation import Audience
 from mcp_spaces.core.redaction import Redactor, encodings
+from mcp_spaces.core.scope import VaultGrant
 from mcp_spaces.errors import Denied, SpacesError
 from mcp_spaces.server.schemas import tool_schema
 from mcp_spaces.vault.model import SecretValue
 from tests.security.app import open_world
 from tests.security.vaults import CANARY, everything_stored, mounted, refusal, world_with
-from tests.vault.rig import SEED_80_BITS
+from tests.vault.rig import SEED_80_BITS, open_rig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,6 +137,21 @@ async def test_l21_what_no_run_has_opened_is_echoed_unchanged(tmp_path: Path) ->
         await world.call("storage.upload", space=space, path="guess.txt", content="guessed-value")
         read = await world.call("storage.read", space=space, path="guess.txt")
         assert read.content == "guessed-value"
+
+
+async def test_v09_the_vault_itself_opens_nothing_raw_without_a_grant_for_it(tmp_path: Path) -> None:
+    """Whoever asks it, and whatever was asked before: the last one who could say no."""
+    async with open_rig(tmp_path) as rig:
+        await rig.put("prod/api", value=CANARY)
+        scope = VaultGrant(allow=("prod",))
+        for asked in (
+            rig.vault.read_raw("prod/api", None, scope=scope, run_id="run_x"),
+            rig.vault.open("prod/api", scope=scope, purpose=SecretUse.RAW_READ, run_id="run_x"),
+        ):
+            with pytest.raises(Denied) as refused:
+                await asked
+            assert refused.value.rule == "scope.vault.allow_raw_reads"
+        assert await rig.vault.last_use("prod/api") is None
 
 
 def test_l23_no_argument_is_asked_for_in_a_header() -> None:
