@@ -105,12 +105,14 @@ class Records:
     events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     learnt: list[tuple[str, str]] = field(default_factory=list)
     is_full: bool = False
+    no_room_for: str = ""
+    """A type of event that cannot be written, where others can."""
 
     def run_of(self, runtime: RuntimeRef) -> str:
         return "run_lab"
 
     async def write(self, runtime: RuntimeRef, event_type: str, body: Mapping[str, object]) -> None:
-        if self.is_full:
+        if self.is_full or event_type == f"network.{self.no_room_for}":
             raise DiskFull("full", hint="")
         self.events.append((event_type, dict(body)))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
+from mcp_spaces.sandbox.agent.files import _open_regular
 from mcp_spaces.sandbox.agent.paths import MAX_DEPTH, MAX_LINKS, Refused, Workspace, locate
 
 
@@ -93,3 +95,34 @@ def test_a_file_on_the_way_is_no_folder(root: Path) -> None:
     assert led(root, "nowhere/below") == "refused: absent"
     assert [each.name for each in root.iterdir()] == ["file"]
     assert led(root, "new/below", make=True) == "new/below (absent)"
+
+
+def test_s04_a_folder_that_became_a_link_between_two_looks_is_not_entered(root: Path) -> None:
+    """On one device, where nothing but the opening itself can tell."""
+    (root / "name").mkdir()
+    (root.with_name("outside")).mkdir()
+    workspace = Workspace(str(root))
+    try:
+        with locate(workspace, b"name", follow=True, follow_last=True) as place:
+            assert place.status is not None and stat.S_ISDIR(place.status.st_mode)
+            (root / "name").rmdir()
+            (root / "name").symlink_to(root.with_name("outside"))
+            with pytest.raises(NotADirectoryError):
+                place.enter(b"name")
+            assert place.path == b"name" and place.names == []
+    finally:
+        os.close(workspace.fd)
+
+
+def test_s04_a_file_that_became_a_link_between_two_looks_is_not_read(root: Path) -> None:
+    (root / "name").write_bytes(b"inside")
+    (root.with_name("outside")).write_bytes(b"CANARY")
+    workspace = Workspace(str(root))
+    try:
+        with locate(workspace, b"name", follow=True, follow_last=True) as place:
+            (root / "name").unlink()
+            (root / "name").symlink_to(root.with_name("outside"))
+            with pytest.raises(OSError, match="Too many levels of symbolic links"):
+                _open_regular(place)
+    finally:
+        os.close(workspace.fd)

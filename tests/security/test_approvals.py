@@ -110,9 +110,26 @@ async def test_t16_a_yes_of_yesterday_is_over(tmp_path: Path) -> None:
         answered = await granted(world, await ask(world, space=at.space, **PUSH))
         waiting = await ask(world, space=at.space, command="git push origin other")
         skipped[0] = LIFETIME_S + 1
+        # Neither is it longer for a column that says so: what counts is what is sealed.
+        await world.database.write(lambda tx: tx.execute("UPDATE approvals SET expires_at = expires_at + 1e6"))
         assert await ask(world, space=at.space, **PUSH) != answered
         with pytest.raises(WrongState):
             await world.govern("approval.grant", approval=waiting)
+
+
+async def test_t16_a_yes_that_was_moved_to_another_call_by_a_column_approves_nothing(
+    world: World, at: Prepared
+) -> None:
+    answered = await granted(world, await ask(world, space=at.space, **PUSH))
+    other = {**PUSH, "command": "git push --force origin main"}
+    waiting = await ask(world, space=at.space, **other)
+    await world.database.write(
+        lambda tx: tx.execute(
+            "UPDATE approvals SET fingerprint = (SELECT fingerprint FROM approvals WHERE id = ?) WHERE id = ?",
+            (waiting, answered),
+        )
+    )
+    assert await ask(world, space=at.space, **other) == waiting
 
 
 async def test_t16_a_changed_row_approves_nothing(world: World, at: Prepared) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,8 @@ from mcp_spaces.errors import SpacesError
 from tests.browser.signing import APP, SPACE, Rig, forms, holds
 from tests.browser.site.server import HANDLERS
 from tests.browser.site.wire import Answer
-from tests.folders import files_below
+from tests.folders import content_of, files_below
+from tests.security.app import ROOT
 
 LOOKING: dict[str, dict[str, Any]] = {
     "browser.snapshot": {},
@@ -114,6 +117,44 @@ async def test_l10_no_file_on_the_disk_holds_a_secret_after_a_login(rig: Rig) ->
     assert holders(rig.folder, wanted) == []
     # What Playwright's driver and Chromium leave in the machine's folder for such things.
     assert holders(Path(tempfile.gettempdir()), wanted, only=("playwright", ".org.chrom")) == []
+
+
+TALKATIVE: list[dict[str, str]] = [{"DEBUG": "pw:*"}, {"DEBUGP": "1"}, {"DEBUG": "pw:*", "DEBUG_FILE": "driver.log"}]
+DRIVEN = """
+import asyncio, sys
+
+async def drive(whose, canary):
+    if whose == "ours":
+        from mcp_spaces.browser.driver.playwright import PlaywrightDriver
+        driver = PlaywrightDriver()
+        # As whoever connects to a browser first does, to know its errors.
+        from playwright.async_api import Error
+        playwright = await driver.playwright()
+    else:
+        from playwright.async_api import async_playwright
+        playwright = await async_playwright().start()
+    request = await playwright.request.new_context(extra_http_headers={"x-secret": canary})
+    await request.dispose()
+    await (driver.aclose() if whose == "ours" else playwright.stop())
+
+asyncio.run(drive(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("talkative", TALKATIVE, ids=str)
+@pytest.mark.parametrize("whose", ["ours", "as it comes"])
+def test_l10_what_is_asked_of_playwright_is_in_no_log_of_its_own(
+    tmp_path: Path, whose: str, talkative: dict[str, str]
+) -> None:
+    """As it comes it writes what it is asked for, secrets included: otherwise the other half would mean nothing."""
+    canary = "canary-in-a-call"
+    environment = {**os.environ, **talkative, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVEN, whose, canary], cwd=tmp_path, env=environment, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    written = done.stdout + done.stderr + b"".join(map(content_of, files_below(tmp_path)))
+    assert (canary.encode() in written) is (whose != "ours")
 
 
 LARGE_BYTES = 64 << 20

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from mcp_spaces.core.scope import covers, narrow
+from mcp_spaces.core.context import Context
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.operation import AnyOperation, Operation
+from mcp_spaces.core.place import InRuntime
+from mcp_spaces.core.scope import Scope, covers, narrow
 from mcp_spaces.errors import ExceedsCeiling
 from mcp_spaces.identity.model import AGENT_SCOPE
 from mcp_spaces.spaces.model import Runtime, Space
@@ -91,7 +96,7 @@ async def _never_wider(world: World, steps: list[tuple[str, dict[str, Any]]]) ->
             assert before is not None
             granted = world.agent.scope
             await _attempt(world, space, kind, wanted)
-            _check_scopes(world, before, space, granted_before=granted, kind=kind)
+            await _check_scopes(world, before, space, granted_before=granted, kind=kind)
     finally:
         await world.govern("space.delete", space=space, force=True)
 
@@ -122,7 +127,7 @@ def _as_request() -> dict[str, Any]:
     }
 
 
-def _check_scopes(world: World, before: Space, space_id: str, *, granted_before: Any, kind: str) -> None:
+async def _check_scopes(world: World, before: Space, space_id: str, *, granted_before: Any, kind: str) -> None:
     space = world.use(Spaces).get(space_id)
     assert space is not None
     # The space grows by what its owner's principal holds, and by nothing else.
@@ -135,8 +140,10 @@ def _check_scopes(world: World, before: Space, space_id: str, *, granted_before:
         )
     else:
         assert space.ceiling == before.ceiling
-    for runtime in world.use(Runtimes).of_space(space_id):
-        effective = _effective(world, space, runtime)
+    runtimes = world.use(Runtimes).of_space(space_id)
+    # The one that has seen most changes, and the one that was made under the latest.
+    for runtime in {one.id: one for one in (*runtimes[:1], *runtimes[-1:])}.values():
+        effective = await _effective(world, runtime)
         assert covers(space.ceiling, effective)
         assert covers(world.agent.scope, effective)
         assert covers(runtime.ceiling, effective)
@@ -149,8 +156,29 @@ def _gain_is_granted(before: Space, after: Space, granted: Any) -> bool:
     return not set(excess(before.ceiling, after.ceiling)) & set(excess(granted, after.ceiling))
 
 
-def _effective(world: World, space: Space, runtime: Runtime) -> Any:
-    return narrow(narrow(world.agent.scope, space.ceiling), runtime.ceiling)
+class Nothing(BaseModel):
+    pass
+
+
+SEEN: list[Scope] = []
+
+
+async def _see(context: Context, _: InRuntime) -> Nothing:
+    SEEN.append(context.scope)
+    return Nothing()
+
+
+PROBE = Operation(
+    id="sandbox.see", summary="What a call may reach.", input=InRuntime, output=Nothing, effect=Effect.OBSERVES, handler=_see
+)  # fmt: skip
+
+
+async def _effective(world: World, runtime: Runtime) -> Scope:
+    """What a call in there is handed, by the pipeline itself."""
+    operations = cast(dict[str, AnyOperation], world.app.pipeline.operations)
+    operations[PROBE.id] = PROBE
+    await world.call(PROBE.id, space=runtime.space_id, runtime=runtime.id)
+    return SEEN.pop()
 
 
 async def test_t08_no_sequence_of_updates_launches_and_grants_widens_what_is_above(world: World) -> None:

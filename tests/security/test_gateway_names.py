@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_spaces.network.model import Reason
-from tests.network.lab import PUBLIC, hello, laboratory
+from tests.network.lab import OPEN, PUBLIC, hello, laboratory
 from tests.security.raw_requests import HOST, LIST, both, connect, get, post
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +65,7 @@ REFUSED: dict[str, tuple[bytes, Reason]] = {
     "CONNECT without a port": (connect(HOST), Reason.MALFORMED),
     "mail": (connect(f"{HOST}:25"), Reason.MAIL_PORT),
     "mail over TLS": (connect(f"{HOST}:465"), Reason.MAIL_PORT),
+    "mail that is handed in": (connect(f"{HOST}:587"), Reason.MAIL_PORT),
     # Addresses in all spellings
     "loopback": (both("127.0.0.1"), Reason.IP_LITERAL),
     "metadata": (both("169.254.169.254"), Reason.IP_LITERAL),
@@ -113,6 +114,12 @@ REFUSED: dict[str, tuple[bytes, Reason]] = {
     "length with a sign": (post("Content-Length: +3", body=b"abc"), Reason.MALFORMED),
     "length as a list": (post("Content-Length: 3, 3", body=b"abc"), Reason.MALFORMED),
     "unknown encoding": (post("Transfer-Encoding: xchunked", body=b"0\r\n\r\n"), Reason.MALFORMED),
+    "chunks in HTTP/1.0": (
+        post("Transfer-Encoding: chunked", body=b"0\r\n\r\n").replace(b"HTTP/1.1", b"HTTP/1.0", 1),
+        Reason.MALFORMED,
+    ),
+    "CONNECT with a body": (connect(f"{HOST}:443", "Content-Length: 3") + b"abc", Reason.MALFORMED),
+    "CONNECT with chunks": (connect(f"{HOST}:443", "Transfer-Encoding: chunked") + b"0\r\n\r\n", Reason.MALFORMED),
     "encoding twice": (post("Transfer-Encoding: chunked, chunked", body=b"0\r\n\r\n"), Reason.MALFORMED),
     "encoding with a vertical tab": (post("Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n"), Reason.MALFORMED),
     "unknown expectation": (post("Expect: 200-maybe", "Content-Length: 0"), Reason.NOT_SUPPORTED),
@@ -135,6 +142,27 @@ async def test_n09_every_trick_with_names_and_bytes_is_refused(attack: str) -> N
     async with laboratory(LIST) as lab:
         answer = await lab.ask(request)
         assert f"X-Mcp-Spaces-Refused: {reason}\r\n".encode() in answer
+        assert lab.internet.dialled == []
+        assert lab.names.asked == []
+
+
+IN_OPEN_MODE: dict[str, tuple[bytes, Reason]] = {
+    "a name without a dot": (both("localhost"), Reason.BAD_HOST),
+    "a tunnel to a name without a dot": (connect("intranet:443"), Reason.BAD_HOST),
+    "mail": (connect(f"{HOST}:25"), Reason.MAIL_PORT),
+    "mail that is handed in": (connect(f"{HOST}:587"), Reason.MAIL_PORT),
+    "an address": (both(PUBLIC), Reason.IP_LITERAL),
+    "an unknown sandbox": (both("nobody.sandbox.internal:8000"), Reason.NO_SUCH_SANDBOX),
+    "a sub-domain of a sandbox": (both("a.web.sandbox.internal:8000"), Reason.NO_SUCH_SANDBOX),
+}
+
+
+@pytest.mark.parametrize("attack", IN_OPEN_MODE)
+async def test_n09_where_every_host_is_allowed_these_are_refused_all_the_same(attack: str) -> None:
+    request, reason = IN_OPEN_MODE[attack]
+    async with laboratory(OPEN) as lab:
+        lab.names["localhost"] = lab.names["intranet"] = [PUBLIC]
+        assert f"X-Mcp-Spaces-Refused: {reason}\r\n".encode() in await lab.ask(request)
         assert lab.internet.dialled == []
         assert lab.names.asked == []
 

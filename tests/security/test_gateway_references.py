@@ -64,6 +64,11 @@ async def test_l22_what_cannot_be_recorded_is_not_sent(scene: Scene) -> None:
     scene.lab.records.is_full = True
     assert status(await scene.ask(f"Authorization: Bearer {REFERENCE}")) == 503
     assert scene.site.received == []
+    # Also where only the secret's own record finds no room: the server is reached by then, and told nothing.
+    scene.lab.records.is_full, scene.lab.records.no_room_for = False, "secret"
+    answer = await scene.ask(f"Authorization: Bearer {REFERENCE}")
+    assert status(answer) == 503 and b"X-Mcp-Spaces-Refused: not_recorded" in answer
+    assert scene.lab.records.of("allowed") and scene.site.received == []
 
 
 @pytest.mark.parametrize("user", ["ann", "", "x-access-token"])

@@ -22,6 +22,19 @@ class Said:
     reason: Reason
 
 
+def listing(*names: tuple[int, str], after: bytes = b"") -> bytes:
+    """A hello whose one name extension holds these, each with its kind; `after`: what follows them in it."""
+    entries = b"".join(bytes([kind]) + len(name).to_bytes(2, "big") + name.encode() for kind, name in names)
+    return hello(None, extensions=[(0, len(entries).to_bytes(2, "big") + entries + after)])
+
+
+def with_more(content: bytes, more: bytes) -> bytes:
+    """The same hello with `more` behind its extensions, and all lengths as they then are."""
+    body = content[9:] + more
+    message = b"\1" + len(body).to_bytes(3, "big") + body
+    return content[:3] + len(message).to_bytes(2, "big") + message
+
+
 IN_TUNNEL = {
     "another name": Said(hello("evil.com"), Reason.OTHER_NAME),
     "a sub-domain": Said(hello("x." + HOST), Reason.OTHER_NAME),
@@ -30,6 +43,11 @@ IN_TUNNEL = {
     "an encrypted hello": Said(hello(HOST, extensions=[(0xFE0D, b"\0")]), Reason.HIDDEN_NAME),
     "an old encrypted name": Said(hello(HOST, extensions=[(0xFFCE, b"\0")]), Reason.HIDDEN_NAME),
     "two name extensions": Said(hello(None, names=[HOST, "evil.com"]), Reason.NO_TLS),
+    "two names in one extension": Said(listing((0, HOST), (0, "evil.com")), Reason.NO_TLS),
+    "the allowed name behind another": Said(listing((0, "evil.com"), (0, HOST)), Reason.NO_TLS),
+    "a name of another kind": Said(listing((1, HOST)), Reason.NO_TLS),
+    "something behind the names": Said(listing((0, HOST), after=b"\0\0\x8evil.com"), Reason.NO_TLS),
+    "something behind the extensions": Said(with_more(hello(HOST), b"\0\0\0\4evil"), Reason.NO_TLS),
     "NUL in the name": Said(hello(HOST + "\0.evil.com"), Reason.NO_TLS),
     "a name of 300 bytes": Said(hello("a" * 300), Reason.NO_TLS),
     "an alert": Said(b"\x15\3\3\0\2\2\50", Reason.NO_TLS),

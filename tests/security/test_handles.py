@@ -11,7 +11,7 @@ import pytest
 
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.core.caller import Caller
-from mcp_spaces.core.ids import ID_PATTERN
+from mcp_spaces.core.ids import ID_PATTERN, new_id
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.errors import NotFound
 from tests.security.app import LITTLE, World, told
@@ -98,6 +98,14 @@ async def test_t02_a_handle_is_random_and_is_no_authority(world: World) -> None:
             answer = await told(world, thief, by_id(operation_id), arguments)
             guessed = await told(world, thief, by_id(operation_id), valid_inputs(NOWHERE)[operation_id])
             assert answer == guessed != "it worked", operation_id
+
+
+def test_t02_nothing_of_a_handle_follows_from_others() -> None:
+    """Neither a time nor a counter is in it: each place takes each letter."""
+    ids = [new_id("sp").removeprefix("sp_") for _ in range(2_000)]
+    assert len(set(ids)) == len(ids)
+    assert {len(set(letters)) for letters in zip(*ids, strict=True)} == {32}
+    assert len(set(zip(*ids, strict=True))) == 26
 
 
 async def test_t02_an_idempotency_key_opens_nobody_elses_answer(world: World) -> None:

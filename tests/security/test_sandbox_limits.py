@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcp_spaces.errors import DiskFull, OutOfMemory, QuotaExceeded, RuntimeUnavailable, SpacesError
+from mcp_spaces.errors import DiskFull, OutOfMemory, QuotaExceeded, RuntimeUnavailable, SpacesError, TimedOut
 from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL
 from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec
@@ -131,21 +131,22 @@ async def test_d07_a_timed_out_command_leaves_no_process(sandbox: Sandbox) -> No
     assert (await shell(sandbox, "pgrep -f 'sleep 67[.]25'")).stdout == b""
 
 
+THROTTLED = "cat /sys/fs/cgroup/cpu/cpu.stat /sys/fs/cgroup/cpu.stat 2>/dev/null | awk '/^nr_throttled/{print $2}'"
+"""In how many periods the kernel stopped what runs there, since its share was used up: cgroup v1 or v2."""
+
+
 async def test_d08_a_hog_takes_no_more_than_its_share(driver: DockerDriver) -> None:
     limits = SandboxLimits(cpu_cores=0.5, memory_bytes=256 << 20, disk_bytes=64 << 20)
     async with sandbox_of(driver, limits=limits) as sandbox:
-        began = time.monotonic()
+        before = int((await shell(sandbox, THROTTLED)).stdout)
+        # It wants a whole core, and nothing but its limit keeps it from one.
         hog = await start(sandbox, "sh", "-c", "while :; do :; done")
         with anyio.fail_after(PATIENCE_S):
             for _ in range(20):
                 await sandbox.stat(".")
-        used = await shell(
-            sandbox,
-            "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || awk '/usage_usec/{print $2*1000}' /sys/fs/cgroup/cpu.stat",
-        )
+            while int((await shell(sandbox, THROTTLED)).stdout) < before + 10:
+                await anyio.sleep(0.05)
         await hog.kill()
-    # All of a core for as long as the test may take would be much more.
-    assert int(used.stdout) < 0.6 * (time.monotonic() - began) * 1e9 + 1e9
 
 
 async def test_d12_a_pattern_that_never_ends_stalls_nothing(sandbox: Sandbox) -> None:
@@ -154,7 +155,7 @@ async def test_d12_a_pattern_that_never_ends_stalls_nothing(sandbox: Sandbox) ->
     ended: list[None] = []
 
     async def attack() -> None:
-        with pytest.raises(SpacesError):
+        with pytest.raises(TimedOut):
             await sandbox.search("(a*)*$b", timeout_s=3)
         ended.append(None)
 

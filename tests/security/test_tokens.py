@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 import time
 from functools import partial
 from statistics import median
@@ -12,6 +13,8 @@ import anyio
 import pytest
 
 from mcp_spaces.errors import Cancelled, SpacesError, TimedOut, Unauthenticated, WrongState
+from mcp_spaces.identity.model import Key, secret_matches
+from mcp_spaces.identity.store import Identity
 from mcp_spaces.state.transaction import Transaction
 from tests.folders import content_of, files_below
 from tests.processes import processes
@@ -69,6 +72,35 @@ async def test_t05_a_wrong_secret_takes_as_long_whatever_it_begins_with(world: W
     assert middle["nearly"] == pytest.approx(middle["nothing"], rel=0.5, abs=50e-6)
     # That an id exists is no secret; it still must not stand out over a network.
     assert abs(middle["unknown"] - middle["nothing"]) < max(500e-6, middle["nothing"])
+
+
+async def test_t05_no_wrong_secret_is_told_apart_before_all_of_it_was_compared(world: World) -> None:
+    """Clocks are too coarse for this: what is looked at is which functions are called, an unknown key's included."""
+    identity, made = world.use(Identity), await world.govern("key.create", label="one")
+    head, secret = made.token[:31], made.token[31:]
+    key = identity._key(made.id)
+    assert key is not None and secret_matches(secret, key)
+
+    def compared(secret: str, key: Key | None) -> list[str]:
+        called: list[str] = []
+        sys.setprofile(lambda _frame, event, what: called.append(what.__name__) if event == "c_call" else None)
+        try:
+            assert not secret_matches(secret, key)
+        finally:
+            sys.setprofile(None)
+        return [name for name in called if "digest" in name or "sha256" in name]
+
+    nearly, nothing, unknown = compared(secret[:-1] + "!", key), compared("-" * 43, key), compared(secret, None)
+    assert nearly == nothing
+    for steps in (nearly, unknown):
+        assert [name for name in steps if name.lstrip("_") == "compare_digest"]
+    # A token that cannot be one is answered in the same words as one whose key does not exist, or is another's.
+    told = set()
+    for token in ("", "msp_", f"msp_{ABSENT}_{secret}", f"{head}{'-' * 43}", made.token + "x"):
+        with pytest.raises(Unauthenticated) as refused:
+            identity.authenticate(token)
+        told.add((refused.value.message, refused.value.hint))
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("ending", ["revoked", "expired", "narrowed"])

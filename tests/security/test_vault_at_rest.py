@@ -288,6 +288,30 @@ def test_v14_the_master_key_is_in_no_environment_command_line_or_core(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_v14_a_daemon_does_not_keep_in_its_environment_what_it_was_given_there() -> None:
+    given = {
+        "MCP_SPACES_MASTER_KEY": "5e" * 32, "MCP_SPACES_NEXT_MASTER_KEY": "6f" * 32,
+        "MCP_SPACES_PASSPHRASE": "a phrase of mine", "MCP_SPACES_NEXT_PASSPHRASE": "the next phrase of mine",
+    }  # fmt: skip
+    with short_folder() as folder:
+        kept = {"PATH": os.environ["PATH"], "HOME": str(folder), "MCP_SPACES_STATE_DIR": str(folder / "state")}
+        ready, tell = os.pipe()
+        command = [sys.executable, "-m", "mcp_spaces", "serve", "--ready-fd", str(tell)]
+        with subprocess.Popen(command, cwd=ROOT, env={**kept, **given}, pass_fds=(tell,)) as daemon:
+            os.close(tell)
+            try:
+                assert os.read(ready, 1) == b"1"
+                shown = b"".join(Path(f"/proc/{daemon.pid}/{name}").read_bytes() for name in ("environ", "cmdline"))
+            except PermissionError:
+                # Nobody but root may look.
+                shown = str(folder).encode()
+            finally:
+                os.close(ready)
+                daemon.terminate()
+        assert str(folder).encode() in shown
+        assert [name for name, value in given.items() if value.encode() in shown] == []
+
+
 def of_process(pid: int, name: str) -> str:
     return Path(f"/proc/{pid}/{name}").read_text()
 

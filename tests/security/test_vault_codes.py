@@ -28,6 +28,9 @@ async def test_v17_a_one_time_seed_is_shown_to_nobody(tmp_path: Path) -> None:
         assert view.fields == ["password", "totp"]
     async with open_rig(tmp_path / "state") as rig:
         await rig.login("prod/crm")
+        with pytest.raises(Denied, match="shown to nobody"):
+            await rig.vault.open("prod/crm", scope=EVERYTHING, purpose=SecretUse.TOTP_FILL, run_id="run_x", origin=None)
+        assert await rig.vault.last_use("prod/crm") is None
         for purpose in SecretUse:
             try:
                 opened = await rig.vault.open(

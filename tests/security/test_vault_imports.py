@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mcp_spaces.errors import InvalidInput, SpacesError
+from mcp_spaces.vault.import_text import ENTRIES_MAX
 from mcp_spaces.vault.imports import BYTES_MAX, Format, parse_export
 from mcp_spaces.vault.model import PATH
 from tests.security.app import open_world
@@ -60,6 +61,29 @@ async def test_v21_a_hostile_export_is_refused_whole(tmp_path: Path, name: str) 
             await world.govern("vault.import", file=str(file))
         assert CANARY not in f"{refused.value.message} {refused.value.hint}"
         assert (await world.govern("vault.list")).total == 0
+
+
+ROWS = b"title,username,password\n" + b"".join(b"n%d,ann,password-%d\n" % (n, n) for n in range(ENTRIES_MAX + 1))
+WHOLE = bitwarden(login_item())
+TOO_MUCH = {
+    "bytes": (WHOLE.ljust(BYTES_MAX + 1), "more than 16 MiB"),
+    "objects": (bitwarden(*({"type": 3, "name": f"n{n}", "card": {}} for n in range(ENTRIES_MAX + 1))), "more than 10,000"),
+    "rows": (ROWS, "more than 10,000 items"),
+    "an archive": (b"PK\x03\x04" + WHOLE, "it is an archive"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+def test_v21_too_much_is_refused_for_being_too_much(what: str) -> None:
+    """Nothing else is wrong with these."""
+    content, words = TOO_MUCH[what]
+    with pytest.raises(InvalidInput, match=words):
+        parse_export(content, chosen=Format.AUTO, prefix="x")
+
+
+def test_v21_what_is_within_the_limits_is_taken() -> None:
+    assert len(parse_export(WHOLE.ljust(BYTES_MAX), chosen=Format.AUTO, prefix="x").items) == 1
+    assert len(parse_export(ROWS[: ROWS.rindex(b"n1")], chosen=Format.AUTO, prefix="x").items) == ENTRIES_MAX
 
 
 async def test_v21_all_of_an_export_is_stored_or_nothing(tmp_path: Path) -> None:

@@ -7,19 +7,23 @@ import json
 import pickle
 import re
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mcp_spaces.catalogue import CATALOGUE
+from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.operation import Audience
 from mcp_spaces.core.redaction import Redactor, encodings
+from mcp_spaces.core.scope import VaultGrant
 from mcp_spaces.errors import Denied, SpacesError
+from mcp_spaces.server.schemas import tool_schema
 from mcp_spaces.vault.model import SecretValue
 from tests.security.app import open_world
 from tests.security.vaults import CANARY, everything_stored, mounted, refusal, world_with
-from tests.vault.rig import SEED_80_BITS
+from tests.vault.rig import SEED_80_BITS, open_rig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,9 +139,36 @@ async def test_l21_what_no_run_has_opened_is_echoed_unchanged(tmp_path: Path) ->
         assert read.content == "guessed-value"
 
 
+async def test_v09_the_vault_itself_opens_nothing_raw_without_a_grant_for_it(tmp_path: Path) -> None:
+    """Whoever asks it, and whatever was asked before: the last one who could say no."""
+    async with open_rig(tmp_path) as rig:
+        await rig.put("prod/api", value=CANARY)
+        scope = VaultGrant(allow=("prod",))
+        for asked in (
+            rig.vault.read_raw("prod/api", None, scope=scope, run_id="run_x"),
+            rig.vault.open("prod/api", scope=scope, purpose=SecretUse.RAW_READ, run_id="run_x"),
+        ):
+            with pytest.raises(Denied) as refused:
+                await asked
+            assert refused.value.rule == "scope.vault.allow_raw_reads"
+        assert await rig.vault.last_use("prod/api") is None
+
+
 def test_l23_no_argument_is_asked_for_in_a_header() -> None:
-    schemas = [json.dumps(operation.input.model_json_schema()).lower() for operation in CATALOGUE]
-    assert [schema for schema in schemas if "x-mcp-header" in schema] == []
+    """Neither by what an operation says of its input nor by what clients are told of it."""
+    told = [(operation.input.model_json_schema(), tool_schema(operation)) for operation in CATALOGUE]
+    assert [one for one in told if "header" in json.dumps([*_keys(one)]).lower()] == []
+
+
+def _keys(schema: Any) -> Iterator[str]:
+    """What is said of arguments: not their own names, nor texts."""
+    if isinstance(schema, dict):
+        for name, value in schema.items():
+            yield from () if name == "properties" else (name,)
+            yield from _keys([*value.values()] if name == "properties" else value)
+    elif isinstance(schema, list | tuple):
+        for one in schema:
+            yield from _keys(one)
 
 
 async def test_l16_records_name_path_version_and_purpose_and_never_the_value(tmp_path: Path) -> None:

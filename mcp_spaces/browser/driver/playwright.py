@@ -22,14 +22,20 @@ log = logging.getLogger(__name__)
 
 CONNECT_S = 20.0
 NODE_ANSWERS_S = 10.0
-REVEALING = ("DEBUG", "DEBUG_FILE", "PWDEBUG", "PW_DEBUG", "SELENIUM_REMOTE_URL", "NODE_OPTIONS", "NODE_DEBUG")
-"""With these the driver would write what it sends to a browser, secrets included, or let others look (threat L10)."""
+REVEALING = (
+    "DEBUG", "DEBUGP", "DEBUG_FILE", "PWDEBUG", "PW_DEBUG", "SELENIUM_REMOTE_URL", "NODE_OPTIONS", "NODE_DEBUG",
+)  # fmt: skip
+"""With these the driver, or Playwright here, would write what is sent to a browser, secrets included, or let others
+look (threat L10)."""
 WEAKENING = ("PLAYWRIGHT_DISABLE_FORCED_CHROMIUM_PROXIED_LOOPBACK",)
 """With this a context's pages would reach loopback past its proxy (threat N22)."""
 
 
 class PlaywrightDriver:
     def __init__(self) -> None:
+        # Before anybody imports Playwright, which reads some of them once and for all.
+        for name in (*REVEALING, *WEAKENING):
+            os.environ.pop(name, None)
         self._lock = asyncio.Lock()
         self._playwright: Playwright | None = None
 
@@ -59,8 +65,6 @@ class PlaywrightDriver:
         # 90 ms, and only who uses a browser pays for it.
         from playwright.async_api import async_playwright
 
-        for name in (*REVEALING, *WEAKENING):
-            os.environ.pop(name, None)
         try:
             playwright = await async_playwright().start()
             await playwright.selectors.register(ENGINE, script=page_script(), content_script=True)
