@@ -65,8 +65,9 @@ def serve(
     logging.getLogger("mcp").setLevel(logging.WARNING)  # at INFO it writes session ids down
     try:
         make_private(settings.state_dir)
+        ready = announcement(settings.state_dir, ready_fd)
         with only_daemon(settings.state_dir):
-            anyio.run(run, settings, open_app or _open_app(accept_rollback=accept_rollback), ready_fd)
+            anyio.run(run, settings, open_app or _open_app(accept_rollback=accept_rollback), ready)
     except (SpacesError, BaseExceptionGroup) as failure:
         error = _refusal(failure)
         if error is None:
@@ -76,8 +77,8 @@ def serve(
     return 0
 
 
-async def run(settings: Settings, open_app: OpenApp, ready_fd: int | None = None) -> None:
-    """Open everything, say so, and wait for a signal, or for the end of the state directory."""
+async def run(settings: Settings, open_app: OpenApp, ready: Callable[[], None]) -> None:
+    """Open everything, say so by `ready`, and wait for a signal, or for the end of the state directory."""
     stop = anyio.Event()
     lock = Path(places.daemon_lock(str(settings.state_dir)))
     held = identity(lock)
@@ -91,9 +92,7 @@ async def run(settings: Settings, open_app: OpenApp, ready_fd: int | None = None
             starting.deadline = float("inf")
             for endpoint in endpoints:
                 log.info("listening on %s", endpoint)
-            if ready_fd is not None:
-                os.write(ready_fd, b"1")
-                os.close(ready_fd)
+            ready()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_stop_without_folder, lock, held, stop)
                 await stop.wait()
@@ -148,6 +147,29 @@ async def entry_door(app: Application, settings: Settings) -> AsyncIterator[None
             tasks.cancel_scope.cancel()
 
 
+def announcement(state: Path, ready_fd: int | None) -> Callable[[], None]:
+    """What tells waiting clients that everything listens.
+
+    A client that started this daemon waits for a byte, and holds the start lock, for which other clients wait. Without
+    such a client the lock is held here: who finds nobody listening meanwhile waits, too, and starts no second daemon.
+
+    Raises WrongState: the state directory cannot be written.
+    """
+    if ready_fd is not None:
+        return partial(_tell, ready_fd)
+    try:
+        lock = os.open(places.start_lock(str(state)), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unwritable(state, error) from None
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return partial(os.close, lock)
+
+
+def _tell(ready_fd: int) -> None:
+    os.write(ready_fd, b"1")
+    os.close(ready_fd)
+
+
 @contextmanager
 def only_daemon(state: Path) -> Iterator[None]:
     """Hold the state directory (threat K18). The kernel lets go of it however this process ends.
@@ -158,10 +180,7 @@ def only_daemon(state: Path) -> Iterator[None]:
     try:
         lock = Path(places.daemon_lock(str(state))).open("a+")  # noqa: SIM115 - closed by the next line
     except OSError as error:
-        raise WrongState(
-            f"{state} cannot be written: {error.strerror}.",
-            hint=f"Mend the disk, or set {places.STATE_DIRECTORY_VARIABLE} to another directory.",
-        ) from None
+        raise _unwritable(state, error) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,6 +193,13 @@ def only_daemon(state: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _unwritable(state: Path, error: OSError) -> WrongState:
+    return WrongState(
+        f"{state} cannot be written: {error.strerror}.",
+        hint=f"Mend the disk, or set {places.STATE_DIRECTORY_VARIABLE} to another directory.",
+    )
 
 
 def _holder(lock: TextIO) -> str:

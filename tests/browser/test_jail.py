@@ -132,3 +132,21 @@ def test_d14_what_is_swapped_out_counts_and_so_does_what_each_thread_started(tmp
             (tmp_path / f"{pid}/task/{thread}/children").write_text(begun)
         (tmp_path / f"{pid}/status").write_text(STATUS)
     assert memory_of(1, processes=tmp_path) == 3 * (100 + 30 + 7) << 10
+
+
+def test_without_a_mount_namespace_of_its_own_nothing_is_mounted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Or the machine's own folders would be covered for everybody."""
+
+    class Kernel:
+        def unshare(self, _flags: int) -> int:
+            return 0
+
+    mounted: list[str] = []
+    monkeypatch.setattr(jail, "libc", Kernel())
+    monkeypatch.setattr(jail, "mount", lambda _source, target, *_: mounted.append(target))
+    monkeypatch.setattr(jail, "SET_FLAGS", 0x8913)  # only looks at the interface
+    with pytest.raises(OSError, match="mount namespace of its own"):
+        jail.enter(tmp_path, "")
+    assert mounted == []

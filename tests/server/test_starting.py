@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
 import pytest
 
 from mcp_spaces.errors import TimedOut, WrongState
-from mcp_spaces.server.daemon import only_daemon, run
+from mcp_spaces.server.daemon import announcement, only_daemon, run
 from mcp_spaces.server.unix import make_private
 from mcp_spaces.settings import Settings
 from tests.security.app import nobody, short_folder
+from tests.server.doors import ROOT
 from tests.server.small_app import SmallApp, small_app
+from tests.server.test_daemon import SECONDS, environment
+from tests.server.test_shim import SHIM
 
 
 async def test_a_daemon_whose_parts_hang_gives_up_in_the_time_that_it_has() -> None:
@@ -31,7 +36,7 @@ async def test_a_daemon_whose_parts_hang_gives_up_in_the_time_that_it_has() -> N
             ended.set()
 
     with short_folder() as folder, anyio.fail_after(20), pytest.raises(TimedOut, match="Nothing was ready"):
-        await run(Settings(state_dir=folder, start_s=0.05), hanging)
+        await run(Settings(state_dir=folder, start_s=0.05), hanging, _nobody_waits)
     assert ended.is_set()
 
 
@@ -56,12 +61,65 @@ async def test_once_it_listens_nothing_ends_it_but_a_signal() -> None:
     with short_folder() as folder:
         make_private(folder / "state")
         async with anyio.create_task_group() as outer:
-            outer.start_soon(run, Settings(state_dir=folder / "state", http_port=0), opened, tell)
+            told = announcement(folder / "state", tell)
+            outer.start_soon(run, Settings(state_dir=folder / "state", http_port=0), opened, told)
         assert not (folder / "state" / "agent.sock").exists()
     assert deadlines == [float("inf")]
     # One byte, and the end.
     assert said == [b"1", b""]
     os.close(ready)
+
+
+SLOW = """
+import os, sys
+from contextlib import asynccontextmanager
+from mcp_spaces.server.daemon import serve
+from mcp_spaces.settings import read_settings
+from tests.server.small_app import small_app
+
+@asynccontextmanager
+async def slowly(settings):
+    print("opening", flush=True)
+    sys.stdin.readline()
+    async with small_app(settings.state_dir) as app:
+        yield app
+
+sys.exit(serve(read_settings(os.environ), open_app=slowly))
+"""
+
+
+def test_a_client_that_comes_while_a_service_starts_waits_for_it_and_starts_no_second_one() -> None:
+    with short_folder() as folder:
+        env = environment(folder / "state")
+        slow = subprocess.Popen(
+            [sys.executable, "-c", SLOW], env=env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert slow.stdin is not None and slow.stdout is not None
+        with slow, slow.stdin, slow.stdout:
+            try:
+                assert slow.stdout.readline() == b"opening\n"
+                client = subprocess.Popen(SHIM, env=env, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+                while "start.lock" not in open_files(client.pid):
+                    assert client.poll() is None
+                slow.stdin.write(b"go on\n")
+                slow.stdin.flush()
+                _, said = client.communicate(b"", timeout=SECONDS)
+                assert (client.returncode, said) == (0, b"")
+                assert (folder / "state" / "daemon.lock").read_text() == str(slow.pid)
+            finally:
+                slow.terminate()
+
+
+def open_files(pid: int) -> set[str]:
+    names = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            names.add(link.readlink().name)
+    return names
+
+
+def _nobody_waits() -> None:
+    pass
 
 
 def test_a_state_directory_that_cannot_be_written_is_said_before_anything_else(tmp_path: Path) -> None:
@@ -71,6 +129,8 @@ def test_a_state_directory_that_cannot_be_written_is_said_before_anything_else(t
         folder.chmod(0o755)
         with nobody(), pytest.raises(WrongState, match="cannot be written"), only_daemon(folder):
             pass
+        with nobody(), pytest.raises(WrongState, match="cannot be written"):
+            announcement(folder, None)
 
 
 def test_k18_the_lock_names_its_holder_alone_and_is_let_go_at_the_end(tmp_path: Path) -> None:

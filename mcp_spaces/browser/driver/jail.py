@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -30,6 +31,7 @@ READ_ONLY = 1
 DIE_WITH_PARENT, NO_NEW_PRIVILEGES, DROP_BOUND = 1, 38, 24
 CAPABILITIES = 64
 SET_FLAGS, UP_AND_RUNNING = 0x8914, 0x41
+MOUNTS = "/proc/self/ns/mnt"
 INSIDE = "/tmp"  # noqa: S108 - of a mount namespace of its own
 DISPLAYS = "/tmp/.X11-unix"  # noqa: S108 - where X listens
 HIDDEN = ("/home", "/root", "/run", "/mnt", "/media", "/srv", "/var/tmp", "/dev/shm")  # noqa: S108 - made empty
@@ -67,7 +69,11 @@ def main() -> int:
 
 def enter(folder: Path, programs: str) -> None:
     """Everything but the process namespace, which begins with the next fork."""
+    machines = Path(MOUNTS).readlink()
     called("unshare", libc.unshare(NEW_MOUNTS | NEW_IPC | NEW_PIDS | NEW_NETWORK))
+    if Path(MOUNTS).readlink() == machines:
+        # What follows would hide the machine's own folders from everybody.
+        raise OSError(errno.EPERM, "there is no mount namespace of its own")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, SET_FLAGS, struct.pack("16sh22x", b"lo", UP_AND_RUNNING))
     mount(None, "/", None, RECURSIVE | PRIVATE)
