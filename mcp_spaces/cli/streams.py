@@ -13,9 +13,7 @@ from mcp_spaces.cli.exits import UNREAD
 
 TYPE_CHECKING = False  # type checkers know the name; importing typing would cost the shim more than all of this
 if TYPE_CHECKING:
-    from typing import TextIO
-
-    from _typeshed import ReadableBuffer
+    from typing import Any, TextIO
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
@@ -44,7 +42,7 @@ def end_unread() -> None:
 
 
 class _Ending(io.FileIO):
-    def write(self, content: ReadableBuffer, /) -> int:
+    def write(self, content: Any, /) -> int:
         try:
             return super().write(content)
         except BrokenPipeError:

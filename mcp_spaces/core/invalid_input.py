@@ -55,3 +55,21 @@ def holds_a_huge_number(value: object) -> bool:
     if isinstance(value, Mapping):
         return any(holds_a_huge_number(one) for one in value.values())
     return isinstance(value, list | tuple) and any(holds_a_huge_number(one) for one in value)
+
+
+def number_from_yes_or_no(given: object, taken: object, name: str = "") -> str | None:
+    """The argument whose true or false pydantic took for 1 or 0, such as `edits.0.line` (threat T13)."""
+    if isinstance(given, bool):
+        return name if type(taken) in (int, float) else None
+    if isinstance(given, Mapping):
+        inside = [(key, one, _member(taken, key)) for key, one in given.items()]
+    elif isinstance(given, list | tuple) and isinstance(taken, list | tuple):
+        inside = [(number, one, other) for number, (one, other) in enumerate(zip(given, taken, strict=False))]
+    else:
+        return None
+    found = (number_from_yes_or_no(one, other, f"{name}.{key}".lstrip(".")) for key, one, other in inside)
+    return next(filter(None, found), None)
+
+
+def _member(taken: object, name: object) -> object:
+    return taken.get(name) if isinstance(taken, Mapping) else getattr(taken, str(name), None)

@@ -25,7 +25,13 @@ from mcp_spaces.core.failures import UNCERTAIN, as_ours, state_after
 from mcp_spaces.core.idempotency import Idempotency
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.intent import Intents, is_anywhere, recorded
-from mcp_spaces.core.invalid_input import DEPTH_MAX, explain_validation, holds_a_huge_number, is_deeper_than
+from mcp_spaces.core.invalid_input import (
+    DEPTH_MAX,
+    explain_validation,
+    holds_a_huge_number,
+    is_deeper_than,
+    number_from_yes_or_no,
+)
 from mcp_spaces.core.journal import Event, Journal, RunState
 from mcp_spaces.core.operation import AnyOperation, Audience
 from mcp_spaces.core.pin import Pin
@@ -161,9 +167,14 @@ class Pipeline:
         if holds_a_huge_number(arguments):
             raise InvalidInput("The input holds a number of more than 64 bits.", hint="Send a smaller one.")
         try:
-            return operation.input.model_validate(arguments)
+            taken = operation.input.model_validate(arguments)
         except ValidationError as error:
             raise explain_validation(operation, error) from None
+        if name := number_from_yes_or_no(arguments, taken):
+            raise InvalidInput(
+                f"{operation.id}: {name} is a number, not true or false.", hint="Send a number, such as 1."
+            )
+        return taken
 
     def _known(self, caller: Caller, operation_id: str) -> AnyOperation:
         operation = self.operations.get(operation_id)

@@ -103,6 +103,33 @@ async def test_an_unknown_argument_is_named_and_nothing_happens(
     assert what_there_is(world) == before
 
 
+def numbers(operation: AnyOperation) -> list[str]:
+    def kinds(schema: dict[str, Any]) -> set[str]:
+        return {schema.get("type", ""), *(one.get("type", "") for one in schema.get("anyOf", ()))}
+
+    properties = input_schema(operation)["properties"]
+    return [name for name, schema in properties.items() if kinds(schema) & {"integer", "number"}]
+
+
+@pytest.mark.parametrize("operation", [one for one in CATALOGUE if numbers(one)], ids=lambda operation: operation.id)
+async def test_t13_true_is_no_number(still: tuple[World, Prepared], operation: AnyOperation) -> None:
+    world, at = still
+    before = what_there_is(world)
+    for name in numbers(operation):
+        error = await refused(world, operation, {**usual(operation, at), name: True})
+        assert error is not None and error.code == "invalid_input" and name in error.message
+    assert what_there_is(world) == before
+
+
+async def test_t13_true_is_no_number_further_inside_either(still: tuple[World, Prepared]) -> None:
+    world, at = still
+    launch = next(one for one in CATALOGUE if one.id == "sandbox.launch")
+    error = await refused(world, launch, {"space": at.space, "scope": {"limits": {"cpu_cores": True}}})
+    assert (
+        error is not None and error.message == "sandbox.launch: scope.limits.cpu_cores is a number, not true or false."
+    )
+
+
 def mutations(operation: AnyOperation, at: Prepared) -> Iterator[tuple[str, dict[str, Any]]]:
     good = usual(operation, at)
     for name in input_schema(operation)["properties"]:

@@ -12,6 +12,7 @@ from mcp_spaces.errors import QuotaExceeded, WrongState
 from mcp_spaces.sandbox.agent.wire import CHUNK
 from mcp_spaces.sandbox.docker.engine import Hijacked
 from mcp_spaces.sandbox.port import Exit, OutputSink, Stream, TerminalSize
+from mcp_spaces.sandbox.stream.channel import gone
 from mcp_spaces.sandbox.stream.protocol import Demultiplexer, Violation
 
 POLL_S = 0.05
@@ -141,6 +142,9 @@ class ExecProcess:
             pause = min(2 * pause, POLL_S) if over.done() else POLL_S
             waited_for = [self._gone] if over.done() else [over, self._gone]
             await asyncio.wait(waited_for, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            if self._gone.done():
+                # What its program ended with then is the end of the container.
+                raise gone(self._gone.result())
             found = await self._inspect()
             if not found["Running"] and found.get("ExitCode") is not None:
                 break

@@ -17,7 +17,8 @@ refuse() { echo "refused:$1" >&2; exit 1; }
 # `$1`: the way may hold links, and has to end inside. Sets `real`.
 inside() {
   real=$(readlink -m -- "$1"; echo .)
-  real=${real%??}
+  # Without its end there was no process to ask in.
+  case "$real" in *.) real=${real%??} ;; *) exit 126 ;; esac
   case "$real/" in /workspace/*) ;; *) refuse outside ;; esac
   [ -L "$real" ] && refuse link_loop
   [ -e "$real" ] || refuse absent
