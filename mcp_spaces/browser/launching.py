@@ -27,7 +27,6 @@ from mcp_spaces.browser.sizes import BOOKED, check_size
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
-from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.patterns import names_cover
 from mcp_spaces.core.place import InSpace
@@ -38,7 +37,6 @@ from mcp_spaces.spaces.model import (
     Alias,
     Runtime,
     RuntimeKind,
-    RuntimeState,
     inherited_again,
     parts_named,
     sized,
@@ -119,16 +117,7 @@ async def _new(context: Context, browsers: BrowserService, given: LaunchInput) -
     check_proxy(context, browsers, options)
 
     def start(alias: str) -> Awaitable[tuple[Runtime, LiveBrowser]]:
-        runtime = Runtime(
-            id=new_id("rt"),
-            space_id=context.space.id,
-            kind=RuntimeKind.BROWSER,
-            alias=alias,
-            state=RuntimeState.STARTING,
-            ceiling=ceiling,
-            asked=parts_named(given.scope),
-            created_at=context.clock.now(),
-        )
+        runtime = browsers.fresh(context.space.id, alias, ceiling=ceiling, asked=parts_named(given.scope))
         return browsers.start_new(runtime, options, space_version=context.space.version, run_id=context.run_id)
 
     if given.alias is not None:

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
-from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.limits import GIB, Limits
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InSpace
@@ -17,7 +16,7 @@ from mcp_spaces.core.scope_request import ScopeRequest, within
 from mcp_spaces.errors import Conflict
 from mcp_spaces.sandbox.runtime_operations import SandboxView, limits_view, sandbox_view
 from mcp_spaces.sandbox.service import Live, SandboxService
-from mcp_spaces.spaces.model import Alias, Runtime, RuntimeKind, RuntimeState, inherited_again, parts_named, sized
+from mcp_spaces.spaces.model import Alias, Runtime, RuntimeKind, inherited_again, parts_named, sized
 
 DEFAULT_ALIAS = "main"
 DEFAULT_LIMITS = Limits(cpu_cores=1, memory_bytes=GIB, disk_bytes=2 * GIB, pids=256)
@@ -85,17 +84,8 @@ async def _new(context: Context, sandboxes: SandboxService, given: LaunchInput) 
     image = sandboxes.images.choose(given.image)
 
     def start(alias: str) -> Awaitable[tuple[Runtime, Live]]:
-        runtime = Runtime(
-            id=new_id("rt"),
-            space_id=context.space.id,
-            kind=RuntimeKind.SANDBOX,
-            alias=alias,
-            state=RuntimeState.STARTING,
-            image=image,
-            ceiling=ceiling,
-            asked=parts_named(given.scope),
-            created_at=context.clock.now(),
-        )
+        asked = parts_named(given.scope)
+        runtime = sandboxes.fresh(context.space.id, alias, ceiling=ceiling, asked=asked, image=image)
         return sandboxes.start_new(runtime, space_version=context.space.version, run_id=context.run_id)
 
     if given.alias is not None:

@@ -16,9 +16,9 @@ from weakref import WeakValueDictionary
 
 import anyio.lowlevel
 
-from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.core.limits import Limits
-from mcp_spaces.core.scope import covers
+from mcp_spaces.core.scope import Scope, covers
 from mcp_spaces.core.tasks import shielded, side_by_side
 from mcp_spaces.errors import Conflict, NotFound, RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, SpaceState, free_alias
@@ -122,6 +122,20 @@ class LiveRuntimes(ABC, Generic[L]):
         return next((one for one in self.runtimes.of_space(space_id) if one.alias == alias), None)
 
     # Starting
+
+    def fresh(self, space_id: str, alias: str, *, ceiling: Scope, asked: tuple[str, ...], image: str = "") -> Runtime:
+        """The row of one that is to be launched; nothing knows of it yet."""
+        return Runtime(
+            id=new_id("rt"),
+            space_id=space_id,
+            kind=self.kind,
+            alias=alias,
+            state=RuntimeState.STARTING,
+            image=image,
+            ceiling=ceiling,
+            asked=asked,
+            created_at=self._clock.now(),
+        )
 
     async def first_free(
         self, space_id: str, default: str, start: Callable[[str], Awaitable[tuple[Runtime, L]]]
