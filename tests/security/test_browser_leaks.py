@@ -149,11 +149,15 @@ def test_l10_what_is_asked_of_playwright_is_in_no_log_of_its_own(
     """As it comes it writes what it is asked for, secrets included: otherwise the other half would mean nothing."""
     canary = "canary-in-a-call"
     environment = {**os.environ, **talkative, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVEN, whose, canary], cwd=tmp_path, env=environment, capture_output=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr[-2_000:]
-    written = done.stdout + done.stderr + b"".join(map(content_of, files_below(tmp_path)))
+    said = tmp_path / "said"
+    # Into a file, not a pipe: Node makes a pipe that it shares non-blocking, and a full one loses lines.
+    with said.open("wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVEN, whose, canary],
+            cwd=tmp_path, env=environment, stdout=output, stderr=output, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 0, said.read_bytes()[-2_000:]
+    written = b"".join(map(content_of, files_below(tmp_path)))
     assert (canary.encode() in written) is (whose != "ours")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -66,7 +69,8 @@ class PlaywrightDriver:
         from playwright.async_api import async_playwright
 
         try:
-            playwright = await async_playwright().start()
+            with own_stderr():
+                playwright = await async_playwright().start()
             await playwright.selectors.register(ENGINE, script=page_script(), content_script=True)
         except Exception as error:
             # Playwright's own errors, the system's, and a bare Exception where its Node ends at once.
@@ -94,6 +98,22 @@ class PlaywrightDriver:
                     await playwright.stop()
             except Exception as error:  # noqa: BLE001 - a driver that is gone already says so in many ways
                 log.debug("stopping Playwright's driver: %s", error)
+
+
+@contextlib.contextmanager
+def own_stderr() -> Iterator[None]:
+    """What is started meanwhile gets standard error as an open file of its own.
+
+    Node makes the pipe that it finds there non-blocking, which holds for everybody who shares it: our log would lose
+    lines where its reader is slow. A socket, as journald's, cannot be opened again; there the driver goes unheard.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            stream = opened.enter_context(Path("/proc/self/fd/2").open("a"))
+        except OSError:
+            stream = opened.enter_context(Path(os.devnull).open("a"))
+        opened.enter_context(contextlib.redirect_stderr(stream))
+        yield
 
 
 async def driver_runs() -> Wall:
