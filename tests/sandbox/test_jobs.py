@@ -9,8 +9,12 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.caller import Caller, Kind
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.policy import load_preset
 from mcp_spaces.core.redaction import Redactor
+from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import QuotaExceeded
 from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS
 from mcp_spaces.sandbox.jobs import OLD_RING_BYTES, RECENT, RUNNING_LIMIT, Job, Jobs, JobState
@@ -32,6 +36,9 @@ class Running:
 
     async def wait(self) -> Exit:
         return await asyncio.shield(self.ended)
+
+    async def kill(self) -> None:
+        self.end()
 
 
 class Begins:
@@ -118,6 +125,16 @@ async def test_a_job_whose_sandbox_ends_has_ended_once(bench: Bench) -> None:
     await anyio.wait_all_tasks_blocked()
     assert job.state is JobState.LOST
     assert [body["state"] for body in bench.noted.bodies] == ["lost"]
+
+
+async def test_t06_a_job_ends_with_a_permission_that_ends_in_the_turn_in_which_it_began(bench: Bench) -> None:
+    calls, caller = ActiveCalls(), Caller("pr_agent", "agent", Kind.AGENT, EVERYTHING, load_preset("standard"))
+    job = await bench.start()
+    bench.jobs.hold(job, calls, caller)
+    with anyio.fail_after(PATIENCE_S):
+        await calls.end_where(lambda call: call.caller is caller, reason="the key was revoked")
+        await job.ended.wait()
+    assert job.state is JobState.STOPPED and not calls.any_in("sp")
 
 
 async def test_what_looked_like_the_beginning_of_a_secret_is_told_at_the_end(bench: Bench) -> None:
