@@ -16,6 +16,7 @@ from mcp_spaces.browser.pages.failures import in_time, translated
 from mcp_spaces.browser.pages.page import URL_MAX, OpenPage, without_query
 from mcp_spaces.browser.pages.reading import outline, parsed, read, refuse_while_loading
 from mcp_spaces.browser.service import BrowserService
+from mcp_spaces.browser.unreached import why
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
@@ -127,7 +128,7 @@ async def outcome(
         raise WrongState(f"Page {opened.id} crashed.", hint="browser_navigate loads it anew.")
     elif url.startswith(ERROR_PAGE):
         url = opened.heading_for
-        changes = f"(It did not load: {opened.failure or 'no reason was told'}.)"
+        changes = f"(It did not load: {why(live, opened) or 'no reason was told'}.)"
     elif dialog is None:
         try:
             seen = await outline(opened, mode="full" if whole else "diff", max_characters=CHANGES_CHARACTERS)

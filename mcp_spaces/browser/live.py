@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from mcp_spaces.browser.steps.handles import Handles
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import Busy, NotFound, QuotaExceeded, RuntimeUnavailable, WrongState
+from mcp_spaces.network.model import Refused
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page
@@ -37,13 +38,18 @@ TURN_S = 60.0
 """How long an operation waits for the one before it."""
 
 
-class LiveBrowser:
-    """Made by `BrowserService`; `begin` opens the first page. `run_id` is the run that started it."""
+Refusal = Callable[[str, int], Refused | None]
 
-    def __init__(self, live: LiveContext, options: BrowserOptions, *, run_id: str) -> None:
+
+class LiveBrowser:
+    """Made by `BrowserService`; `begin` opens the first page. `run_id` is the run that started it. `refusal` says why
+    the gateway refused a tunnel to a host and port, where it did."""
+
+    def __init__(self, live: LiveContext, options: BrowserOptions, *, run_id: str, refusal: Refusal) -> None:
         self.live = live
         self.options = options
         self.run_id = run_id
+        self.refusal = refusal
         self.downloads = Downloads(live)
         self.pages: dict[str, OpenPage] = {}
         self.active: str = ""

@@ -15,6 +15,7 @@ from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.pages.failures import in_time, translated
 from mcp_spaces.browser.pages.loading import loaded
 from mcp_spaces.browser.pages.page import URL_MAX, OpenPage, without_query
+from mcp_spaces.browser.unreached import in_the_gateways_words
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
@@ -87,7 +88,7 @@ class OpenInput(InRuntime):
 
 
 async def navigate(context: Context, given: NavigateInput) -> NavigateOutput:
-    """Raises RuntimeUnavailable (unreachable, refused by the gateway), TimedOut, QuotaExceeded (pages)."""
+    """Raises RuntimeUnavailable (unreachable), Denied (by the gateway), TimedOut, QuotaExceeded (pages)."""
 
     async def go(opened: OpenPage) -> int | None:
         page, timeout_ms = opened.page, given.timeout_s * 1000
@@ -159,7 +160,7 @@ async def _move(
         before, navigations, downloads = opened.page.url, opened.navigations, live.downloads.count
         opened.dialogs = 0
         try:
-            with translated(what):
+            with in_the_gateways_words(live, opened, what), translated(what):
                 status = await go(opened)
         except (RuntimeUnavailable, WrongState) as error:
             # A link to a file is told as either, once the download has begun.

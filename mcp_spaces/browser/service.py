@@ -124,7 +124,8 @@ class BrowserService(LiveRuntimes[LiveBrowser]):
             timezone=options.timezone,
             storage=storage,
         )
-        live = LiveBrowser(await self.driver.open(spec), options, run_id=run_id)
+        refusal = partial(self.gateway.refusal, runtime.id)
+        live = LiveBrowser(await self.driver.open(spec), options, run_id=run_id, refusal=refusal)
         # Already among the live ones: what its first page fetches is its run's doing, and a failure closes it.
         self._live[runtime.id] = live
         try:

@@ -17,6 +17,7 @@ from mcp_spaces.browser.paging import NAVIGATION_S, WebAddress
 from mcp_spaces.browser.secrets.login import Login
 from mcp_spaces.browser.secrets.login_screen import KINDS, Kind
 from mcp_spaces.browser.service import BrowserService
+from mcp_spaces.browser.unreached import in_the_gateways_words
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse, SecretFacts, SecretUse
@@ -99,7 +100,8 @@ async def login(context: Context, given: LoginInput) -> LoginOutput:
         before = opened.page.url
         if given.url is not None:
             navigations = opened.navigations
-            with translated("go to the login"):
+            go = "go to the login"
+            with in_the_gateways_words(live, opened, go), translated(go):
                 async with landing(opened):
                     await opened.page.goto(given.url, wait_until="domcontentloaded", timeout=NAVIGATION_S * 1000)
             await opened.settle(navigations=navigations)

@@ -24,11 +24,12 @@ from mcp_spaces.network.budgets import Budgets, OverBudget
 from mcp_spaces.network.connect import read_tunnel, tunnel
 from mcp_spaces.network.flow import Buffered, Flow
 from mcp_spaces.network.http_proxy import exchange, read_request
-from mcp_spaces.network.model import PrivateHosts, Reason, Refused, RuntimeRef, Target
+from mcp_spaces.network.model import FAILURES, PrivateHosts, Reason, Refused, RuntimeRef, Target
 from mcp_spaces.network.narrowing import ANOTHER, Narrow, Narrowings
 from mcp_spaces.network.port import Accesses, Dialer, Neighbours, NetworkLog, Resolver
 from mcp_spaces.network.proxies import Proxies
 from mcp_spaces.network.reaching import Reaching
+from mcp_spaces.network.refusals import Refusals
 from mcp_spaces.network.refusing import answer, finish, first_cause
 from mcp_spaces.network.rules import check_blocked, decide
 from mcp_spaces.network.termination import Termination
@@ -42,10 +43,6 @@ CLOSING_S = 10.0
 """How long the connections that are cut off by narrowing may take to be gone."""
 HERE = "localhost,127.0.0.1,::1"
 PROXIED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-FAILURES = frozenset(
-    {Reason.UNREACHABLE, Reason.UNKNOWN_HOST, Reason.TOO_SLOW, Reason.NOT_RECORDED, Reason.CLIENT_LEFT}
-)
-"""Not refused by a rule: they stand in the event of the connection's end."""
 IN_TUNNEL = frozenset({Reason.NO_TLS, Reason.OTHER_NAME, Reason.HIDDEN_NAME, Reason.TOO_SLOW})
 ALLOWED, REFUSED, CLOSED = "network.allowed", "network.refused", "network.closed"
 
@@ -89,6 +86,7 @@ class Gateway:
         self._flows: dict[str, set[Flow]] = {}
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._narrowings = Narrowings()
+        self._refusals = Refusals()
 
     # Runtimes
 
@@ -117,6 +115,7 @@ class Gateway:
         self._admitted.discard(runtime_id)
         self._ways.injection.forget(runtime_id)
         self._termination.forget(runtime_id)
+        self._refusals.forget(runtime_id)
         for task, of in list(self._tasks.items()):
             if of == runtime_id:
                 task.cancel()
@@ -187,6 +186,9 @@ class Gateway:
                 raise RuntimeUnavailable("A connection to another host does not close.", hint="Try again.")
             yield narrow
 
+    def refusal(self, runtime_id: str, host: str, port: int) -> Refused | None:
+        return self._refusals.of(runtime_id, host, port)
+
     # Connections
 
     def accept(self, runtime: RuntimeRef, connection: Connection) -> None:
@@ -248,6 +250,8 @@ class Gateway:
         if refused is None or (flow.answered and refused.reason in IN_TUNNEL):
             await finish(client.connection)
         elif not flow.answered:
+            if flow.named is not None and flow.named.tunnel:
+                self._refusals.note(flow.runtime.id, flow.named, refused)
             await answer(client.connection, refused)
         # Otherwise it is broken off: half an answer must not look like a whole one.
 
@@ -303,6 +307,7 @@ class Gateway:
             refused.target = flow.named
             raise
         flow.target = target
+        self._refusals.permitted(flow.runtime.id, flow.named)
         body = {"host": flow.named.host[:253], "port": target.port, "method": method, "rule": rule}
         try:
             await self._records.write(flow.runtime, ALLOWED, body)

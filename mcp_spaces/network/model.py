@@ -55,6 +55,12 @@ class Reason(StrEnum):
     CLIENT_LEFT = "client_left"
 
 
+FAILURES = frozenset(
+    {Reason.UNREACHABLE, Reason.UNKNOWN_HOST, Reason.TOO_SLOW, Reason.NOT_RECORDED, Reason.CLIENT_LEFT}
+)
+"""Not refused by a rule: they stand in the event of the connection's end."""
+
+
 class Refused(Exception):
     """No, with the reason for programs, the rule that said so, and words for whoever reads the answer.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from mcp_spaces.network.model import Access, RuntimeRef, SecretAccess, Target
+from mcp_spaces.network.model import Access, Refused, RuntimeRef, SecretAccess, Target
 from mcp_spaces.sandbox.port import Connection, Sandbox
 
 
@@ -71,6 +71,9 @@ class RuntimeGateway(Protocol):
     def narrowed(self, runtime_id: str, permits: Callable[[Target], bool]) -> AbstractAsyncContextManager[Narrowed]:
         """Within it the runtime reaches only what `permits` too, at most what it may reach anyway. Connections to
         anything else are closed when it begins. Not to be nested. Raises RuntimeUnavailable: one did not close."""
+
+    def refusal(self, runtime_id: str, host: str, port: int) -> Refused | None:
+        """Why the newest tunnel that it asked for there was refused; None where it was not, or that is forgotten."""
 
     def detach(self, runtime_id: str) -> None:
         """Every connection is closed, and every later one. Idempotent."""

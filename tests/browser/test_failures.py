@@ -12,7 +12,7 @@ from playwright.async_api import Error
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from mcp_spaces.browser.driver.playwright import PlaywrightDriver
-from mcp_spaces.browser.pages.failures import HANGS, in_time, net_words, translate, translated
+from mcp_spaces.browser.pages.failures import HANGS, NoTunnel, in_time, net_words, translate, translated
 from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
 from tests.processes import ends_with
 
@@ -27,7 +27,7 @@ LATE = "Locator.click: Timeout 5000ms exceeded."
         ("Connection closed while reading from the driver", RuntimeUnavailable, "was closed"),
         ("Page.goto: Page crashed", RuntimeUnavailable, "the page crashed"),
         ("Locator.click: Target crashed", RuntimeUnavailable, "the page crashed"),
-        ("Page.goto: net::ERR_TUNNEL_CONNECTION_FAILED at https://a.test/", RuntimeUnavailable, "the gateway refused"),
+        ("Page.goto: net::ERR_TUNNEL_CONNECTION_FAILED at https://a.test/", NoTunnel, "the gateway refused"),
         ("Page.goto: net::ERR_SOMETHING_NEW at https://a.test/", RuntimeUnavailable, "ERR_SOMETHING_NEW"),
         (f"{LATE}{LOG}  - <div id=cover> intercepts pointer events", WrongState, "<div id=cover> is in the way"),
         (f"{LATE}{LOG}  - did not find some options", WrongState, "the list has no such option"),

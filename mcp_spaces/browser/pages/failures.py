@@ -19,7 +19,12 @@ GONE = (
 HANGS = "browser_navigate leads a page elsewhere that hangs."
 _INTERCEPTS = re.compile(r"^[ -]*(<[^>\n]{1,200}>).*intercepts pointer events", re.MULTILINE)
 _NET = re.compile(r"net::(ERR_[A-Z_]+)")
+NO_TUNNEL = "ERR_TUNNEL_CONNECTION_FAILED"
 STATES = ("not visible", "not enabled", "not stable", "not editable", "outside of the viewport", "detached")
+
+
+class NoTunnel(RuntimeUnavailable):
+    """The gateway has said why, and Chromium keeps it to itself: see `unreached`."""
 
 
 @contextmanager
@@ -58,7 +63,8 @@ def translate(text: str, *, what: str) -> SpacesError:
     if "Page crashed" in text or "Target crashed" in text:
         return RuntimeUnavailable(f"{what}: the page crashed.", hint="Navigate it again, or open another page.")
     if found := _NET.search(text):
-        return RuntimeUnavailable(f"{what}: {net_words(found[0])}.", hint=_net_hint(found[1]))
+        kind = NoTunnel if found[1] == NO_TUNNEL else RuntimeUnavailable
+        return kind(f"{what}: {net_words(found[0])}.", hint=_net_hint(found[1]))
     if found := _INTERCEPTS.search(text):
         return WrongState(f"{what}: {found[1]} is in the way.", hint="Close or click what covers it; take a snapshot.")
     if found_words := next((words for words in _WORDS if words[0] in text), None):
@@ -97,7 +103,7 @@ _WORDS = (
 )
 """Of Playwright's words, what an agent is told instead."""
 _NET_WORDS = {
-    "ERR_TUNNEL_CONNECTION_FAILED": "the gateway refused the connection, or the site does not answer",
+    NO_TUNNEL: "the gateway refused the connection, or the site does not answer",
     "ERR_PROXY_CONNECTION_FAILED": "the browser has no way out: the daemon may be restarting",
     "ERR_NAME_NOT_RESOLVED": "there is no such host",
     "ERR_CERT_AUTHORITY_INVALID": "the site's certificate is not trusted",
@@ -119,7 +125,7 @@ def net_words(failure: str) -> str:
 
 
 def _net_hint(code: str) -> str:
-    if code in ("ERR_TUNNEL_CONNECTION_FAILED", "ERR_EMPTY_RESPONSE"):
+    if code in (NO_TUNNEL, "ERR_EMPTY_RESPONSE"):
         return "run_get of this run shows the gateway's decision; a person can widen the space's network mount."
     if code == "ERR_CERT_AUTHORITY_INVALID":
         return "Is it the right site? A person can trust its key: MCP_SPACES_BROWSER_TRUSTED_KEYS."

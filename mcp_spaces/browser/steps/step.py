@@ -21,6 +21,7 @@ from mcp_spaces.browser.steps.kinds import Kind
 from mcp_spaces.browser.steps.method import Method
 from mcp_spaces.browser.steps.model import Arguments, MethodId, Name, StepOptions
 from mcp_spaces.browser.steps.page_methods import AFTER_CRASH, BY_ID, GOES, WITH_DIALOG
+from mcp_spaces.browser.unreached import in_the_gateways_words
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
@@ -109,7 +110,8 @@ async def _done(doing: Doing, method: Method, arguments: Arguments, given: StepI
     began, navigations = live.downloads.count, 0 if opened is None else opened.navigations
     heading = None if opened is None else opened.heading
     try:
-        result = await _performed(doing, method, arguments)
+        with in_the_gateways_words(live, opened, method.id):
+            result = await _performed(doing, method, arguments)
     except TimedOut:
         # As `act` has it: what set off a navigation is done, however long the page takes.
         if opened is None or not method.settles or opened.heading is None or opened.heading is heading:

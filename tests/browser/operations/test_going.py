@@ -9,7 +9,7 @@ import pytest
 
 from mcp_spaces.browser.pages import page
 from mcp_spaces.browser.paging import NAVIGATION_S
-from mcp_spaces.errors import InvalidInput, NotFound, RuntimeUnavailable
+from mcp_spaces.errors import Denied, InvalidInput, NotFound, RuntimeUnavailable
 from tests.browser.operations.tabs import HOST, SHOP, Tab
 
 
@@ -24,8 +24,6 @@ async def test_a_page_is_answered_with_its_outline(tab: Tab, monkeypatch: pytest
 async def test_a_host_outside_of_the_mount_answers_with_the_rule(tab: Tab) -> None:
     opened = await tab.call("navigate", url="http://elsewhere.test/")
     assert opened.status == 403 and "network.allow" in opened.changes
-    error = await tab.refused("navigate", RuntimeUnavailable, url="https://elsewhere.test/")
-    assert "gateway" in error.message
 
 
 @pytest.mark.parametrize(
@@ -61,7 +59,7 @@ async def test_a_click_that_leads_nowhere_says_where_and_why(tab: Tab) -> None:
     tab.site.made["nowhere"] = "<a href=https://page.test/>Out</a>"
     (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/nowhere")).changes)
     gone = await tab.call("click", ref=ref)
-    assert gone.url == "https://page.test/" and "did not load: the gateway refused" in gone.changes
+    assert gone.url == "https://page.test/" and "did not load: page.test has no address" in gone.changes
 
 
 async def test_a_page_that_breaks_off_in_the_middle_is_told_at_once(tab: Tab) -> None:
@@ -84,8 +82,34 @@ async def test_an_answer_without_content_is_told_as_that_and_the_page_stays(tab:
     assert (await tab.call("snapshot")).title == "Shop"
 
 
+async def test_what_the_gateway_refuses_is_told_in_its_words(tab: Tab) -> None:
+    error = await tab.refused("navigate", Denied, url="https://elsewhere.test/")
+    assert "elsewhere.test:443 is not in the space's list" in error.message
+    assert error.details() == {"rule": "network.allow"} and not error.retryable
+    step = (
+        (await tab.call("execute", steps=[{"call": "page.goto", "args": ["https://elsewhere.test/"]}]))
+        .events[0]
+        .model_dump()
+    )
+    assert step["error"]["code"] == "denied" and "not in the space's list" in step["error"]["message"]
+
+
+async def test_what_a_site_redirects_to_is_named_where_the_gateway_refuses_it(tab: Tab) -> None:
+    tab.site.statuses["away"], tab.site.headers["location"] = 302, "https://elsewhere.test:8443/login"
+    try:
+        error = await tab.refused("navigate", Denied, url=f"{HOST}/away")
+    finally:
+        del tab.site.statuses["away"], tab.site.headers["location"]
+    assert "elsewhere.test:8443 is not in the space's list" in error.message
+
+
+async def test_a_site_that_may_be_reached_and_is_not_there_is_told_as_that(tab: Tab) -> None:
+    error = await tab.refused("navigate", RuntimeUnavailable, url="https://page.test/")
+    assert "page.test has no address" in error.message and error.retryable
+
+
 async def test_after_a_site_that_could_not_be_reached_the_next_one_can(tab: Tab) -> None:
     tab.site.made["there"] = "<p>There"
     for _ in range(5):
-        await tab.refused("navigate", RuntimeUnavailable, url="https://elsewhere.test/")
+        await tab.refused("navigate", Denied, url="https://elsewhere.test/")
         assert (await tab.call("navigate", url=f"{HOST}/there")).status == 200
