@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
+from mcp_spaces.core.one_or_several import written
 from mcp_spaces.core.operation import AnyOperation
-from mcp_spaces.core.plain_words import SHAPES, sentences_of
+from mcp_spaces.core.plain_words import SHAPES, findings, sentences_of
 from mcp_spaces.errors import InvalidInput
 
 NUMBER_MAX = (1 << 63) - 1
@@ -20,19 +23,40 @@ DEPTH_MAX = 32
 
 def explain_validation(operation: AnyOperation, error: ValidationError) -> InvalidInput:
     """Names the argument, what is wrong with it, and what there is. Never repeats the value."""
-    sentences = sentences_of(error)
-    fields = operation.input.model_fields
-    known = ", ".join(name if field.is_required() else f"{name}?" for name, field in fields.items())
-    hint = f"Arguments: {known or 'none'}.{_example(operation, error)}"
-    return InvalidInput(f"{operation.id}: " + "; ".join(sentences) + ".", hint=hint)
+    found = findings(error)
+    model, where = _nearest(operation.input, found)
+    known = ", ".join(name if one.is_required() else f"{name}?" for name, one in model.model_fields.items())
+    hint = f"{f'In {where}' if where else 'Arguments'}: {known or 'none'}.{_example(operation, found)}"
+    return InvalidInput(f"{operation.id}: " + "; ".join(sentences_of(error)) + ".", hint=hint)
 
 
-def _example(operation: AnyOperation, error: ValidationError) -> str:
+def _example(operation: AnyOperation, found: Iterable[ErrorDetails]) -> str:
     """Of an argument that has another shape, where the operation's example has one."""
-    for one in error.errors(include_url=False, include_context=False, include_input=False):
+    for one in found:
         if one["type"] in SHAPES and len(one["loc"]) == 1 and (name := str(one["loc"][0])) in operation.example:
             return f" For example {name}={json.dumps(operation.example[name], ensure_ascii=False)[:EXAMPLE_MAX]}"
     return ""
+
+
+def _nearest(model: type[BaseModel], found: Iterable[ErrorDetails]) -> tuple[type[BaseModel], str]:
+    """Where the first name is unknown or missing: what has such names there, and its place; none for the input itself."""
+    location = next((written(one["loc"])[:-1] for one in found if one["type"] in ("extra_forbidden", "missing")), ())
+    inner = model
+    for part in location:
+        if not isinstance(part, int):
+            field = inner.model_fields.get(part)
+            models = _models_in(None if field is None else field.annotation)
+            if len(models) != 1:
+                return model, ""
+            (inner,) = models
+    return inner, ".".join(map(str, location))
+
+
+def _models_in(annotation: object) -> set[type[BaseModel]]:
+    """`tuple[Edit, ...] | None` holds Edit."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {model for one in get_args(annotation) for model in _models_in(one)}
 
 
 def is_deeper_than(value: object, most: int) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from mcp_spaces.core.one_or_several import written
 from mcp_spaces.core.spelling import SPELLING
 
 SHOWN = 3
@@ -14,12 +16,19 @@ _NO_LIST = frozenset({"tuple_type", "list_type"})
 SHAPES = _NO_OBJECT | _NO_LIST
 
 
+def findings(error: ValidationError) -> list[ErrorDetails]:
+    """None of them where there are more than LOOKED_AT_MAX."""
+    if error.error_count() > LOOKED_AT_MAX:
+        return []
+    return error.errors(include_url=False, include_context=False, include_input=False)
+
+
 def sentences_of(error: ValidationError, *, without: int = 0) -> list[str]:
     """A sentence, without its full stop, for each of the first findings. `without`: parts of a place that its reader
     did not write."""
-    if error.error_count() > LOOKED_AT_MAX:
+    found = findings(error)
+    if not found:
         return [f"{error.error_count():,} things in it do not fit"]
-    found = error.errors(include_url=False, include_context=False, include_input=False)
     # A list whose only item is wrong is told to be too short as well.
     inner = {one["loc"][:depth] for one in found for depth in range(len(one["loc"]))}
     problems = [one for one in found if one["loc"] not in inner]
@@ -31,7 +40,7 @@ def sentences_of(error: ValidationError, *, without: int = 0) -> list[str]:
 
 def sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
     """What is wrong at `location`, without a full stop; `kind` and `message` are pydantic's."""
-    where = ".".join(str(part)[:64] for part in location) or "arguments"
+    where = ".".join(str(part)[:64] for part in written(location)) or "arguments"
     if kind == "extra_forbidden":
         return f"{where} is unknown"
     if kind == "missing":

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from mcp_spaces.core.limits import Limits
+from mcp_spaces.core.one_or_several import OneOrSeveral
 from mcp_spaces.core.scope import (
     AiGrant,
     HostRule,
@@ -59,7 +60,7 @@ class NetworkMount(_Request):
 class Mounts(_Request):
     """What a space may use besides its own files."""
 
-    storage: tuple[StorageMount, ...] | StorageMount | None = None
+    storage: OneOrSeveral[StorageMount] | None = None
     vault: VaultMount | None = None
     ai: AiMount | None = None
     proxy: tuple[Name, ...] | None = Field(default=None, max_length=100)

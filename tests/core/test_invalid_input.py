@@ -37,6 +37,9 @@ OPERATIONS = {one.id: one for one in CATALOGUE}
             "fields.e2: a secret is filled in by browser_login, never typed",
         ),
         ("browser.fill", {"fields": {"e2": "a" * 100_001}}, "fields.e2: that is more than 100,000 characters"),
+        ("space.create", {"name": "a", "mounts": {"storage": [{}]}}, "mounts.storage.0.namespace is missing"),
+        ("space.create", {"name": "a", "mounts": {"storage": {}}}, "mounts.storage.namespace is missing"),
+        ("space.create", {"name": "a", "mounts": {"storage": "x"}}, "mounts.storage has to be an object"),
         ("sandbox.shell", {"cmd": "ls"}, "command is missing; cmd is unknown"),
         # So many are not gone through, one by one, while others wait.
         ("run.get", {"run": "x", **{f"k{n}": 1 for n in range(LOOKED_AT_MAX + 1)}}, "1,001 things in it do not fit"),
@@ -67,6 +70,33 @@ def test_an_argument_of_another_shape_is_told_by_an_example() -> None:
     with pytest.raises(ValidationError) as caught:
         operation.input.model_validate({"fields": [{"ref": "e3", "value": "Ann"}]})
     assert explain_validation(operation, caught.value).hint.endswith('For example fields={"e3": "Ann"}')
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "arguments", "hint"),
+    [
+        ("space.create", {"nme": "a"}, "Arguments: name, "),
+        ("space.create", {"name": "a", "mounts": {"netwrk": {}}}, "In mounts: storage?, vault?, "),
+        ("space.create", {"name": "a", "mounts": {"network": {"hosts": []}}}, "In mounts.network: mode?, allow?, "),
+        ("sandbox.edit_file", {"path": "a", "edits": [{"old": "x"}]}, "In edits.0: old, new"),
+        (
+            "space.create",
+            {"name": "a", "mounts": {"storage": [{"name": "x"}]}},
+            "In mounts.storage.0: namespace, mode?, ",
+        ),
+        ("space.create", {"name": "a", "mounts": {"storage": {"name": "x"}}}, "In mounts.storage: namespace, mode?, "),
+        # Which of the forms was meant, nobody knows.
+        ("browser.fill", {"fields": {"e2": {"text": "Ann"}}}, "Arguments: "),
+    ],
+    ids=count(),
+)
+def test_the_names_that_there_are_are_those_of_the_place(
+    operation_id: str, arguments: dict[str, Any], hint: str
+) -> None:
+    operation = OPERATIONS[operation_id]
+    with pytest.raises(ValidationError) as caught:
+        operation.input.model_validate(arguments)
+    assert explain_validation(operation, caught.value).hint.startswith(hint)
 
 
 @pytest.mark.parametrize(
