@@ -63,7 +63,8 @@ class ActiveCalls:
     def entered(
         self, run: Run, caller: Caller, effect: Effect, redactor: Redactor | None = None
     ) -> Iterator[ActiveCall]:
-        """Raises QuotaExceeded above the caller's limit. Child calls do not count."""
+        """Raises QuotaExceeded above the caller's limit. Child calls do not count; what a call begins after it was
+        cancelled is cancelled as well."""
         counted = run.parent_id is None
         limit = caller.scope.limits.concurrent_calls
         if counted and self._of_principal[caller.principal_id] >= limit:
@@ -73,6 +74,10 @@ class ActiveCalls:
         call = ActiveCall(run, caller, effect, anyio.CancelScope(), redactor or Redactor())
         self._by_run[run.id] = call
         self._of_principal[caller.principal_id] += counted
+        # A call learns of its end when it next waits, and until then it may begin what outlives it.
+        parent = self._by_run.get(run.parent_id or "")
+        if parent is not None and parent.cancelled_because:
+            call.cancel(parent.cancelled_because)
         try:
             yield call
         finally:
