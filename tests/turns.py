@@ -20,7 +20,7 @@ TURNS = 20
 @dataclass(slots=True)
 class _Counted(Generic[T]):
     work: Coroutine[Any, Any, T]
-    suspended: Callable[[int], None]
+    suspended: Callable[[int], object]
 
     def __await__(self) -> Generator[Any, Any, T]:
         running, count, value = self.work.__await__(), 0, None
@@ -40,20 +40,17 @@ class _Counted(Generic[T]):
             return result
 
 
+async def meanwhile(suspension: int, work: Coroutine[Any, Any, T], act: Callable[[], object]) -> T:
+    """`act` when `work` is suspended for the so many-th time, counted from 1."""
+    return await _Counted(work, lambda count: act() if count == suspension else None)
+
+
 async def cancelled_at(suspension: int, work: Coroutine[Any, Any, object]) -> bool:
-    """Cancel what waits for `work` when it is suspended for the so many-th time, counted from 1, as a client that
-    leaves does. Whether it came so far."""
-    came_so_far = False
+    """Cancel what waits for `work` when it is suspended for the so many-th time, as a client that leaves does. Whether
+    it came so far."""
     with anyio.CancelScope() as scope:
-
-        def suspended(count: int) -> None:
-            nonlocal came_so_far
-            if count == suspension:
-                came_so_far = True
-                scope.cancel()
-
-        await _Counted(work, suspended)
-    return came_so_far
+        await meanwhile(suspension, work, scope.cancel)
+    return scope.cancel_called
 
 
 async def cancelled_everywhere(attempt: Callable[[int], Awaitable[bool]]) -> int:

@@ -14,7 +14,7 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.journal import Run
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import Scope, covers
-from mcp_spaces.errors import QuotaExceeded
+from mcp_spaces.errors import Cancelled, QuotaExceeded
 
 WORKING = frozenset(
     {
@@ -52,6 +52,11 @@ class ActiveCall:
     def cancel(self, reason: str) -> None:
         self.cancelled_because = self.cancelled_because or reason
         self.cancel_scope.cancel()
+
+    def check(self) -> None:
+        """Raises Cancelled once it was cancelled by somebody else."""
+        if self.cancelled_because:
+            raise Cancelled(f"The call was cancelled: {self.cancelled_because}.", hint="Nothing more will happen.")
 
 
 class ActiveCalls:
