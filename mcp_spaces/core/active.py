@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 import anyio
@@ -14,7 +15,7 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.journal import Run
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import Scope, covers
-from mcp_spaces.errors import Cancelled, QuotaExceeded
+from mcp_spaces.errors import Cancelled, QuotaExceeded, SpacesError
 
 WORKING = frozenset(
     {
@@ -89,6 +90,36 @@ class ActiveCalls:
             del self._by_run[run.id]
             self._of_principal[caller.principal_id] -= counted
             call.ended.set()
+
+    def hold(
+        self,
+        run: Run,
+        caller: Caller,
+        effect: Effect,
+        redactor: Redactor | None,
+        *,
+        now: float,
+        over: Callable[[], Awaitable[object]],
+        end: Callable[[str], Awaitable[object]],
+    ) -> asyncio.Task[None]:
+        """What outlives the call that began it, and not the permission that it began under: it stands among the calls
+        under way, and `end` is told the reason when they would be (threats T06, T09). `over` returns once it has ended;
+        `now` in seconds since 1970. Whoever calls keeps the task."""
+        # At once, not when the task gets its turn: the permission may end in this one.
+        standing = ExitStack()
+        call = standing.enter_context(self.entered(run, caller, effect, redactor))
+
+        async def holding() -> None:
+            with call.cancel_scope:
+                if caller.expires_at is not None:
+                    call.cancel_scope.deadline = anyio.current_time() + caller.expires_at - now
+                await over()
+            with suppress(SpacesError):
+                await end(call.cancelled_because or "its key has expired")
+
+        task = asyncio.create_task(holding())
+        task.add_done_callback(lambda _: standing.close())
+        return task
 
     def learn(self, runtime_id: str, value: str, *, name: str) -> None:
         """Keep a secret that was used in a runtime out of what calls and jobs there answer that are under way: of
