@@ -1,4 +1,5 @@
-"""A launch whose caller goes away at any moment leaves nothing half done; no browser is needed to see that."""
+"""What happens while a browser is launched, such as that its caller goes away, leaves nothing half done; no browser is
+needed to see that."""
 
 from __future__ import annotations
 
@@ -11,13 +12,14 @@ import pytest
 
 from mcp_spaces.browser.driver.devtools import SOCKET_SUFFIX, DevToolsPipe
 from mcp_spaces.browser.model import BrowserOptions
+from mcp_spaces.browser.port import StorageState
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, Space
 from mcp_spaces.spaces.port import Runtimes, Spaces
 from tests.browser.rigs import PATIENCE_S, short_folder
 from tests.security.app import World, open_world
-from tests.turns import cancelled_at, cancelled_everywhere
+from tests.turns import cancelled_at, cancelled_everywhere, meanwhile
 
 pytestmark = pytest.mark.anyio
 
@@ -93,3 +95,22 @@ async def test_a_socket_for_playwright_whose_opening_is_given_up_can_be_closed()
 
 async def _nowhere(_content: bytes) -> None:
     """There is no browser."""
+
+
+async def test_a_browser_s_profile_is_still_there_for_who_opens_it_while_the_vault_is_rotated(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        space, store, asked = await world.space("one"), world.use(BrowserService).store, list[StorageState | None]()
+        state: StorageState = {"cookies": [], "origins": []}
+        await store.keep_profile(space, "work", state)
+
+        async def ask() -> None:
+            asked.append(await store.profile(space, "work"))
+
+        async def attempt(suspension: int) -> bool:
+            asked.clear()
+            async with anyio.create_task_group() as group:
+                await meanwhile(suspension, world.govern("vault.rotate"), lambda: group.start_soon(ask))
+            assert asked in ([state], [])
+            return bool(asked)
+
+        await cancelled_everywhere(attempt)
