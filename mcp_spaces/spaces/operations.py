@@ -80,8 +80,13 @@ async def create(context: Context, wanted: CreateInput) -> SpaceView:
     )
     if context.caller.spaces is not None:
         raise WrongState("This key is bound to its spaces.", hint="Use a key that is not, to make more.")
-    await context.use(SpaceStore).add(space, most=context.caller.scope.limits.spaces)
-    context.use(Lifecycle).listed(space)
+
+    async def added() -> None:
+        await context.use(SpaceStore).add(space, most=context.caller.scope.limits.spaces)
+        context.use(Lifecycle).listed(space)
+
+    # It is made even when the caller gives up, and then its time runs.
+    await shielded(added())
     return context.use(SpaceViews).whole(context.caller, space)
 
 
@@ -148,8 +153,12 @@ async def extend(context: Context, wanted: ExtendInput) -> SpaceView:
             raise WrongState("The space's time is over: it is being deleted.", hint="Make another: space_create")
         return space.model_copy(update={"expires_at": expires_at})
 
-    space = await context.use(SpaceStore).change(context.space.id, extended)
-    context.use(Lifecycle).changed(space)
+    async def changed() -> Space:
+        space = await context.use(SpaceStore).change(context.space.id, extended)
+        context.use(Lifecycle).changed(space)
+        return space
+
+    space = await shielded(changed())
     return context.use(SpaceViews).whole(context.caller, space)
 
 
