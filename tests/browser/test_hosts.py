@@ -7,6 +7,7 @@ import resource
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -76,6 +77,50 @@ async def test_a_launch_that_fails_leaves_the_others_of_its_space_in_their_turn(
                 none_to_be_had.fails.set()
                 if left:
                     await eventually(lambda: not none_to_be_had.fails.is_set())
+
+
+class SlowToGo:
+    """A browser that never comes up, and takes its time to go."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.may_go = asyncio.Event()
+
+    async def start(self, _playwright: PlaywrightDriver, *, folder: Path) -> None:
+        self.steps.append("starts")
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        self.steps.append("stops")
+        await self.may_go.wait()
+        self.steps.append("is gone")
+
+
+async def test_the_end_waits_for_a_browser_whose_start_was_given_up(tmp_path: Path) -> None:
+    slow: Any = SlowToGo()
+
+    class OneToBeHad(NoneToBeHad):
+        async def _make(self, limits: SandboxLimits) -> Host:
+            host: Host = slow
+            return host
+
+    driver = OneToBeHad(playwright=PlaywrightDriver(), folder=tmp_path, limits=LIMITS, pool_size=0)
+
+    async def close() -> None:
+        await driver.aclose()
+        slow.steps.append("closed")
+
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(driver.open, wanted())
+            await eventually(lambda: slow.steps == ["starts"])
+            group.cancel_scope.cancel()
+        await eventually(lambda: slow.steps == ["starts", "stops"])
+        async with anyio.create_task_group() as group:
+            group.start_soon(close)
+            await anyio.wait_all_tasks_blocked()
+            slow.may_go.set()
+        assert slow.steps == ["starts", "stops", "is gone", "closed"]
 
 
 def open_sockets() -> set[str]:
