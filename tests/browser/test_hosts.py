@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcp_spaces.browser.driver.host import Host
+from mcp_spaces.browser.driver.host import Host, HostedContext, WayOut
 from mcp_spaces.browser.driver.hosts import Hosts
 from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import ContextSpec
@@ -121,6 +121,37 @@ async def test_the_end_waits_for_a_browser_whose_start_was_given_up(tmp_path: Pa
             await anyio.wait_all_tasks_blocked()
             slow.may_go.set()
         assert slow.steps == ["starts", "stops", "is gone", "closed"]
+
+
+class Holder:
+    """Of a browser what a context of it needs, and of a context what its runtime closes."""
+
+    downloads = "/downloads"
+
+    def __init__(self) -> None:
+        self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.contexts: set[object] = set()
+        self.removed: list[str] = []
+
+    def on(self, _event: str, _listener: object) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def withdraw(self, _way: WayOut) -> None:
+        pass
+
+    async def remove(self, path: str) -> None:
+        self.removed.append(path)
+
+
+async def test_what_a_context_leaves_is_taken_away_and_not_what_its_runtime_has_by_then() -> None:
+    holder: Any = Holder()
+    last, now = (HostedContext(holder, holder, runtime_id="rt_one", way=WayOut(1), options={}) for _ in range(2))
+    await last.close()
+    assert holder.removed == [last.downloads_folder] != [now.downloads_folder]
+    assert {Path(one.downloads_folder).parent for one in (last, now)} == {Path(Holder.downloads)}
 
 
 def open_sockets() -> set[str]:
