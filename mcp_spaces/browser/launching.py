@@ -94,8 +94,10 @@ async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
         runtime, live = await _new(context, browsers, given)
     if live.options.record:
         try:
-            with in_time("start the recording", START_S):
-                await live.recording.start(context)
+            # In its turn: whoever found the browser before this call ended may be filling in a secret.
+            async with live.turn(context.redactor, run_id=context.run_id):
+                with in_time("start the recording", START_S):
+                    await live.recording.start(context)
         except BaseException:
             await browsers.stop(runtime.id, reason="its recording did not start")
             raise

@@ -55,6 +55,8 @@ class Lease:
         self._connection: ServerConnection | None = None
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
+        self.held: asyncio.Task[None] | None = None
+        """Ends it with the permission that it was given under."""
         self._next = OURS
 
     @property
@@ -93,6 +95,11 @@ class Lease:
         self._finish(reason)
         if self._task is not None:
             await asyncio.shield(self._task)
+
+    async def ended(self) -> None:
+        """Once nobody is connected any more, and `on_end` was told."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
 
     def _finish(self, reason: str) -> None:
         if not self._over.done():

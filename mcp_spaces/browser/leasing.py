@@ -15,15 +15,18 @@ from mcp_spaces.browser.pages.failures import in_time
 from mcp_spaces.browser.pages.sessions import session_of
 from mcp_spaces.browser.secrets.secret_rules import refuse_inside
 from mcp_spaces.browser.service import BrowserService
+from mcp_spaces.core.active import ActiveCalls
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
-from mcp_spaces.core.journal import Journal
+from mcp_spaces.core.ids import new_id
+from mcp_spaces.core.journal import Journal, Run
 from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import NotFound, RuntimeUnavailable, WrongState
 
+CONNECT = "browser.connect"
 TTL_S = 300.0
 TTL_MAX_S = 3600.0
 
@@ -82,6 +85,7 @@ async def connect(context: Context, given: ConnectInput) -> ConnectOutput:
             url = await lease.open(live.live.closed())
             live.scripting.ran(opened.page.context)
             live.lease, live.leased_until = lease, expires_at
+            _hold(context, lease)
         try:
             await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseException:
@@ -89,6 +93,15 @@ async def connect(context: Context, given: ConnectInput) -> ConnectOutput:
             raise
         context.note("leased", {"expires_at": expires_at})
         return ConnectOutput(url=url, expires_at=expires_at)
+
+
+def _hold(context: Context, lease: Lease) -> None:
+    """It lasts no longer than the permission that it was given under."""
+    now, run_id = context.clock.now(), new_id("lease")
+    run = Run(run_id, CONNECT, context.caller.principal_id, context.run_id, now, context.space.id, context.runtime.id)
+    lease.held = context.use(ActiveCalls).hold(
+        run, context.caller, Effect.INTERACTS, context.redactor, now=now, over=lease.ended, end=lease.end
+    )
 
 
 async def disconnect(context: Context, _given: DisconnectInput) -> DisconnectOutput:
@@ -120,7 +133,7 @@ def _refuse_signed_in(live: LiveBrowser) -> None:
 
 OPERATIONS: tuple[AnyOperation, ...] = (
     Operation(
-        id="browser.connect",
+        id=CONNECT,
         summary="Lend a browser to your own Playwright or puppeteer.",
         input=ConnectInput,
         output=ConnectOutput,

@@ -189,15 +189,14 @@ class LiveBrowser:
     @asynccontextmanager
     async def turn(self, redactor: Redactor, *, run_id: str) -> AsyncIterator[None]:
         """One operation at a time. Raises Busy, WrongState (somebody else holds the controls)."""
-        if self.leased_until is not None:
-            raise WrongState(
-                "Somebody else controls this browser (a CDP lease).", hint="Wait, or revoke it: browser_disconnect."
-            )
+        self._refuse_leased()
         with anyio.move_on_after(TURN_S) as waited:
             await self._turn.acquire()
         if waited.cancelled_caught:
             raise Busy("The operation before this one is still under way.", hint="Try again.")
         try:
+            # The operation before this one may have let somebody in.
+            self._refuse_leased()
             if self.secret_inside:
                 # A login that broke off: the browser is being closed (threats L01 to L06).
                 raise WrongState(
@@ -210,6 +209,12 @@ class LiveBrowser:
         finally:
             self.current_run = ""
             self._turn.release()
+
+    def _refuse_leased(self) -> None:
+        if self.leased_until is not None:
+            raise WrongState(
+                "Somebody else controls this browser (a CDP lease).", hint="Wait, or revoke it: browser_disconnect."
+            )
 
     def teach(self, redactor: Redactor) -> None:
         """Whatever was filled in here is taken out of this call's answer and record."""

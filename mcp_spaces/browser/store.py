@@ -52,13 +52,19 @@ class BrowserStore:
 
     async def profile(self, space_id: str, name: str) -> StorageState | None:
         """None for one that is new, and for one that no longer opens: whoever uses it logs in again."""
-        row = self._database.read_one(
-            "SELECT sealed FROM browser_profiles WHERE space_id = ? AND name = ?", (space_id, name)
-        )
-        if row is None:
+
+        def box() -> bytes | None:
+            row = self._database.read_one(
+                "SELECT sealed FROM browser_profiles WHERE space_id = ? AND name = ?", (space_id, name)
+            )
+            return None if row is None else bytes(row["sealed"])
+
+        before = box()
+        if before is None:
             return None
         try:
-            content = await self._boxes.unseal(row["sealed"], label=_label(space_id, name))
+            # A rotation that is under way seals it anew.
+            content = await self._boxes.unseal(lambda: box() or before, label=_label(space_id, name))
         except WrongState as error:
             log.warning("profile %s of %s does not open, and is begun anew: %s", name, space_id, error.message)
             return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 import anyio
@@ -14,7 +15,7 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.journal import Run
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import Scope, covers
-from mcp_spaces.errors import QuotaExceeded
+from mcp_spaces.errors import Cancelled, QuotaExceeded, SpacesError
 
 WORKING = frozenset(
     {
@@ -53,6 +54,11 @@ class ActiveCall:
         self.cancelled_because = self.cancelled_because or reason
         self.cancel_scope.cancel()
 
+    def check(self) -> None:
+        """Raises Cancelled once it was cancelled by somebody else."""
+        if self.cancelled_because:
+            raise Cancelled(f"The call was cancelled: {self.cancelled_because}.", hint="Nothing more will happen.")
+
 
 class ActiveCalls:
     def __init__(self) -> None:
@@ -63,7 +69,8 @@ class ActiveCalls:
     def entered(
         self, run: Run, caller: Caller, effect: Effect, redactor: Redactor | None = None
     ) -> Iterator[ActiveCall]:
-        """Raises QuotaExceeded above the caller's limit. Child calls do not count."""
+        """Raises QuotaExceeded above the caller's limit. Child calls do not count; what a call begins after it was
+        cancelled is cancelled as well."""
         counted = run.parent_id is None
         limit = caller.scope.limits.concurrent_calls
         if counted and self._of_principal[caller.principal_id] >= limit:
@@ -73,12 +80,46 @@ class ActiveCalls:
         call = ActiveCall(run, caller, effect, anyio.CancelScope(), redactor or Redactor())
         self._by_run[run.id] = call
         self._of_principal[caller.principal_id] += counted
+        # A call learns of its end when it next waits, and until then it may begin what outlives it.
+        parent = self._by_run.get(run.parent_id or "")
+        if parent is not None and parent.cancelled_because:
+            call.cancel(parent.cancelled_because)
         try:
             yield call
         finally:
             del self._by_run[run.id]
             self._of_principal[caller.principal_id] -= counted
             call.ended.set()
+
+    def hold(
+        self,
+        run: Run,
+        caller: Caller,
+        effect: Effect,
+        redactor: Redactor | None,
+        *,
+        now: float,
+        over: Callable[[], Awaitable[object]],
+        end: Callable[[str], Awaitable[object]],
+    ) -> asyncio.Task[None]:
+        """What outlives the call that began it, and not the permission that it began under: it stands among the calls
+        under way, and `end` is told the reason when they would be (threats T06, T09). `over` returns once it has ended;
+        `now` in seconds since 1970. Whoever calls keeps the task."""
+        # At once, not when the task gets its turn: the permission may end in this one.
+        standing = ExitStack()
+        call = standing.enter_context(self.entered(run, caller, effect, redactor))
+
+        async def holding() -> None:
+            with call.cancel_scope:
+                if caller.expires_at is not None:
+                    call.cancel_scope.deadline = anyio.current_time() + caller.expires_at - now
+                await over()
+            with suppress(SpacesError):
+                await end(call.cancelled_because or "its key has expired")
+
+        task = asyncio.create_task(holding())
+        task.add_done_callback(lambda _: standing.close())
+        return task
 
     def learn(self, runtime_id: str, value: str, *, name: str) -> None:
         """Keep a secret that was used in a runtime out of what calls and jobs there answer that are under way: of

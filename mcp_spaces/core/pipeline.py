@@ -138,6 +138,8 @@ class Pipeline:
                 if caller.operator and operation.needs_pin(call.input):
                     await self._pin.check(pin)
                 output = await self._answered_before(call)
+                # Before a person's yes is used up, or an answer of before is given: was the permission taken away?
+                active.check()
                 if output is None:
                     await self._approve(call, decision)  # 6
                     output = await self._handle(call, active)  # 7
@@ -286,8 +288,7 @@ class Pipeline:
             await anyio.lowlevel.checkpoint_if_cancelled()
             output: BaseModel = await call.operation.handler(context, call.input)
             return output
-        if active.cancelled_because:
-            raise Cancelled(f"The call was cancelled: {active.cancelled_because}.", hint="Nothing more will happen.")
+        active.check()
         if active.cancel_scope.cancelled_caught:
             raise TimedOut(
                 f"{call.operation.id} took longer than the {seconds:g} s that the scope allows.",

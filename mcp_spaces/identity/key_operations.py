@@ -13,6 +13,7 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation
 from mcp_spaces.core.place import Everywhere
 from mcp_spaces.core.scope import EVERYTHING, OperationPattern
+from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.identity.known_operations import check_patterns
 from mcp_spaces.identity.model import LOCAL_AGENT, OPERATOR, Key, new_token
@@ -112,10 +113,14 @@ async def list_keys(context: Context, _: Everywhere) -> KeyList:
 
 
 async def revoke_key(context: Context, wanted: KeyRevokeInput) -> KeyView:
-    key = await context.use(Identity).revoke(wanted.key)
-    context.use(ActiveCalls).cancel_where(lambda call: call.caller.key_id == key.id, reason="the key was revoked")
-    context.use(Changes).announce(Change("keys", principal_id=key.principal_id))
-    return _view(context, key)
+    async def revoked() -> Key:
+        key = await context.use(Identity).revoke(wanted.key)
+        context.use(ActiveCalls).cancel_where(lambda call: call.caller.key_id == key.id, reason="the key was revoked")
+        context.use(Changes).announce(Change("keys", principal_id=key.principal_id))
+        return key
+
+    # It happens even when the caller gives up, and then what the key opened has to end too.
+    return _view(context, await shielded(revoked()))
 
 
 def _view(context: Context, key: Key) -> KeyView:

@@ -12,7 +12,7 @@ from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import WrongState
 from mcp_spaces.network.authority import Authority
 from mcp_spaces.state.database import Database
-from mcp_spaces.state.transaction import Transaction
+from mcp_spaces.state.transaction import Row, Transaction
 from mcp_spaces.vault.port import Again, Boxes
 
 log = logging.getLogger(__name__)
@@ -38,14 +38,21 @@ class Authorities:
             return self._known[space_id]
 
     async def _stored(self, space_id: str) -> Authority | None:
-        row = self._database.read_one(
-            "SELECT certificate, sealed FROM space_authorities WHERE space_id = ?", (space_id,)
-        )
+
+        def found() -> Row | None:
+            return self._database.read_one(
+                "SELECT certificate, sealed FROM space_authorities WHERE space_id = ?", (space_id,)
+            )
+
+        row = found()
         if row is None:
             return None
         try:
             certificate = bytes(row["certificate"])
-            key = await self._boxes.unseal(bytes(row["sealed"]), label=_label(space_id, certificate))
+            # A rotation that is under way seals it anew.
+            key = await self._boxes.unseal(
+                lambda: bytes((found() or row)["sealed"]), label=_label(space_id, certificate)
+            )
             return Authority.read(certificate, key)
         except (WrongState, ValueError, TypeError):
             # The row is not as we wrote it, or of another vault: nobody trusts a new one less.

@@ -56,7 +56,9 @@ async def forwarded(sandbox: Sandbox, port: int, *, local_port: int) -> AsyncIte
             await _join(outside, await sandbox.dial(port))
 
     try:
-        server = await asyncio.start_server(on_connection, LOOPBACK, local_port, limit=READ_AHEAD_BYTES)
+        # It listens before it is ours to close.
+        with anyio.CancelScope(shield=True):
+            server = await asyncio.start_server(on_connection, LOOPBACK, local_port, limit=READ_AHEAD_BYTES)
     except OSError:
         raise Conflict(f"Port {local_port} of this machine is taken.", hint="Choose another one, or 0.") from None
     try:

@@ -6,14 +6,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 import anyio
 
-from mcp_spaces.core.active import ActiveCall, ActiveCalls
+from mcp_spaces.core.active import ActiveCalls
 from mcp_spaces.core.caller import Caller
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import Clock, new_id
@@ -187,21 +187,17 @@ class Jobs:
         run = Run(
             job.id, "sandbox.shell", caller.principal_id, job.run_id, job.started_at, job.space_id, job.runtime_id
         )
-        # At once, not when the task gets its turn: the permission may end in this one.
-        standing = ExitStack()
-        call = standing.enter_context(calls.entered(run, caller, Effect.EXECUTES, job.redactor))
-        holding = asyncio.create_task(self._hold(job, call, caller))
+        holding = calls.hold(
+            run,
+            caller,
+            Effect.EXECUTES,
+            job.redactor,
+            now=self._clock.now(),
+            over=job.ended.wait,
+            end=lambda _: self.stop(job),
+        )
         self._watchers.add(holding)
-        holding.add_done_callback(lambda _: standing.close())
         holding.add_done_callback(self._watchers.discard)
-
-    async def _hold(self, job: Job, call: ActiveCall, caller: Caller) -> None:
-        with call.cancel_scope:
-            if caller.expires_at is not None:
-                call.cancel_scope.deadline = anyio.current_time() + caller.expires_at - self._clock.now()
-            await job.ended.wait()
-        with suppress(SpacesError):
-            await self.stop(job)
 
     async def stop(self, job: Job) -> None:
         """Kill it with all its descendants. Idempotent. Raises RuntimeUnavailable when that cannot be seen to be done."""

@@ -86,20 +86,23 @@ class HttpEdge:
     async def _serve_mcp(self, scope: Scope, receive: Receive, answer: Answer) -> None:
         try:
             caller = await self._caller(scope)
+            answer.key_id = caller.key_id
+            if scope["method"] == "POST":
+                body = await self._body(scope, receive, answer)
+                if body is None:
+                    return
+                receive = _replayed(body, receive)
+                # Whoever sends it slowly may have lost the key, or a part of its scope, meanwhile.
+                caller = self._app.current(caller)
         except Unauthenticated as error:
             challenge = [(b"www-authenticate", b'Bearer realm="mcp-spaces"')]
             await answer.json(401, {"error": error.code, "message": f"{error.message} {error.hint}"}, challenge)
             return
-        answer.key_id = caller.key_id
-        if scope["method"] == "POST":
-            body = await self._body(scope, receive, answer)
-            if body is None:
-                return
-            receive = _replayed(body, receive)
         # The SDK compares this with who opened a session, and lets nobody else use it.
         bearer = AccessToken(token="", client_id=caller.key_id or "", scopes=[], subject=caller.principal_id)
         scope["user"] = AuthenticatedUser(bearer)
-        with visited_by(Visitor(caller, self._lanes.of(caller.key_id or caller.principal_id))):
+        lane = self._lanes.of(caller.key_id or caller.principal_id)
+        with visited_by(Visitor(caller, lane, today=self._app.current)):
             if scope["method"] == "GET":
                 # A stream of the handshake era stays open for as long as the client likes.
                 with self._guard.following(caller):

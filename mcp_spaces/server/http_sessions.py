@@ -39,7 +39,7 @@ class KeyedSessions(StreamableHTTPSessionManager):
         if transport is not None:
             session_id = str(transport.mcp_session_id)
             end = partial(self._end, session_id, transport)
-            self._stop_following[session_id] = self._guard.follow(visitor().caller, end)
+            self._stop_following[session_id] = self._guard.follow(visitor().came_as, end)
         return transport
 
     def _end(self, session_id: str, transport: StreamableHTTPServerTransport) -> None:

@@ -77,7 +77,12 @@ async def _lent(
     served = False
     with anyio.CancelScope() as scope:
         loop = asyncio.get_running_loop()
-        lifeline, _ = await loop.connect_accepted_socket(lambda: _Lifeline(scope.cancel), connection)
+        try:
+            lifeline, _ = await loop.connect_accepted_socket(lambda: _Lifeline(scope.cancel), connection)
+        except BaseException:
+            for pipe in pipes:
+                os.close(pipe)
+            raise
         client_left = False
         try:
             async with _piped(pipes, line_bytes_max, on_unread=scope.cancel) as (reader, writer):
@@ -125,13 +130,15 @@ async def _piped(
     closed, by whichever side."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=line_bytes_max)
-    incoming, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipes[0], "rb", buffering=0)
-    )
+    questions, answers = os.fdopen(pipes[0], "rb", buffering=0), os.fdopen(pipes[1], "wb", buffering=0)
     try:
-        outgoing, protocol = await loop.connect_write_pipe(
-            lambda: _Answers(on_unread), os.fdopen(pipes[1], "wb", buffering=0)
-        )
+        incoming, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), questions)
+    except BaseException:
+        # No transport has it yet: the shim is gone in this very moment.
+        answers.close()
+        raise
+    try:
+        outgoing, protocol = await loop.connect_write_pipe(lambda: _Answers(on_unread), answers)
         writer = asyncio.StreamWriter(outgoing, protocol, None, loop)
         try:
             yield reader, writer

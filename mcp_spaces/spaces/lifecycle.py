@@ -61,6 +61,9 @@ class Lifecycle:
         self._wake.set()
 
     async def up(self, space_id: str) -> Space:
+        return await shielded(self._up(space_id))
+
+    async def _up(self, space_id: str) -> Space:
         space = await self._set_state(space_id, SpaceState.RUNNING)
         self.changed(space)
         return space

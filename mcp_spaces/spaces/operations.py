@@ -80,8 +80,13 @@ async def create(context: Context, wanted: CreateInput) -> SpaceView:
     )
     if context.caller.spaces is not None:
         raise WrongState("This key is bound to its spaces.", hint="Use a key that is not, to make more.")
-    await context.use(SpaceStore).add(space, most=context.caller.scope.limits.spaces)
-    context.use(Lifecycle).listed(space)
+
+    async def added() -> None:
+        await context.use(SpaceStore).add(space, most=context.caller.scope.limits.spaces)
+        context.use(Lifecycle).listed(space)
+
+    # It is made even when the caller gives up, and then its time runs.
+    await shielded(added())
     return context.use(SpaceViews).whole(context.caller, space)
 
 
@@ -120,27 +125,40 @@ async def update(context: Context, wanted: UpdateInput) -> SpaceView:
     space = await shielded(changed())
     # Whatever is under way and no longer permitted ends now, before the caller hears that it is (threat T09).
     lowered = is_lower(context, space, before[-1])
-    await context.use(ActiveCalls).end_where(
-        lambda call: (
-            call.run.space_id == space.id
-            and call.run.id != context.run_id
-            and (
-                (lowered and call.effect in WORKING)
-                or not narrow(call.caller.scope, space.ceiling).permits_operation(call.run.operation)
-            )
-        ),
-        reason=LOWERED,
-    )
-    await context.use(Lifecycle).stop_beyond(space, reason=LOWERED)
+    try:
+        await context.use(ActiveCalls).end_where(
+            lambda call: (
+                call.run.space_id == space.id
+                and call.run.id != context.run_id
+                and (
+                    (lowered and call.effect in WORKING)
+                    or not narrow(call.caller.scope, space.ceiling).permits_operation(call.run.operation)
+                )
+            ),
+            reason=LOWERED,
+        )
+    finally:
+        # Also when the caller gives up waiting for those calls: they end by themselves, and a sandbox does not.
+        await context.use(Lifecycle).stop_beyond(space, reason=LOWERED)
     return context.use(SpaceViews).whole(context.caller, space)
 
 
 async def extend(context: Context, wanted: ExtendInput) -> SpaceView:
+    """Raises WrongState once its time is over."""
     expires_at = None if wanted.ttl_s is None else context.clock.now() + wanted.ttl_s
-    space = await context.use(SpaceStore).change(
-        context.space.id, lambda space: space.model_copy(update={"expires_at": expires_at})
-    )
-    context.use(Lifecycle).changed(space)
+
+    def extended(space: Space) -> Space:
+        # It is being deleted by now, or about to be: what is told to live on has to.
+        if space.expires_at is not None and space.expires_at <= context.clock.now():
+            raise WrongState("The space's time is over: it is being deleted.", hint="Make another: space_create")
+        return space.model_copy(update={"expires_at": expires_at})
+
+    async def changed() -> Space:
+        space = await context.use(SpaceStore).change(context.space.id, extended)
+        context.use(Lifecycle).changed(space)
+        return space
+
+    space = await shielded(changed())
     return context.use(SpaceViews).whole(context.caller, space)
 
 

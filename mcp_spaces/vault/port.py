@@ -74,5 +74,5 @@ class Boxes(Protocol):
     async def seal(self, content: bytes, *, label: str) -> bytes:
         """`label` says what it is and whose; another one does not open it. Raises WrongState."""
 
-    async def unseal(self, box: bytes, *, label: str) -> bytes:
-        """Raises WrongState: another label, another data key, changed bytes, or a vault that cannot be opened."""
+    async def unseal(self, box: Callable[[], bytes], *, label: str) -> bytes:
+        """`box` is read while the vault is held, so that it is under the key of now. Raises WrongState: another label, another data key, changed bytes, or a vault that cannot be opened."""

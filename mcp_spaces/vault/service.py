@@ -127,11 +127,11 @@ class Vault:
         async with self._unlocking.held(create=True) as unlocked:
             return seal_key(content, label=label, data_key=unlocked.data_key, vault_id=unlocked.vault_id)
 
-    async def unseal(self, box: bytes, *, label: str) -> bytes:
+    async def unseal(self, box: Callable[[], bytes], *, label: str) -> bytes:
         if await self._unlocking.unlocked() is None:
             raise damaged()
         async with self._unlocking.held() as unlocked:
-            return open_key(box, label=label, data_key=unlocked.data_key, vault_id=unlocked.vault_id)
+            return open_key(box(), label=label, data_key=unlocked.data_key, vault_id=unlocked.vault_id)
 
 
 def _check_origin(entry: Entry, origin: str | None) -> None:

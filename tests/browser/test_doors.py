@@ -17,6 +17,7 @@ from mcp_spaces.browser.driver.host import WayOut
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.sandbox.port import Connection
 from tests.browser.rigs import PATIENCE_S
+from tests.turns import cancelled_at, cancelled_everywhere
 
 pytestmark = pytest.mark.anyio
 
@@ -129,3 +130,17 @@ async def test_a_door_that_is_closed_is_no_way_out() -> None:
             one.door.close()
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection("127.0.0.1", one.way.port)
+
+
+async def test_a_door_whose_opening_is_given_up_can_be_closed() -> None:
+    async def attempt(suspension: int) -> bool:
+        listener = socket.create_server(("127.0.0.1", 0))
+        address = listener.getsockname()
+        door = Door(lambda connection: connection.close(), Upstream, locked=False)
+        more = await cancelled_at(suspension, door.open(listener))
+        door.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*address)
+        return more
+
+    await cancelled_everywhere(attempt)

@@ -1,18 +1,25 @@
-"""A launch whose caller goes away at any moment leaves nothing half done; no browser is needed to see that."""
+"""What happens while a browser is launched, such as that its caller goes away, leaves nothing half done; no browser is
+needed to see that."""
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import pytest
 
+from mcp_spaces.browser.driver.devtools import SOCKET_SUFFIX, DevToolsPipe
 from mcp_spaces.browser.model import BrowserOptions
+from mcp_spaces.browser.port import StorageState
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, Space
 from mcp_spaces.spaces.port import Runtimes, Spaces
+from tests.browser.rigs import PATIENCE_S, short_folder
 from tests.security.app import World, open_world
+from tests.turns import cancelled_at, cancelled_everywhere, meanwhile
 
 pytestmark = pytest.mark.anyio
 
@@ -64,3 +71,46 @@ async def test_a_second_launch_that_is_given_up_while_it_is_stored_says_so(tmp_p
         await settled(world)
         (row,) = world.use(Runtimes).of_space(space.id)
         assert (row.state, row.reason) == (RuntimeState.FAILED, "its start was cancelled")
+
+
+async def test_a_socket_for_playwright_whose_opening_is_given_up_can_be_closed() -> None:
+    async def attempt(suspension: int) -> bool:
+        pipe = DevToolsPipe(_nowhere)
+        with short_folder() as folder:
+            more = await cancelled_at(suspension, pipe.serve(folder))
+            left = [socket.socket(socket.AF_UNIX) for _ in folder.glob(f"*{SOCKET_SUFFIX}")]
+            for client, path in zip(left, folder.glob(f"*{SOCKET_SUFFIX}"), strict=True):
+                client.connect(str(path))
+            await pipe.aclose()
+            for client in left:
+                client.settimeout(PATIENCE_S)
+                # Whoever waits at a socket that is closed is let go.
+                with client, suppress(ConnectionResetError):
+                    assert client.recv(1) == b""
+            assert list(folder.iterdir()) == []
+        return more
+
+    await cancelled_everywhere(attempt)
+
+
+async def _nowhere(_content: bytes) -> None:
+    """There is no browser."""
+
+
+async def test_a_browser_s_profile_is_still_there_for_who_opens_it_while_the_vault_is_rotated(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        space, store, asked = await world.space("one"), world.use(BrowserService).store, list[StorageState | None]()
+        state: StorageState = {"cookies": [], "origins": []}
+        await store.keep_profile(space, "work", state)
+
+        async def ask() -> None:
+            asked.append(await store.profile(space, "work"))
+
+        async def attempt(suspension: int) -> bool:
+            asked.clear()
+            async with anyio.create_task_group() as group:
+                await meanwhile(suspension, world.govern("vault.rotate"), lambda: group.start_soon(ask))
+            assert asked in ([state], [])
+            return bool(asked)
+
+        await cancelled_everywhere(attempt)

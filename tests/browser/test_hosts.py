@@ -7,11 +7,12 @@ import resource
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from mcp_spaces.browser.driver.host import Host
+from mcp_spaces.browser.driver.host import Host, HostedContext, WayOut
 from mcp_spaces.browser.driver.hosts import Hosts
 from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import ContextSpec
@@ -76,6 +77,81 @@ async def test_a_launch_that_fails_leaves_the_others_of_its_space_in_their_turn(
                 none_to_be_had.fails.set()
                 if left:
                     await eventually(lambda: not none_to_be_had.fails.is_set())
+
+
+class SlowToGo:
+    """A browser that never comes up, and takes its time to go."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.may_go = asyncio.Event()
+
+    async def start(self, _playwright: PlaywrightDriver, *, folder: Path) -> None:
+        self.steps.append("starts")
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        self.steps.append("stops")
+        await self.may_go.wait()
+        self.steps.append("is gone")
+
+
+async def test_the_end_waits_for_a_browser_whose_start_was_given_up(tmp_path: Path) -> None:
+    slow: Any = SlowToGo()
+
+    class OneToBeHad(NoneToBeHad):
+        async def _make(self, limits: SandboxLimits) -> Host:
+            host: Host = slow
+            return host
+
+    driver = OneToBeHad(playwright=PlaywrightDriver(), folder=tmp_path, limits=LIMITS, pool_size=0)
+
+    async def close() -> None:
+        await driver.aclose()
+        slow.steps.append("closed")
+
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(driver.open, wanted())
+            await eventually(lambda: slow.steps == ["starts"])
+            group.cancel_scope.cancel()
+        await eventually(lambda: slow.steps == ["starts", "stops"])
+        async with anyio.create_task_group() as group:
+            group.start_soon(close)
+            await anyio.wait_all_tasks_blocked()
+            slow.may_go.set()
+        assert slow.steps == ["starts", "stops", "is gone", "closed"]
+
+
+class Holder:
+    """Of a browser what a context of it needs, and of a context what its runtime closes."""
+
+    downloads = "/downloads"
+
+    def __init__(self) -> None:
+        self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.contexts: set[object] = set()
+        self.removed: list[str] = []
+
+    def on(self, _event: str, _listener: object) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def withdraw(self, _way: WayOut) -> None:
+        pass
+
+    async def remove(self, path: str) -> None:
+        self.removed.append(path)
+
+
+async def test_what_a_context_leaves_is_taken_away_and_not_what_its_runtime_has_by_then() -> None:
+    holder: Any = Holder()
+    last, now = (HostedContext(holder, holder, runtime_id="rt_one", way=WayOut(1), options={}) for _ in range(2))
+    await last.close()
+    assert holder.removed == [last.downloads_folder] != [now.downloads_folder]
+    assert {Path(one.downloads_folder).parent for one in (last, now)} == {Path(Holder.downloads)}
 
 
 def open_sockets() -> set[str]:

@@ -20,6 +20,7 @@ from mcp_spaces.browser.driver.devtools import DevToolsPipe
 from mcp_spaces.browser.driver.host import HostedContext
 from mcp_spaces.browser.lease import OURS
 from mcp_spaces.browser.lease_rules import Answered, screened
+from mcp_spaces.core.active import ActiveCalls
 from mcp_spaces.errors import ApprovalNeeded, Denied, RuntimeUnavailable, WrongState
 from mcp_spaces.runs.store import RunStore
 from mcp_spaces.sandbox.port import Command, Stream
@@ -135,6 +136,27 @@ async def test_stopping_the_browser_ends_its_lease(room: Room) -> None:
             await client.wait_closed()
     assert not (await room.call("browser.disconnect")).ended
     await room.call("browser.launch", alias="browser")
+
+
+@pytest.mark.parametrize("ending", ["revoked", "expired", "narrowed"])
+async def test_t06_a_lease_ends_with_the_permission_that_it_was_given_under(room: Room, ending: str) -> None:
+    lasts_s = 3.0 if ending == "expired" else 600.0
+    made = (await room.govern("key.create", label="guest", expires_in_s=lasts_s)).model_dump()
+    guest = await room.app.authenticate(made["token"])
+    lent = await room.outcome("browser.connect", caller=guest, ttl_s=600)
+    async with connect(lent.output.model_dump()["url"]) as client:
+        if ending != "expired":
+            assert "result" in await say(client, "Browser.getVersion")
+        if ending == "revoked":
+            await room.govern("key.revoke", key=made["id"])
+        elif ending == "narrowed":
+            await room.policy(level="interact")
+        with anyio.fail_after(PATIENCE_S):
+            await client.wait_closed()
+    await until_free(room)
+    with anyio.fail_after(PATIENCE_S):
+        while room.use(ActiveCalls).any_in(room.space):  # noqa: ASYNC110 - as above
+            await anyio.sleep(0.01)
 
 
 async def test_a_lease_is_recorded_and_its_token_is_in_no_record(room: Room) -> None:

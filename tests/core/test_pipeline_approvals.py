@@ -11,9 +11,10 @@ import pytest
 
 from mcp_spaces.core.approvals import Approval
 from mcp_spaces.core.policy import Answer
-from mcp_spaces.errors import ApprovalNeeded, Denied, WrongState
+from mcp_spaces.errors import ApprovalNeeded, Cancelled, Denied, WrongState
 from mcp_spaces.state.transaction import Transaction
 from tests.core.bench import AGENT, OPERATOR, Bench, open_bench
+from tests.turns import meanwhile
 
 
 async def test_an_approval_lets_exactly_one_identical_call_through(bench: Bench) -> None:
@@ -29,6 +30,21 @@ async def test_an_approval_lets_exactly_one_identical_call_through(bench: Bench)
     with pytest.raises(ApprovalNeeded) as third:
         await bench.pipeline.call(AGENT, "thing.shell", push)
     assert third.value.approval_id != asked.value.approval_id
+
+
+async def test_a_yes_is_not_used_up_by_a_call_that_was_ended_before(bench: Bench) -> None:
+    push = {"command": "git push"}
+    with pytest.raises(ApprovalNeeded) as asked:
+        await bench.pipeline.call(AGENT, "thing.shell", push)
+    await bench.approvals.decide(asked.value.approval_id, grant=True, decided_by="pr_operator", run_id="run_x")
+    repeat = bench.pipeline.call(AGENT, "thing.shell", push, idempotency_key="k1")
+    with pytest.raises(Cancelled):
+        await meanwhile(
+            1, repeat, lambda: bench.pipeline.active.cancel_where(lambda _: True, reason="its space was narrowed")
+        )
+    assert bench.steering.calls == []
+    await bench.pipeline.call(AGENT, "thing.shell", push)
+    assert bench.steering.calls == ["git push"]
 
 
 async def test_an_approval_survives_a_restart(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from mcp_spaces.core.idempotency import LIFETIME_S, Idempotency
 from mcp_spaces.core.ids import Clock
-from mcp_spaces.errors import ApprovalNeeded, Conflict, Internal
+from mcp_spaces.errors import ApprovalNeeded, Cancelled, Conflict, Internal
 from tests.core.bench import AGENT, Bench, open_bench
+from tests.turns import cancelled_everywhere, meanwhile
 
 
 async def test_the_same_idempotency_key_gives_the_same_answer_once_and_another_body_is_a_conflict(bench: Bench) -> None:
@@ -32,6 +33,28 @@ async def test_a_refused_call_gives_its_idempotency_key_back(bench: Bench) -> No
     await bench.pipeline.call(AGENT, "thing.shell", push, idempotency_key="k1")
     await bench.pipeline.call(AGENT, "thing.shell", push, idempotency_key="k1")
     assert bench.steering.calls == ["git push"]
+
+
+async def test_t09_an_answer_of_before_is_not_given_to_whom_it_was_taken_away_meanwhile(bench: Bench) -> None:
+    await bench.pipeline.call(AGENT, "thing.say", {"text": "a"}, idempotency_key="k1")
+
+    async def attempt(suspension: int) -> bool:
+        ended: list[int] = []
+
+        def taken_away() -> None:
+            ended.append(bench.pipeline.active.cancel_where(lambda _: True, reason="the key was revoked"))
+
+        again = bench.pipeline.call(AGENT, "thing.say", {"text": "a"}, idempotency_key="k1")
+        try:
+            await meanwhile(suspension, again, taken_away)
+        except Cancelled:
+            assert ended == [1]
+        else:
+            assert ended != [1]
+        return bool(ended)
+
+    await cancelled_everywhere(attempt)
+    assert bench.steering.calls == ["a"]
 
 
 async def test_after_a_crash_inside_an_idempotency_key_stays_taken(bench: Bench) -> None:

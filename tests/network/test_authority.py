@@ -21,6 +21,7 @@ from mcp_spaces.state.database import Database
 from mcp_spaces.vault.service import Vault
 from tests.network.lab import pair
 from tests.security.app import World, open_world
+from tests.turns import cancelled_everywhere, meanwhile
 
 pytestmark = pytest.mark.anyio
 
@@ -137,3 +138,22 @@ async def shook(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> bo
         ours.close()
         theirs.close()
     return done == [True]
+
+
+async def test_it_is_the_same_for_who_asks_for_it_while_the_vault_is_rotated(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (world, authorities):
+        space = await world.space("one")
+        first, found = await authorities.of(space), list[bytes]()
+
+        async def ask() -> None:
+            fresh = Authorities(world.use(Database), world.use(Vault), Clock())
+            found.append((await fresh.of(space)).certificate)
+
+        async def attempt(suspension: int) -> bool:
+            found.clear()
+            async with anyio.create_task_group() as group:
+                await meanwhile(suspension, world.govern("vault.rotate"), lambda: group.start_soon(ask))
+            assert found in ([first.certificate], [])
+            return bool(found)
+
+        await cancelled_everywhere(attempt)

@@ -18,6 +18,7 @@ from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.ports import CONNECTIONS_MAX, forwarded
 from mcp_spaces.sandbox.port import Connection
 from tests.network.lab import pair
+from tests.turns import cancelled_at, cancelled_everywhere
 
 pytestmark = pytest.mark.anyio
 PATIENCE_S = 20
@@ -76,6 +77,24 @@ async def test_connections_end_with_the_forwarding_on_both_sides() -> None:
     with pytest.raises(OSError, match="connect"):
         await anyio.connect_tcp("127.0.0.1", port)
     await peer.aclose()
+
+
+async def test_a_forwarding_that_is_given_up_as_it_begins_listens_no_more() -> None:
+    inside: Any = Inside()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    async def forward() -> None:
+        async with forwarded(inside, 8000, local_port=port):
+            await anyio.lowlevel.checkpoint()
+
+    async def attempt(suspension: int) -> bool:
+        more = await cancelled_at(suspension, forward())
+        with pytest.raises(OSError, match="connect"):
+            await anyio.connect_tcp("127.0.0.1", port)
+        return more
+
+    await cancelled_everywhere(attempt)
 
 
 async def test_a_connection_that_comes_in_the_moment_of_the_end_reaches_nothing_inside() -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from mcp_spaces.core.active import ActiveCalls
 from mcp_spaces.core.caller import Caller, Kind
+from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import Clock
+from mcp_spaces.core.journal import Run
 from mcp_spaces.core.policy import load_preset
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import EVERYTHING
@@ -135,6 +137,28 @@ async def test_t06_a_job_ends_with_a_permission_that_ends_in_the_turn_in_which_i
         await calls.end_where(lambda call: call.caller is caller, reason="the key was revoked")
         await job.ended.wait()
     assert job.state is JobState.STOPPED and not calls.any_in("sp")
+
+
+async def test_t06_a_job_ends_whose_call_was_ended_in_the_turn_in_which_its_process_began(bench: Bench) -> None:
+    calls, caller = ActiveCalls(), Caller("pr_agent", "agent", Kind.AGENT, EVERYTHING, load_preset("standard"))
+    bench.sandbox.may = anyio.Event()
+    begun: list[Job] = []
+
+    async def shell() -> None:
+        run = Run("run", "sandbox.shell", caller.principal_id, None, 0.0, "sp", "rt")
+        with calls.entered(run, caller, Effect.EXECUTES) as call, call.cancel_scope:
+            begun.append(await bench.start())
+            bench.jobs.hold(begun[0], calls, caller)
+
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(shell)
+            await anyio.wait_all_tasks_blocked()
+            bench.sandbox.may.set()
+            # The call is under way, and the job is not yet.
+            assert calls.cancel_where(lambda call: call.caller is caller, reason="the key was revoked") == 1
+        await begun[0].ended.wait()
+    assert begun[0].state is JobState.STOPPED
 
 
 async def test_what_looked_like_the_beginning_of_a_secret_is_told_at_the_end(bench: Bench) -> None:

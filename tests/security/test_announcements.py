@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -13,10 +14,11 @@ import pytest
 from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.errors import Cancelled
 from mcp_spaces.identity.store import Identity
-from mcp_spaces.spaces.model import RuntimeState, SpaceState
+from mcp_spaces.spaces.model import RuntimeState, Space, SpaceState
 from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.store import SpaceStore
 from tests.security.app import PATIENCE_S, World, eventually, open_world
+from tests.turns import cancelled_at, cancelled_everywhere, some_turns
 
 pytestmark = pytest.mark.anyio
 
@@ -90,6 +92,40 @@ async def test_n13_a_space_that_was_changed_is_announced_although_its_caller_gav
 
         await given_up(update, once=changed)
         await eventually(lambda: "context" in [one.kind for one in heard], seconds=5)
+
+
+async def test_whatever_becomes_of_a_space_is_announced_in_whichever_moment_its_caller_gave_up(
+    world: World, heard: list[Change]
+) -> None:
+    """The reaper goes by it as well: a space's time runs from when it is made."""
+
+    spaces = world.use(SpaceStore)
+
+    async def attempt(suspension: int) -> bool:
+        name, space = f"work-{suspension}", await world.space(f"other-{suspension}")
+        await world.call("space.down", space=space)
+
+        async def made(call: Coroutine[Any, Any, object], is_made: Callable[[Space], bool]) -> bool:
+            await some_turns()
+            heard.clear()
+            more = await cancelled_at(suspension, call)
+            # Changes are made in their order: what the call submitted is made by now.
+            await world.database.write(lambda _: None)
+            await some_turns()
+            assert any(map(is_made, spaces.visible(world.agent))) is ("context" in [one.kind for one in heard])
+            return more
+
+        create = world.call("space.create", name=name, ttl_s=600)
+        extend = world.call("space.extend", space=space, ttl_s=600)
+        up = world.call("space.up", space=space)
+        ends = [
+            await made(create, lambda one: one.requested.name == name),
+            await made(extend, lambda one: one.id == space and one.expires_at is not None),
+            await made(up, lambda one: one.id == space and one.state is SpaceState.RUNNING),
+        ]
+        return any(ends)
+
+    await cancelled_everywhere(attempt)
 
 
 async def test_n13_a_grant_that_was_changed_is_announced_although_its_caller_gave_up(

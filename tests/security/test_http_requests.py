@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import anyio
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mcp_spaces.errors import Unauthenticated
 from mcp_spaces.server.authentication import Guard, visitor
 from mcp_spaces.server.http_edge import HttpEdge
 from mcp_spaces.settings import Settings
@@ -69,8 +70,9 @@ class Edge:
         hosts: Sequence[str] = (HOST,),
         body: Sequence[bytes] = (PING,),
         leaves: bool = False,
+        before_the_end: Callable[[], Awaitable[object]] | None = None,
     ) -> Answered:
-        """`leaves`: the client is gone after that much of the body."""
+        """`leaves`: the client is gone after that much of the body. `before_the_end`: of the body, what happens."""
         sent = [("host", host) for host in hosts] + ([("authorization", f"Bearer {key}")] if key else [])
         waiting = [{"type": "http.request", "body": part, "more_body": True} for part in body]
         if leaves or not waiting:
@@ -80,6 +82,8 @@ class Edge:
         said: list[Message] = []
 
         async def receive() -> Message:
+            if before_the_end is not None and len(waiting) == 1:
+                await before_the_end()
             return waiting.pop(0) if waiting else {"type": "http.disconnect"}
 
         async def send(message: Message) -> None:
@@ -242,6 +246,33 @@ async def test_t06_a_stream_of_the_handshake_era_ends_with_its_key(tmp_path: Pat
             edge.guard.look_now()
             await ended.wait()
         tasks.cancel_scope.cancel()
+
+
+async def test_t06_a_key_that_ends_before_its_request_is_whole_opens_nothing(tmp_path: Path) -> None:
+    async with an_edge(tmp_path) as edge:
+
+        async def revoke() -> None:
+            await edge.app.revoke(KEY)
+
+        refused = await edge.ask("POST", "/mcp", JSON, body=(PING[:9], PING[9:]), before_the_end=revoke)
+        other = await edge.ask("POST", "/mcp", JSON, key=OTHER_KEY)
+    assert (refused.status, other.status) == (401, 200)
+    assert edge.behind.bodies == [PING]
+
+
+async def test_t06_a_key_that_ends_on_the_way_of_its_request_is_nobodys(tmp_path: Path) -> None:
+    found: list[str] = []
+
+    async def look(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        found.append(visitor().caller.name)
+        await edge.app.revoke(KEY)
+        with pytest.raises(Unauthenticated):
+            found.append(visitor().caller.name)
+
+    async with an_edge(tmp_path) as edge:
+        edge.behind.instead = look
+        await edge.ask("POST", "/mcp", JSON)
+    assert found == ["key"]
 
 
 async def test_every_answer_says_once_that_nobody_may_keep_it(tmp_path: Path) -> None:

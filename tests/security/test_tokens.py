@@ -12,6 +12,10 @@ from statistics import median
 import anyio
 import pytest
 
+from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.ids import new_id
+from mcp_spaces.core.journal import Run
 from mcp_spaces.errors import Cancelled, SpacesError, TimedOut, Unauthenticated, WrongState
 from mcp_spaces.identity.model import Key, secret_matches
 from mcp_spaces.identity.store import Identity
@@ -20,6 +24,7 @@ from tests.folders import content_of, files_below
 from tests.processes import processes
 from tests.security.app import World, eventually
 from tests.security.prepared import ABSENT, prepared
+from tests.turns import cancelled_at, cancelled_everywhere
 
 GUARD_S = 20.0
 """The promise is two seconds; a busy machine adds to it, and nothing else would end what is waited for."""
@@ -129,3 +134,17 @@ async def test_t06_a_call_ends_with_its_key_and_so_does_what_it_started(world: W
     if ending != "narrowed":
         with pytest.raises(Unauthenticated):
             await world.app.authenticate(made.token)
+
+
+async def test_t06_a_revocation_that_nobody_waits_for_ends_what_the_key_is_doing_all_the_same(world: World) -> None:
+    async def attempt(suspension: int) -> bool:
+        key = await world.key()
+        run = Run(new_id("run"), "sandbox.shell", key.principal_id, None, 0.0)
+        with world.use(ActiveCalls).entered(run, key, Effect.EXECUTES) as call:
+            more = await cancelled_at(suspension, world.govern("key.revoke", key=key.key_id))
+            # Changes are made in their order: what the call submitted is made by now.
+            await world.database.write(lambda _: None)
+            assert (call.cancelled_because != "") is not await world.app.still_valid(key)
+        return more
+
+    await cancelled_everywhere(attempt)

@@ -263,6 +263,8 @@ class SmallApp:
         return self.keys[key]
 
     def current(self, who: Caller) -> Caller:
+        if who.key_id is not None and who not in self.keys.values():
+            raise Unauthenticated("The key is no longer valid.", hint="Ask the operator for a new one.")
         return who
 
     async def still_valid(self, who: Caller) -> bool:

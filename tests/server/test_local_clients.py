@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from mcp_spaces.server.shim import GREETING
 from tests.server.doors import ROOT
 from tests.server.test_daemon import daemon, environment, state
 from tests.server.test_shim import HELLO, SHIM
+from tests.turns import cancelled_at, cancelled_everywhere, meanwhile, some_turns
 
 __all__ = ["state"]
 
@@ -176,6 +178,48 @@ async def test_a_shim_that_is_gone_before_its_pipes_are_used_is_no_client_and_no
         with pytest.raises(NoClient, match="it left"):
             async with met(ours, line_bytes_max=1 << 16):
                 pytest.fail("there is nobody to be served")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_pipes_are_let_go_of_in_whichever_moment_their_meeting_ends(at_once: bool) -> None:
+    """`at_once`: in this very turn of the loop, else in the next one."""
+
+    async def attempt(suspension: int) -> bool:
+        ours, theirs = socket.socketpair()
+        (requests, to_daemon), (from_daemon, answers) = os.pipe(), os.pipe()
+        with ExitStack() as stack:
+            stack.callback(os.close, to_daemon)
+            stack.callback(os.close, from_daemon)
+            stack.callback(theirs.close)
+            socket.send_fds(theirs, [GREETING], [requests, answers])
+            os.close(requests)
+            os.close(answers)
+
+            async def meet() -> None:
+                async with met(ours, line_bytes_max=1 << 16):
+                    pass
+
+            if at_once:
+                meeting = asyncio.create_task(cancelled_by_itself(suspension, meet()))
+                await asyncio.wait({meeting})
+                more = meeting.cancelled()
+            else:
+                more = await cancelled_at(suspension, meet())
+            await some_turns()
+            os.set_blocking(from_daemon, False)
+            assert os.read(from_daemon, 1) == b""
+            with pytest.raises(BrokenPipeError):
+                os.write(to_daemon, b"x")
+        return more
+
+    assert await cancelled_everywhere(attempt) > 3
+
+
+async def cancelled_by_itself(suspension: int, work: Coroutine[Any, Any, object]) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    await meanwhile(suspension, work, task.cancel)
 
 
 def test_a_client_that_leaves_without_a_word_disturbs_nobody(state: Path) -> None:

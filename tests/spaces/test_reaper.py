@@ -9,6 +9,7 @@ import pytest
 
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.journal import Journal
+from mcp_spaces.errors import WrongState
 from mcp_spaces.spaces.lifecycle import Lifecycle
 from mcp_spaces.spaces.port import Spaces
 from mcp_spaces.spaces.store import SpaceStore
@@ -79,6 +80,18 @@ async def test_extending_moves_the_end_and_null_takes_it_away(tmp_path: Path) ->
         wake(world, forever)
         await eventually(lambda: state(world, longer) is None, seconds=30)
         assert state(world, forever) == "running"
+
+
+async def test_a_space_that_is_being_deleted_is_not_said_to_live_longer(tmp_path: Path) -> None:
+    time = Time()
+    async with open_world(tmp_path, clock=time.clock) as world:
+        space = await world.space("short", ttl_s=60)
+        time.seconds += 60
+        for ttl_s in (600, None):
+            with pytest.raises(WrongState, match="time is over"):
+                await world.call("space.extend", space=space, ttl_s=ttl_s)
+        wake(world, space)
+        await eventually(lambda: state(world, space) is None, seconds=30)
 
 
 async def test_an_idle_space_goes_down_and_keeps_its_files(tmp_path: Path) -> None:

@@ -10,7 +10,11 @@ import anyio
 import anyio.abc
 import pytest
 
+from mcp_spaces.core.active import ActiveCalls
 from mcp_spaces.core.changes import Change, Changes
+from mcp_spaces.core.effect import Effect
+from mcp_spaces.core.ids import new_id
+from mcp_spaces.core.journal import Run
 from mcp_spaces.core.limits import GIB
 from mcp_spaces.errors import Ambiguous, ExceedsCeiling, InvalidInput, NotFound, QuotaExceeded, WrongState
 from mcp_spaces.identity.model import AGENT_LIMITS
@@ -19,6 +23,7 @@ from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.store import POLICIES_MOST, SpaceStore
 from tests.security.app import LITTLE, World, eventually, open_world
 from tests.security.prepared import prepared
+from tests.turns import cancelled_at, cancelled_everywhere, some_turns
 
 pytestmark = pytest.mark.anyio
 
@@ -231,6 +236,35 @@ async def test_t09_a_sandbox_that_is_larger_than_a_lowered_limit_ends(world: Wor
     found = {one.alias: (one.state, one.reason) for one in (await world.call("sandbox.list", space=space)).sandboxes}
     assert found["large"] == ("stopped", "the space's ceiling was lowered")
     assert found["small"][0] == "active"
+
+
+async def test_t09_a_sandbox_that_is_too_large_ends_also_where_nobody_waits_for_the_change(world: World) -> None:
+    """Nor for the calls that it ends, which take their time."""
+    lower = {"limits": {"memory_bytes": 256 << 20}}
+
+    async def attempt(suspension: int) -> bool:
+        space = await world.space(f"work-{suspension}", limits={"memory_bytes": 1 << 30})
+        await world.launched(space, scope={"limits": {**LITTLE, "memory_bytes": 512 << 20}})
+        run, begun = Run(new_id("run"), "sandbox.shell", "", None, 0.0, space), anyio.Event()
+
+        async def work() -> None:
+            with world.use(ActiveCalls).entered(run, world.agent, Effect.EXECUTES) as call:
+                with call.cancel_scope:
+                    begun.set()
+                    await anyio.sleep_forever()
+                await some_turns()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            await begun.wait()
+            more = await cancelled_at(suspension, world.call("space.update", space=space, patch=lower))
+            group.cancel_scope.cancel()
+        now = (await world.call("space.get", space=space)).limits["memory_bytes"].limit
+        (sandbox,) = (await world.call("sandbox.list", space=space)).sandboxes
+        assert (sandbox.state == "stopped") is (now == 256 << 20)
+        return more
+
+    await cancelled_everywhere(attempt)
 
 
 async def test_a_sandbox_takes_its_share_of_the_spaces_limits_and_gives_it_back(world: World) -> None:

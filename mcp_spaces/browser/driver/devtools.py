@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 from websockets.asyncio.server import Server, ServerConnection, unix_serve
 from websockets.exceptions import ConnectionClosed
 
@@ -75,9 +76,11 @@ class DevToolsPipe:
                 await self._relay(connection)
 
         self.path = path
-        self._server = await unix_serve(
-            client, str(path), compression=None, max_size=MESSAGE_BYTES_MAX, ping_interval=None, logger=log
-        )
+        # It listens before it is ours to close.
+        with anyio.CancelScope(shield=True):
+            self._server = await unix_serve(
+                client, str(path), compression=None, max_size=MESSAGE_BYTES_MAX, ping_interval=None, logger=log
+            )
         return f"ws+unix:{path}:/{token}"
 
     def feed(self, chunk: bytes) -> None:

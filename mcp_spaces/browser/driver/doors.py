@@ -9,6 +9,8 @@ import secrets
 import socket
 from collections.abc import Callable
 
+import anyio
+
 from mcp_spaces.browser.driver.host import WayOut
 from mcp_spaces.browser.port import Accept
 from mcp_spaces.errors import RuntimeUnavailable
@@ -36,7 +38,9 @@ class Door:
         self._server: asyncio.Server | None = None
 
     async def open(self, listener: socket.socket) -> WayOut:
-        self._server = await asyncio.start_server(self._on_connection, sock=listener, limit=HEAD_BYTES_MAX)
+        # It listens before it is ours to close.
+        with anyio.CancelScope(shield=True):
+            self._server = await asyncio.start_server(self._on_connection, sock=listener, limit=HEAD_BYTES_MAX)
         return WayOut(int(listener.getsockname()[1]), self._user, self._password)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import secrets
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -217,7 +218,8 @@ class HostedContext:
         self.host = host
         self._options = {name: value for name, value in options.items() if name != "storage_state"}
         self._further: list[BrowserContext] = []
-        self.downloads_folder = f"{host.downloads}/{runtime_id}"
+        # Of this context alone: a runtime may be launched again while what is left of its last one is taken away.
+        self.downloads_folder = f"{host.downloads}/{runtime_id}-{secrets.token_hex(4)}"
         self._context = context
         self._way = way
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()

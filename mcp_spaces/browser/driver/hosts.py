@@ -129,7 +129,8 @@ class Hosts(ABC):
                 raise RuntimeUnavailable("The driver is closed.", hint="Restart the daemon.")
         except BaseException as error:
             if host is not None:
-                await asyncio.shield(self._discard(host))
+                # Who gave up waits for nothing any more; `aclose` does.
+                await asyncio.shield(self._freed(host))
             if isinstance(error, OSError):
                 # A full disk, or no descriptor left.
                 raise RuntimeUnavailable(
@@ -161,9 +162,13 @@ class Hosts(ABC):
             del self._hosts[owner]
         if host in self._warm:
             self._warm.remove(host)
+        self._freed(host)
+
+    def _freed(self, host: Host) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._discard(host))
         self._freeing.add(task)
         task.add_done_callback(self._freeing.discard)
+        return task
 
     async def _discard(self, host: Host) -> None:
         try:
