@@ -111,13 +111,33 @@ def _scribble(connection: Any) -> None:
     connection.execute("UPDATE audit SET body = 'no JSON' WHERE kind = 'vault'")
 
 
+def _scribble_key(connection: Any) -> None:
+    connection.execute("UPDATE vault_keys SET wrapped = zeroblob(60)")
+
+
+def _cut_key(connection: Any) -> None:
+    connection.execute("UPDATE vault_keys SET wrapped = x'00'")
+
+
 def _empty(connection: Any) -> None:
     connection.execute("UPDATE audit SET body = '[]' WHERE kind = 'vault'")
 
 
 @pytest.mark.parametrize(
     "change",
-    [_swap, _roll_back_box, _roll_back_row, _delete_row, _delete_box, _rebind, _rename, _scribble, _empty],
+    [
+        _swap,
+        _roll_back_box,
+        _roll_back_row,
+        _delete_row,
+        _delete_box,
+        _rebind,
+        _rename,
+        _scribble,
+        _scribble_key,
+        _cut_key,
+        _empty,
+    ],
     ids=lambda one: one.__name__,
 )
 async def test_v10_rows_that_were_swapped_rolled_back_or_removed_open_nothing(
