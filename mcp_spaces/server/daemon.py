@@ -6,6 +6,7 @@ It may be killed at any instant; what it left is reconciled when the next one st
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -199,9 +200,10 @@ def only_daemon(state: Path, *, stopping_s: float = STOPPING_S) -> Iterator[None
                     hint=f"Use that one, or set {places.STATE_DIRECTORY_VARIABLE} to another directory.",
                 )
             time.sleep(LOOK_S)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        try:
+            _sign(lock)
+        except OSError as error:
+            raise _unwritable(state, error) from None
         yield
 
 
@@ -227,6 +229,17 @@ def _unwritable(state: Path, error: OSError) -> WrongState:
         f"{state} cannot be written: {error.strerror}.",
         hint=f"Mend the disk, or set {places.STATE_DIRECTORY_VARIABLE} to another directory.",
     )
+
+
+def _sign(lock: TextIO) -> None:
+    """Raises OSError."""
+    process = str(os.getpid()).encode()
+    lock.truncate(0)
+    # Not through its buffer, which a full disk would refuse once more when the file is closed.
+    if os.write(lock.fileno(), process) < len(process):
+        # Part of it names another process, which `mcp-spaces stop` would end.
+        lock.truncate(0)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _holder(lock: TextIO) -> str:

@@ -17,6 +17,7 @@ from mcp_spaces.server.daemon import announcement, only_daemon, run
 from mcp_spaces.server.unix import make_private
 from mcp_spaces.settings import Settings
 from tests.browser.rigs import below
+from tests.folders import files_of_at_most
 from tests.security.app import nobody, short_folder
 from tests.server.doors import ROOT
 from tests.server.small_app import SmallApp, small_app
@@ -200,5 +201,15 @@ def test_k18_the_lock_names_its_holder_alone_and_is_let_go_at_the_end(tmp_path: 
         assert (tmp_path / "daemon.lock").read_text() == str(os.getpid())
         with pytest.raises(WrongState, match=f"process {os.getpid()}"), only_daemon(tmp_path, stopping_s=0):
             pass
+    with only_daemon(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_lock_that_a_full_disk_does_not_take_whole_is_nobody_s(tmp_path: Path, room: int) -> None:
+    """Part of a process's number would be another process."""
+    with files_of_at_most(room), pytest.raises(WrongState, match="cannot be written"), only_daemon(tmp_path):
+        pass
+    assert (tmp_path / "daemon.lock").read_text() == ""
     with only_daemon(tmp_path):
         pass
