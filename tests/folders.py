@@ -1,9 +1,11 @@
-"""Looking through folders while others still write in them: what vanishes meanwhile is passed over."""
+"""Looking through folders while others still write in them, passing over what vanishes; and disks that are full."""
 
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -22,3 +24,14 @@ def content_of(path: Path, *, most_bytes: int | None = None) -> bytes:
         return b"" if most_bytes is not None and path.stat().st_size > most_bytes else path.read_bytes()
     except FileNotFoundError:
         return b""
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """What a full disk does to who writes; this process writes no larger file meanwhile."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

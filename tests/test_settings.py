@@ -119,6 +119,7 @@ def test_a_file_of_settings_that_cannot_be_read_is_no_missing_one(tmp_path: Path
         ("::", False),
         ("192.0.2.1", False),
         ("localhost.example", False),
+        ("box.localhost", False),
     ],
 )
 def test_only_an_address_of_this_machine_alone_is_loopback(host: str, is_loopback: bool) -> None:

@@ -53,7 +53,7 @@ async def instance_id(database: Database) -> str:
 def sealing_key(state_dir: Path) -> bytes:
     """The key for the audit chain and for rows that grant something: beside the database, 0600, made once.
 
-    Raises WrongState when it is damaged, readable by others, or gone although there is a database.
+    Raises WrongState when it is damaged, readable by others, cannot be written, or gone although there is a database.
     """
     path = state_dir / KEY_NAME
     try:
@@ -77,6 +77,15 @@ def _new_key(path: Path) -> bytes:
     if (path.parent / DATABASE_NAME).exists():
         raise WrongState(f"{path} is gone, so nothing in the database can be trusted.", hint="Restore the file.")
     key = secrets.token_bytes(KEY_BYTES)
+    try:
+        _write(path, key)
+    except OSError as error:
+        raise WrongState(f"{path} cannot be written: {error.strerror}.", hint="Free space, or mend the disk.") from None
+    return key
+
+
+def _write(path: Path, key: bytes) -> None:
+    """Appears whole or not at all, and stays through a power cut: the database without it would be nobody's."""
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -85,4 +94,8 @@ def _new_key(path: Path) -> bytes:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
-    return key
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -51,22 +51,22 @@ class BrowserStore:
         return [str(row["name"]) for row in rows]
 
     async def profile(self, space_id: str, name: str) -> StorageState | None:
-        """None for one that is new, and for one that no longer opens: whoever uses it logs in again."""
+        """None for one that is new, and for one that no longer opens: whoever uses it logs in again.
 
-        def box() -> bytes | None:
+        Raises WrongState where the vault cannot be opened: what would be begun anew might be put over what is there.
+        """
+
+        def stored() -> bytes | None:
             row = self._database.read_one(
                 "SELECT sealed FROM browser_profiles WHERE space_id = ? AND name = ?", (space_id, name)
             )
             return None if row is None else bytes(row["sealed"])
 
-        before = box()
-        if before is None:
+        if stored() is None:
             return None
-        try:
-            # A rotation that is under way seals it anew.
-            content = await self._boxes.unseal(lambda: box() or before, label=_label(space_id, name))
-        except WrongState as error:
-            log.warning("profile %s of %s does not open, and is begun anew: %s", name, space_id, error.message)
+        content = await self._boxes.unseal(stored, label=_label(space_id, name))
+        if content is None:
+            log.warning("profile %s of %s does not open, and is begun anew", name, space_id)
             return None
         state: StorageState = json.loads(content)
         return state

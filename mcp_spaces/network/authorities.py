@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import anyio
@@ -12,7 +13,7 @@ from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import WrongState
 from mcp_spaces.network.authority import Authority
 from mcp_spaces.state.database import Database
-from mcp_spaces.state.transaction import Row, Transaction
+from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault.port import Again, Boxes
 
 log = logging.getLogger(__name__)
@@ -38,26 +39,22 @@ class Authorities:
             return self._known[space_id]
 
     async def _stored(self, space_id: str) -> Authority | None:
-
-        def found() -> Row | None:
-            return self._database.read_one(
-                "SELECT certificate, sealed FROM space_authorities WHERE space_id = ?", (space_id,)
-            )
-
-        row = found()
+        row = self._database.read_one("SELECT certificate FROM space_authorities WHERE space_id = ?", (space_id,))
         if row is None:
             return None
-        try:
-            certificate = bytes(row["certificate"])
-            # A rotation that is under way seals it anew.
-            key = await self._boxes.unseal(
-                lambda: bytes((found() or row)["sealed"]), label=_label(space_id, certificate)
-            )
-            return Authority.read(certificate, key)
-        except (WrongState, ValueError, TypeError):
-            # The row is not as we wrote it, or of another vault: nobody trusts a new one less.
-            log.info("the authority of space %s cannot be opened: a new one is made", space_id)
-            return None
+        certificate = bytes(row["certificate"])
+
+        def stored() -> bytes | None:
+            now = self._database.read_one("SELECT sealed FROM space_authorities WHERE space_id = ?", (space_id,))
+            return None if now is None else bytes(now["sealed"])
+
+        key = await self._boxes.unseal(stored, label=_label(space_id, certificate))
+        with suppress(ValueError, TypeError):
+            if key is not None:
+                return Authority.read(certificate, key)
+        # The row is not as we wrote it, or of another vault: nobody trusts a new one less.
+        log.info("the authority of space %s cannot be opened: a new one is made", space_id)
+        return None
 
     async def _made(self, space_id: str) -> Authority:
         made = await run_sync(Authority.new, space_id, self.now())

@@ -6,11 +6,14 @@ It may be killed at any instant; what it left is reconciled when the next one st
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -41,6 +44,10 @@ log = logging.getLogger(__name__)
 
 EXIT_REFUSED = 3
 """The state directory is somebody else's, or taken by another daemon; the settings are not safe."""
+
+STOPPING_S = 30.0
+"""As long as `mcp-spaces stop` waits."""
+LOOK_S = 0.05
 
 
 def serve(
@@ -171,8 +178,11 @@ def _tell(ready_fd: int) -> None:
 
 
 @contextmanager
-def only_daemon(state: Path) -> Iterator[None]:
+def only_daemon(state: Path, *, stopping_s: float = STOPPING_S) -> Iterator[None]:
     """Hold the state directory (threat K18). The kernel lets go of it however this process ends.
+
+    A daemon that holds it without listening is waited for, `stopping_s` at most: clients come back while it still frees
+    what it has.
 
     Raises:
         WrongState: another daemon holds it, or it cannot be written.
@@ -182,17 +192,36 @@ def only_daemon(state: Path) -> Iterator[None]:
     except OSError as error:
         raise _unwritable(state, error) from None
     with lock:
+        given_up_at = time.monotonic() + stopping_s
+        while not _taken(lock):
+            if _listens(state) or time.monotonic() >= given_up_at:
+                raise WrongState(
+                    f"Another daemon (process {_holder(lock)}) serves {state}.",
+                    hint=f"Use that one, or set {places.STATE_DIRECTORY_VARIABLE} to another directory.",
+                )
+            time.sleep(LOOK_S)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WrongState(
-                f"Another daemon (process {_holder(lock)}) serves {state}.",
-                hint=f"Use that one, or set {places.STATE_DIRECTORY_VARIABLE} to another directory.",
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+            _sign(lock)
+        except OSError as error:
+            raise _unwritable(state, error) from None
         yield
+
+
+def _taken(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _listens(state: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(places.agent_socket(str(state)))
+        except OSError:
+            return False
+    return True
 
 
 def _unwritable(state: Path, error: OSError) -> WrongState:
@@ -200,6 +229,17 @@ def _unwritable(state: Path, error: OSError) -> WrongState:
         f"{state} cannot be written: {error.strerror}.",
         hint=f"Mend the disk, or set {places.STATE_DIRECTORY_VARIABLE} to another directory.",
     )
+
+
+def _sign(lock: TextIO) -> None:
+    """Raises OSError."""
+    process = str(os.getpid()).encode()
+    lock.truncate(0)
+    # Not through its buffer, which a full disk would refuse once more when the file is closed.
+    if os.write(lock.fileno(), process) < len(process):
+        # Part of it names another process, which `mcp-spaces stop` would end.
+        lock.truncate(0)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _holder(lock: TextIO) -> str:

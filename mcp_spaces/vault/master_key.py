@@ -54,7 +54,6 @@ class MasterKeys:
         self._in_keyring = KeyInKeyring(instance_id, keyring)
         self._given = given
         self._preferred = preferred
-        self._keyring = keyring
 
     def choose(self) -> Source:
         """Where a new vault's key goes: where the operator said, else by what is there."""
@@ -64,7 +63,7 @@ class MasterKeys:
             return Source.ENVIRONMENT
         if self._given.passphrase is not None:
             return Source.PASSPHRASE
-        return Source.FILE if self._keyring() is None else Source.KEYRING
+        return Source.KEYRING if self._in_keyring.is_there() else Source.FILE
 
     def where(self, source: Source) -> str:
         match source:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from importlib import import_module
-from typing import Any, Final, Protocol, cast
+from threading import Lock, Thread
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from mcp_spaces.errors import WrongState
 from mcp_spaces.vault.cipher import MasterKey, master_key_of
 
 SERVICE: Final = "mcp-spaces"
 NEXT: Final = ".next"
+ANSWER_S: Final = 20.0
+"""How long a keyring may take: one that is locked asks on the desktop, where maybe nobody sits."""
+
+T = TypeVar("T")
 
 
 class Keyring(Protocol):
@@ -39,17 +45,63 @@ def _is_sealed(backend: Any) -> bool:
     return backend.priority >= 1 and not type(backend).__module__.startswith("keyrings.alt")
 
 
-class KeyInKeyring:
-    """All methods raise WrongState: there is no keyring, it refuses, or what it holds is no key."""
+class Patience:
+    """For questions that may never be answered. One at a time: an order that is carried out late would undo what was
+    done since."""
 
-    def __init__(self, instance_id: str, keyring: Callable[[], Keyring | None]) -> None:
+    def __init__(self, answer_s: float) -> None:
+        self._answer_s = answer_s
+        self._turn = Lock()
+        self._is_late = False
+
+    def answered(self, question: Callable[[], T]) -> T:
+        """Blocks. Raises WrongState where there is no answer in time, at once for as long as an earlier question has had
+        none; and what the question raises."""
+        if not self._turn.acquire(timeout=0 if self._is_late else self._answer_s):
+            raise _no_answer()
+        self._is_late = False
+        asking: Future[T] = Future()
+
+        def ask() -> None:
+            try:
+                asking.set_result(question())
+            except BaseException as error:  # noqa: BLE001 - it is raised where the answer is awaited
+                asking.set_exception(error)
+            finally:
+                self._turn.release()
+
+        # None of anyio's threads: those are waited for when a caller goes away, and at the end of the process.
+        Thread(target=ask, name="OS keyring", daemon=True).start()
+        wait([asking], self._answer_s)
+        if not asking.done():
+            self._is_late = True
+            raise _no_answer()
+        return asking.result()
+
+
+def _no_answer() -> WrongState:
+    return WrongState(
+        "The OS keyring does not answer.",
+        hint="It may be asking for its password on the desktop: unlock it, then repeat; or use another source: file.",
+    )
+
+
+class KeyInKeyring:
+    """All methods block, and raise WrongState: there is no keyring, it refuses or does not answer, or what it holds is no
+    key."""
+
+    def __init__(self, instance_id: str, keyring: Callable[[], Keyring | None], *, answer_s: float = ANSWER_S) -> None:
         self._name = instance_id
         self._next = instance_id + NEXT
         self._keyring = keyring
+        self._patience = Patience(answer_s)
 
     @property
     def where(self) -> str:
         return f"the OS keyring, service {SERVICE}, name {self._name}"
+
+    def is_there(self) -> bool:
+        return self._patience.answered(self._keyring) is not None
 
     def current(self) -> MasterKey | None:
         return self._stored(self._name)
@@ -93,11 +145,18 @@ class KeyInKeyring:
             self._asked(lambda keyring: keyring.delete_password(SERVICE, name))
 
     def _asked(self, question: Callable[[Keyring], str | None]) -> str | None:
-        keyring = self._keyring()
-        if keyring is None:
-            raise WrongState("No OS keyring can be used here.", hint="Start the daemon inside of the desktop session.")
-        try:
+        def ask() -> str | None:
+            keyring = self._keyring()
+            if keyring is None:
+                raise WrongState(
+                    "No OS keyring can be used here.", hint="Start the daemon inside of the desktop session."
+                )
             return question(keyring)
+
+        try:
+            return self._patience.answered(ask)
+        except WrongState:
+            raise
         except Exception:  # noqa: BLE001 - backends raise whatever their desktops do, with who knows what in the text
             raise WrongState(
                 "The OS keyring refused.", hint="Unlock it, then repeat; or use another source: --to file"

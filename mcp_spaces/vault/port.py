@@ -72,7 +72,12 @@ class Boxes(Protocol):
     """Each returns how many boxes it sealed anew."""
 
     async def seal(self, content: bytes, *, label: str) -> bytes:
-        """`label` says what it is and whose; another one does not open it. Raises WrongState."""
+        """`label` says what it is and whose; another one does not open it. Whoever stores it awaits nothing before: a
+        rotation in between would leave it out. Raises WrongState."""
 
-    async def unseal(self, box: Callable[[], bytes], *, label: str) -> bytes:
-        """`box` is read while the vault is held, so that it is under the key of now. Raises WrongState: another label, another data key, changed bytes, or a vault that cannot be opened."""
+    async def unseal(self, stored: Callable[[], bytes | None], *, label: str) -> bytes | None:
+        """`stored` reads the box, while no rotation can seal it anew.
+
+        None where there is no box, and for one of another label, another data key or with changed bytes. Raises
+        WrongState where the vault cannot be opened: nothing is known of the box then.
+        """

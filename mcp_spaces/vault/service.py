@@ -14,7 +14,7 @@ from mcp_spaces.errors import Denied, WrongState
 from mcp_spaces.state.database import Database
 from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault import store
-from mcp_spaces.vault.cipher import damaged, open_key, seal_key
+from mcp_spaces.vault.cipher import open_key, seal_key
 from mcp_spaces.vault.codes import Codes
 from mcp_spaces.vault.keeping import Keeping
 from mcp_spaces.vault.keys import Keys
@@ -127,11 +127,15 @@ class Vault:
         async with self._unlocking.held(create=True) as unlocked:
             return seal_key(content, label=label, data_key=unlocked.data_key, vault_id=unlocked.vault_id)
 
-    async def unseal(self, box: Callable[[], bytes], *, label: str) -> bytes:
+    async def unseal(self, stored: Callable[[], bytes | None], *, label: str) -> bytes | None:
         if await self._unlocking.unlocked() is None:
-            raise damaged()
+            return None
         async with self._unlocking.held() as unlocked:
-            return open_key(box(), label=label, data_key=unlocked.data_key, vault_id=unlocked.vault_id)
+            box = stored()
+            try:
+                return box and open_key(box, label=label, data_key=unlocked.data_key, vault_id=unlocked.vault_id)
+            except WrongState:
+                return None
 
 
 def _check_origin(entry: Entry, origin: str | None) -> None:

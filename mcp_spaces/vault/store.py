@@ -150,12 +150,12 @@ def _proven_entry(row: Row, seal: IndexSeal) -> Entry:
 AskOne = Callable[[str, Sequence[object]], Row | None]
 
 
-def read_box(one: AskOne, entry: Entry) -> tuple[str, bytes]:
-    """The data key's id and the box of an entry's current version. Raises WrongState."""
-    row = one("SELECT key_id, sealed FROM vault_versions WHERE path = ? AND version = ?", (entry.path, entry.version))
+def read_box(one: AskOne, entry: Entry) -> bytes:
+    """That of an entry's current version. Raises WrongState."""
+    row = one("SELECT sealed FROM vault_versions WHERE path = ? AND version = ?", (entry.path, entry.version))
     if row is None:
         raise damaged()
-    return row["key_id"], bytes(row["sealed"])
+    return bytes(row["sealed"])
 
 
 def read_version(tx: Transaction, path: str, version: int) -> Entry | None:

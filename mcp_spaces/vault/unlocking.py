@@ -16,7 +16,7 @@ from mcp_spaces.errors import NotFound, SpacesError, WrongState
 from mcp_spaces.state.database import Database
 from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault import store
-from mcp_spaces.vault.cipher import DataKey, IndexSeal, damaged, open_secret
+from mcp_spaces.vault.cipher import DataKey, IndexSeal, open_secret
 from mcp_spaces.vault.master_key import MasterKeys, Staged
 from mcp_spaces.vault.master_record import MasterRecord
 from mcp_spaces.vault.model import Entry, Purpose, SecretValue
@@ -49,9 +49,7 @@ class Unlocked:
 
     def fields(self, one: store.AskOne, entry: Entry, purpose: Purpose) -> Mapping[str, SecretValue]:
         """What the box of this version holds; `one` asks the database, or the transaction. Raises WrongState."""
-        key_id, sealed = store.read_box(one, entry)
-        if key_id != self.data_key.id:
-            raise damaged()
+        sealed = store.read_box(one, entry)
         return open_secret(sealed, entry=entry, data_key=self.data_key, vault_id=self.vault_id, purpose=purpose)
 
 

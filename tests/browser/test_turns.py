@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_l20_who_waits_for_a_turn_does_not_act_beside_a_client_that_was_let_in_meanwhile() -> None:
     nowhere: Any = object()
-    live = LiveBrowser(nowhere, BrowserOptions(), run_id="run_launch")
+    live = LiveBrowser(nowhere, BrowserOptions(), run_id="run_launch", refusal=nowhere)
     refused: list[str] = []
 
     async def act() -> None:

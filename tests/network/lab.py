@@ -161,7 +161,7 @@ class NoVault:
     async def seal(self, content: bytes, *, label: str) -> bytes:
         raise WrongState("locked", hint="")
 
-    async def unseal(self, box: Callable[[], bytes], *, label: str) -> bytes:
+    async def unseal(self, stored: Callable[[], bytes | None], *, label: str) -> bytes | None:
         raise WrongState("locked", hint="")
 
 

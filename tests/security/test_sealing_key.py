@@ -8,6 +8,7 @@ import pytest
 
 from mcp_spaces.app.state_dir import sealing_key
 from mcp_spaces.errors import WrongState
+from tests.folders import files_of_at_most
 
 
 def test_the_sealing_key_is_made_once_and_is_this_users_alone(tmp_path: Path) -> None:
@@ -49,3 +50,10 @@ def test_a_link_in_place_of_the_sealing_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "seal.key").symlink_to(elsewhere)
     with pytest.raises(WrongState, match="cannot be read"):
         sealing_key(tmp_path)
+
+
+def test_a_sealing_key_that_a_full_disk_does_not_take_is_said_in_words_and_none_is_left(tmp_path: Path) -> None:
+    with files_of_at_most(31), pytest.raises(WrongState, match=r"seal\.key cannot be written: File too large"):
+        sealing_key(tmp_path)
+    assert not (tmp_path / "seal.key").exists()
+    assert len(sealing_key(tmp_path)) == 32

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.redaction import encodings
 from mcp_spaces.errors import WrongState
-from mcp_spaces.vault.cipher import DataKey, open_secret, seal_secret
+from mcp_spaces.vault.cipher import DataKey, IndexSeal, open_secret, seal_secret
 from mcp_spaces.vault.given_keys import Given
 from mcp_spaces.vault.master_record import Source
 from mcp_spaces.vault.model import Bindings, Kind
@@ -111,13 +111,33 @@ def _scribble(connection: Any) -> None:
     connection.execute("UPDATE audit SET body = 'no JSON' WHERE kind = 'vault'")
 
 
+def _scribble_key(connection: Any) -> None:
+    connection.execute("UPDATE vault_keys SET wrapped = zeroblob(60)")
+
+
+def _cut_key(connection: Any) -> None:
+    connection.execute("UPDATE vault_keys SET wrapped = x'00'")
+
+
 def _empty(connection: Any) -> None:
     connection.execute("UPDATE audit SET body = '[]' WHERE kind = 'vault'")
 
 
 @pytest.mark.parametrize(
     "change",
-    [_swap, _roll_back_box, _roll_back_row, _delete_row, _delete_box, _rebind, _rename, _scribble, _empty],
+    [
+        _swap,
+        _roll_back_box,
+        _roll_back_row,
+        _delete_row,
+        _delete_box,
+        _rebind,
+        _rename,
+        _scribble,
+        _scribble_key,
+        _cut_key,
+        _empty,
+    ],
     ids=lambda one: one.__name__,
 )
 async def test_v10_rows_that_were_swapped_rolled_back_or_removed_open_nothing(
@@ -140,19 +160,23 @@ async def open_all(rig: Rig, *paths: str) -> None:
         await rig.vault.open(path, scope=EVERYTHING, purpose=SecretUse.RAW_READ, run_id="run_x")
 
 
-async def test_v10_an_older_copy_of_the_whole_vault_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", ["its own", "the newest"])
+async def test_v10_an_older_copy_of_the_whole_vault_is_noticed(tmp_path: Path, number: str) -> None:
     """Every MAC in it is right; the audit log knows a newer list (threat K13)."""
     tables = ("vault_entries", "vault_versions", "vault_index")
     async with open_rig(tmp_path) as rig:
         await rig.put("prod/a", value="leaked" + CANARY)
         old = {table: [tuple(row) for row in rig.database.read(f"SELECT * FROM {table}")] for table in tables}
         await rig.put("prod/a", value="fresh" + CANARY)
+        newest = rig.database.read("SELECT generation FROM vault_index")[0]["generation"]
 
     def restore(connection: Any) -> None:
         for table in tables:
             connection.execute(f"DELETE FROM {table}")
             for row in old[table]:
                 connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+        if number == "the newest":
+            connection.execute("UPDATE vault_index SET generation = ?", (newest,))
 
     await changed_while_stopped(tmp_path, restore)
     async with open_rig(tmp_path) as rig:
@@ -171,6 +195,11 @@ async def test_v10_a_secret_that_is_set_again_after_its_deletion_is_another_one(
     async with open_rig(tmp_path) as rig:
         with pytest.raises(WrongState):
             await rig.vault.open("prod/a", scope=EVERYTHING, purpose=SecretUse.RAW_READ, run_id="run_x")
+
+
+def test_v10_parts_of_an_entry_do_not_run_into_each_other() -> None:
+    seal = IndexSeal(DataKey.new())
+    assert seal.of_entry("prod/a", 12, "{}") != seal.of_entry("prod/a1", 2, "{}")
 
 
 def test_v11_no_nonce_is_used_twice() -> None:

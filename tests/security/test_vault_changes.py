@@ -17,15 +17,19 @@ PATH, ORIGIN = "prod/crm", "https://crm.example"
 
 
 @pytest.mark.parametrize("asked", ["password", "code"])
-@pytest.mark.parametrize("change", ["deleted", "bound elsewhere"])
+@pytest.mark.parametrize("change", ["deleted", "bound elsewhere", "another in its place"])
 async def test_t09_a_secret_that_is_taken_away_while_it_is_asked_for_is_not_given(
     tmp_path: Path, asked: str, change: str
 ) -> None:
     async with open_rig(tmp_path) as rig:
-        await rig.put(PATH, kind=Kind.LOGIN, origins=(ORIGIN,), password="correct horse", totp=SEED_80_BITS)
+
+        async def store(password: str) -> None:
+            await rig.put(PATH, kind=Kind.LOGIN, origins=(ORIGIN,), password=password, totp=SEED_80_BITS)
+
+        await store("correct horse")
 
         async def take_away() -> None:
-            if change == "deleted":
+            if change != "bound elsewhere":
                 await rig.vault.keeping.delete(PATH, run_id="run_test")
             else:
                 metadata = {"origins": ("https://other.example",)}
@@ -49,4 +53,6 @@ async def test_t09_a_secret_that_is_taken_away_while_it_is_asked_for_is_not_give
         # Who changes it holds the vault when the other one has found it, and judged where it may go.
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(take_away)
+            if change == "another in its place":
+                tasks.start_soon(store, "battery staple")
             tasks.start_soon(ask_in_vain)

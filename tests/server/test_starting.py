@@ -16,6 +16,8 @@ from mcp_spaces.errors import TimedOut, WrongState
 from mcp_spaces.server.daemon import announcement, only_daemon, run
 from mcp_spaces.server.unix import make_private
 from mcp_spaces.settings import Settings
+from tests.browser.rigs import below
+from tests.folders import files_of_at_most
 from tests.security.app import nobody, short_folder
 from tests.server.doors import ROOT
 from tests.server.small_app import SmallApp, small_app
@@ -110,11 +112,71 @@ def test_a_client_that_comes_while_a_service_starts_waits_for_it_and_starts_no_s
                 slow.terminate()
 
 
+STOPS = """
+import os, sys
+from contextlib import asynccontextmanager
+import anyio
+from mcp_spaces.server.daemon import serve
+from mcp_spaces.settings import read_settings
+from tests.server.small_app import small_app
+
+@asynccontextmanager
+async def opened(settings):
+    # The next one is a whole daemon, and finds no other's database.
+    elsewhere = settings.state_dir.parent / "app"
+    elsewhere.mkdir()
+    async with small_app(elsewhere) as app:
+        try:
+            print("open", flush=True)
+            yield app
+        finally:
+            print("closing", flush=True)
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(sys.stdin.readline)
+
+sys.exit(serve(read_settings(os.environ), open_app=opened, ready_fd=int(sys.argv[1])))
+"""
+
+
+def test_a_client_that_comes_back_while_the_daemon_stops_gets_the_next_one() -> None:
+    with short_folder() as folder:
+        env = environment(folder / "state")
+        ready, tell = os.pipe()
+        stops = subprocess.Popen(
+            [sys.executable, "-c", STOPS, str(tell)],
+            env=env,
+            cwd=ROOT,
+            pass_fds=(tell,),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        os.close(tell)
+        assert stops.stdin is not None and stops.stdout is not None
+        with stops, stops.stdin, stops.stdout:
+            try:
+                assert os.read(ready, 1) == b"1"
+                stops.terminate()
+                assert [stops.stdout.readline() for _ in range(2)] == [b"open\n", b"closing\n"]
+                client = subprocess.Popen(SHIM, env=env, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+                while not any("daemon.lock" in open_files(pid) for pid in below(client.pid)):
+                    assert client.poll() is None
+                stops.stdin.write(b"go on\n")
+                stops.stdin.flush()
+                _, said = client.communicate(b"", timeout=SECONDS)
+                assert (client.returncode, said) == (0, b"")
+            finally:
+                os.close(ready)
+                stops.kill()
+                subprocess.run([sys.executable, "-m", "mcp_spaces", "stop"], env=env, cwd=ROOT, timeout=60, check=False)
+
+
 def open_files(pid: int) -> set[str]:
+    """Of a process that has ended: none."""
     names = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            names.add(link.readlink().name)
+    with suppress(FileNotFoundError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                names.add(link.readlink().name)
     return names
 
 
@@ -137,7 +199,17 @@ def test_k18_the_lock_names_its_holder_alone_and_is_let_go_at_the_end(tmp_path: 
     (tmp_path / "daemon.lock").write_text("123456789012345")
     with only_daemon(tmp_path):
         assert (tmp_path / "daemon.lock").read_text() == str(os.getpid())
-        with pytest.raises(WrongState, match=f"process {os.getpid()}"), only_daemon(tmp_path):
+        with pytest.raises(WrongState, match=f"process {os.getpid()}"), only_daemon(tmp_path, stopping_s=0):
             pass
+    with only_daemon(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_lock_that_a_full_disk_does_not_take_whole_is_nobody_s(tmp_path: Path, room: int) -> None:
+    """Part of a process's number would be another process."""
+    with files_of_at_most(room), pytest.raises(WrongState, match="cannot be written"), only_daemon(tmp_path):
+        pass
+    assert (tmp_path / "daemon.lock").read_text() == ""
     with only_daemon(tmp_path):
         pass

@@ -17,6 +17,7 @@ from mcp_spaces.errors import WrongState
 from mcp_spaces.vault.given_keys import Given
 from mcp_spaces.vault.master_key import MasterKeys, Staged
 from mcp_spaces.vault.master_record import MasterRecord, Source
+from tests.browser.rigs import eventually
 from tests.vault.rig import EVERYTHING, MemoryKeyring, Rig, Time, open_rig
 
 GIVEN = Given(passphrase="twelve is enough", next_passphrase="another long phrase")
@@ -237,3 +238,62 @@ async def test_what_is_another_key_by_now_is_left(tmp_path: Path, before: Source
     async with open_rig(tmp_path, keyring=keyring) as rig:
         assert await read(rig) == "canary value"
     assert other in kept_keys(tmp_path, keyring)
+
+
+async def test_v16_a_vault_that_was_changed_on_the_disk_loses_no_key(tmp_path: Path) -> None:
+    """The one of before opens the backup that has to come back."""
+    async with open_rig(tmp_path) as rig:
+        await rig.put("prod/x", value="canary value")
+    async with open_rig(tmp_path, make=EndsBeforeSettling) as rig:
+        await read(rig)
+        with pytest.raises(Killed):
+            await rig.vault.keys.rekey(None, run_id="run_test")
+        await rig.database.write(lambda tx: tx.execute("UPDATE vault_entries SET mac = zeroblob(32)"))
+    keys = kept_keys(tmp_path, MemoryKeyring())
+    async with open_rig(tmp_path) as rig:
+        with pytest.raises(WrongState, match="damaged or changed"):
+            await read(rig)
+    assert len(keys) == 2 and kept_keys(tmp_path, MemoryKeyring()) == keys
+
+
+async def test_a_key_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.put("prod/x", value="canary value")
+        for _ in range(2):
+            await rig.vault.keys.rekey(None, run_id="run_test")
+            (row,) = rig.database.read("SELECT body FROM vault_master")
+            assert MasterRecord.model_validate_json(row["body"]).previous is None
+
+
+class OpensSlowly(MasterKeys):
+    opening = threading.Event()
+    goes_on = threading.Event()
+
+    def settle(self, record: MasterRecord) -> MasterRecord:
+        if not self.opening.is_set():
+            self.opening.set()
+            self.goes_on.wait()
+        return super().settle(record)
+
+
+async def test_what_is_stored_while_the_vault_is_opened_for_another_is_in_its_list(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        await rig.put("prod/x", value="canary value")
+    async with open_rig(tmp_path, make=OpensSlowly) as rig:
+        stored = anyio.Event()
+
+        async def look() -> None:
+            await rig.vault.entries(scope=EVERYTHING)
+
+        async def store() -> None:
+            await rig.put("prod/y", value="another value")
+            stored.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look)
+            await anyio.to_thread.run_sync(OpensSlowly.opening.wait)
+            tasks.start_soon(store)
+            # It waits for its turn; without one it would be through by itself.
+            await eventually(lambda: stored.is_set() or rig.vault._unlocking._lock.statistics().tasks_waiting > 0)
+            OpensSlowly.goes_on.set()
+        assert [one.path for one in await rig.vault.entries(scope=EVERYTHING)] == ["prod/x", "prod/y"]

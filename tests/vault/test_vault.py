@@ -359,3 +359,16 @@ async def test_what_is_bound_to_a_host_is_found_among_many_and_follows_every_cha
         await rig.put("prod/exact", value="x" * 8, origins=("https://b.example.com",))
         assert [await bound(host) for host in ("a.example.com", "b.example.com")] == [0, 1]
         assert await rig.vault.bound_to("b.example.com", scope=VaultGrant()) == ()
+
+
+async def test_where_there_is_no_vault_there_is_nothing_to_change(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        for change in (
+            rig.vault.keys.rotate(run_id="run_test"),
+            rig.vault.keys.rekey(None, run_id="run_test"),
+            rig.vault.keeping.restore("prod/x", 1, run_id="run_test"),
+            rig.vault.keeping.delete("prod/x", run_id="run_test"),
+        ):
+            with pytest.raises(NotFound):
+                await change
+        assert not (tmp_path / "master.key").exists()

@@ -39,15 +39,21 @@ class PlaywrightDriver:
         # Before anybody imports Playwright, which reads some of them once and for all.
         for name in (*REVEALING, *WEAKENING):
             os.environ.pop(name, None)
-        self._lock = asyncio.Lock()
-        self._playwright: Playwright | None = None
+        self._started: asyncio.Task[Playwright] | None = None
 
     async def playwright(self) -> Playwright:
-        """Starting takes 0.5 s. Raises RuntimeUnavailable."""
-        async with self._lock:
-            if self._playwright is None:
-                self._playwright = await self._start()
-            return self._playwright
+        """Starting takes 0.5 s, and goes on where its caller goes away: a Node that was given up half-way would stay.
+
+        Raises RuntimeUnavailable.
+        """
+        if self._started is None:
+            self._started = asyncio.create_task(self._start())
+            self._started.add_done_callback(self._forget_failed)
+        return await asyncio.shield(self._started)
+
+    def _forget_failed(self, started: asyncio.Task[Playwright]) -> None:
+        if self._started is started and (started.cancelled() or started.exception() is not None):
+            self._started = None
 
     async def connect(self, endpoint: str) -> Browser:
         """To a Chromium's DevTools endpoint. Raises RuntimeUnavailable."""
@@ -61,7 +67,9 @@ class PlaywrightDriver:
                 log.warning("Playwright could not connect: %s", error.message.splitlines()[0])
                 if last or await self._alive(playwright):
                     break
-                await self.aclose()
+                # Others may have found the same, and have another by now.
+                if await self.playwright() is playwright:
+                    await self.aclose()
         raise RuntimeUnavailable("The browser does not answer.", hint="Try again; see mcp-spaces doctor.")
 
     async def _start(self) -> Playwright:
@@ -90,12 +98,11 @@ class PlaywrightDriver:
         return True
 
     async def aclose(self) -> None:
-        async with self._lock:
-            playwright, self._playwright = self._playwright, None
-        if playwright is not None:
+        started, self._started = self._started, None
+        if started is not None:
             try:
                 async with asyncio.timeout(5):
-                    await playwright.stop()
+                    await (await started).stop()
             except Exception as error:  # noqa: BLE001 - a driver that is gone already says so in many ways
                 log.debug("stopping Playwright's driver: %s", error)
 
