@@ -77,6 +77,7 @@ async def test_an_address_that_is_a_download_is_one_however_late_that_is_told(
     assert (opened.status, opened.downloads) == (None, ["d1 bytes.csv"])
 
 
+@pytest.mark.usefixtures("usual_settling")
 async def test_a_download_is_named_by_the_click_that_led_to_it_and_a_late_one_by_the_next_answer(
     tab: Tab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,13 +7,12 @@ import threading
 
 import pytest
 
-from mcp_spaces.browser.pages import page, reading
+from mcp_spaces.browser.pages import reading
 from mcp_spaces.errors import InvalidInput, TimedOut
 from tests.browser.operations.tabs import HOST, Tab
 
 
-async def test_what_an_action_fetches_is_waited_for(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "SETTLE_S", 10.0)
+async def test_what_an_action_fetches_is_waited_for(tab: Tab) -> None:
     refs = await tab.shop()
     done = await tab.call("click", ref=refs["Fetch"])
     assert done.settled and "it came" in done.changes
@@ -40,6 +39,7 @@ async def test_waiting_for_a_text_ends_with_it_or_says_that_it_did_not_come(tab:
     await tab.refused("wait_for", InvalidInput, text="a", url="b")
 
 
+@pytest.mark.usefixtures("usual_settling")
 @pytest.mark.parametrize("way", ["click", "fill", "execute"])
 async def test_what_leads_to_a_slow_page_is_done_and_the_page_is_waited_for_by_name(
     tab: Tab, way: str, monkeypatch: pytest.MonkeyPatch
@@ -50,7 +50,7 @@ async def test_what_leads_to_a_slow_page_is_done_and_the_page_is_waited_for_by_n
     refs = re.findall(r'"(\w+)" (e\d+)', (await tab.call("navigate", url=f"{HOST}/form")).changes)
     acts = {"click": {"ref": dict(refs)["Order"]}, "fill": {"fields": {dict(refs)["Name"]: "Ann"}, "submit": True}}
     steps = [{"call": "page.click", "args": ["text=Order"], "ref": "p1", "options": {"timeoutMs": 2_000}}]
-    # Pages that can be read have the usual time, however busy this machine is.
+    # Only here: pages that can be read have the usual time, however busy this machine is.
     monkeypatch.setattr(reading, "READ_S", 1.0)
     try:
         if way == "execute":
