@@ -35,6 +35,8 @@ class _InUse:
     cookies: list[Any] | None = None
     read_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    stirred: bool = False
+    """Since it was looked at last: what an operation changes while the profile is being read may not be in it."""
     task: asyncio.Task[None] | None = None
 
 
@@ -78,7 +80,10 @@ class Profiles:
     def stirred(self, runtime_id: str, live: LiveBrowser) -> None:
         """An operation was done: what it changed is kept soon. Costs the operation nothing."""
         taken = self._of_runtime.get(runtime_id)
-        if taken is not None and (taken.task is None or taken.task.done()):
+        if taken is None:
+            return
+        taken.stirred = True
+        if taken.task is None or taken.task.done():
             taken.task = asyncio.ensure_future(self._soon(taken, live))
 
     async def keep(self, runtime_id: str, live: LiveBrowser) -> None:
@@ -90,9 +95,13 @@ class Profiles:
                 await self._keep(taken, live)
 
     async def _soon(self, taken: _InUse, live: LiveBrowser) -> None:
-        await asyncio.sleep(self._later_s)
-        if live.secret_inside:
-            return
+        while taken.stirred:
+            await asyncio.sleep(self._later_s)
+            taken.stirred = False
+            if not live.secret_inside:
+                await self._look(taken, live)
+
+    async def _look(self, taken: _InUse, live: LiveBrowser) -> None:
         try:
             async with taken.lock:
                 cookies = await self._cookies(live)

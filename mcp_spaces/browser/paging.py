@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Annotated, Literal
 
+import anyio
 from pydantic import AfterValidator, Field
 
 from mcp_spaces.browser.acting import note_action, outcome, turn
@@ -25,7 +25,11 @@ from mcp_spaces.errors import NotFound, RuntimeUnavailable, TimedOut, WrongState
 
 NAVIGATION_S = 30.0
 BEGINS_S = 0.5
-"""How long a navigation that failed may yet turn out to be a download."""
+"""How long a navigation that was broken off may yet turn out to be a download."""
+TOLD_S = 10.0
+"""How long one that is known to be a download is waited for: a busy machine tells of it late."""
+IS_DOWNLOAD = "Download is starting"
+"""Playwright's words."""
 PAGE_S = 10.0
 """To bring a page to the front, or to close it."""
 TITLE_S = 1.0
@@ -137,13 +141,13 @@ async def _any(live: LiveBrowser, page_id: str | None) -> OpenPage:
     return await live.anew(opened) if stuck else opened
 
 
-async def _downloads(live: LiveBrowser, *, more_than: int) -> bool:
+async def _downloads(live: LiveBrowser, *, more_than: int, within_s: float) -> bool:
     """Whether one has begun: Chromium says so a moment after it broke the navigation off."""
-    for _ in range(10):
-        if live.downloads.count > more_than:
-            return True
-        await asyncio.sleep(BEGINS_S / 10)
-    return False
+    with anyio.move_on_after(within_s):
+        while live.downloads.count <= more_than:
+            live.downloads.stirred.clear()
+            await live.downloads.stirred.wait()
+    return live.downloads.count > more_than
 
 
 async def _move(
@@ -164,8 +168,8 @@ async def _move(
                 status = await go(opened)
         except (RuntimeUnavailable, WrongState) as error:
             # A link to a file is told as either, once the download has begun.
-            broken_off = "broken off" in error.message or "Download" in error.message
-            if not broken_off or not await _downloads(live, more_than=downloads):
+            within_s = TOLD_S if IS_DOWNLOAD in error.message else BEGINS_S if "broken off" in error.message else 0
+            if not within_s or not await _downloads(live, more_than=downloads, within_s=within_s):
                 raise
             status = None
         settled = await opened.settle(navigations=navigations, a_frame=False)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.browser.driver import jail
-from mcp_spaces.browser.driver.local_host import memory_of
+from mcp_spaces.browser.driver.local_host import end_processes, memory_of
 from tests.browser.rigs import PATIENCE_S, await_end
 
 MIB = 1 << 20
@@ -132,6 +132,18 @@ def test_d14_what_is_swapped_out_counts_and_so_does_what_each_thread_started(tmp
             (tmp_path / f"{pid}/task/{thread}/children").write_text(begun)
         (tmp_path / f"{pid}/status").write_text(STATUS)
     assert memory_of(1, processes=tmp_path) == 3 * (100 + 30 + 7) << 10
+
+
+def test_what_nobody_drives_any_more_is_gone_before_its_folder_is_removed(tmp_path: Path) -> None:
+    """Until then it puts files there."""
+    words = [sys.executable, "-c", f"import time\n{HOLDS}\ntime.sleep(1000)", str(tmp_path)]
+    with ExitStack() as started:
+        left = [started.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE)) for _ in range(4)]
+        for process in left:
+            started.callback(process.kill)
+            assert process.stdout is not None and process.stdout.readline()
+        end_processes([str(tmp_path)])
+        assert [process.poll() for process in left] == [-signal.SIGKILL] * len(left)
 
 
 def test_without_a_mount_namespace_of_its_own_nothing_is_mounted(

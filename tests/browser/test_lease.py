@@ -25,6 +25,7 @@ from mcp_spaces.errors import ApprovalNeeded, Denied, RuntimeUnavailable, WrongS
 from mcp_spaces.runs.store import RunStore
 from mcp_spaces.sandbox.port import Command, Stream
 from tests.browser.room import Room, open_room
+from tests.leaps import leap
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +113,7 @@ async def test_a_lease_that_nobody_uses_ends_with_its_time(room: Room) -> None:
 
 
 async def test_a_client_is_sent_away_when_its_time_is_over_whatever_it_left_unanswered(room: Room) -> None:
-    url = await leased(room, ttl_s=2)
+    url = await leased(room, ttl_s=PATIENCE_S)
     async with connect(url) as client:
         told = await say(client, "Target.getTargets")
         (target,) = told["result"]["targetInfos"]
@@ -120,6 +121,7 @@ async def test_a_client_is_sent_away_when_its_time_is_over_whatever_it_left_unan
         session = attached["result"]["sessionId"]
         never = {"expression": "new Promise(() => {})", "awaitPromise": True}
         await client.send(json.dumps({"id": 8, "method": "Runtime.evaluate", "params": never, "sessionId": session}))
+        leap(PATIENCE_S)
         with anyio.fail_after(PATIENCE_S):
             await client.wait_closed()
     await until_free(room)

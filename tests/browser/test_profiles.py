@@ -101,7 +101,7 @@ async def test_a_profile_is_kept_while_its_browser_runs(folder: Path, net: Small
         runtime = await at.launch(space, profile="work")
         assert at.browsers.store.profiles(space) == []
         await at.call("navigate", space=space, runtime=runtime, url=SITE + "login")
-        await eventually(lambda: at.browsers.store.profiles(space) == ["work"], seconds=4)
+        await eventually(lambda: at.browsers.store.profiles(space) == ["work"])
         host_of(at.live(runtime)).end("a test ended it")
         await eventually(lambda: at.state(runtime)[0] == "failed")
         again = await at.launch(space, profile="work")

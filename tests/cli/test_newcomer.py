@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import random
 import re
 import select
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -183,7 +185,7 @@ def test_leaving_a_terminal_ends_its_shell(daemon: Daemon, space: str) -> None:
 
 def test_a_forwarded_port_is_told_once_it_listens_and_gone_with_ctrl_c(daemon: Daemon, space: str) -> None:
     daemon.run("sandbox", "launch", "work", "--alias", "main")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with listening_where_nobody_is_put() as taken:
         port = str(taken.getsockname()[1])
         refused = daemon.run("port-forward", "work", "main", "8000", port)
         assert (refused.code, refused.stdout) == (1, "")
@@ -235,6 +237,15 @@ def test_doctor_finds_this_machine_well(daemon: Daemon) -> None:
     assert ended.code == 0, json.dumps(found, indent=2)
     assert found["daemon"]["ok"]
     assert found["engine"]["ok"]
+
+
+def listening_where_nobody_is_put() -> socket.socket:
+    """On a port that the kernel gives nobody who asks for any: once it is closed, no other test has it."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(1024, lowest), 100):
+        with suppress(OSError):
+            return socket.create_server(("127.0.0.1", port))
+    raise AssertionError("every port is taken")
 
 
 def _is_open(port: int) -> bool:

@@ -13,6 +13,7 @@ from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import Cancelled, QuotaExceeded, TimedOut
 from tests.core.bench import AGENT, Bench, narrowed, open_bench
 
+PATIENCE_S = 30
 AFTERNOON = Clock(now=lambda: 1_800_000_000.0)
 """A day that does not end while it is being counted."""
 
@@ -20,7 +21,7 @@ AFTERNOON = Clock(now=lambda: 1_800_000_000.0)
 async def test_a_cancelled_call_is_recorded_as_cancelled(bench: Bench) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.pipeline.call, AGENT, "thing.hang", {"text": "x"})
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await bench.steering.started.wait()
         tasks.cancel_scope.cancel()
     assert bench.last_run()["state"] == "cancelled"
@@ -33,7 +34,7 @@ async def test_a_call_can_be_cancelled_by_its_run(bench: Bench) -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(cancel)
-        with anyio.fail_after(5), pytest.raises(Cancelled, match="a test wants it"):
+        with anyio.fail_after(PATIENCE_S), pytest.raises(Cancelled, match="a test wants it"):
             await bench.pipeline.call(AGENT, "thing.hang", {"text": "x"})
     assert bench.last_run()["state"] == "cancelled"
 
@@ -47,7 +48,7 @@ async def test_what_a_cancelled_call_answers_is_recorded_as_cancelled(bench: Ben
         with client:
             await bench.pipeline.call(AGENT, through, asked)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call)
             await bench.steering.started.wait()
@@ -59,7 +60,7 @@ async def test_what_a_cancelled_call_answers_is_recorded_as_cancelled(bench: Ben
 
 async def test_a_call_ends_when_the_scope_s_seconds_are_over(bench: Bench) -> None:
     limits = AGENT.scope.limits.model_copy(update={"call_seconds": 0.05})
-    with anyio.fail_after(5), pytest.raises(TimedOut, match=r"0\.05 s"):
+    with anyio.fail_after(PATIENCE_S), pytest.raises(TimedOut, match=r"0\.05 s"):
         await bench.pipeline.call(narrowed(AGENT, limits=limits), "thing.hang", {"text": "x"})
     assert bench.last_run()["error_code"] == "timeout"
 
@@ -67,7 +68,7 @@ async def test_a_call_ends_when_the_scope_s_seconds_are_over(bench: Bench) -> No
 async def test_a_call_ends_when_its_key_expires(bench: Bench) -> None:
     import time
 
-    with anyio.fail_after(5), pytest.raises(TimedOut):
+    with anyio.fail_after(PATIENCE_S), pytest.raises(TimedOut):
         await bench.pipeline.call(replace(AGENT, expires_at=time.time() + 0.05), "thing.hang", {"text": "x"})
 
 
@@ -76,7 +77,7 @@ async def test_one_call_too_many_at_a_time_is_refused(bench: Bench) -> None:
     caller = narrowed(AGENT, limits=limits)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.pipeline.call, caller, "thing.hang", {"text": "x"})
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await bench.steering.started.wait()
         with pytest.raises(QuotaExceeded):
             await bench.pipeline.call(caller, "thing.say", {"text": "x"})

@@ -9,7 +9,7 @@ from mcp_spaces.errors import WrongState
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.model import RuntimeRef, Target
 from mcp_spaces.network.narrowing import ANOTHER, REFUSED_KEPT
-from tests.network.lab import PUBLIC, RUNTIME, Client, Lab, allowing, laboratory
+from tests.network.lab import PATIENCE_S, PUBLIC, RUNTIME, Client, Lab, allowing, laboratory
 from tests.security.app import eventually
 from tests.security.raw_requests import both, connect
 
@@ -117,6 +117,6 @@ async def test_an_end_by_error_ends_it_too() -> None:
             async with lab.gateway.narrowed(RUNTIME.id, only_bound):
                 raise LookupError
         assert (await lab.ask(both(LISTED))).endswith(b"ok")
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             async with lab.gateway.narrowed(RUNTIME.id, only_bound):
                 pass

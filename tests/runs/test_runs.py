@@ -21,7 +21,7 @@ from mcp_spaces.runs.export import ExportedRun, write_zip
 from mcp_spaces.runs.model import EventView
 from mcp_spaces.runs.store import SCAN_MAX, Filters
 from mcp_spaces.state.transaction import Transaction
-from tests.storage.bench import AGENT_A, AGENT_B, OPERATOR, A, B, Bench, bound_to
+from tests.storage.bench import AGENT_A, AGENT_B, OPERATOR, PATIENCE_S, A, B, Bench, bound_to
 
 pytestmark = pytest.mark.anyio
 
@@ -108,7 +108,7 @@ async def test_waiting_ends_the_moment_the_run_does(bench: Bench) -> None:
     async def wait(run_id: str) -> None:
         answers.append(await bench.answer("run.wait", run=run_id, timeout_s=30))
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bench.call, "thing.hang")
             await bench.gate.started.wait()
@@ -123,7 +123,7 @@ async def test_waiting_ends_the_moment_the_run_does(bench: Bench) -> None:
 
 async def test_waiting_for_what_has_ended_answers_at_once_and_time_over_is_no_error(bench: Bench) -> None:
     outcome = await bench.call("storage.upload", path="a", content="x")
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         assert (await bench.answer("run.wait", run=outcome.run_id))["state"] == "succeeded"
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bench.call, "thing.hang")

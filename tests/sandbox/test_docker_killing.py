@@ -106,7 +106,7 @@ async def test_the_agent_is_listed_by_its_name_and_survives_who_kills_every_pyth
     assert not any("python" in line for line in listed)
     background = await start(sandbox, "sleep", "67.25")
     killed = await shell(
-        sandbox, "python3 -c 'import time; time.sleep(60)' & sleep 0.2; pkill python3; wait $!; echo $?"
+        sandbox, "python3 -c 'import time; time.sleep(60)' & until pkill python3; do :; done; wait $!; echo $?"
     )
     assert killed.stdout == b"143\n"
     assert (await shell(sandbox, "pgrep -x sleep")).stdout != b""

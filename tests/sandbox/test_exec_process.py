@@ -19,6 +19,7 @@ from mcp_spaces.sandbox.docker import exec_scripts as scripts
 from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.docker.exec_process import POLL_S, ExecProcess, ExecStreams
 from mcp_spaces.sandbox.port import TerminalSize
+from tests.leaps import leap
 from tests.sandbox.rigs import LOG, PATIENCE_S, Output
 
 pytestmark = pytest.mark.anyio
@@ -121,7 +122,7 @@ async def test_a_search_whose_time_is_over_while_it_is_being_started_is_killed()
         free=anyio.lowlevel.checkpoint,
         log=LOG,
     )
-    timeout_s = 0.5
+    timeout_s = PATIENCE_S / 2
 
     async def search() -> None:
         with pytest.raises(TimedOut):
@@ -129,10 +130,9 @@ async def test_a_search_whose_time_is_over_while_it_is_being_started_is_killed()
 
     with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as group:
-            ends_at = anyio.current_time() + timeout_s
             group.start_soon(search)
             await engine.asked.wait()
-            await anyio.sleep_until(ends_at)
+            leap(timeout_s)
             await anyio.wait_all_tasks_blocked()
             engine.answers.set()
     assert set(engine.killed) == {engine.marker}

@@ -26,7 +26,8 @@ def test_both_matchers_agree(pattern: str, path: str) -> None:
 
 
 def test_no_pattern_and_no_name_take_long() -> None:
-    began = time.monotonic()
+    # Of the processor: what else runs here does not count.
+    began = time.thread_time()
     for pattern, path in (
         ("*a" * 200 + "b", "a" * 255),
         ("**/" * 50 + "x", "a/" * 100 + "y"),
@@ -35,4 +36,4 @@ def test_no_pattern_and_no_name_take_long() -> None:
     ):
         assert not matches(pattern, path)
         assert not glob_matcher(pattern.encode())(path.encode())
-    assert time.monotonic() - began < 0.5
+    assert time.thread_time() - began < 0.5

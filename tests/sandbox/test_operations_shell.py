@@ -21,6 +21,7 @@ from mcp_spaces.sandbox.output import HEAD_BYTES, TAIL_BYTES, Capture
 from mcp_spaces.sandbox.port import Command, OutputSink, Process, Sandbox, Stream
 from mcp_spaces.sandbox.ring import PIECES, RING_BYTES, Ring
 from mcp_spaces.sandbox.shell import run_to_end
+from tests.leaps import leap
 from tests.sandbox.app_fixture import Room, open_room
 
 pytestmark = pytest.mark.anyio
@@ -73,8 +74,18 @@ async def test_a_command_that_needs_no_shell_behaves_as_if_it_had_one(free_room:
 
 
 async def test_a_timeout_kills_the_tree_keeps_the_output_and_the_next_command_works(room: Room) -> None:
-    ran = await room.shell("echo before; (sleep 1000 & sleep 1000); echo after", timeout_s=2)
-    assert (ran.exit_code, ran.stopped_by, ran.timed_out, ran.stdout) == (124, "timeout", True, "before\n")
+    ran: list[Any] = []
+
+    async def run() -> None:
+        command = "echo before; echo $$ > pid; (sleep 1000 & sleep 1000); echo after"
+        ran.append(await room.shell(command, timeout_s=500))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await room.shell(AWAIT_PID)
+        leap(500)
+    (ended,) = ran
+    assert (ended.exit_code, ended.stopped_by, ended.timed_out, ended.stdout) == (124, "timeout", True, "before\n")
     assert (await room.shell("echo next")).stdout == "next\n"
 
 

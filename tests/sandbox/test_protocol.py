@@ -20,7 +20,7 @@ from mcp_spaces.sandbox.port import Command
 from mcp_spaces.sandbox.refusals import REFUSALS, error_of
 from mcp_spaces.sandbox.stream.protocol import MUX_HEADER, Demultiplexer, FrameReader, Violation, fields_of, text, whole
 from tests.sandbox.liar import HELLO, liar
-from tests.sandbox.rigs import Output
+from tests.sandbox.rigs import PATIENCE_S, Output
 
 pytestmark = pytest.mark.anyio
 KINDS = st.sampled_from([wire.HELLO, wire.GRANT, wire.STARTED, wire.STDOUT, wire.EXIT, wire.REPLY, wire.RESULT])
@@ -123,7 +123,7 @@ async def test_a_lie_costs_the_sandbox_and_says_so(lie: str) -> None:
             except RuntimeUnavailable as error:
                 caught.append(error)
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             async with anyio.create_task_group() as group:
                 group.start_soon(ask)
                 await agent.receive()
@@ -166,7 +166,7 @@ EARLY: dict[str, list[bytes]] = {
 @pytest.mark.parametrize("lie", EARLY)
 async def test_a_command_out_of_turn_costs_the_sandbox(lie: str) -> None:
     async with liar() as agent:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             async with anyio.create_task_group() as group:
                 group.start_soon(_tolerant(lambda: agent.sandbox.start(Command(["true"]), output=Output())))
                 await agent.receive()
@@ -218,7 +218,7 @@ DIALLED: dict[str, list[bytes]] = {
 @pytest.mark.parametrize("lie", DIALLED)
 async def test_a_dialled_connection_out_of_turn_costs_the_sandbox(lie: str) -> None:
     async with liar() as agent:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             async with anyio.create_task_group() as group:
                 group.start_soon(_tolerant(lambda: agent.sandbox.dial(80)))
                 await agent.receive()
@@ -229,14 +229,14 @@ async def test_a_dialled_connection_out_of_turn_costs_the_sandbox(lie: str) -> N
 async def test_a_connection_that_nobody_offered_costs_the_sandbox() -> None:
     async with liar() as agent:
         await agent.say(*UNASKED)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             assert "protocol" in await agent.sandbox.closed()
 
 
 @pytest.mark.parametrize("lie", CONNECTIONS)
 async def test_a_connection_out_of_turn_costs_the_sandbox(lie: str) -> None:
     async with liar() as agent:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             async with anyio.create_task_group() as group:
 
                 async def offer() -> None:
@@ -266,7 +266,7 @@ async def test_a_cancelled_call_is_taken_back_and_its_late_answer_is_ignored() -
         asked = await agent.receive()
         assert asked.endswith(wire.frame(wire.KILL, 1))
         await agent.say(wire.frame(wire.RESULT, 1, wire.pack([b"late"])))
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             async with anyio.create_task_group() as group:
                 group.start_soon(agent.sandbox.ping)
                 await agent.receive()
@@ -275,7 +275,7 @@ async def test_a_cancelled_call_is_taken_back_and_its_late_answer_is_ignored() -
 
 async def test_stdin_waits_for_room() -> None:
     async with liar() as agent:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             async with anyio.create_task_group() as group:
                 started: list[object] = []
 

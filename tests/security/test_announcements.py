@@ -91,7 +91,7 @@ async def test_n13_a_space_that_was_changed_is_announced_although_its_caller_gav
             return world.govern("space.update", space=space, patch={"labels": wanted})
 
         await given_up(update, once=changed)
-        await eventually(lambda: "context" in [one.kind for one in heard], seconds=5)
+        await eventually(lambda: "context" in [one.kind for one in heard])
 
 
 async def test_whatever_becomes_of_a_space_is_announced_in_whichever_moment_its_caller_gave_up(
@@ -143,7 +143,7 @@ async def test_n13_a_grant_that_was_changed_is_announced_although_its_caller_gav
             return world.govern("principal.grant", principal="local-agent", scope={"network": network})
 
         await given_up(grant, once=changed)
-        await eventually(lambda: "tools" in [one.kind for one in heard], seconds=5)
+        await eventually(lambda: "tools" in [one.kind for one in heard])
 
 
 async def test_n13_a_space_that_stops_is_announced_before_what_runs_in_it_has_ended(world: World) -> None:

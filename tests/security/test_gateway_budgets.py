@@ -12,6 +12,7 @@ from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.network.budgets import Budget
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.model import RuntimeRef
+from tests.leaps import leap
 from tests.network.lab import PATIENCE_S, PUBLIC, hello, laboratory
 from tests.security.app import eventually
 from tests.security.raw_requests import HOST, LIST, both, post
@@ -115,11 +116,12 @@ async def test_n15_connections_at_a_time_are_counted() -> None:
 
 
 async def test_d10_heads_that_never_end_are_given_up_and_hold_nobody_up() -> None:
-    async with laboratory(LIST, budget=Budget(idle_s=0.3)) as lab:
+    async with laboratory(LIST, budget=Budget(idle_s=500)) as lab:
         halves = [await lab.client() for _ in range(100)]
         for half in halves:
             await half.say(b"GET http")
         assert (await lab.ask(both(HOST))).endswith(b"ok")
+        leap(500)
         with anyio.fail_after(PATIENCE_S):
             for half in halves:
                 assert b"504" in await half.hear()

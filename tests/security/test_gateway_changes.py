@@ -8,7 +8,7 @@ import pytest
 
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.network.model import NO_ACCESS, Access
-from tests.network.lab import OPEN, PUBLIC, RUNTIME, allowing, hello, laboratory
+from tests.network.lab import OPEN, PATIENCE_S, PUBLIC, RUNTIME, allowing, hello, laboratory
 from tests.security.app import eventually
 from tests.security.raw_requests import HOST, LIST, both
 
@@ -55,7 +55,7 @@ async def test_n13_a_change_closes_what_is_open_and_no_longer_permitted() -> Non
         await eventually(lambda: lab.internet.dialled)
         lab.rules.now = allowing("other.example.com")
         await lab.gateway.recheck()
-        with anyio.fail_after(2):
+        with anyio.fail_after(PATIENCE_S):
             assert b"withdrawn" in await client.hear()
 
 

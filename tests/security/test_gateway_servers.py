@@ -7,6 +7,7 @@ import pytest
 
 from mcp_spaces.network.budgets import Budget
 from mcp_spaces.network.dialing import Upstream
+from tests.leaps import leap
 from tests.network.lab import PUBLIC, laboratory
 from tests.security.raw_requests import HOST, LIST, both
 
@@ -39,7 +40,7 @@ async def test_n16_a_body_without_end_is_cut_off_by_the_budget() -> None:
 
 
 async def test_n16_drip_by_drip_a_connection_still_ends() -> None:
-    async with laboratory(LIST, budget=Budget(total_s=0.5)) as lab:
+    async with laboratory(LIST, budget=Budget(total_s=500)) as lab:
 
         async def dripping(client: Upstream) -> None:
             await client.receive()
@@ -49,7 +50,11 @@ async def test_n16_drip_by_drip_a_connection_still_ends() -> None:
                 await anyio.sleep(0.01)
 
         lab.internet.servers[(PUBLIC, 80)] = dripping
-        assert (await lab.ask(both(HOST))).startswith(b"HTTP/1.1 200")
+        client = await lab.client()
+        await client.say(both(HOST))
+        assert (await client.hear(until=b"x")).startswith(b"HTTP/1.1 200")
+        leap(500)
+        await client.hear()
         assert lab.records.of("closed")[0]["reason"] == "too_slow"
 
 

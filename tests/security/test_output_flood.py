@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psutil
@@ -12,6 +13,7 @@ import pytest
 
 from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost
 from mcp_spaces.sandbox.output import OUTPUT_LIMIT_BYTES
+from tests.leaps import leap
 from tests.sandbox.app_fixture import Room, open_room
 from tests.sandbox.rigs import IMAGE, docker_driver
 
@@ -61,10 +63,18 @@ async def test_d06_a_flood_of_a_job_keeps_the_last_of_it(room: Room) -> None:
 
 
 async def test_d07_a_timeout_leaves_no_process_and_the_next_command_works(room: Room) -> None:
-    ran = await room.shell(
-        "setsid sleep 4242 & (nohup sleep 4242 > /dev/null &) ; trap '' TERM; echo started; sleep 4242", timeout_s=1
-    )
-    assert (ran.exit_code, ran.stopped_by, ran.stdout) == (124, "timeout", "started\n")
+    ran: list[Any] = []
+
+    async def run() -> None:
+        command = "setsid sleep 4242 & (nohup sleep 4242 > /dev/null &) ; trap '' TERM; echo started; sleep 4242"
+        ran.append(await room.shell(command, timeout_s=500))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await room.shell("until [ $(pgrep -c -x sleep) = 3 ]; do :; done")
+        leap(500)
+    (ended,) = ran
+    assert (ended.exit_code, ended.stopped_by, ended.stdout) == (124, "timeout", "started\n")
     after = await room.shell("pgrep -f 'sleep 424[2]'; echo works")
     assert after.stdout == "works\n"
 

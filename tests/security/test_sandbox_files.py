@@ -131,7 +131,7 @@ async def test_s05_a_hard_link_cannot_bring_anything_in(sandbox: Sandbox) -> Non
 
 async def test_s06_fifos_sockets_and_devices_are_refused_at_once(sandbox: Sandbox) -> None:
     await python(sandbox, "import os, socket\nos.mkfifo('fifo')\nsocket.socket(socket.AF_UNIX).bind('socket')")
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         for path in ("fifo", "socket"):
             with pytest.raises(WrongState):
                 await sandbox.read_file(path, limit=1)

@@ -17,6 +17,7 @@ from mcp_spaces.errors import DiskFull, OutOfMemory, QuotaExceeded, RuntimeUnava
 from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL
 from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec
+from tests.leaps import leap
 from tests.sandbox.leftovers import containers, loop_devices, volumes
 from tests.sandbox.rigs import (
     IMAGE,
@@ -136,7 +137,8 @@ THROTTLED = "cat /sys/fs/cgroup/cpu/cpu.stat /sys/fs/cgroup/cpu.stat 2>/dev/null
 
 
 async def test_d08_a_hog_takes_no_more_than_its_share(driver: DockerDriver) -> None:
-    limits = SandboxLimits(cpu_cores=0.5, memory_bytes=256 << 20, disk_bytes=64 << 20)
+    # So little that it comes by more than that on the busiest machine.
+    limits = SandboxLimits(cpu_cores=0.05, memory_bytes=256 << 20, disk_bytes=64 << 20)
     async with sandbox_of(driver, limits=limits) as sandbox:
         before = int((await shell(sandbox, THROTTLED)).stdout)
         # It wants a whole core, and nothing but its limit keeps it from one.
@@ -156,15 +158,17 @@ async def test_d12_a_pattern_that_never_ends_stalls_nothing(sandbox: Sandbox) ->
 
     async def attack() -> None:
         with pytest.raises(TimedOut):
-            await sandbox.search("(a*)*$b", timeout_s=3)
+            await sandbox.search("(a*)*$b", timeout_s=300)
         ended.append(None)
 
     async with anyio.create_task_group() as group:
         group.start_soon(attack)
         group.start_soon(attack)
-        for _ in range(5):
-            await sandbox.stat(".")
+        with anyio.fail_after(PATIENCE_S):
+            for _ in range(5):
+                await sandbox.stat(".")
         assert ended == [], "they were waited for"
+        leap(300)
     await eventually_empty(sandbox, "test $(ls -d /proc/[0-9]* | wc -l) -lt 12 || echo many")
 
 

@@ -27,7 +27,7 @@ from mcp_spaces.storage.blobs import FileBlobs
 from mcp_spaces.storage.store import FileStore
 from tests.security.app import open_world
 from tests.security.prepared import prepared
-from tests.storage.bench import AGENT_A, AGENT_B, SEALER, A, B, Bench, bound_to, granted, open_bench, sha256
+from tests.storage.bench import AGENT_A, AGENT_B, PATIENCE_S, SEALER, A, B, Bench, bound_to, granted, open_bench, sha256
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +113,7 @@ async def test_s03_s05_s06_content_that_was_replaced_by_a_link_or_a_device_is_no
         await bench.upload(name, f"content of {name}")
         found = bench.blobs._path(A, sha256(f"content of {name}".encode()))
         found.unlink()
-        with anyio.fail_after(1):
+        with anyio.fail_after(PATIENCE_S):
             make(found)
             # Refused by what it is, and not by what went wrong while it was read.
             with pytest.raises(WrongState, match=r"not a plain file|is missing"):
@@ -131,7 +131,7 @@ async def test_s05_a_spool_file_with_two_names_or_that_is_a_link_is_not_taken_ov
     for make, why in makers:
         path = bench.artifacts.spool()
         make(path)
-        with pytest.raises(WrongState, match=why), anyio.fail_after(1):
+        with pytest.raises(WrongState, match=why), anyio.fail_after(PATIENCE_S):
             await bench.artifacts.keep(run_id="run_1", space_id=A, name="x", content_type="text/plain", path=path)
         path.unlink()
     assert bench.contents() == [] and bench.database.read("SELECT 1 FROM artifacts") == []
@@ -301,7 +301,7 @@ async def test_s20_a_sparse_terabyte_is_refused_by_its_apparent_size(bench: Benc
     path = bench.artifacts.spool()
     with path.open("wb") as sparse:
         sparse.truncate(1 << 40)
-    with anyio.fail_after(2), pytest.raises(QuotaExceeded):
+    with anyio.fail_after(PATIENCE_S), pytest.raises(QuotaExceeded):
         await bench.artifacts.keep(run_id="run_1", space_id=A, name="big", content_type="a/b", path=path)
     assert path.exists()
     path.unlink()

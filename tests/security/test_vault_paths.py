@@ -103,11 +103,12 @@ def test_v04_deny_wins_and_a_lower_level_only_narrows(
 
 @pytest.mark.parametrize("rule", ["[a-z]", "(?", "a*", "**", "prod/**", "(a+)+$", "a" * 10_240, "a/" * 5_000, "*" * 99])
 def test_v05_a_rule_is_no_pattern_and_a_huge_one_costs_nothing(rule: str) -> None:
-    started = clocks.perf_counter()
+    # Of the processor: what else runs here does not count.
+    started = clocks.thread_time()
     for grammar in (PREFIXES, PATHS):
         with pytest.raises(ValidationError):
             grammar.validate_python(rule)
-    assert clocks.perf_counter() - started < 0.2
+    assert clocks.thread_time() - started < 0.2
 
 
 async def test_v06_the_fields_of_a_secret_are_one_record_with_one_decision(tmp_path: Path) -> None:

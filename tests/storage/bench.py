@@ -45,6 +45,7 @@ from mcp_spaces.storage.store import FileStore
 from mcp_spaces.storage.transfer import Transfers
 
 SEALER = Sealer(b"k" * 32)
+PATIENCE_S = 30
 A, B = "sp_" + "a" * 26, "sp_" + "b" * 26
 STANDARD = load_preset("standard")
 AGENT_A = Caller("pr_a", "a", Kind.AGENT, EVERYTHING, STANDARD)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from mcp_spaces.core.limits import Limits
 from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import Conflict, InvalidInput, NotFound, QuotaExceeded, WrongState
 from mcp_spaces.storage.store import FILES_MAX
+from tests.descriptors import open_here
 from tests.storage.bench import AGENT_B, A, B, Bench, granted, sha256
 
 pytestmark = pytest.mark.anyio
@@ -17,10 +16,6 @@ pytestmark = pytest.mark.anyio
 
 def limited(storage_bytes: int) -> Limits:
     return EVERYTHING.limits.model_copy(update={"storage_bytes": storage_bytes})
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_an_expired_file_is_not_counted_once_another_has_its_name(bench: Bench) -> None:
@@ -180,11 +175,11 @@ async def test_refused_content_leaves_no_descriptor_open(bench: Bench) -> None:
     (content,) = bench.contents(A)
     content.unlink()
     content.mkdir()
-    before = descriptors()
+    before = open_here()
     for _ in range(3):
         with pytest.raises(WrongState):
             bench.blobs.open(A, sha256(b"one"))
-    assert descriptors() == before
+    assert open_here() <= before
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound, QuotaExceeded, SpacesError, WrongState
 from mcp_spaces.storage import operations
 from mcp_spaces.storage.transfer import STAGE_BYTES_MAX, STAGES_AT_A_TIME, Transfers
-from tests.storage.bench import AGENT_B, A, B, Bench, FakeLive, granted, sha256
+from tests.storage.bench import AGENT_B, PATIENCE_S, A, B, Bench, FakeLive, granted, sha256
 
 pytestmark = pytest.mark.anyio
 
@@ -257,7 +257,7 @@ async def test_a_file_that_is_deleted_while_its_staging_waits_for_others_is_stag
     async with anyio.create_task_group() as stages:
         for number in range(STAGES_AT_A_TIME + 1):
             stages.start_soon(partial(bench.answer, "storage.stage", path=f"f{number}", to=f"in{number}"))
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE_S):
                 while len(bench.sandbox.held) < min(number + 1, STAGES_AT_A_TIME):
                     await checkpoint()
         await anyio.wait_all_tasks_blocked()
@@ -335,7 +335,7 @@ async def test_a_cancelled_upload_is_stored_whole_or_not_at_all(bench: Bench) ->
             for _ in range(turns):
                 await checkpoint()
             tasks.cancel_scope.cancel()
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         for file in bench.files.page(A, prefix="", after="", limit=100):
             assert (await bench.answer("storage.read", path=file.path))["content"] == f"content {file.path[1:]}"
     assert len(bench.contents(A)) == len(bench.files.page(A, prefix="", after="", limit=100))

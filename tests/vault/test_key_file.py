@@ -11,6 +11,7 @@ import pytest
 from mcp_spaces.errors import WrongState
 from mcp_spaces.vault.cipher import MasterKey
 from mcp_spaces.vault.key_file import KeyFile
+from tests.descriptors import open_here
 
 ONE, OTHER = MasterKey(b"1" * 32), MasterKey(b"2" * 32)
 
@@ -99,10 +100,10 @@ def test_a_key_that_anybody_else_could_touch_is_refused(tmp_path: Path, mode: in
 
 
 def test_keeping_and_reading_a_key_leaves_nothing_open(tmp_path: Path) -> None:
-    before = names(Path("/proc/self/fd"))
+    before = open_here()
     file = settled(tmp_path)
     assert file.current() == ONE
     (tmp_path / "master.key").chmod(0o644)
     with pytest.raises(WrongState):
         file.current()
-    assert names(Path("/proc/self/fd")) == before
+    assert open_here() <= before

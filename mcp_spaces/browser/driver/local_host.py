@@ -8,12 +8,14 @@ import logging
 import os
 import re
 import secrets
+import select
 import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -292,8 +294,25 @@ def memory_of(pid: int, *, processes: Path = Path("/proc")) -> int:
 
 
 def end_processes(words: Sequence[str]) -> None:
-    """Kill those that have one of these among their arguments, but for this one."""
+    """Kill those that have one of these among their arguments, but for this one. They are gone when this returns, or
+    take longer than END_S to go: what they had open cannot be removed before. Blocks."""
     wanted = [os.fsencode(word) for word in words]
+    with ExitStack() as held:
+        ended = select.poll()
+        dying = 0
+        for process in _killed(wanted):
+            held.callback(os.close, process)
+            ended.register(process, select.POLLIN)
+            dying += 1
+        until = time.monotonic() + END_S
+        while dying and (left_s := until - time.monotonic()) > 0:
+            for process, _ in ended.poll(left_s * 1000):
+                ended.unregister(process)
+                dying -= 1
+
+
+def _killed(wanted: Sequence[bytes]) -> Iterator[int]:
+    """A descriptor of each, which is readable once the process is gone."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
@@ -301,4 +320,6 @@ def end_processes(words: Sequence[str]) -> None:
             line = (entry / "cmdline").read_bytes()
             if any(word in line for word in wanted):
                 log.info("a browser that nobody drives any more is ended: process %s", entry.name)
+                # First of all: where no descriptor is left, nobody waits for its end.
                 os.kill(int(entry.name), signal.SIGKILL)
+                yield os.pidfd_open(int(entry.name))

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import anyio
 import pytest
 
 from mcp_spaces.app import App, open_app
+from mcp_spaces.browser.pages import page
 from mcp_spaces.server.unix import make_private
 from mcp_spaces.settings import Settings
 from tests.browser.chromium import Site, serving
 from tests.browser.operations.tabs import PATIENCE_S, Tab
 from tests.security.app import short_folder
+
+SETTLE_S = page.SETTLE_S
+
+
+@pytest.fixture(autouse=True)
+def patient_settling() -> Iterator[None]:
+    """A page that starves beside others comes to rest all the same; what never does is a test's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "SETTLE_S", 10.0)
+        yield
+
+
+@pytest.fixture
+def usual_settling(patient_settling: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the product waits, for tests of pages that are still loading then."""
+    monkeypatch.setattr(page, "SETTLE_S", SETTLE_S)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ async def test_what_covers_an_element_is_named(tab: Tab) -> None:
     )
     opened = await tab.call("navigate", url=f"{HOST}/covered")
     (ref,) = re.findall(r'"Below" (e\d+)', opened.changes)
-    error = await tab.refused("click", WrongState, ref=ref, timeout_s=0.5)
+    error = await tab.refused("click", WrongState, ref=ref, timeout_s=2)
     assert "cover" in error.message and "in the way" in error.message
 
 

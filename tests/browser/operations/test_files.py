@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
+from typing import Literal
 
 import anyio
 import pytest
 
 from mcp_spaces.browser.pages import page
+from mcp_spaces.browser.pages.downloads import Downloads
+from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.errors import NotFound, WrongState
+from mcp_spaces.spaces.model import RuntimeKind
+from mcp_spaces.spaces.port import Runtimes
 from tests.browser.operations.tabs import HOST, PATIENCE_S, Tab
 
 
@@ -37,6 +43,41 @@ async def test_b15_a_download_is_kept_under_a_name_of_the_callers_whatever_the_p
     await tab.refused("download", NotFound, id=begun_id, to="out/again.csv")
 
 
+class WhenWaitedFor(asyncio.Event):
+    """A download that nobody is told of before somebody waits for it."""
+
+    def __init__(self, downloads: Downloads) -> None:
+        super().__init__()
+        self._tell, self._waited_for = downloads._match, False
+
+    def match(self) -> None:
+        if self._waited_for:
+            self._tell()
+
+    async def wait(self) -> Literal[True]:
+        self._waited_for = True
+        self._tell()
+        return await super().wait()
+
+
+async def test_an_address_that_is_a_download_is_one_however_late_that_is_told(
+    tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (row,) = tab.app.services.use(Runtimes).all(kind=RuntimeKind.BROWSER)
+    downloads = tab.app.services.use(BrowserService).started(row.id).downloads
+    late = WhenWaitedFor(downloads)
+    monkeypatch.setattr(downloads, "stirred", late)
+    monkeypatch.setattr(downloads, "_match", late.match)
+    tab.site.made["bytes"] = "one,two"
+    tab.site.headers["content-disposition"] = "attachment; filename=bytes.csv"
+    try:
+        opened = await tab.call("navigate", url=f"{HOST}/bytes")
+    finally:
+        tab.site.headers.clear()
+    assert (opened.status, opened.downloads) == (None, ["d1 bytes.csv"])
+
+
+@pytest.mark.usefixtures("usual_settling")
 async def test_a_download_is_named_by_the_click_that_led_to_it_and_a_late_one_by_the_next_answer(
     tab: Tab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,5 +114,5 @@ async def test_a_button_that_opens_the_choice_of_files_is_given_them(tab: Tab) -
     refs = dict(re.findall(r'"(\w+)" (e\d+)', (await tab.call("navigate", url=f"{HOST}/chooses")).changes))
     assert '"a.txt"' in (await tab.call("upload", ref=refs["Choose"], paths=["a.txt"])).changes
     assert '"made a.txt"' in (await tab.call("upload", ref=refs["Make"], paths=["a.txt"])).changes
-    error = await tab.refused("upload", WrongState, ref=refs["Nothing"], paths=["a.txt"], timeout_s=0.5)
+    error = await tab.refused("upload", WrongState, ref=refs["Nothing"], paths=["a.txt"], timeout_s=2)
     assert "opens no choice of files" in error.message

@@ -7,14 +7,12 @@ import re
 import anyio
 import pytest
 
-from mcp_spaces.browser.pages import page
 from mcp_spaces.browser.paging import NAVIGATION_S
 from mcp_spaces.errors import Denied, InvalidInput, NotFound, RuntimeUnavailable
 from tests.browser.operations.tabs import HOST, SHOP, Tab
 
 
-async def test_a_page_is_answered_with_its_outline(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "SETTLE_S", 10.0)
+async def test_a_page_is_answered_with_its_outline(tab: Tab) -> None:
     tab.site.made["shop"] = SHOP
     opened = await tab.call("navigate", url=f"{HOST}/shop")
     assert (opened.status, opened.title, opened.settled) == (200, "Shop", True)

@@ -57,7 +57,7 @@ async def test_an_option_that_is_not_there_is_told_as_that(tab: Tab) -> None:
         ("fill", {"fields": {refs["Colour"]: "green"}}),
         ("select", {"ref": refs["Colour"], "options": ["green"]}),
     ):
-        error = await tab.refused(operation, WrongState, timeout_s=0.5, **given)
+        error = await tab.refused(operation, WrongState, timeout_s=2, **given)
         assert "no such option" in error.message
     assert "true or false" in (await tab.refused("fill", WrongState, fields={refs["As a gift"]: "yes"})).hint
     assert "browser_upload" in (await tab.refused("fill", WrongState, fields={refs["File"]: "a.txt"})).hint

@@ -115,19 +115,20 @@ async def test_l11_where_nobody_can_say_who_used_a_secret_all_that_runs_there_is
     """A job beside a call, and two calls: each would show what another of them got."""
     await inside.write("guess.txt", TOKEN)
     job = await inside.run(
-        "until [ -e go ]; do sleep 0.02; done;"
+        # Not before both calls are under way.
+        "until [ -e go1 ] && [ -e go2 ]; do sleep 0.02; done;"
         " curl -sSf -o answer.txt -H 'Authorization: Bearer {{vault:prod/api}}' http://api.test/; cat guess.txt; touch used",
         background=True,
     )
     shown: list[str] = []
 
-    async def look() -> None:
-        shown.append(await inside.out("touch go; until [ -e used ]; do sleep 0.02; done; cat guess.txt"))
+    async def look(number: int) -> None:
+        shown.append(await inside.out(f"touch go{number}; until [ -e used ]; do sleep 0.02; done; cat guess.txt"))
 
     with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(look)
-            tasks.start_soon(look)
+            tasks.start_soon(look, 1)
+            tasks.start_soon(look, 2)
     await inside.world.call("job.wait", space="net", job=job.job)
     told = await inside.world.call("job.read", space="net", job=job.job)
     assert [*shown, "".join(piece.text for piece in told.output)] == ["[redacted:prod/api]"] * 3

@@ -189,14 +189,14 @@ class Commands:
         assert seconds.encode() not in (await run(sandbox, "sh", "-c", SEEN)).stdout
 
     async def test_a_kill_finds_the_command_whatever_variables_it_was_given(self, sandbox: Sandbox) -> None:
-        output = Output()
+        output, seconds = Output(), f"43.{secrets.randbelow(10**9):09}5"
         process = await start(
-            sandbox, "sh", "-c", "echo up; sleep 43.5", output=output, env={"MCP_SPACES_COMMAND": "another"}
+            sandbox, "sh", "-c", f"echo up; sleep {seconds}", output=output, env={"MCP_SPACES_COMMAND": "another"}
         )
         await output.until(b"up")
         with anyio.fail_after(PATIENCE_S):
             await process.kill()
-        assert b"43.5" not in (await run(sandbox, "sh", "-c", SEEN)).stdout
+        assert seconds.encode() not in (await run(sandbox, "sh", "-c", SEEN)).stdout
 
     async def test_a_kill_touches_nothing_else(self, sandbox: Sandbox) -> None:
         output = Output()
