@@ -98,6 +98,13 @@ def test_small_pieces_grow_together_up_to_a_size() -> None:
     assert ring.start == GROWN, "the first piece is gone, and that much was in it"
 
 
+def test_a_job_that_prints_byte_by_byte_keeps_as_much_as_any_other() -> None:
+    ring = Ring()
+    for _ in range(2 * PIECES):
+        ring.add(Stream.STDOUT, b"x")
+    assert (ring.start, ring.end) == (0, 2 * PIECES)
+
+
 def test_exactly_so_many_pieces_are_kept_and_one_more_costs_the_oldest() -> None:
     ring = Ring()
     for number in range(PIECES):
