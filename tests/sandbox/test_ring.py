@@ -34,6 +34,7 @@ def read(ring: Ring, cursor: int, *, budget: int) -> Texts:
         texts, after = ring.since(cursor, budget, ended=True)
         assert sum(cost(text) for _, text in texts) <= budget
         assert after - cursor == sum(len(text.encode()) for _, text in texts) > 0
+        assert all(text for _, text in texts)
         assert all(one[0] is not other[0] for one, other in pairwise(texts))
         told, cursor = told + texts, after
     assert ring.since(cursor, budget, ended=True) == ([], ring.end)
