@@ -63,3 +63,21 @@ async def test_e12_what_the_engine_claims_is_looked_at_from_inside(tmp_path: Pat
         with pytest.raises(RuntimeUnavailable, match="root file system is writable"):
             await driver.launch(SandboxSpec("runtime", image, SMALL))
         await driver.aclose()
+
+
+async def test_n01_the_address_of_the_host_is_tried_before_a_sandbox_is_handed_out(tmp_path: Path) -> None:
+    """The engine says what it is; here it names one that can be reached."""
+    shown = ["docker", "network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge"]
+    found = await asyncio.create_subprocess_exec(*shown, stdout=subprocess.PIPE)
+    gateway = (await found.communicate())[0].decode().strip()
+    # A loopback address of the same length.
+    reachable = "127." + "1".rjust(len(gateway) - 4, "0")
+    claimed = (f'"Gateway":"{gateway}"'.encode(), f'"Gateway":"{reachable}"'.encode())
+    async with WeakenedEngine(tmp_path / "weak.sock", b"nothing", b"nothing", claimed=claimed) as engine:
+        driver = DockerDriver(
+            instance_id=f"weak-{secrets.token_hex(4)}", state_dir=tmp_path, image=IMAGE, pool_size=0,
+            docker_url=f"unix://{engine.path}", log=LOG,
+        )  # fmt: skip
+        with pytest.raises(RuntimeUnavailable, match=f"{reachable}:22 is reachable"):
+            await driver.launch(SandboxSpec("runtime", IMAGE, SMALL))
+        await driver.aclose()
