@@ -53,14 +53,30 @@ async def test_e12_a_container_that_is_not_the_intended_one_is_never_handed_out(
 
 
 @pytest.mark.parametrize("image", [IMAGE, BARE_IMAGE])
-async def test_e12_what_the_engine_claims_is_looked_at_from_inside(tmp_path: Path, image: str) -> None:
-    claimed = (b'"ReadonlyRootfs":false', b'"ReadonlyRootfs":true ')
-    async with WeakenedEngine(tmp_path / "weak.sock", *WEAKER["a writable root"], claimed=claimed) as engine:
+@pytest.mark.parametrize(
+    ("way", "claimed", "told"),
+    [
+        (
+            "a writable root",
+            (b'"ReadonlyRootfs":false', b'"ReadonlyRootfs":true '),
+            "root file system is writable",
+        ),
+        (
+            "a disk with setuid programs and devices",
+            (b'"relatime,suid,dev,rw"', b'"nosuid,nodev,noatime"'),
+            "workspace allows setuid programs or devices",
+        ),
+    ],
+)
+async def test_e12_what_the_engine_claims_is_looked_at_from_inside(
+    tmp_path: Path, image: str, way: str, claimed: tuple[bytes, bytes], told: str
+) -> None:
+    async with WeakenedEngine(tmp_path / "weak.sock", *WEAKER[way], claimed=claimed) as engine:
         driver = DockerDriver(
             instance_id=f"weak-{secrets.token_hex(4)}", state_dir=tmp_path, image=image, pool_size=0,
             docker_url=f"unix://{engine.path}", log=LOG,
         )  # fmt: skip
-        with pytest.raises(RuntimeUnavailable, match="root file system is writable"):
+        with pytest.raises(RuntimeUnavailable, match=told):
             await driver.launch(SandboxSpec("runtime", image, SMALL))
         await driver.aclose()
 
