@@ -119,7 +119,7 @@ async def test_e12_a_sandbox_that_is_refused_ends_also_where_the_engine_removes_
             await eventually(lambda: containers(driver.instance_id) == [])
         finally:
             for left in containers(driver.instance_id):
-                removing = await asyncio.create_subprocess_exec("docker", "rm", "-f", left, stdout=subprocess.DEVNULL)
+                removing = await asyncio.create_subprocess_exec("docker", "rm", "-fv", left, stdout=subprocess.DEVNULL)
                 await removing.wait()
             await driver.aclose()
 

@@ -17,7 +17,8 @@ from tests.sandbox.app_fixture import Room, smaller
 async def test_a_launch_says_what_it_started(room: Room) -> None:
     launched = await room.call("sandbox.launch")
     assert (launched.alias, launched.state, launched.shell) == ("main", "active", "bash")
-    assert launched.limits.memory_bytes == GIB and launched.limits.cpu_cores == 1
+    limits = launched.limits
+    assert (limits.cpu_cores, limits.memory_bytes, limits.disk_bytes, limits.pids) == (1, GIB, 2 * GIB, 256)
     assert launched.started_in_ms > 2, "no process starts faster: these are milliseconds"
     listed = (await room.call("sandbox.list")).sandboxes
     assert [one.id for one in listed] == [launched.id]
