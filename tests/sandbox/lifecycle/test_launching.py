@@ -107,6 +107,14 @@ async def test_a_sandbox_that_starts_again_without_the_files_that_it_had_says_so
     assert (await launched())[0].files_lost is None
 
 
+async def test_what_a_sandbox_does_by_itself_is_recorded_with_the_launch_that_last_started_it(room: Room) -> None:
+    for _ in range(2):
+        launched = await room.call("sandbox.launch", alias="main")
+        assert room.service.launched_by(launched.id) == room.runs("sandbox.launch")[-1]["id"]
+        await room.call("sandbox.stop")
+        assert room.service.launched_by(launched.id) == ""
+
+
 async def test_stopping_twice_answers_the_same(room: Room) -> None:
     await room.call("sandbox.launch")
     assert await room.call("sandbox.stop") == await room.call("sandbox.stop")
