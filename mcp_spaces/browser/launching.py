@@ -196,7 +196,6 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         facts=_reads,
         handler=launch,
         needs_running_space=True,
-        on_stopped_runtime=True,
         example={"space": "default"},
     ),
 )

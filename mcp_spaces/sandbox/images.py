@@ -12,8 +12,10 @@ from mcp_spaces.sandbox.port import Command, Sandbox
 BASH, SH = "/bin/bash", "/bin/sh"
 PROBE_S = 10.0
 USUAL_BASH, SET_UP_BASH = 10, 11
+# Not what `env` would say: sh passes on only what it takes for names, and an exported function's is none to it.
 WHICH_SHELL = (
-    f"test -x {BASH} || exit 1; env | grep -q -e ^BASH_ENV= -e ^BASH_FUNC_ && exit {SET_UP_BASH}; exit {USUAL_BASH}"
+    f"test -x {BASH} || exit 1; tr '\\0' '\\n' </proc/$$/environ | grep -q -e ^BASH_ENV= -e ^BASH_FUNC_"
+    f" && exit {SET_UP_BASH}; exit {USUAL_BASH}"
 )
 
 

@@ -128,6 +128,5 @@ LAUNCH = Operation(
     effect=Effect.STARTS,
     handler=launch,
     needs_running_space=True,
-    on_stopped_runtime=True,
     example={"space": "default", "alias": "main"},
 )

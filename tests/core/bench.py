@@ -25,7 +25,7 @@ from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import Everywhere, InSpace, RuntimePlace, SpacePlace
 from mcp_spaces.core.policy import load_preset
 from mcp_spaces.core.scope import EVERYTHING
-from mcp_spaces.errors import NotFound
+from mcp_spaces.errors import NotFound, SpacesError
 from mcp_spaces.state.chain import Sealer
 from mcp_spaces.state.database import Database
 from mcp_spaces.state.transaction import Row
@@ -65,6 +65,7 @@ class Steering:
     calls: list[str] = field(default_factory=list)
     runs_seen: list[str] = field(default_factory=list)
     secret: str | None = None
+    failure: SpacesError | None = None
 
 
 async def say(context: Context, wanted: SayInput) -> Said:
@@ -74,6 +75,8 @@ async def say(context: Context, wanted: SayInput) -> Said:
     steering.runs_seen.append("absent" if row is None else row["state"])
     if steering.secret:
         context.redactor.learn(steering.secret, name="prod/api")
+    if steering.failure is not None:
+        raise steering.failure
     return Said(text=wanted.text)
 
 

@@ -9,7 +9,18 @@ import pytest
 
 from mcp_spaces.core.idempotency import LIFETIME_S, Idempotency
 from mcp_spaces.core.ids import Clock
-from mcp_spaces.errors import ApprovalNeeded, Cancelled, Conflict, Internal
+from mcp_spaces.errors import (
+    ApprovalNeeded,
+    Cancelled,
+    Conflict,
+    Internal,
+    NotFound,
+    OutOfMemory,
+    RuntimeUnavailable,
+    SpacesError,
+    TimedOut,
+    WrongState,
+)
 from tests.core.bench import AGENT, Bench, open_bench
 from tests.turns import cancelled_everywhere, meanwhile
 
@@ -62,6 +73,29 @@ async def test_after_a_crash_inside_an_idempotency_key_stays_taken(bench: Bench)
         await bench.pipeline.call(AGENT, "thing.crash", {"text": "x"}, idempotency_key="k1")
     with pytest.raises(Conflict, match="unknown"):
         await bench.pipeline.call(AGENT, "thing.crash", {"text": "x"}, idempotency_key="k1")
+
+
+@pytest.mark.parametrize("error", [TimedOut, Cancelled, RuntimeUnavailable, OutOfMemory])
+async def test_k03_where_nobody_knows_how_much_was_done_the_key_stays_taken(
+    bench: Bench, error: type[SpacesError]
+) -> None:
+    bench.steering.failure = error("It is gone.", hint="Look.")
+    with pytest.raises(error):
+        await bench.pipeline.call(AGENT, "thing.say", {"text": "a"}, idempotency_key="k1")
+    bench.steering.failure = None
+    with pytest.raises(Conflict, match="unknown"):
+        await bench.pipeline.call(AGENT, "thing.say", {"text": "a"}, idempotency_key="k1")
+    assert bench.steering.calls == ["a"]
+
+
+@pytest.mark.parametrize("error", [NotFound, WrongState])
+async def test_what_was_refused_may_be_tried_again_with_its_key(bench: Bench, error: type[SpacesError]) -> None:
+    bench.steering.failure = error("It is not there.", hint="Make it.")
+    with pytest.raises(error):
+        await bench.pipeline.call(AGENT, "thing.say", {"text": "a"}, idempotency_key="k1")
+    bench.steering.failure = None
+    await bench.pipeline.call(AGENT, "thing.say", {"text": "a"}, idempotency_key="k1")
+    assert bench.steering.calls == ["a", "a"]
 
 
 async def test_a_call_that_outlives_its_key_gives_no_answer_to_whoever_has_the_key_now(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -17,6 +18,14 @@ from mcp_spaces.sandbox.stream.attached import MAX_ENTRY_BYTES
 from tests.descriptors import open_here
 
 NO, YES = whole(0), whole(1)
+
+
+@pytest.fixture(autouse=True, params=["unnamed", "named"])
+def parts_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is not complete yet has no name, or one of its own where a file system knows no files without."""
+    if request.param == "named":
+        monkeypatch.setattr(files, "UNNAMED", 0)
+    return str(request.param)
 
 
 @pytest.fixture
@@ -63,6 +72,36 @@ def test_a_file_that_somebody_made_meanwhile_is_not_replaced_unasked(workspace: 
     assert (told, made.read_bytes(), parts(tmp_path)) == ("exists", b"theirs", [])
     told = written(workspace, "file", b"mine", overwrite=True, meanwhile=lambda: made.write_bytes(b"again"))
     assert (told, made.read_bytes(), parts(tmp_path)) == ("done", b"mine", [])
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_not_complete_yet_has_no_name_where_it_needs_none(
+    workspace: Workspace, tmp_path: Path, parts_are: str, overwrite: bool
+) -> None:
+    """Whoever is killed now leaves nothing."""
+    seen: list[list[str]] = []
+    told = written(workspace, "file", b"x", overwrite=overwrite, meanwhile=lambda: seen.append(parts(tmp_path)))
+    assert (told, seen) == ("done", [[] if parts_are == "unnamed" else [PART.decode() + "1.1"]])
+    assert ((tmp_path / "file").read_bytes(), [left.name for left in tmp_path.iterdir()]) == (b"x", ["file"])
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.EOPNOTSUPP, "done"), (errno.EISDIR, "done"), (errno.EINVAL, "done"), (errno.ENOSPC, "full")],
+)
+def test_where_there_are_no_files_without_a_name_they_have_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, number: int, told: str
+) -> None:
+    opened = os.open
+
+    def refusing(path: bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(number, "not here")
+        return opened(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(files, "UNNAMED", os.O_TMPFILE)
+    monkeypatch.setattr(os, "open", refusing)
+    assert written(workspace, "file", b"x", overwrite=False, meanwhile=lambda: None) == told
 
 
 def test_an_edit_of_what_is_still_the_same_is_done(workspace: Workspace, tmp_path: Path) -> None:

@@ -129,6 +129,14 @@ def test_what_the_engine_adds_by_itself_is_no_difference() -> None:
     answer["HostConfig"]["Mounts"][0] |= {"Source": "", "ReadOnly": False, "BindOptions": None}
     answer["Config"]["Labels"]["maintainer"] = "of the image"
     assert differences(INTENT, answer) == []
+    # As other releases have it.
+    answer["HostConfig"] |= {
+        "CgroupnsMode": "private",
+        "Isolation": "default",
+        "MemorySwappiness": -1,
+        "RestartPolicy": {"Name": "", "MaximumRetryCount": 0},
+    }
+    assert differences(INTENT, answer) == []
 
 
 @pytest.mark.parametrize("labels", [None, {}, {"mcp-spaces.instance": "another"}])
@@ -182,6 +190,7 @@ def test_another_mount_at_the_workspaces_place_is_found(change: dict[str, Any]) 
         ("ReadonlyPaths", None),
         ("OomKillDisable", True),
         ("CgroupParent", "/"),
+        ("RestartPolicy", {"Name": "always", "MaximumRetryCount": 0}),
         ("Runtime", "other"),
         ("SomethingNewThatOpensDoors", True),
     ],
@@ -200,10 +209,54 @@ def test_another_image_user_mount_or_network_is_found() -> None:
     )
     for change in changes:
         assert differences(INTENT, inspected() | change)
-    for key, value in (("User", "0"), ("Entrypoint", ["/x"]), ("Volumes", {"/x": {}}), ("StdinOnce", False)):
-        answer = inspected()
-        answer["Config"][key] = value
-        assert differences(INTENT, answer)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("User", "0"),
+        ("Cmd", ["/x"]),
+        ("Cmd", ["python3", "/x"]),
+        ("Entrypoint", ["/x"]),
+        ("WorkingDir", "/"),
+        ("Hostname", "host"),
+        ("Volumes", {"/x": {}}),
+        ("Tty", True),
+        ("OpenStdin", False),
+        ("StdinOnce", False),
+    ],
+)
+def test_another_process_than_the_intended_one_is_found(key: str, value: object) -> None:
+    answer = inspected()
+    answer["Config"][key] = value
+    assert differences(INTENT, answer) == [f"Config.{key}: {value!r}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        *(
+            ("MaskedPaths", path)
+            for path in ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/sys/firmware")
+        ),
+        *(
+            ("ReadonlyPaths", path)
+            for path in ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+        ),
+    ],
+)
+def test_one_path_of_the_kernel_that_is_not_covered_is_found(key: str, path: str) -> None:
+    answer = inspected()
+    answer["HostConfig"][key].remove(path)
+    assert differences(INTENT, answer) == [f"HostConfig.{key}"]
+
+
+def test_what_is_found_is_told_in_a_line() -> None:
+    """It is told to callers, and a seccomp profile has thousands of lines."""
+    answer = inspected()
+    answer["HostConfig"]["SecurityOpt"] = ["seccomp=" + "x" * 10_000]
+    (found,) = differences(INTENT, answer)
+    assert found.startswith("HostConfig.SecurityOpt: ") and len(found) < 150
 
 
 def test_a_missing_limit_in_the_answer_is_found() -> None:
@@ -245,6 +298,29 @@ def test_walls_that_hold_are_believed() -> None:
     assert judge(HOLDING, SandboxLimits(), kernel_disk=True) == []
 
 
+def test_tunnels_that_some_kernels_have_in_every_network_are_no_breach() -> None:
+    found = HOLDING | {"interfaces": "gre0,gretap0,ip6_vti0,ip6tnl0,lo,sit0,tunl0"}
+    assert judge(found, SandboxLimits(), kernel_disk=True) == []
+    assert judge(found | {"interfaces": "lo,tun0"}, SandboxLimits(), kernel_disk=True)
+
+
+def test_a_share_of_a_core_that_floats_cannot_tell_exactly_is_no_breach() -> None:
+    assert 1.001 * 1000 < 1001
+    limits = SandboxLimits(cpu_cores=1.001)
+    assert judge(HOLDING | {"cpu_limit": "1001"}, limits, kernel_disk=True) == []
+
+
+def test_without_a_disk_of_its_own_a_workspace_has_the_flags_of_the_engine_s() -> None:
+    found = HOLDING | {"workspace_flags": "0,0"}
+    assert judge(found, SandboxLimits(), kernel_disk=False) == []
+    assert judge(found, SandboxLimits(), kernel_disk=True)
+
+
+def test_a_shell_tries_no_sockets() -> None:
+    found = {name: value for name, value in HOLDING.items() if not name.startswith("socket ")}
+    assert judge(found, SandboxLimits(), kernel_disk=True, sockets=False) == []
+
+
 @pytest.mark.parametrize("fact", HOLDING)
 def test_a_wall_that_is_not_seen_is_missing(fact: str) -> None:
     assert judge({name: value for name, value in HOLDING.items() if name != fact}, SandboxLimits(), kernel_disk=True)
@@ -267,9 +343,14 @@ def test_a_wall_that_is_not_seen_is_missing(fact: str) -> None:
         ("socket vsock", "made"),
         ("memory_limit", "0"),
         ("memory_limit", "9223372036854771712"),
+        ("memory_limit", str((1 << 30) + 1)),
         ("pids_limit", "257"),
         ("pids_limit", "max"),
         ("cpu_limit", "2000"),
+        ("cpu_limit", "1001"),
+        ("gid", "0,0,0"),
+        ("workspace_flags", "1,0"),
+        ("workspace_writable", "0"),
         ("cpu_limit", "-1"),
     ],
 )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
 
 import docker.errors
 import pytest
@@ -56,6 +59,47 @@ async def test_an_engine_that_hangs_is_said_within_two_seconds(
     assert usual_ping < 2
     assert time.monotonic() - began < GUARD_S
     await driver.aclose()
+
+
+class Answering(BaseHTTPRequestHandler):
+    """An engine with one image, until it is `deaf`: from then on it takes questions and answers none."""
+
+    deaf, over = threading.Event(), threading.Event()
+
+    def do_GET(self) -> None:
+        if self.deaf.is_set():
+            self.over.wait()
+        answer = b'{"ApiVersion": "1.41", "Id": "sha256:1"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_engine_that_stops_answering_is_said_within_two_seconds(
+    tmp_path: Path, usual_ping: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_spaces.sandbox.docker.engine.RECENT_S", 0.0)
+    monkeypatch.setattr(Answering, "deaf", threading.Event())
+    monkeypatch.setattr(Answering, "over", threading.Event())
+    with ThreadingUnixStreamServer(str(tmp_path / "engine.sock"), Answering) as server:
+        threading.Thread(target=server.serve_forever).start()
+        asking = Engine(f"unix://{tmp_path}/engine.sock", log=LOG)
+        try:
+            assert asking.image_id("any") == "sha256:1"
+            Answering.deaf.set()
+            began = time.monotonic()
+            with pytest.raises(RuntimeUnavailable):
+                asking.image_id("any")
+            assert usual_ping < 2
+            assert time.monotonic() - began < GUARD_S
+        finally:
+            Answering.over.set()
+            asking.close()
+            server.shutdown()
 
 
 def every_subclass(kind: type[BaseException]) -> set[type[BaseException]]:

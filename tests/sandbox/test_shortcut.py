@@ -38,6 +38,14 @@ async def driver(tmp_path: Path) -> AsyncIterator[DockerDriver]:
         yield driver
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_the_way_is_taken_where_it_is_wanted_and_only_there(tmp_path: Path, wanted: bool) -> None:
+    async with docker_driver(tmp_path, shortcut=wanted) as driver:
+        launched = await driver.launch(SandboxSpec("runtime", IMAGE, SMALL))
+        assert isinstance(launched, AttachedSandbox)
+        assert (launched._stream._shortcut is not None) == wanted
+
+
 async def fresh(driver: DockerDriver) -> AttachedSandbox:
     """A sandbox in which nothing ran yet."""
     sandbox = await driver.launch(SandboxSpec("runtime", IMAGE, SMALL))

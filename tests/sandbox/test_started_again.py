@@ -35,22 +35,45 @@ async def test_e11_no_other_image_comes_in_with_a_second_start(room: Room) -> No
     assert (await room.call("sandbox.launch", alias="main")).image == FAKE_IMAGE
 
 
-async def test_a_browsers_alias_starts_no_sandbox(room: Room) -> None:
+async def stopped_browser(room: Room, alias: str) -> Runtime:
     browser = Runtime(
         id=new_id("rt"),
         space_id=room.space.id,
         kind=RuntimeKind.BROWSER,
-        alias="web",
+        alias=alias,
         state=RuntimeState.STOPPED,
         image="",
         ceiling=one_sandbox(room.space.ceiling),
         created_at=0,
     )
     await room.runtimes.add(browser, space_version=room.space.version)
+    return browser
+
+
+async def test_a_browsers_alias_starts_no_sandbox(room: Room) -> None:
+    browser = await stopped_browser(room, "web")
     with pytest.raises(Conflict, match="browser"):
         await room.call("sandbox.launch", alias="web")
     found = room.runtimes.get(browser.id)
     assert found is not None and found.state is RuntimeState.STOPPED
+
+
+async def test_a_browser_that_is_called_main_is_not_what_a_launch_without_an_alias_means(tmp_path: Path) -> None:
+    async with open_room(tmp_path, driver=FakeDriver(tmp_path / "sandboxes"), launch=False) as room:
+        await stopped_browser(room, "main")
+        assert (await room.call("sandbox.launch")).alias == "main-2"
+
+
+async def test_a_sandbox_of_which_nobody_knows_what_was_asked_keeps_what_it_had(room: Room) -> None:
+    """As one of an older version: however often it is started, it does not get what the space holds besides."""
+    narrow = (await room.call("sandbox.launch", alias="narrow", scope={"operations": ["sandbox.*"]})).id
+    await room.call("sandbox.stop", runtime="narrow")
+    await room.runtimes.change(narrow, lambda row: row.model_copy(update={"asked": None}))
+    for _ in range(3):
+        await room.call("sandbox.launch", alias="narrow")
+        found = room.runtimes.get(narrow)
+        assert found is not None and found.ceiling.operations == ("sandbox.*",)
+        await room.call("sandbox.stop", runtime="narrow")
 
 
 class NarrowingDriver(FakeDriver):

@@ -55,6 +55,13 @@ async def test_t14_the_context_is_as_true_for_a_narrow_key(world: World, bounds:
     await _as_the_context_says(world, None, preset="standard", bounds=bounds)
 
 
+async def test_t14_the_context_is_as_true_for_a_space_that_holds_less_than_its_caller(world: World) -> None:
+    await world.govern("principal.grant", principal="local-agent", scope={"vault": {"allow": ["prod"]}})
+    assert world.agent.scope.vault.allow
+    of_secrets = [one for one in FOR_AGENTS if one.noun == "vault"]
+    await _as_the_context_says(world, world.agent, preset="standard", operations=of_secrets)
+
+
 @pytest.mark.parametrize(
     "operations", [["sandbox.read_file", "sandbox.list"], ["sandbox.*"], ["storage.*", "sandbox.get"]]
 )

@@ -22,7 +22,7 @@ from mcp_spaces.runs.audit import Audit
 from mcp_spaces.sandbox.port import LiveSandboxes
 from mcp_spaces.spaces.port import Spaces
 from tests.sandbox.fake import FakeDriver
-from tests.security.app import ROOT, World, open_world, refusal
+from tests.security.app import PATIENCE_S, ROOT, World, open_world, refusal
 from tests.security.prepared import prepared, valid_inputs
 from tests.vault.rig import EVERYTHING, open_rig
 
@@ -58,7 +58,9 @@ async def everything_is_refused(world: World, inputs: dict[str, dict[str, Any]],
             continue
         caller = world.operator if operation.audience is Audience.OPERATOR else world.agent
         arguments = inputs.get(operation.id, operation.example)
-        error = await refusal(world.app.pipeline.call(caller, operation.id, dict(arguments)))
+        # What begins without a record may never end.
+        with anyio.fail_after(PATIENCE_S):
+            error = await refusal(world.app.pipeline.call(caller, operation.id, dict(arguments)))
         assert error is not None and error.code == code, (operation.id, error)
         assert error.hint
 

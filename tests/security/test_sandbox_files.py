@@ -1,6 +1,6 @@
 """S01 to S15, as far as they are about files of a sandbox: the host opens nothing by name, the agent follows nothing out."""
 
-# ruff: noqa: ASYNC240, PTH208, PTH115 - the host is looked at beside the driver; nothing else waits meanwhile
+# ruff: noqa: ASYNC240, PTH110, PTH208, PTH115 - the host is looked at beside the driver; nothing else waits meanwhile
 from __future__ import annotations
 
 import io
@@ -18,6 +18,7 @@ from mcp_spaces.sandbox.paths import workspace_path
 from mcp_spaces.sandbox.port import Sandbox
 from tests.folders import files_below
 from tests.sandbox.rigs import PATIENCE_S, Output, python, run, shell, start
+from tests.security.app import nobody
 
 pytestmark = pytest.mark.anyio
 
@@ -227,10 +228,16 @@ async def test_s14_the_agent_has_no_more_rights_than_its_sandbox(sandbox: Sandbo
 
 
 async def test_s15_the_workspace_is_never_looked_at_on_the_host(sandbox: Sandbox, tmp_path: Path) -> None:
-    """It is mounted for the container alone: there is no path on the host that a tool could stumble into."""
+    """The engine has it mounted below its own folder for as long as the sandbox runs: only root comes there, and nothing
+    of ours does."""
     await sandbox.write_file(".git/hooks/post-checkout", b"#!/bin/sh\ntouch /tmp/hooked-canary\n", overwrite=False)
     await sandbox.write_file("evil.pth", b"import os; os.system('touch /tmp/hooked-canary')\n", overwrite=False)
     assert not [path for path in files_below(tmp_path) if path.name in ("evil.pth", "post-checkout")]
+    mounted = [
+        line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if line.startswith("/dev/loop")
+    ]
+    with nobody():
+        assert not [place for place in mounted if os.path.exists(f"{place}/evil.pth")]
     # Opened by nobody but the kernel: the disk file is no folder, and this process holds it no more.
     held = {
         os.readlink(f"/proc/self/fd/{fd}")

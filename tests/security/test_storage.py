@@ -327,18 +327,23 @@ async def test_s20_a_spaces_artifacts_stay_within_their_room(bench: Bench) -> No
 def test_s10_s11_nothing_on_the_host_ever_opens_an_archive() -> None:
     """No archive is extracted or listed outside of a sandbox, so bombs and slips have nothing to meet."""
     opening = {"extract", "extractall", "unpack_archive", "decompress", "ZipExtFile"}
+    packing = {"tarfile", "gzip", "bz2", "lzma", "zlib", "unpack_archive"}
     for source in PACKAGE.rglob("*.py"):
-        if "agent" in source.parts:
+        # What runs inside of sandboxes; a folder above the package may be called anything.
+        if source.is_relative_to(PACKAGE / "sandbox" / "agent"):
             continue
         for node in ast.walk(ast.parse(source.read_text("utf-8"))):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = {getattr(node, "module", None), *(alias.name for alias in node.names)}
-                assert "tarfile" not in names, source
+                assert not names & packing, source
                 if "zipfile" in names:
                     # One only writes; the other reads what Playwright's driver wrote here, within a limit.
                     assert source.name in ("export.py", "trace_scrubbing.py"), source
             if isinstance(node, ast.Attribute):
                 assert node.attr not in opening, f"{source}:{node.lineno}"
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("ZipFile"):
+                mode = [ast.literal_eval(one) for one in node.args[1:2]]
+                assert mode == ["w"] or source.name == "trace_scrubbing.py", f"{source}:{node.lineno}"
 
 
 WRITER = """

@@ -76,4 +76,5 @@ WEAKER = {
     "capabilities": (b'"CapDrop": ["ALL"]', b'"CapAdd":  ["ALL"]'),
     "no limit of memory": (b'"MemorySwap": 268435456', b'"MemorySwap":        -1'),
     "a kept log": (b'"Type": "none"', b'"Type": ""    '),
+    "a disk with setuid programs and devices": (b'"nosuid,nodev,noatime"', b'"relatime,suid,dev,rw"'),
 }

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 KINDS = {stat.S_IFREG: b"file", stat.S_IFDIR: b"directory", stat.S_IFLNK: b"link"}
 PART = b".mcp-spaces-part-"
-"""How the name of a file begins that is not complete yet."""
+"""How the name of a file begins that is not complete yet, or about to take another's place."""
 
 # O_NONBLOCK: opening a FIFO would wait for its other end for ever.
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
+WRITE = os.O_WRONLY | os.O_CLOEXEC
+UNNAMED = getattr(os, "O_TMPFILE", 0)
+NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+"""What a file system, or a kernel, answers that has no files without a name."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WORDS = {
     # A link that was exchanged for a folder between two looks at it.
@@ -107,28 +111,41 @@ def _open_regular(place: Place) -> tuple[int, os.stat_result]:
 
 
 class Write:
-    """One file being written: content goes to a part file beside it, which replaces it at the end or not at all."""
+    """One file being written: its content takes the old one's place at the end or not at all.
+
+    Until then it has no name, so that nothing is left of it where its sandbox dies; where there are no files without a
+    name it is a part file beside the old one.
+    """
 
     def __init__(self, workspace: Workspace, fields: Sequence[bytes], nonce: bytes) -> None:
-        """Fields: path, overwrite (0 or 1), sha256 of the content to be replaced (hex, or empty)."""
+        """Fields: path, overwrite (0 or 1), sha256 of the content to be replaced (hex, or empty). `nonce`: no other
+        write has it, one that was broken off in a former life of the workspace included."""
         self.overwrite = bool(number(fields, 1))
         self.base = fields[2]
         self.fd = -1
-        self.part = PART + nonce
+        self.nonce = nonce
+        self.part = b""
         self.place = locate(workspace, fields[0], follow=False, follow_last=False, make=not self.base)
         try:
             self._check()
-            self.fd = os.open(
-                self.part,
-                os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-                0o644,
-                dir_fd=self.place.folder,
-            )
+            self.fd = self._open()
             if self.place.status is not None:
                 os.fchmod(self.fd, stat.S_IMODE(self.place.status.st_mode) & 0o777)
         except BaseException:
             self.close()
             raise
+
+    def _open(self) -> int:
+        if UNNAMED:
+            try:
+                return os.open(b".", UNNAMED | WRITE, 0o644, dir_fd=self.place.folder)
+            except OSError as error:
+                if error.errno not in NO_UNNAMED:
+                    raise
+        part = PART + self.nonce
+        fd = os.open(part, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | WRITE, 0o644, dir_fd=self.place.folder)
+        self.part = part
+        return fd
 
     def _check(self) -> None:
         status = self.place.status
@@ -156,14 +173,23 @@ class Write:
             yield from self._compare()
         if self._now() != before:
             raise Refused("changed")
-        folder, name = self.place.folder, self.place.name
         if not self.overwrite and not self.base:
             # A rename would replace what somebody else put there in the meantime; a link never does.
-            os.link(self.part, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+            self._link(self.place.name)
         else:
-            os.rename(self.part, name, src_dir_fd=folder, dst_dir_fd=folder)
+            if not self.part:
+                self._link(PART + self.nonce)
+                self.part = PART + self.nonce
+            os.rename(self.part, self.place.name, src_dir_fd=self.place.folder, dst_dir_fd=self.place.folder)
             self.part = b""
         return describe(self.place.path, os.fstat(self.fd))
+
+    def _link(self, name: bytes) -> None:
+        folder = self.place.folder
+        if self.part:
+            os.link(self.part, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        else:
+            os.link(b"/proc/self/fd/%d" % self.fd, name, dst_dir_fd=folder, follow_symlinks=True)
 
     def _now(self) -> Optional[tuple[int, ...]]:
         """What the name means at this moment, to see whether it changed."""
@@ -192,7 +218,7 @@ class Write:
         return ()
 
     def close(self) -> None:
-        """Also when it was broken off: then the part file goes and the file stays as it was."""
+        """Also when it was broken off: then what was written goes and the file stays as it was."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

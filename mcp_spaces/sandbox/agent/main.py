@@ -34,7 +34,6 @@ class Agent:
         self.env = {key: value for key, value in os.environb.items() if key not in (b"HOSTNAME", b"LC_CTYPE", b"PWD")}
         self.kills = probe.OutOfMemoryKills()
         self.subreaper = False
-        self.written = 0
         self.hunting = False
         self.proxies = relays.Proxies(self.loop, self.calls)
         self.door = door.Door(self.loop)
@@ -149,10 +148,10 @@ class Agent:
         if verb == b"run":
             self._run(channel, rest)
         elif verb == b"write":
-            self.written += 1
             writing = calls.Writing(self.loop, channel, self._ended)
             self.calls[channel] = writing
-            writing.begin(self.workspace, rest, b"%d.%d" % (os.getpid(), self.written))
+            # Counted, it would be the name of what a former agent of this workspace left when it was killed.
+            writing.begin(self.workspace, rest, os.urandom(8).hex().encode())
         elif verb == b"read":
             reading = calls.Slow(self.loop, channel, self._ended)
             self.calls[channel] = reading

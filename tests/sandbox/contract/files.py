@@ -220,6 +220,12 @@ class Files:
         assert flat.entries[1].kind is FileKind.LINK
         assert [entry.path for entry in (await sandbox.list_files("a/b")).entries] == ["a/b/deep"]
 
+    async def test_a_listing_is_told_by_name_whatever_a_folder_is_called(self, sandbox: Sandbox) -> None:
+        await shell(sandbox, "mkdir -p node_modules zoo .venv; touch node_modules/f zoo/f a.txt")
+        ordered = [".venv", "a.txt", "node_modules", "node_modules/f", "zoo", "zoo/f"]
+        assert [entry.path for entry in (await sandbox.list_files(".", depth=2)).entries] == ordered
+        assert [entry.path for entry in (await sandbox.list_files(".", limit=3)).entries] == ordered[:3]
+
     async def test_a_listing_says_when_it_was_cut(self, sandbox: Sandbox) -> None:
         await shell(sandbox, "touch 1 2 3 4")
         cut, whole = await sandbox.list_files(".", limit=3), await sandbox.list_files(".", limit=4)

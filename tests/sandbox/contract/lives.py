@@ -82,6 +82,16 @@ class Lives:
             assert (await shell(kept, "echo here")).stdout == b"here\n"
             assert await driver.reap(keep={"kept"}) == []
 
+    async def test_reaping_keeps_the_files_of_what_is_stopped(self, driver: SandboxDriver, image: str) -> None:
+        """As at a daemon's start, when nothing runs."""
+        for runtime_id in ("kept", "gone"):
+            async with sandbox_of(driver, runtime_id=runtime_id, image=image) as sandbox:
+                await sandbox.write_file("file", b"still", overwrite=False)
+        assert list(await driver.reap(keep={"kept"})) == ["gone"]
+        async with sandbox_of(driver, runtime_id="kept", image=image) as again:
+            assert not again.new_workspace
+            assert (await again.read_file("file", limit=10)).content == b"still"
+
     async def test_ids_that_are_no_names_are_refused(self, driver: SandboxDriver, image: str) -> None:
         for runtime_id in ("", "../x", "a/b", "x" * 100, "-x", "a b"):
             with pytest.raises(InvalidInput):

@@ -17,8 +17,9 @@ from tests.sandbox.app_fixture import Room, smaller
 async def test_a_launch_says_what_it_started(room: Room) -> None:
     launched = await room.call("sandbox.launch")
     assert (launched.alias, launched.state, launched.shell) == ("main", "active", "bash")
-    assert launched.limits.memory_bytes == GIB and launched.limits.cpu_cores == 1
-    assert launched.started_in_ms > 0
+    limits = launched.limits
+    assert (limits.cpu_cores, limits.memory_bytes, limits.disk_bytes, limits.pids) == (1, GIB, 2 * GIB, 256)
+    assert launched.started_in_ms > 2, "no process starts faster: these are milliseconds"
     listed = (await room.call("sandbox.list")).sandboxes
     assert [one.id for one in listed] == [launched.id]
 
@@ -104,6 +105,14 @@ async def test_a_sandbox_that_starts_again_without_the_files_that_it_had_says_so
     assert empty.files_lost is True and told == [("filesLost", {"runtime": first.id, "alias": "main"})]
     await room.call("sandbox.stop")
     assert (await launched())[0].files_lost is None
+
+
+async def test_what_a_sandbox_does_by_itself_is_recorded_with_the_launch_that_last_started_it(room: Room) -> None:
+    for _ in range(2):
+        launched = await room.call("sandbox.launch", alias="main")
+        assert room.service.launched_by(launched.id) == room.runs("sandbox.launch")[-1]["id"]
+        await room.call("sandbox.stop")
+        assert room.service.launched_by(launched.id) == ""
 
 
 async def test_stopping_twice_answers_the_same(room: Room) -> None:
