@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from mcp_spaces.browser.secrets.filling import reaches
-from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
+from mcp_spaces.errors import Denied, SpacesError, WrongState
 from mcp_spaces.network.model import Target
 from mcp_spaces.sandbox.port import Command
 from mcp_spaces.vault.model import Bindings
@@ -219,7 +219,7 @@ async def test_b07_narrowing_closes_what_is_open_and_ends_with_its_window(rig: R
     async with rig.gateway.narrowed(runtime, lambda target: target.host == "app.test") as narrowed:
         assert not any(flow.target for flow in rig.gateway._flows.get(runtime, ()))
         rig.site.forget()
-        with pytest.raises(RuntimeUnavailable):
+        with pytest.raises(Denied):
             await rig.call("browser.navigate", url=f"{EVIL}/plain")
         assert rig.site.connects() == [] and narrowed.refused == {"evil.test:443"}
         await rig.call("browser.navigate", url=f"{APP}/plain", new_page=True)
