@@ -125,6 +125,18 @@ async def test_walls_hold_on_this_machine(driver: DockerDriver) -> None:
     assert found == {"engine": True, "seccomp": True, "limits": True, "cores": True, "image": True, "disk": True}
 
 
+def test_an_engine_without_the_tools_of_its_kernels_apparmor_says_what_to_install() -> None:
+    """As Docker 20.10 of a Debian answers where `docker.io` was installed without what it recommends."""
+    told = translated(
+        docker.errors.APIError(
+            "AppArmor enabled on system but the docker-default profile could not be loaded: running `apparmor_parser"
+            ' apparmor_parser --version` failed with output: \nerror: exec: "apparmor_parser": executable file not found'
+        )
+    )
+    assert isinstance(told, RuntimeUnavailable) and "AppArmor" in told.message
+    assert "apt-get install apparmor" in told.hint
+
+
 def test_a_disk_that_the_engine_cannot_mount_is_told_as_that() -> None:
     """What a rootless one answers to a daemon of root's."""
     refused = docker.errors.APIError(

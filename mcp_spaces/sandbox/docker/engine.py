@@ -35,6 +35,7 @@ JOIN_GROUP = "sudo usermod -aG docker $USER"
 SOCKET = "unix:///var/run/docker.sock"
 NO_PYTHON = 'exec: "python3"'
 CANNOT_MOUNT = "failed to mount local volume"
+NO_APPARMOR = '"apparmor_parser": executable file not found'
 
 
 class Threads:
@@ -78,6 +79,11 @@ def translated(error: Exception) -> SpacesError:
             return RuntimeUnavailable(
                 "The engine cannot mount the workspace's disk.",
                 hint="A rootless engine needs a daemon of the same user, not of root's.",
+            )
+        if NO_APPARMOR in str(error):
+            return RuntimeUnavailable(
+                "The engine cannot start containers: this kernel has AppArmor on, and its tools are not installed.",
+                hint="Run `sudo apt-get install apparmor` (or your distribution's package), then restart the engine.",
             )
         if status == 507:
             return QuotaExceeded("The engine has no space left.", hint="Free space on the host.")
