@@ -211,6 +211,12 @@ async def test_b14_chromium_keeps_no_passwords_of_its_own(rig: Rig) -> None:
 # ---------------------------------------------------------------------------------------- the gateway, narrowed
 
 
+async def test_a_login_at_a_page_that_the_gateway_refuses_is_told_in_its_words(rig: Rig) -> None:
+    with pytest.raises(Denied) as refused:
+        await rig.login("https://elsewhere.test/plain")
+    assert refused.value.rule == "network.allow" and "elsewhere.test:443" in refused.value.message
+
+
 async def test_b07_narrowing_closes_what_is_open_and_ends_with_its_window(rig: Rig) -> None:
     await rig.call("browser.navigate", url=f"{EVIL}/plain")
     runtime = rig.row.id
