@@ -118,7 +118,7 @@ class RedactedStream:
 
     def finish(self) -> bytes:
         """The rest: nothing comes any more. The stream may be used again."""
-        return self._passed(self._held, over=True)
+        return self._passed(self._held, over=True) if self._held else b""
 
     @property
     def held_bytes(self) -> int:

@@ -12,10 +12,12 @@ ANSWER_CHARACTERS = 16_000
 HEAD_SHARE = 0.25
 """Of a text that is cut in the middle: the end of a command's output says most."""
 
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def cost(text: str) -> int:
     """Characters of `text` in JSON: a newline is two, an escape character six."""
-    return len(json.dumps(text, ensure_ascii=False)) - 2
+    return len(_as_json(text)) - 2
 
 
 def start_within(text: str, budget: int) -> str:

@@ -113,9 +113,11 @@ class Capture:
         """Both streams within `budget` characters of JSON."""
         kept = [self._streams[Stream.STDOUT], self._streams[Stream.STDERR]]
         whole = [one.text(ANSWER_CHARACTERS * 4) for one in kept]
-        given = shares([cost(text) for text in whole], budget)
-        texts = [one.text(share) for one, share in zip(kept, given, strict=True)]
-        return Shown(texts[0], texts[1], truncated=texts != whole or any(one.left_out_bytes for one in kept))
+        costs = [cost(text) for text in whole]
+        if sum(costs) <= budget:
+            return Shown(whole[0], whole[1], truncated=any(one.left_out_bytes for one in kept))
+        texts = [one.text(share) for one, share in zip(kept, shares(costs, budget), strict=True)]
+        return Shown(texts[0], texts[1], truncated=True)
 
     def take_file(self) -> Path | None:
         """The file with the full output, stdout and stderr as they came; from now on the caller's. None where the

@@ -54,7 +54,7 @@ class Sealer:
         return hmac.compare_digest(self.seal_row(table, row_id, body), mac)
 
     def _mac(self, *parts: bytes) -> bytes:
-        framed = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        framed = b"".join([len(part).to_bytes(8, "big") + part for part in parts])
         return hmac.digest(self._key, framed, hashlib.sha256)
 
 

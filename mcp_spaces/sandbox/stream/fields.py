@@ -32,7 +32,7 @@ def run_fields(command: Command) -> list[bytes]:
         *argv,
         *pairs,
     ]
-    if not argv[0] or sum(len(field) + 4 for field in fields) > MAX_COMMAND_BYTES:
+    if not argv[0] or sum(map(len, fields)) + 4 * len(fields) > MAX_COMMAND_BYTES:
         raise InvalidInput(
             f"The command has no program, or is longer than {MAX_COMMAND_BYTES} bytes.", hint="Pass a file or stdin."
         )
