@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -288,7 +288,3 @@ def _print_table(console: Console, rows: Sequence[Mapping[str, Any]], names: Seq
     for line in captured.get().splitlines():
         sys.stdout.write(line.rstrip() + "\n")
     sys.stdout.flush()
-
-
-Show = Callable[[Mapping[str, Any] | str], None]
-"""How one operation's answer is shown to people."""

@@ -50,12 +50,12 @@ class _Broken(Exception):
 
 
 class Audit:
-    """The chain of one database. `anchor_path` is where `Database.open` keeps its anchor, unless said otherwise."""
+    """The chain of one database, whose anchor lies beside it."""
 
-    def __init__(self, database_path: Path, sealer: Sealer, *, anchor_path: Path | None = None) -> None:
+    def __init__(self, database_path: Path, sealer: Sealer) -> None:
         self._path = database_path
         self._sealer = sealer
-        self._anchor_path = anchor_path or database_path.parent / ANCHOR_NAME
+        self._anchor_path = database_path.parent / ANCHOR_NAME
 
     @classmethod
     def of(cls, database: Database) -> Audit:

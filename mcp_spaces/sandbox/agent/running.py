@@ -90,7 +90,6 @@ class Running(Call):
         self.deaf = False
         self.quiet = 0
         self.open_outputs: dict[int, int] = {}
-        self.drained = 0
         self.pending: deque[bytes] = deque()
         self.input_open = streams.stdin >= 0
         self.input_ends = False

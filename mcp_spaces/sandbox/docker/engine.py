@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -157,9 +157,6 @@ class Engine:
             self._log.info("engine: %s: %s", type(error).__name__, str(error)[:500])
             raise told from error
         self._answered_at = time.monotonic()
-
-    def border(self) -> AbstractContextManager[None]:
-        return self._border()
 
     def client(self) -> docker.APIClient:
         """Raises RuntimeUnavailable in under two seconds when the engine is down or hangs."""

@@ -21,8 +21,6 @@ from pathlib import Path
 
 from mcp_spaces.errors import Busy, DiskFull, InvalidInput, RuntimeUnavailable
 
-LOOP_SET_STATUS64 = 0x4C04
-LOOP_CLR_FD = 0x4C01
 LOOP_CONFIGURE = 0x4C0A
 LOOP_CTL_GET_FREE = 0x4C82
 LO_FLAGS_AUTOCLEAR = 4
@@ -91,12 +89,9 @@ class DiskFiles:
             raise FileExistsError(errno.EEXIST, "there is such a workspace")
         self.path(old).rename(self.path(new))
 
-    def delete(self, runtime_id: str) -> bool:
-        try:
-            self.path(runtime_id).unlink()
-        except FileNotFoundError:
-            return False
-        return True
+    def delete(self, runtime_id: str) -> None:
+        """Idempotent."""
+        self.path(runtime_id).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove files that a crash left half made."""
