@@ -12,8 +12,9 @@ from typing import Any
 from mcp_spaces.errors import Busy, Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.docker import walls
 from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL, RUNTIME_LABEL, sizes
-from mcp_spaces.sandbox.docker.engine import Engine, NoPython, Threads, image_command, mend
+from mcp_spaces.sandbox.docker.engine import Engine, NoPython, Threads
 from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
+from mcp_spaces.sandbox.docker.failures import image_command, mend
 from mcp_spaces.sandbox.docker.latecomers import Latecomers, a_while
 from mcp_spaces.sandbox.docker.launcher import Launcher
 from mcp_spaces.sandbox.docker.pool import Pool, Profile, Warm

@@ -14,10 +14,11 @@ from mcp_spaces.resources import resource
 from mcp_spaces.sandbox.docker import shortcut, walls
 from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL, Disk, Intent, differences, request
 from mcp_spaces.sandbox.docker.delivery import COMMAND, bundle
-from mcp_spaces.sandbox.docker.engine import Engine, Hijacked, Threads, missing
+from mcp_spaces.sandbox.docker.engine import Engine, Hijacked, Threads
 from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.docker.exec_process import connected
 from mcp_spaces.sandbox.docker.exec_scripts import MAIN
+from mcp_spaces.sandbox.docker.failures import missing
 from mcp_spaces.sandbox.docker.pool import Profile
 from mcp_spaces.sandbox.docker.workspace import Attached, DiskFiles
 from mcp_spaces.sandbox.port import Tenant
