@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -116,7 +115,6 @@ class ExecProcess:
         resize: Callable[[TerminalSize], Awaitable[None]],
         out_of_memory: Callable[[int], Awaitable[bool]],
         gone: asyncio.Future[str],
-        log: logging.Logger,
     ) -> None:
         self._streams = streams
         self._terminal = terminal

@@ -18,6 +18,7 @@ from mcp_spaces.sandbox.docker.engine import Engine, Hijacked, Threads
 from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.docker.exec_process import connected
 from mcp_spaces.sandbox.docker.exec_scripts import MAIN
+from mcp_spaces.sandbox.docker.exec_shell import ExecShell
 from mcp_spaces.sandbox.docker.failures import missing
 from mcp_spaces.sandbox.docker.pool import Profile
 from mcp_spaces.sandbox.docker.workspace import Attached, DiskFiles
@@ -109,14 +110,11 @@ class Launcher:
         """The same container, with a shell that only waits. Raises RuntimeUnavailable, DiskFull, Busy."""
         async with self._container(profile, runtime_id, ("/bin/sh", "-c", MAIN)) as (intent, container_id, hijacked):
             life = await connected(hijacked, output=lambda *_: None, terminal=False)
+            shell = ExecShell(
+                container_id=container_id, engine=self._engine, life=life, thread=self._thread, log=self._log
+            )
             sandbox = ExecSandbox(
-                container_id=container_id,
-                image_id=profile.image_id,
-                engine=self._engine,
-                life=life,
-                thread=self._thread,
-                free=lambda: free(container_id),
-                log=self._log,
+                container_id=container_id, image_id=profile.image_id, shell=shell, free=lambda: free(container_id)
             )
             try:
                 await self._thread(lambda: self._engine.start(container_id))
@@ -125,7 +123,7 @@ class Launcher:
                 broken = walls.judge(facts, intent.limits, kernel_disk=self._kernel_disk, sockets=False)
                 self._refuse(broken + differences(intent, inspected))
             except BaseException:
-                life.close()
+                shell.close("it was not started")
                 raise
             return sandbox
 
