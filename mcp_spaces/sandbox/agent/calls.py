@@ -54,8 +54,8 @@ class Call:
     def on_room(self, size: int) -> None: ...
 
 
-class Slow(Call):
-    """A read or another operation in slices."""
+class Reading(Call):
+    """A file whose content goes out in slices."""
 
     stopped = False
 

@@ -67,6 +67,7 @@ def _version(status: os.stat_result) -> tuple[int, ...]:
 
 
 def look(workspace: Workspace, fields: Sequence[bytes]) -> list[bytes]:
+    """Fields: path. The fields of its entry."""
     with locate(workspace, fields[0], follow=True, follow_last=True) as place:
         if place.status is None:
             raise Refused("absent")
@@ -241,7 +242,7 @@ def _sha256() -> Any:
 
 
 def remove(workspace: Workspace, fields: Sequence[bytes]) -> list[bytes]:
-    """Fields: path. One entry that is no folder, or an empty folder when field 1 says so."""
+    """Fields: path. One entry that is no folder."""
     with locate(workspace, fields[0], follow=False, follow_last=False) as place:
         if place.status is None:
             raise Refused("absent")

@@ -154,7 +154,7 @@ class Agent:
             # Counted, it would be the name of what a former agent of this workspace left when it was killed.
             writing.begin(self.workspace, rest, os.urandom(8).hex().encode())
         elif verb == b"read":
-            reading = calls.Slow(self.loop, channel, self._ended)
+            reading = calls.Reading(self.loop, channel, self._ended)
             self.calls[channel] = reading
             reading.run(files.read(self.workspace, rest, lambda piece: reading.send(wire.REPLY, piece)))
         elif verb == b"dial":
