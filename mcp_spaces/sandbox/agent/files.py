@@ -48,10 +48,15 @@ WORDS = {
 }
 
 
-def word_of(error: OSError) -> bytes:
-    if error.errno in FULL:
-        return b"full"
-    return WORDS.get(error.errno or 0, "io").encode()
+def word_of(error: Exception) -> bytes:
+    """Of the table in the daemon's `refusals.py`; `io` for what is no file's fault."""
+    if isinstance(error, Refused):
+        return error.word.encode()
+    if isinstance(error, MemoryError):
+        return b"no_memory"
+    if isinstance(error, OSError):
+        return b"full" if error.errno in FULL else WORDS.get(error.errno or 0, "io").encode()
+    return b"io"
 
 
 def describe(path: bytes, status: os.stat_result) -> list[bytes]:
