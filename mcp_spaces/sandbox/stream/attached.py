@@ -25,8 +25,8 @@ from mcp_spaces.sandbox.port import (
 from mcp_spaces.sandbox.stream.agent_stream import AgentStream
 from mcp_spaces.sandbox.stream.channel import CallChannel, gone
 from mcp_spaces.sandbox.stream.connections import RelayChannel
-from mcp_spaces.sandbox.stream.fields import fields_in, match_of, run_fields, stat_of
-from mcp_spaces.sandbox.stream.protocol import Violation, text, whole
+from mcp_spaces.sandbox.stream.fields import match_of, run_fields, stat_of
+from mcp_spaces.sandbox.stream.protocol import Violation, fields_in, text, whole
 from mcp_spaces.sandbox.stream.proxy_ports import ProxyPorts
 from mcp_spaces.sandbox.stream.running_command import RunningCommand
 

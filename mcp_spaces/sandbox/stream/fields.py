@@ -51,13 +51,6 @@ def _argument(part: str) -> bytes:
     return encoded
 
 
-def fields_in(content: bytes) -> list[bytes]:
-    try:
-        return wire.unpack(content)
-    except wire.Malformed as error:
-        raise Violation("malformed fields") from error
-
-
 def stat_of(fields: list[bytes]) -> FileStat:
     if len(fields) != 5:
         raise Violation("a wrong number of fields")
