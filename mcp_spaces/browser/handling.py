@@ -11,7 +11,6 @@ from mcp_spaces.browser.answers import (
     TIMEOUT_MAX_S,
     TIMEOUT_S,
     ActionOutput,
-    Answer,
     DialogView,
     InPage,
     OnElement,
@@ -24,6 +23,7 @@ from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.browser.pages.reading import gone, located, present, read, within
 from mcp_spaces.browser.pages.waiting import until_gone, until_shown
 from mcp_spaces.browser.secrets.secret_rules import no_reference, refuse_inside, refuse_secrets
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from mcp_spaces.browser.answers import Answer
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import (
     BrowserOptions,
@@ -45,8 +44,10 @@ from mcp_spaces.spaces.model import (
 DEFAULT_ALIAS = "browser"
 
 
-class LaunchOptions(Answer):
+class LaunchOptions(BaseModel):
     """What is not named stays as the browser had it, or as BrowserOptions begins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     isolation: Isolation | None = None
     """process: a browser of its own."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from mcp_spaces.browser.acting import turn
-from mcp_spaces.browser.answers import Answer, InPage, Ref, address
+from mcp_spaces.browser.answers import InPage, Ref, address
 from mcp_spaces.browser.files import kept, printed
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.pages.failures import in_time, translated
@@ -17,6 +17,7 @@ from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.browser.pages.page_script import masks
 from mcp_spaces.browser.pages.reading import located, outline, present, read
 from mcp_spaces.browser.secrets.secret_rules import refuse_inside
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse

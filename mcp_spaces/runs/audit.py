@@ -16,8 +16,8 @@ from time import perf_counter
 from typing import Literal
 
 from anyio.to_thread import run_sync
-from pydantic import BaseModel
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.state.chain import START, Anchor, Link, Sealer
 from mcp_spaces.state.database import ANCHOR_NAME, Database
 
@@ -27,7 +27,7 @@ TAIL_ROWS = 1_000
 Finding = Literal["edited", "missing", "cut", "anchor", "unpaired", "unreadable"]
 
 
-class AuditReport(BaseModel):
+class AuditReport(Answer):
     """`broken_seq` is the first row that is wrong, where there is one. `open_runs` have no outcome yet: calls under
     way now, or a daemon that died (its next start says `interrupted`)."""
 

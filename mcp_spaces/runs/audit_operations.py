@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Audience, Operation
@@ -27,7 +28,7 @@ class AuditListInput(Everywhere):
     limit: int = Field(default=50, ge=1, le=200)
 
 
-class AuditRow(BaseModel):
+class AuditRow(Answer):
     seq: int
     at: str
     kind: str
@@ -36,7 +37,7 @@ class AuditRow(BaseModel):
     receipt: str
 
 
-class AuditPage(BaseModel):
+class AuditPage(Answer):
     """Newest first."""
 
     rows: list[AuditRow]
@@ -50,7 +51,7 @@ class BackupInput(Everywhere):
     """Also copy stored files and artifacts, to PATH.blobs."""
 
 
-class BackedUp(BaseModel):
+class BackedUp(Answer):
     path: str
     size_bytes: int
     files_path: str | None = None
@@ -59,7 +60,7 @@ class BackedUp(BaseModel):
     """Without these the copy cannot be used."""
 
 
-class StateDescription(BaseModel):
+class StateDescription(Answer):
     master_key: str | None = None
     """Where the vault's master key is; absent while there is no vault."""
     vault_locked: str | None = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.journal import RunState
@@ -39,7 +40,7 @@ class ListInput(Everywhere):
     limit: int = Field(default=20, ge=1, le=100)
 
 
-class RunList(BaseModel):
+class RunList(Answer):
     """Newest first. With a filter a page may be short, or empty, and still have a next one."""
 
     runs: list[RunLine]
@@ -68,7 +69,7 @@ class ReadArtifactInput(Everywhere):
     encoding: Encoding = "utf-8"
 
 
-class Exported(BaseModel):
+class Exported(Answer):
     """A zip file: read it with run_read_artifact, encoding=base64."""
 
     artifact: ArtifactView
@@ -202,9 +203,9 @@ def _view(context: Context, row: Row, *, events_after: int, events_limit: int) -
     return runs.view(row).model_copy(
         update={
             **had,
-            "events": shown,
+            "events": tuple(shown),
             "next_events": last if len(events) > events_limit else None,
-            "artifacts": [ArtifactView.of(one) for one in context.use(ArtifactStore).of_run(row["id"])],
+            "artifacts": tuple(ArtifactView.of(one) for one in context.use(ArtifactStore).of_run(row["id"])),
         }
     )
 

@@ -11,8 +11,9 @@ from contextvars import ContextVar
 from typing import Annotated, Protocol
 
 import anyio
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Audience, Operation
@@ -57,7 +58,7 @@ class ConnectInput(InRuntime):
     """The terminal's type, for TERM."""
 
 
-class Disconnected(BaseModel):
+class Disconnected(Answer):
     exit_code: int
     """The shell's; 128 + the signal's number where one ended it."""
     duration_ms: float

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Access, FileFacts
@@ -40,17 +41,13 @@ Pattern = Annotated[str, Field(min_length=1, max_length=PATTERN_LENGTH), AfterVa
 E = TypeVar("E", bound=BaseModel)
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 class ListFilesInput(InRuntime):
     path: FolderPath = "."
     depth: int = Field(default=1, ge=1, le=20)
     limit: int = Field(default=200, ge=1, le=ENTRIES)
 
 
-class Entry(_Answer):
+class Entry(Answer):
     path: str
     kind: FileKind
     size_bytes: int | None = None
@@ -58,7 +55,7 @@ class Entry(_Answer):
     executable: bool | None = None
 
 
-class ListFilesOutput(_Answer):
+class ListFilesOutput(Answer):
     entries: tuple[Entry, ...]
     truncated: bool | None = None
 
@@ -69,7 +66,7 @@ class GlobInput(InRuntime):
     limit: int = Field(default=200, ge=1, le=ENTRIES)
 
 
-class GlobOutput(_Answer):
+class GlobOutput(Answer):
     paths: tuple[str, ...]
     truncated: bool | None = None
 
@@ -83,13 +80,13 @@ class SearchInput(InRuntime):
     limit: int = Field(default=100, ge=1, le=MATCHES)
 
 
-class Match(_Answer):
+class Match(Answer):
     path: str
     line: int
     text: str
 
 
-class SearchOutput(_Answer):
+class SearchOutput(Answer):
     matches: tuple[Match, ...]
     truncated: bool | None = None
     withheld: int | None = None

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Access, FileFacts
@@ -37,10 +38,6 @@ EDITS = 100
 Encoding = Literal["utf-8", "base64"]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 class ReadFileInput(InRuntime):
     path: FilePath
     offset: int | None = Field(default=None, ge=0)
@@ -60,7 +57,7 @@ class ReadFileInput(InRuntime):
         return self
 
 
-class ReadFileOutput(_Answer):
+class ReadFileOutput(Answer):
     """At most 16,000 characters; `next_offset` or `next_line` leads on."""
 
     path: str
@@ -100,7 +97,7 @@ class WriteFileInput(InRuntime):
             raise ValueError("content is not valid base64") from None
 
 
-class WriteFileOutput(_Answer):
+class WriteFileOutput(Answer):
     path: str
     size_bytes: int
     sha256: str
@@ -124,7 +121,7 @@ class DeleteFileInput(InRuntime):
     """For folders."""
 
 
-class DeleteFileOutput(_Answer):
+class DeleteFileOutput(Answer):
     path: str
     deleted: int
     """Files and folders that went."""

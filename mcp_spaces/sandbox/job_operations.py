@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import anyio
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Operation
@@ -28,9 +29,7 @@ class JobInput(InSpace):
     job: str = Field(min_length=1, max_length=64)
 
 
-class JobStatus(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
+class JobStatus(Answer):
     job: str
     state: JobState
     exit_code: int | None = None
@@ -49,9 +48,7 @@ class ReadInput(JobInput):
     """Characters, at most 16000."""
 
 
-class OutputPiece(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class OutputPiece(Answer):
     stream: Stream
     text: str
 

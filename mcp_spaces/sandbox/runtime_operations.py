@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Operation
@@ -11,10 +10,6 @@ from mcp_spaces.core.place import InRuntime, InSpace
 from mcp_spaces.sandbox.jobs import JobState
 from mcp_spaces.sandbox.service import SandboxService
 from mcp_spaces.spaces.model import SIZES, Runtime, RuntimeKind, RuntimeState
-
-
-class Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class SandboxLimitsView(Answer):

@@ -12,9 +12,10 @@ from functools import partial
 from typing import Annotated, Literal
 
 import anyio
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import ShellFacts
@@ -93,10 +94,8 @@ class ShellInput(InRuntime):
         return self
 
 
-class ShellOutput(BaseModel):
+class ShellOutput(Answer):
     """What a command did. A non-zero exit code is no error of the call."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     exit_code: int | None = None
     """124: it ran out of time. 128 + n: signal n ended it. Absent for a job."""

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.scope import OWN_NAMESPACE
 from mcp_spaces.errors import WrongState
 
@@ -101,7 +102,7 @@ class StoredFile(BaseModel):
     description: Description
 
 
-class FileView(BaseModel):
+class FileView(Answer):
     uri: str
     """Reads as a resource; a space's own files are named by its id."""
     namespace: str
@@ -136,7 +137,7 @@ class FileView(BaseModel):
         )
 
 
-class ContentRange(BaseModel):
+class ContentRange(Answer):
     """A piece of some content. `next_offset` is absent at the end."""
 
     content: str

@@ -6,8 +6,9 @@ import base64
 import binascii
 import secrets
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Operation
@@ -84,7 +85,7 @@ class BrowseInput(InNamespace):
     limit: int = Field(default=100, ge=1, le=500)
 
 
-class FilePage(BaseModel):
+class FilePage(Answer):
     files: list[FileView]
     next_cursor: str | None = None
 
@@ -104,7 +105,7 @@ class LinkInput(OfFile):
     expires_in_s: float = Field(default=900, gt=0, le=LINK_LIFETIME_MAX_S)
 
 
-class LinkView(BaseModel):
+class LinkView(Answer):
     """`url` is only a path where the daemon does not know its public address."""
 
     url: str

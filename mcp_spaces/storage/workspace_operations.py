@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Access, Facts, FileFacts
@@ -27,7 +28,7 @@ class StageInput(InRuntime):
     overwrite: bool = False
 
 
-class Staged(BaseModel):
+class Staged(Answer):
     path: str
     size_bytes: int
     sha256: str
