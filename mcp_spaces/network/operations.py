@@ -12,7 +12,7 @@ from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation
 from mcp_spaces.core.place import InRuntime
-from mcp_spaces.network.ports import forwarded
+from mcp_spaces.network.forwarding import forwarded
 from mcp_spaces.network.records import read_log
 from mcp_spaces.sandbox.port import LiveSandboxes
 from mcp_spaces.state.database import Database
