@@ -145,7 +145,7 @@ class Injection:
                 )
         return filled
 
-    # ------------------------------------------------------------------------------------------------- within
+    # Within
 
     async def _found(self, path: str, access: SecretAccess) -> Entry:
         try:
