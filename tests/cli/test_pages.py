@@ -15,7 +15,7 @@ import typer
 from pydantic import BaseModel, Field
 
 from mcp_spaces.catalogue import CATALOGUE
-from mcp_spaces.cli import fields
+from mcp_spaces.cli import fields, reading
 from mcp_spaces.cli.main import app
 from mcp_spaces.core import facts, place
 from mcp_spaces.core.context import Context
@@ -76,7 +76,7 @@ def test_every_command_of_a_page_can_be_typed(command: str) -> None:
     name, params = understood(words)
     if any("{" in word for word in words):
         operation = OPERATIONS[name.replace("-", "_").replace(" ", ".", 1)]
-        operation.input.model_validate(fields.read(fields.arguments_of(operation), params))
+        operation.input.model_validate(reading.read(fields.arguments_of(operation), params))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
