@@ -85,7 +85,7 @@ def test_a_text_that_begins_with_an_at_sign_is_doubled(tmp_path: Path) -> None:
     assert reading.read([command], {"command": f"@{file}"}) == {"command": "echo from a file"}
     assert reading.read([command], {"command": "@@home"}) == {"command": "@home"}
     with pytest.raises(reading.Unreadable, match="No such file"):
-        reading.read([command], {"command": "@/nonexistent"})
+        reading.read([command], {"command": f"@{tmp_path}/nothing"})
 
 
 def test_a_policy_of_ones_own_is_a_file_of_toml(tmp_path: Path) -> None:
