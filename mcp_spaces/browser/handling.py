@@ -17,6 +17,7 @@ from mcp_spaces.browser.answers import (
     Ref,
     dialog_of,
 )
+from mcp_spaces.browser.pages.extent import seen_of
 from mcp_spaces.browser.pages.failures import in_time
 from mcp_spaces.browser.pages.own_script import run_script
 from mcp_spaces.browser.pages.page import OpenPage
@@ -139,7 +140,7 @@ async def scroll(context: Context, given: ScrollInput) -> ActionOutput:
                 return
             await target.hover(timeout=TIMEOUT_S * 1000, force=True)
         else:
-            size = opened.page.viewport_size or {"width": 1280, "height": 720}
+            size = seen_of(opened.page)
             await opened.page.mouse.move(size["width"] / 2, size["height"] / 2)
         await opened.page.mouse.wheel(0, given.by)
 

@@ -12,6 +12,7 @@ from mcp_spaces.browser.acting import turn
 from mcp_spaces.browser.answers import InPage, Ref, address
 from mcp_spaces.browser.files import kept, printed
 from mcp_spaces.browser.live import LiveBrowser
+from mcp_spaces.browser.pages.extent import seen_of, whole_of
 from mcp_spaces.browser.pages.failures import in_time, translated
 from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.browser.pages.page_script import masks
@@ -215,14 +216,9 @@ async def _picture(opened: OpenPage, given: ScreenshotInput) -> tuple[bytes, int
             target = await present(opened, given.ref)
             box = await target.bounding_box(timeout=CAPTURE_S * 1000)
             width, height = (0, 0) if box is None else (round(box["width"]), round(box["height"]))
-        elif given.full_page:
-            size = await page.evaluate(
-                "() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
-            )
-            width, height = int(size[0]), int(size[1])
         else:
-            viewport = page.viewport_size or {"width": 1280, "height": 720}
-            width, height = viewport["width"], viewport["height"]
+            size = await whole_of(page) if given.full_page else seen_of(page)
+            width, height = size["width"], size["height"]
     if width * height > PIXELS_MAX:
         raise QuotaExceeded(
             f"It would have {width} x {height} pixels; {PIXELS_MAX:,} are the most.",

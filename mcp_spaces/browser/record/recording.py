@@ -19,6 +19,7 @@ from mcp_spaces.browser import artifacts
 from mcp_spaces.browser.model import BrowserOptions
 from mcp_spaces.browser.open_browser import OpenBrowser
 from mcp_spaces.browser.pages.events import safely
+from mcp_spaces.browser.pages.extent import seen_of
 from mcp_spaces.browser.pages.failures import in_time, translated
 from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.browser.pages.sessions import let_go
@@ -253,7 +254,7 @@ def refuse_profile(options: BrowserOptions) -> None:
 
 
 async def _thumbnail(session: CDPSession, page: Page) -> bytes:
-    size = page.viewport_size or {"width": 1280, "height": 720}
+    size = seen_of(page)
     scale = THUMBNAIL_WIDTH / size["width"]
     place = await session.send("Page.getLayoutMetrics")
     seen = place["cssVisualViewport"]
