@@ -14,13 +14,11 @@ from mcp_spaces.core.place import Everywhere
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.runs.audit import Audit, AuditReport
 from mcp_spaces.runs.backups import Backups
-from mcp_spaces.runs.model import RowCursor
+from mcp_spaces.runs.model import NEWEST, RowCursor
 from mcp_spaces.runs.store import json_or_text
 from mcp_spaces.state.chain import Link
 from mcp_spaces.state.database import Database
 from mcp_spaces.storage.model import iso
-
-NEWEST = 1 << 62
 
 
 class AuditListInput(Everywhere):

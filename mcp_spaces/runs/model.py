@@ -10,6 +10,8 @@ from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.storage.model import iso
 
+NEWEST = 1 << 62
+"""A cursor behind every row."""
 RowCursor = Annotated[
     str, StringConstraints(pattern="^[0-9]{1,18}$"), Spelled("the next_cursor of the answer before this one")
 ]

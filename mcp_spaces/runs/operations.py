@@ -18,16 +18,17 @@ from mcp_spaces.identity.port import Principals
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.audit_operations import AUDIT_LIST, AUDIT_VERIFY, STATE_BACKUP, STATE_DESCRIBE
 from mcp_spaces.runs.export import EVENTS_MAX, RUNS_MAX, ExportedRun, write_zip
-from mcp_spaces.runs.model import Artifact, ArtifactView, RowCursor, RunLine, RunView
+from mcp_spaces.runs.model import NEWEST, Artifact, ArtifactView, RowCursor, RunLine, RunView
 from mcp_spaces.runs.store import Filters, RunStore, line
 from mcp_spaces.runs.waiting import RunWaiters
 from mcp_spaces.spaces.port import Spaces
 from mcp_spaces.state.transaction import Row
 from mcp_spaces.storage.model import RANGE_BYTES_MAX, ContentRange, Encoding, bytes_for, content_range
 
-NEWEST = 1 << 62
 CALL_SHARE = 0.9
 """Of the seconds that a call may take: waiting ends before the call itself would time out."""
+CANCEL_S = 10.0
+"""How long a cancelled run is given to end before the answer says that it has not."""
 
 
 class ListInput(Everywhere):
@@ -123,12 +124,8 @@ async def wait(context: Context, wanted: WaitInput) -> RunView:
     if wanted.run == context.run_id:
         raise InvalidInput("A run cannot wait for itself.", hint="Name another run.")
     row = runs.row(context.caller, wanted.run)
-    await context.use(RunWaiters).wait(
-        row["id"],
-        is_open=lambda: runs.row(context.caller, wanted.run)["ended_at"] is None,
-        timeout_s=min(wanted.timeout_s, context.scope.limits.call_seconds * CALL_SHARE),
-    )
-    return _view(context, runs.row(context.caller, wanted.run), events_after=0, events_limit=20)
+    row = await _ended(context, row, timeout_s=wanted.timeout_s)
+    return _view(context, row, events_after=0, events_limit=20)
 
 
 async def cancel(context: Context, wanted: OfRun) -> RunLine:
@@ -142,12 +139,18 @@ async def cancel(context: Context, wanted: OfRun) -> RunLine:
     if active is None:
         raise WrongState("The run is not under way in this daemon.", hint="Look again: run_get")
     active.cancel(f"{context.caller.name} cancelled it")
+    return line(await _ended(context, row, timeout_s=CANCEL_S))
+
+
+async def _ended(context: Context, row: Row, *, timeout_s: float) -> Row:
+    """The run's row once it has ended, or as it is when the time is over."""
+    runs, run_id = context.use(RunStore), row["id"]
     await context.use(RunWaiters).wait(
-        row["id"],
-        is_open=lambda: runs.row(context.caller, wanted.run)["ended_at"] is None,
-        timeout_s=min(10.0, context.scope.limits.call_seconds * CALL_SHARE),
+        run_id,
+        is_open=lambda: runs.row(context.caller, run_id)["ended_at"] is None,
+        timeout_s=min(timeout_s, context.scope.limits.call_seconds * CALL_SHARE),
     )
-    return line(runs.row(context.caller, wanted.run))
+    return runs.row(context.caller, run_id)
 
 
 async def export(context: Context, wanted: OfRun) -> Exported:
