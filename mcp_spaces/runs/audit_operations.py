@@ -75,6 +75,7 @@ async def verify(context: Context, _: Everywhere) -> AuditReport:
 
 
 async def list_rows(context: Context, wanted: AuditListInput) -> AuditPage:
+    """Bodies as they were recorded: redacted, and texts that are no JSON as they are."""
     rows = context.use(Database).read(
         "SELECT seq, at, kind, run_id, body, mac FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?",
         (NEWEST if wanted.cursor is None else int(wanted.cursor), wanted.limit + 1),
@@ -97,6 +98,7 @@ async def list_rows(context: Context, wanted: AuditListInput) -> AuditPage:
 
 
 async def back_up(context: Context, wanted: BackupInput) -> BackedUp:
+    """All of it, or nothing. Raises InvalidInput, Conflict (something is there), DiskFull, WrongState (cannot be written)."""
     target = Path(wanted.path)
     if not target.is_absolute() or not wanted.path.isprintable():
         raise InvalidInput("path has to be an absolute path.", hint="For example /var/backups/mcp-spaces.db")

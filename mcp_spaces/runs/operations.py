@@ -78,6 +78,7 @@ class Exported(Answer):
 
 
 async def list_runs(context: Context, wanted: ListInput) -> RunList:
+    """Raises NotFound (the space)."""
     space_id = None
     if wanted.space is not None:
         space_id = context.use(Spaces).resolve(context.caller, wanted.space).id
@@ -115,11 +116,13 @@ def _named(context: Context, lines: list[RunLine]) -> list[RunLine]:
 
 
 async def get(context: Context, wanted: GetInput) -> RunView:
+    """Raises NotFound, in the same words for a run that the caller may not see."""
     row = context.use(RunStore).row(context.caller, wanted.run)
     return _view(context, row, events_after=wanted.events_after, events_limit=wanted.events_limit)
 
 
 async def wait(context: Context, wanted: WaitInput) -> RunView:
+    """Until it has ended, or the time is over: `state` says which. Raises NotFound, InvalidInput (this very call)."""
     runs = context.use(RunStore)
     if wanted.run == context.run_id:
         raise InvalidInput("A run cannot wait for itself.", hint="Name another run.")
@@ -129,6 +132,7 @@ async def wait(context: Context, wanted: WaitInput) -> RunView:
 
 
 async def cancel(context: Context, wanted: OfRun) -> RunLine:
+    """One that has ended is no error. Raises NotFound, InvalidInput (this very call), WrongState (not under way here)."""
     runs = context.use(RunStore)
     row = runs.row(context.caller, wanted.run)
     if row["id"] == context.run_id:
@@ -154,6 +158,7 @@ async def _ended(context: Context, row: Row, *, timeout_s: float) -> Row:
 
 
 async def export(context: Context, wanted: OfRun) -> Exported:
+    """With what the caller may see below it, at most RUNS_MAX runs. Raises NotFound, QuotaExceeded, DiskFull."""
     artifacts = context.use(ArtifactStore)
     row = context.use(RunStore).row(context.caller, wanted.run)
     path = artifacts.spool()
@@ -172,6 +177,7 @@ async def export(context: Context, wanted: OfRun) -> Exported:
 
 
 async def read_artifact(context: Context, wanted: ReadArtifactInput) -> ContentRange:
+    """Raises NotFound, WrongState (asked for as text and none, or the content is missing)."""
     artifact = _visible_artifact(context, wanted.artifact)
     with context.use(ArtifactStore).open(artifact) as reader:
         raw = await reader.read(wanted.offset, bytes_for(wanted.encoding, wanted.limit))

@@ -46,6 +46,8 @@ class CollectInput(InRuntime):
 
 
 async def stage(context: Context, wanted: StageInput) -> Staged:
+    """All or nothing. Raises NotFound, Denied, Conflict (it is there, without overwrite), QuotaExceeded above 100 MiB, and
+    what the sandbox does."""
     place = readable(context, wanted.namespace, wanted.path)
     file = context.use(FileStore).get(place.tree, wanted.path)
     _judge(context, STAGE, FileFacts(wanted.to, Access.WRITE, file.size_bytes))
@@ -60,6 +62,8 @@ async def stage(context: Context, wanted: StageInput) -> Staged:
 
 
 async def collect(context: Context, wanted: CollectInput) -> FileView:
+    """All or nothing. Raises NotFound, Denied, Conflict (it exists, or changed meanwhile), QuotaExceeded, DiskFull, and what
+    the sandbox does."""
     place = writable(context, wanted.namespace, wanted.to)
 
     def judge(first: FileContent) -> None:
