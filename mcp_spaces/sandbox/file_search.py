@@ -8,14 +8,14 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from mcp_spaces.core.answer import Answer
+from mcp_spaces.core.answer import ANSWER_CHARACTERS, Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Access, FileFacts
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import Deny, decide
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost, start_within
+from mcp_spaces.sandbox.answer import cost, start_within
 from mcp_spaces.sandbox.path_grammar import FilePath, FolderPath, encodable
 from mcp_spaces.sandbox.port import FileKind, FileStat
 from mcp_spaces.sandbox.service import SandboxService

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from mcp_spaces.core.answer import Answer
+from mcp_spaces.core.answer import ANSWER_CHARACTERS, BASE64_BYTES, Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Access, FileFacts
@@ -20,7 +20,7 @@ from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import Deny, decide
 from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.errors import Denied, InvalidInput
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, Fitting, text_within, whole_characters
+from mcp_spaces.sandbox.answer import Fitting, text_within, whole_characters
 from mcp_spaces.sandbox.edits import Edit, apply_edits
 from mcp_spaces.sandbox.file_lines import first_lines, offset_of_line
 from mcp_spaces.sandbox.path_grammar import FilePath, encodable
@@ -32,7 +32,6 @@ CONTENT_BYTES = 10 << 20
 """Of one write, after decoding."""
 WINDOW_BYTES = 1 << 20
 """Read at a time. A file up to this size is read whole, and its hash told."""
-BASE64_BYTES = ANSWER_CHARACTERS // 4 * 3
 EDITS = 100
 
 Encoding = Literal["utf-8", "base64"]

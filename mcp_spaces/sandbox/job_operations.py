@@ -7,13 +7,12 @@ from typing import Annotated
 import anyio
 from pydantic import AfterValidator, Field
 
-from mcp_spaces.core.answer import Answer
+from mcp_spaces.core.answer import ANSWER_CHARACTERS, Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.errors import Denied, WrongState
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS
 from mcp_spaces.sandbox.jobs import Job, JobState
 from mcp_spaces.sandbox.path_grammar import encodable
 from mcp_spaces.sandbox.port import Stream

@@ -31,6 +31,7 @@ RUNNING_LIMIT = 16
 KEPT_LIMIT = 64
 """Jobs of one runtime that are remembered; the oldest ended ones are forgotten."""
 KILL_S = 10.0
+"""How long a kill may take before the sandbox counts as unable to end its processes."""
 
 log = logging.getLogger(__name__)
 

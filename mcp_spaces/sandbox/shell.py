@@ -25,6 +25,7 @@ from mcp_spaces.core.policy import Deny, decide
 from mcp_spaces.core.policy.long_commands import judged
 from mcp_spaces.errors import Denied, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.images import Shell
+from mcp_spaces.sandbox.jobs import KILL_S
 from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.path_grammar import FolderPath, encodable
 from mcp_spaces.sandbox.plain import plain_words
@@ -36,8 +37,6 @@ COMMAND_BYTES = 64 << 10
 STDIN_BYTES = 1 << 20
 VARIABLES = 64
 VARIABLE_BYTES = 32 << 10
-KILL_S = 10.0
-"""How long a kill may take before the sandbox counts as unable to end its processes."""
 KILLED_EXIT_CODE = 137
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
