@@ -28,7 +28,10 @@ LOOP_CONTROL = Path("/dev/loop-control")
 ATTEMPTS = 50
 OWNER = "10001:10001"
 MIN_BYTES = 8 << 20
+"""The smallest disk."""
 BYTES_PER_INODE = 8192
+PROGRAMS = os.defpath + ":/usr/local/sbin:/usr/sbin:/sbin"
+"""Where mkfs.ext4 is looked for, whatever PATH the daemon was started with."""
 RUNTIME_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -149,7 +152,7 @@ class DiskFiles:
 
 def loop_works() -> str:
     """Empty when this process may attach loop devices and mkfs.ext4 is there; else what is missing."""
-    if shutil.which("mkfs.ext4", path=_PATH) is None:
+    if shutil.which("mkfs.ext4", path=PROGRAMS) is None:
         return "mkfs.ext4 is not installed"
     try:
         with LOOP_CONTROL.open("rb", buffering=0) as control:
@@ -159,11 +162,8 @@ def loop_works() -> str:
     return ""
 
 
-_PATH = os.defpath + ":/usr/local/sbin:/usr/sbin:/sbin"
-
-
 def _run(program: str, *arguments: str) -> None:
-    found = shutil.which(program, path=_PATH)
+    found = shutil.which(program, path=PROGRAMS)
     if found is None:
         raise RuntimeUnavailable(f"{program} is not installed.", hint="apt install e2fsprogs")
     done = subprocess.run([found, *arguments], capture_output=True, timeout=60, check=False)
