@@ -183,10 +183,6 @@ def _options(before: BrowserOptions, given: LaunchInput) -> BrowserOptions:
     return options
 
 
-def _reads(_: object) -> BrowserFacts:
-    return BrowserFacts(BrowserUse.READ)
-
-
 OPERATIONS: tuple[AnyOperation, ...] = (
     Operation(
         id="browser.launch",
@@ -194,7 +190,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         input=LaunchInput,
         output=LaunchOutput,
         effect=Effect.STARTS,
-        facts=_reads,
+        facts=lambda _: BrowserFacts(BrowserUse.READ),
         handler=launch,
         needs_running_space=True,
         example={"space": "default"},

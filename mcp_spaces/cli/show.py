@@ -140,6 +140,7 @@ def cell(name: str, value: object) -> str:
 
 
 def amount(size_bytes: float) -> str:
+    """In the largest unit that it fills: `1.5 GiB`."""
     for unit in UNITS:
         if size_bytes < 1024 or unit == UNITS[-1]:
             return f"{size_bytes:.1f}".removesuffix(".0") + f" {unit}"

@@ -64,15 +64,17 @@ class Disconnected(Answer):
     duration_ms: float
 
 
-async def connect(context: Context, wanted: ConnectInput) -> Disconnected:
+async def connect(context: Context, given: ConnectInput) -> Disconnected:
+    """Until the shell ends or the person leaves; then nothing of it is left. Raises WrongState (no terminal, it does not
+    run), RuntimeUnavailable."""
     terminal = _TERMINAL.get()
     if terminal is None:
         raise WrongState(
             "This needs a person's terminal.", hint="Run `mcp-spaces connect SPACE` on the daemon's machine."
         )
     sandbox = context.use(LiveSandboxes).live(context.runtime.id)
-    size = TerminalSize(rows=wanted.rows, columns=wanted.columns)
-    command = Command(SHELL, env={"TERM": wanted.term}, terminal=size)
+    size = TerminalSize(rows=given.rows, columns=given.columns)
+    command = Command(SHELL, env={"TERM": given.term}, terminal=size)
 
     def show(_: Stream, chunk: bytes) -> None:
         terminal.show(chunk)

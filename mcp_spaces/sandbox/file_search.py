@@ -103,6 +103,7 @@ async def list_files(context: Context, given: ListFilesInput) -> ListFilesOutput
 
 
 async def glob(context: Context, given: GlobInput) -> GlobOutput:
+    """In the order of paths, what others made last. Nothing there is no error. Raises InvalidInput."""
     sandbox = context.use(SandboxService).live(context.runtime.id)
     listing = await sandbox.glob(given.pattern, limit=given.limit)
     paths = [stat.path for stat in listing.entries]

@@ -69,6 +69,7 @@ async def list_sandboxes(context: Context, _given: ListInput) -> ListOutput:
 
 
 async def get(context: Context, _given: SandboxInput) -> GetOutput:
+    """What runs is asked for its use. Raises RuntimeUnavailable."""
     sandboxes = context.use(SandboxService)
     runtime = sandboxes.row(context.runtime.id)
     usage = None
@@ -87,12 +88,14 @@ async def get(context: Context, _given: SandboxInput) -> GetOutput:
 
 
 async def stop(context: Context, _given: SandboxInput) -> SandboxView:
+    """Whatever runs in it ends; its files stay. Idempotent."""
     sandboxes = context.use(SandboxService)
     await sandboxes.stop(context.runtime.id, reason=f"{context.caller.name} stopped it")
     return sandbox_view(sandboxes.row(context.runtime.id))
 
 
 async def delete(context: Context, _given: SandboxInput) -> DeleteOutput:
+    """Its files go for good."""
     await context.use(SandboxService).delete(context.runtime.id)
     return DeleteOutput(deleted=context.runtime.alias)
 

@@ -44,6 +44,7 @@ StoppedBy = Literal["timeout", "output_limit", "oom"]
 
 
 def text_without_nul(text: str) -> str:
+    """Raises ValueError."""
     if "\0" in encodable(text):
         raise ValueError("holds a NUL character")
     return text
@@ -117,6 +118,8 @@ class ShellOutput(Answer):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
+    """How a command ended: by itself, or `stopped_by` one of its limits."""
+
     exit_code: int
     duration_ms: float
     stopped_by: StoppedBy | None

@@ -95,6 +95,7 @@ def hire(root: bytes, environment: Mapping[bytes, bytes]) -> Supervisor:
 
 
 def size_terminal(fd: int, rows: int, columns: int) -> None:
+    """Raises OSError."""
     try:
         import fcntl
         import termios

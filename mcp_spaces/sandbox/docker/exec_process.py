@@ -93,6 +93,7 @@ class ExecStreams(asyncio.BufferedProtocol):
 
 
 async def connected(hijacked: Hijacked, *, output: OutputSink, terminal: bool) -> ExecStreams:
+    """Over the socket that the engine gave; what came before is told first."""
     loop, connection = asyncio.get_running_loop(), hijacked.socket
     connect = loop.create_unix_connection if connection.family == socket.AF_UNIX else loop.create_connection
     streams = ExecStreams(output=output, terminal=terminal)
