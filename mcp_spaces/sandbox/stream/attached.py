@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from mcp_spaces.errors import InvalidInput, TimedOut
 from mcp_spaces.sandbox.agent import wire
@@ -263,7 +264,8 @@ class AttachedSandbox:
         # The answer still comes, and nobody looks at it.
         channel.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
-    def _broken(self, violation: Violation) -> None:
+    def _broken(self, violation: Violation) -> NoReturn:
+        """What its agent never says ends the sandbox. Raises RuntimeUnavailable."""
         reason = f"its agent broke the protocol: {violation}"
         self._stream.close(reason)
         raise gone(reason)
@@ -273,18 +275,15 @@ class AttachedSandbox:
             return whole(field)
         except Violation as violation:
             self._broken(violation)
-            raise
 
     def _text(self, field: bytes) -> str:
         try:
             return text(field)
         except Violation as violation:
             self._broken(violation)
-            raise
 
     def _stat(self, fields: list[bytes]) -> FileStat:
         try:
             return stat_of(fields)
         except Violation as violation:
             self._broken(violation)
-            raise
