@@ -201,7 +201,6 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         effect=Effect.ENDS,
         handler=forget,
         listed=False,
-        idempotent=False,
         on_stopped_runtime=True,
         example={"space": "default", "profile": "work"},
     ),
