@@ -7,6 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from mcp_spaces.core.tasks import heard
 from mcp_spaces.errors import QuotaExceeded, WrongState
 from mcp_spaces.sandbox.agent.wire import CHUNK
 from mcp_spaces.sandbox.docker.engine import Hijacked
@@ -128,8 +129,7 @@ class ExecProcess:
         self._all_killed = False
         self._began = asyncio.get_running_loop().time()
         self._exit = asyncio.ensure_future(self._watch())
-        # It may be that nobody waits for it.
-        self._exit.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._exit.add_done_callback(heard)
 
     def on_ended(self, forget: Callable[[], object]) -> None:
         self._exit.add_done_callback(lambda _: forget())

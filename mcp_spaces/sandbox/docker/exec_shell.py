@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio.lowlevel
 
-from mcp_spaces.core.tasks import shielded
+from mcp_spaces.core.tasks import Aside, shielded
 from mcp_spaces.errors import QuotaExceeded, RuntimeUnavailable, SpacesError, TimedOut
 from mcp_spaces.sandbox.docker import exec_scripts as scripts
 from mcp_spaces.sandbox.docker.engine import Engine, Threads
@@ -44,7 +44,7 @@ class ExecShell:
         self._thread = thread
         self._log = log
         self._running: set[ExecProcess] = set()
-        self._taking_back: set[asyncio.Task[None]] = set()
+        self._aside = Aside()
         life.over.add_done_callback(lambda _: self.close("its container ended"))
 
     def close(self, reason: str) -> None:
@@ -114,10 +114,7 @@ class ExecShell:
             await self._take_back(process, undo)
             raise TimedOut("The file operation took too long.", hint="Try a smaller part.") from None
         except asyncio.CancelledError:
-            taking_back = asyncio.ensure_future(self._take_back(process, undo))
-            self._taking_back.add(taking_back)
-            taking_back.add_done_callback(self._taking_back.discard)
-            taking_back.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._aside.start(self._take_back(process, undo))
             raise
         self._check(ended.exit_code, bytes(words), flooded=flooded, path=path)
         return bytes(answer)

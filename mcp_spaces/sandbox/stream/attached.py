@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
+from mcp_spaces.core.tasks import heard
 from mcp_spaces.errors import InvalidInput, TimedOut
 from mcp_spaces.sandbox.agent import wire
 from mcp_spaces.sandbox.path_order import Order, by_name, own_work_first
@@ -262,7 +263,7 @@ class AttachedSandbox:
     def _take_back(self, channel: CallChannel, number: int) -> None:
         self._stream.send(wire.KILL, number)
         # The answer still comes, and nobody looks at it.
-        channel.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        channel.answer.add_done_callback(heard)
 
     def _broken(self, violation: Violation) -> NoReturn:
         """What its agent never says ends the sandbox. Raises RuntimeUnavailable."""
