@@ -10,7 +10,6 @@ from mcp_spaces.core.ids import Clock
 from mcp_spaces.errors import SpacesError
 from mcp_spaces.network import head as heads
 from mcp_spaces.network.budgets import OverBudget
-from mcp_spaces.network.connect import read_tunnel, tunnel
 from mcp_spaces.network.flow import Buffered, Flow
 from mcp_spaces.network.http_proxy import exchange, read_request
 from mcp_spaces.network.model import FAILURES, PrivateHosts, Reason, Refused, RuntimeRef, Target
@@ -21,6 +20,7 @@ from mcp_spaces.network.refusals import Refusals
 from mcp_spaces.network.refusing import answer, finish, first_cause
 from mcp_spaces.network.rules import check_blocked, decide
 from mcp_spaces.network.termination import Termination
+from mcp_spaces.network.tunnels import read_tunnel, tunnel
 from mcp_spaces.network.ways import Ways
 from mcp_spaces.sandbox.port import Connection
 
