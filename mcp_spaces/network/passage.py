@@ -12,7 +12,17 @@ from mcp_spaces.network import head as heads
 from mcp_spaces.network.budgets import OverBudget
 from mcp_spaces.network.flow import Buffered, Flow
 from mcp_spaces.network.http_proxy import exchange, read_request
-from mcp_spaces.network.model import FAILURES, PrivateHosts, Reason, Refused, RuntimeRef, Target
+from mcp_spaces.network.model import (
+    ALLOWED,
+    CLOSED,
+    FAILURES,
+    REFUSED,
+    PrivateHosts,
+    Reason,
+    Refused,
+    RuntimeRef,
+    Target,
+)
 from mcp_spaces.network.narrowing import ANOTHER, Narrowings
 from mcp_spaces.network.port import Accesses, NetworkLog
 from mcp_spaces.network.reaching import Reaching
@@ -29,7 +39,6 @@ log = logging.getLogger(__name__)
 HEAD_S = 10.0
 IN_TUNNEL = frozenset({Reason.NO_TLS, Reason.OTHER_NAME, Reason.HIDDEN_NAME, Reason.TOO_SLOW})
 """Found out once a tunnel stands: the client was told inside of it, and is let read to the end."""
-ALLOWED, REFUSED, CLOSED = "network.allowed", "network.refused", "network.closed"
 
 
 class Passage:
