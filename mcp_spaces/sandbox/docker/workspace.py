@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcp_spaces.errors import Busy, DiskFull, InvalidInput, RuntimeUnavailable
+from mcp_spaces.sandbox.docker.container import USER
 
 LOOP_CONFIGURE = 0x4C0A
 LOOP_CTL_GET_FREE = 0x4C82
 LO_FLAGS_AUTOCLEAR = 4
 LOOP_CONTROL = Path("/dev/loop-control")
 ATTEMPTS = 50
-OWNER = "10001:10001"
 MIN_BYTES = 8 << 20
 """The smallest disk."""
 BYTES_PER_INODE = 8192
@@ -115,7 +115,7 @@ class DiskFiles:
             with part.open("wb") as file:
                 file.truncate(size)
             inodes = max(1024, size // BYTES_PER_INODE)
-            options = f"root_owner={OWNER},lazy_itable_init=1,lazy_journal_init=1,nodiscard"
+            options = f"root_owner={USER},lazy_itable_init=1,lazy_journal_init=1,nodiscard"
             _run("mkfs.ext4", "-q", "-F", "-m", "0", "-N", str(inodes), "-J", "size=4" if size >= 64 << 20 else "size=1",
                  "-E", options, str(part))  # fmt: skip
             part.rename(template)
