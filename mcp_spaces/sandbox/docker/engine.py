@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
@@ -50,6 +51,14 @@ class Hijacked:
 
     socket: socket.socket
     early: bytes
+
+    async def carry(self, protocol: asyncio.BaseProtocol) -> asyncio.Transport:
+        """From now on asyncio's. What came early is the caller's to feed first."""
+        loop = asyncio.get_running_loop()
+        is_unix = self.socket.family == socket.AF_UNIX
+        connect = loop.create_unix_connection if is_unix else loop.create_connection
+        transport, _ = await connect(lambda: protocol, sock=self.socket)
+        return transport
 
 
 class NoPython(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -95,11 +94,9 @@ class ExecStreams(asyncio.BufferedProtocol):
 
 async def connected(hijacked: Hijacked, *, output: OutputSink, terminal: bool) -> ExecStreams:
     """Over the socket that the engine gave; what came before is told first."""
-    loop, connection = asyncio.get_running_loop(), hijacked.socket
-    connect = loop.create_unix_connection if connection.family == socket.AF_UNIX else loop.create_connection
     streams = ExecStreams(output=output, terminal=terminal)
     streams.take(hijacked.early)
-    await connect(lambda: streams, sock=connection)
+    await hijacked.carry(streams)
     return streams
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -192,9 +191,9 @@ class Launcher:
         return Prepared(Disk(device=attached.device), attached, made)
 
     async def _stream(self, hijacked: Hijacked) -> AgentStream:
-        loop, connection = asyncio.get_running_loop(), hijacked.socket
-        connect = loop.create_unix_connection if connection.family == socket.AF_UNIX else loop.create_connection
-        transport, stream = await connect(lambda: AgentStream(log=self._log), sock=connection)
+        # Nothing came early: what will talk over it is not started yet.
+        stream = AgentStream(log=self._log)
+        transport = await hijacked.carry(stream)
         # Waits in the pipe for the Python that is about to start.
         transport.write(bundle())
         return stream
