@@ -20,7 +20,7 @@ from mcp_spaces.core.operation import Audience, Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.errors import SpacesError, WrongState
-from mcp_spaces.sandbox.jobs import KILL_S
+from mcp_spaces.sandbox.foreground import kill
 from mcp_spaces.sandbox.port import Command, Exit, LiveSandboxes, Process, Stream, TerminalSize
 
 SHELL = ("/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash -l; else exec sh -l; fi")
@@ -97,9 +97,8 @@ async def connect(context: Context, given: ConnectInput) -> Disconnected:
                 ended = error  # the group would wrap it in a group of its own
             tasks.cancel_scope.cancel()
     finally:
-        with anyio.move_on_after(KILL_S, shield=True), suppress(SpacesError):
-            # Also what the shell left behind: nobody would ever see it again.
-            await process.kill()
+        # Also what the shell left behind: nobody would ever see it again.
+        await kill(process)
     if isinstance(ended, SpacesError):
         raise ended
     assert ended is not None  # noqa: S101 - the group ends otherwise only by raising
