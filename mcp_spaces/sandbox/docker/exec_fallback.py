@@ -16,15 +16,7 @@ import anyio
 from mcp_spaces.errors import InvalidInput, TimedOut, WrongState
 from mcp_spaces.sandbox.agent.wire import MAX_PAYLOAD
 from mcp_spaces.sandbox.docker import exec_scripts as scripts
-from mcp_spaces.sandbox.docker.exec_answers import (
-    content_of,
-    described,
-    entries,
-    listing,
-    matches_of,
-    number,
-    usage_of,
-)
+from mcp_spaces.sandbox.docker.exec_answers import content_of, described, entries, listing, matches_of, number, usage_of
 from mcp_spaces.sandbox.docker.exec_process import ExecProcess
 from mcp_spaces.sandbox.docker.exec_shell import MAX_ANSWER_BYTES, ExecShell
 from mcp_spaces.sandbox.docker.walls import METADATA, RESOLVER
@@ -83,6 +75,7 @@ class ExecSandbox:
         await asyncio.shield(self._stopping)
 
     async def start(self, command: Command, *, output: OutputSink) -> ExecProcess:
+        # For what it refuses: no driver starts what another would not.
         run_fields(command)
         cwd = workspace_path(command.cwd).decode()
         if cwd != ".":
