@@ -15,7 +15,7 @@ from mcp_spaces.core.facts import Access, FileFacts
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import Deny, decide
-from mcp_spaces.sandbox.answer import cost, start_within
+from mcp_spaces.sandbox.cutting import cost, start_within
 from mcp_spaces.sandbox.path_grammar import FilePath, FolderPath, encodable
 from mcp_spaces.sandbox.port import FileKind, FileStat
 from mcp_spaces.sandbox.service import SandboxService

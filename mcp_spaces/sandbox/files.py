@@ -20,7 +20,7 @@ from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import Deny, decide
 from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.errors import Denied, InvalidInput
-from mcp_spaces.sandbox.answer import Fitting, text_within, whole_characters
+from mcp_spaces.sandbox.cutting import Fitting, text_within, whole_characters
 from mcp_spaces.sandbox.edits import Edit, apply_edits
 from mcp_spaces.sandbox.file_lines import first_lines, offset_of_line
 from mcp_spaces.sandbox.path_grammar import FilePath, encodable

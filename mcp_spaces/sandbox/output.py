@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mcp_spaces.core.answer import ANSWER_CHARACTERS
 from mcp_spaces.core.redaction import RedactedStream, Redactor
-from mcp_spaces.sandbox.answer import cost, ends_within, shares, shortened, whole_characters
+from mcp_spaces.sandbox.cutting import cost, ends_within, shares, shortened, whole_characters
 from mcp_spaces.sandbox.port import Stream
 
 HEAD_BYTES = 8 << 10

@@ -15,7 +15,7 @@ from mcp_spaces.core.answer import ANSWER_CHARACTERS
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.errors import Cancelled, Denied, InvalidInput, QuotaExceeded, RuntimeUnavailable, WrongState
 from mcp_spaces.sandbox.agent.wire import CHUNK
-from mcp_spaces.sandbox.answer import cost
+from mcp_spaces.sandbox.cutting import cost
 from mcp_spaces.sandbox.foreground import run_to_end
 from mcp_spaces.sandbox.job_operations import WRITE_BYTES
 from mcp_spaces.sandbox.jobs import KEPT_LIMIT, OLD_RING_BYTES, RUNNING_LIMIT

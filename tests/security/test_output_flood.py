@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from mcp_spaces.core.answer import ANSWER_CHARACTERS
-from mcp_spaces.sandbox.answer import cost
+from mcp_spaces.sandbox.cutting import cost
 from mcp_spaces.sandbox.output import OUTPUT_LIMIT_BYTES
 from tests.leaps import leap
 from tests.sandbox.app_fixture import Room, open_room

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mcp_spaces.core.answer import ANSWER_CHARACTERS, Answer
-from mcp_spaces.sandbox.answer import cost, shares, shortened
+from mcp_spaces.sandbox.cutting import cost, shares, shortened
 
 COMMAND_SHOWN = 300
 LEAST_TEXT = 2_000

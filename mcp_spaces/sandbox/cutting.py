@@ -1,4 +1,4 @@
-"""How much text an answer holds, counted in characters as JSON writes them, and how it is cut to that."""
+"""Texts cut to what an answer holds, counted in characters as JSON writes them."""
 
 from __future__ import annotations
 
