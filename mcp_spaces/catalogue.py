@@ -1,7 +1,7 @@
 """Everything that the product can do, as one literal tuple.
 
 The MCP tools and their hints, the Agent Context, the command line, docs/reference and the test matrix are derived
-from it. A new operation is one more name here.
+from it. A new operation is one more name in the OPERATIONS of its room, a new noun one more line here.
 """
 
 from __future__ import annotations

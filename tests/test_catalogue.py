@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.core.effect import HINTS, Effect
@@ -62,6 +66,25 @@ def test_the_schema_is_an_object_without_alternatives_at_its_root(operation: Any
     assert "$ref" not in text and '"title"' not in text
     for name, part in schema["properties"].items():
         assert {"type", "anyOf", "enum", "const", "oneOf", "items"} & set(part), name
+
+
+def said_below_its_fields(model: type[BaseModel]) -> set[str]:
+    """The fields below which the source of a model, or of one that it is made from, has a text."""
+    found = set[str]()
+    for one in model.__mro__:
+        if one.__module__.startswith("mcp_spaces.") and "[" not in one.__name__:
+            (declared,) = ast.parse(inspect.cleandoc(f"\n{inspect.getsource(one)}")).body
+            assert isinstance(declared, ast.ClassDef)
+            for field, below in pairwise(declared.body):
+                if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                    found.add(ast.unparse(field.target))
+    return found
+
+
+@each
+def test_what_is_said_below_a_field_of_an_answer_stands_in_the_reference(operation: AnyOperation) -> None:
+    described = {name for name, field in operation.output.model_fields.items() if field.description}
+    assert said_below_its_fields(operation.output) <= described
 
 
 @each

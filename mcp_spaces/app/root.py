@@ -26,8 +26,8 @@ from mcp_spaces.identity.store import Identity
 from mcp_spaces.network.access import LiveAccesses
 from mcp_spaces.network.gateway import Gateway
 from mcp_spaces.network.model import RuntimeRef
+from mcp_spaces.network.neighbours import SpaceNeighbours
 from mcp_spaces.network.port import Resolver
-from mcp_spaces.network.ports import SpaceNeighbours
 from mcp_spaces.network.records import RecordedLog
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.audit import Audit

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.pages.page import OpenPage
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.spelling import Spelled
@@ -25,10 +26,6 @@ TIMEOUT_S = 5.0
 TIMEOUT_MAX_S = 120.0
 ADDRESS_CHARACTERS = 300
 """Of a URL in an answer."""
-
-
-class Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class InPage(InRuntime):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, StringConstraints
 
 from mcp_spaces.browser.acting import act, turn
-from mcp_spaces.browser.answers import ActionOutput, Answer, OnElement
+from mcp_spaces.browser.answers import ActionOutput, OnElement
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.pages.downloads import Download
 from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.browser.pages.reading import described, located
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse

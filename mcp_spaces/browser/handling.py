@@ -11,19 +11,20 @@ from mcp_spaces.browser.answers import (
     TIMEOUT_MAX_S,
     TIMEOUT_S,
     ActionOutput,
-    Answer,
     DialogView,
     InPage,
     OnElement,
     Ref,
     dialog_of,
 )
+from mcp_spaces.browser.pages.extent import seen_of
 from mcp_spaces.browser.pages.failures import in_time
 from mcp_spaces.browser.pages.own_script import run_script
 from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.browser.pages.reading import gone, located, present, read, within
 from mcp_spaces.browser.pages.waiting import until_gone, until_shown
 from mcp_spaces.browser.secrets.secret_rules import no_reference, refuse_inside, refuse_secrets
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
@@ -139,7 +140,7 @@ async def scroll(context: Context, given: ScrollInput) -> ActionOutput:
                 return
             await target.hover(timeout=TIMEOUT_S * 1000, force=True)
         else:
-            size = opened.page.viewport_size or {"width": 1280, "height": 720}
+            size = seen_of(opened.page)
             await opened.page.mouse.move(size["width"] / 2, size["height"] / 2)
         await opened.page.mouse.wheel(0, given.by)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from mcp_spaces.browser.answers import Answer
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import (
     BrowserOptions,
@@ -45,8 +44,10 @@ from mcp_spaces.spaces.model import (
 DEFAULT_ALIAS = "browser"
 
 
-class LaunchOptions(Answer):
+class LaunchOptions(BaseModel):
     """What is not named stays as the browser had it, or as BrowserOptions begins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     isolation: Isolation | None = None
     """process: a browser of its own."""
@@ -182,10 +183,6 @@ def _options(before: BrowserOptions, given: LaunchInput) -> BrowserOptions:
     return options
 
 
-def _reads(_: object) -> BrowserFacts:
-    return BrowserFacts(BrowserUse.READ)
-
-
 OPERATIONS: tuple[AnyOperation, ...] = (
     Operation(
         id="browser.launch",
@@ -193,7 +190,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         input=LaunchInput,
         output=LaunchOutput,
         effect=Effect.STARTS,
-        facts=_reads,
+        facts=lambda _: BrowserFacts(BrowserUse.READ),
         handler=launch,
         needs_running_space=True,
         example={"space": "default"},

@@ -7,7 +7,6 @@ import anyio.lowlevel
 from pydantic import Field
 
 from mcp_spaces.browser.acting import turn
-from mcp_spaces.browser.answers import Answer
 from mcp_spaces.browser.lease import HANDSHAKE_S, Lease
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.model import Isolation
@@ -16,6 +15,7 @@ from mcp_spaces.browser.pages.sessions import session_of
 from mcp_spaces.browser.secrets.secret_rules import refuse_inside
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse

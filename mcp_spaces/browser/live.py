@@ -19,7 +19,7 @@ from mcp_spaces.browser.pages.sessions import session_of
 from mcp_spaces.browser.record.recording import Recording
 from mcp_spaces.browser.steps.handles import Handles
 from mcp_spaces.core.redaction import Redactor
-from mcp_spaces.core.tasks import shielded
+from mcp_spaces.core.tasks import Aside, shielded
 from mcp_spaces.errors import Busy, NotFound, QuotaExceeded, RuntimeUnavailable, WrongState
 from mcp_spaces.network.model import Refused
 
@@ -73,6 +73,7 @@ class LiveBrowser:
         self.current_run = ""
         """The run whose action is under way: what it makes the browser fetch is its doing."""
         self._turn = asyncio.Lock()
+        self._aside = Aside()
         self._count = 0
         self._downloads_before = 0
 
@@ -119,8 +120,7 @@ class LiveBrowser:
         if self.secret_inside or len(self.pages) >= PAGES_MAX:
             # A page that opens windows while a secret is in one, or without end (threats B11, D14).
             page.on("download", safely(self.downloads.refuse))
-            task = asyncio.ensure_future(page.close())
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._aside.start(page.close())
             return
         self._count += 1
         opened = OpenPage(f"p{self._count}", page, self.redactor)
@@ -155,8 +155,7 @@ class LiveBrowser:
         """A blank page in the place of one that crashed or hangs, under its id: neither can be led anywhere."""
         del self.pages[opened.id]
         context = opened.page.context
-        closing = asyncio.ensure_future(opened.page.close())
-        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._aside.start(opened.page.close())
         fresh = await self.open_page(context)
         del self.pages[fresh.id]
         if fresh.id in self.opened:

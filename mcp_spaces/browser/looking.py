@@ -9,14 +9,16 @@ from typing import Any, Literal
 from pydantic import Field
 
 from mcp_spaces.browser.acting import turn
-from mcp_spaces.browser.answers import Answer, InPage, Ref, address
+from mcp_spaces.browser.answers import InPage, Ref, address
 from mcp_spaces.browser.files import kept, printed
 from mcp_spaces.browser.live import LiveBrowser
+from mcp_spaces.browser.pages.extent import seen_of, whole_of
 from mcp_spaces.browser.pages.failures import in_time, translated
 from mcp_spaces.browser.pages.page import OpenPage
-from mcp_spaces.browser.pages.page_script import masks
+from mcp_spaces.browser.pages.pictures import picture_of
 from mcp_spaces.browser.pages.reading import located, outline, present, read
 from mcp_spaces.browser.secrets.secret_rules import refuse_inside
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse
@@ -214,39 +216,22 @@ async def _picture(opened: OpenPage, given: ScreenshotInput) -> tuple[bytes, int
             target = await present(opened, given.ref)
             box = await target.bounding_box(timeout=CAPTURE_S * 1000)
             width, height = (0, 0) if box is None else (round(box["width"]), round(box["height"]))
-        elif given.full_page:
-            size = await page.evaluate(
-                "() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
-            )
-            width, height = int(size[0]), int(size[1])
         else:
-            viewport = page.viewport_size or {"width": 1280, "height": 720}
-            width, height = viewport["width"], viewport["height"]
+            size = await whole_of(page) if given.full_page else seen_of(page)
+            width, height = size["width"], size["height"]
     if width * height > PIXELS_MAX:
         raise QuotaExceeded(
             f"It would have {width} x {height} pixels; {PIXELS_MAX:,} are the most.",
             hint="Take the viewport, or one element (ref).",
         )
-    quality = 70 if given.format == "jpeg" else None
     if given.show_refs:
         await outline(opened, interactive_only=True)
         await read(page.main_frame, "overlay", on=True)
     try:
         with translated("take a screenshot"):
-            if given.ref is not None:
-                target = located(opened, given.ref)
-                content = await target.screenshot(
-                    type=given.format, quality=quality, mask=masks(page), timeout=CAPTURE_S * 1000, caret="initial"
-                )
-            else:
-                content = await page.screenshot(
-                    type=given.format,
-                    quality=quality,
-                    full_page=given.full_page,
-                    mask=masks(page),
-                    timeout=CAPTURE_S * 1000,
-                    caret="initial",
-                )
+            taken = page if given.ref is None else located(opened, given.ref)
+            full_page = given.full_page and given.ref is None
+            content = await picture_of(taken, page, given.format, timeout_ms=CAPTURE_S * 1000, full_page=full_page)
     finally:
         if given.show_refs:
             await read(page.main_frame, "overlay", on=False)

@@ -10,12 +10,13 @@ import anyio
 from pydantic import AfterValidator, Field
 
 from mcp_spaces.browser.acting import note_action, outcome, turn
-from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, PageId, PageView, address, page_view
+from mcp_spaces.browser.answers import ActionOutput, InPage, PageId, PageView, address, page_view
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.pages.failures import in_time, translated
 from mcp_spaces.browser.pages.loading import loaded
 from mcp_spaces.browser.pages.page import URL_MAX, OpenPage, without_query
 from mcp_spaces.browser.unreached import in_the_gateways_words
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mcp_spaces.browser.acting import turn
-from mcp_spaces.browser.answers import Answer
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.pages.failures import in_time
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse

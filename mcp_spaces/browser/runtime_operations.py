@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import anyio
 
-from mcp_spaces.browser.answers import Answer, PageView, page_view
+from mcp_spaces.browser.answers import PageView, page_view
 from mcp_spaces.browser.model import BrowserOptions, Isolation, ProfileName
 from mcp_spaces.browser.record_operations import stopped
 from mcp_spaces.browser.service import BrowserService
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Operation
@@ -200,7 +201,6 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         effect=Effect.ENDS,
         handler=forget,
         listed=False,
-        idempotent=False,
         on_stopped_runtime=True,
         example={"space": "default", "profile": "work"},
     ),

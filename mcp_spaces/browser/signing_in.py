@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from mcp_spaces.browser.acting import outcome, turn
-from mcp_spaces.browser.answers import ActionOutput, Answer, InPage, Ref
+from mcp_spaces.browser.answers import ActionOutput, InPage, Ref
 from mcp_spaces.browser.forgetting import forget
 from mcp_spaces.browser.pages.failures import in_time, translated
 from mcp_spaces.browser.pages.loading import landing
@@ -18,6 +18,7 @@ from mcp_spaces.browser.secrets.login import Login
 from mcp_spaces.browser.secrets.login_screen import KINDS, Kind
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.browser.unreached import in_the_gateways_words
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse, SecretFacts, SecretUse
@@ -31,8 +32,10 @@ from mcp_spaces.vault.model import VaultPath
 from mcp_spaces.vault.port import Secrets
 
 
-class Refs(Answer):
+class Refs(BaseModel):
     """Fields of the first screen, where they are not found by themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     username: Ref | None = None
     password: Ref | None = None

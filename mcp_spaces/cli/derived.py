@@ -92,7 +92,7 @@ def command(operation: AnyOperation) -> Any:
     """A typer command with a flag for each field of the operation's input."""
     from rich.markup import escape
 
-    from mcp_spaces.cli import fetch, fields
+    from mcp_spaces.cli import fetch, fields, reading
     from mcp_spaces.cli.by_place import FLAG, ByPlace
     from mcp_spaces.cli.command_line import command_line
 
@@ -104,9 +104,9 @@ def command(operation: AnyOperation) -> Any:
         yes = given.pop("yes", False)
         output = given.pop("output", None)
         try:
-            values = fields.read(arguments, given)
-            fields.checked(operation, values)
-        except fields.Unreadable as problem:
+            values = reading.read(arguments, given)
+            reading.checked(operation, values)
+        except reading.Unreadable as problem:
             raise typer.BadParameter(str(problem), ctx=ctx) from None
         if asks and not yes and sys.stdin.isatty():
             what = ", ".join(

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from mcp_spaces import errors, settings
 from mcp_spaces.browser.steps.arguments import signature
@@ -24,24 +20,10 @@ from mcp_spaces.catalogue import CATALOGUE
 from mcp_spaces.cli.command_line import command_line
 from mcp_spaces.cli.derived import NOUNS
 from mcp_spaces.cli.fields import Argument, arguments_of, schemas_of
+from mcp_spaces.cli.reference_fields import default_of, fields_below, limits_of, type_of
 from mcp_spaces.core.operation import AnyOperation, always, never
 
 NOTE = "<!-- Written by `make docs` from the code. Change that instead. -->\n"
-DEFAULT_CHARACTERS = 60
-DEPTH = 3
-UNION_SHOWN = 4
-LIMITS = {
-    "minimum": "≥ {}",
-    "exclusiveMinimum": "> {}",
-    "maximum": "≤ {}",
-    "exclusiveMaximum": "< {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "minItems": "at least {} items",
-    "maxItems": "at most {} items",
-    "maxProperties": "at most {} entries",
-    "pattern": "`{}`",
-}
 
 
 def pages() -> dict[str, str]:
@@ -138,11 +120,11 @@ def _input(one: AnyOperation) -> Iterator[str]:
         return
     yield "| argument | flag | type | default | limits | meaning |"
     yield "|---|---|---|---|---|---|"
-    for path, field, schema in _fields(one.input):
+    for path, field, schema in fields_below(one.input):
         argument = arguments.get(path)
         flag = "" if argument is None else _flag(argument, first=next(iter(arguments)))
-        kind = f"`{_type(field.annotation)}`"
-        yield _row(f"`{path}`", flag, kind, _default(field), _limits(schema), field.description or "")
+        kind = f"`{type_of(field.annotation)}`"
+        yield _row(f"`{path}`", flag, kind, default_of(field), limits_of(schema), field.description or "")
     yield ""
 
 
@@ -150,31 +132,6 @@ def _flag(argument: Argument, *, first: str) -> str:
     if argument.always_asked:
         return "asked for"
     return f"`{argument.placeholder if argument.positional and argument.name == first else argument.flag}`"
-
-
-def _fields(model: type[BaseModel], at: str = "", depth: int = 0) -> Iterator[tuple[str, FieldInfo, dict[str, Any]]]:
-    """Every field, and after each object those inside it, as `policy.preset` or `edits[].old`."""
-    schemas = schemas_of(model)
-    for name, field in model.model_fields.items():
-        yield at + name, field, schemas.get(name, {})
-        inner = _object_in(field.annotation)
-        if inner is not None and depth < DEPTH:
-            kind, many = inner
-            yield from _fields(kind, f"{at}{name}{'[]' if many else ''}.", depth + 1)
-
-
-def _object_in(annotation: Any) -> tuple[type[BaseModel], bool] | None:
-    """The one model in a field's type, and whether there may be many of it."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return (annotation, False) if set(annotation.model_fields) != {"root"} else None
-    if origin in (Union, UnionType):
-        models = [found for one in inner if (found := _object_in(one)) is not None]
-        return models[0] if len(models) == 1 else None
-    if origin in (list, tuple):
-        found = _object_in(inner[0])
-        return None if found is None else (found[0], True)
-    return None
 
 
 def _output(one: AnyOperation) -> Iterator[str]:
@@ -185,7 +142,7 @@ def _output(one: AnyOperation) -> Iterator[str]:
     yield "| answer | type | meaning |"
     yield "|---|---|---|"
     for name, field in fields.items():
-        yield _row(f"`{name}`", f"`{_type(field.annotation)}`", field.description or "")
+        yield _row(f"`{name}`", f"`{type_of(field.annotation)}`", field.description or "")
     yield ""
 
 
@@ -224,10 +181,10 @@ def _settings() -> str:
     ]
     schemas = schemas_of(settings.Settings)
     for name, field in settings.Settings.model_fields.items():
-        default = "`~/.local/state/mcp-spaces`" if name == "state_dir" else _default(field)
+        default = "`~/.local/state/mcp-spaces`" if name == "state_dir" else default_of(field)
         variable = f"`{_variable(name)}`"
-        kind = f"`{_type(field.annotation)}`"
-        lines.append(_row(variable, kind, default, _limits(schemas[name]), field.description or ""))
+        kind = f"`{type_of(field.annotation)}`"
+        lines.append(_row(variable, kind, default, limits_of(schemas[name]), field.description or ""))
     lines += [
         "",
         "Of the commands: `MCP_SPACES_SERVER` and `MCP_SPACES_KEY` (see `mcp-spaces --help`);"
@@ -254,66 +211,6 @@ def _row(*cells: str) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    value = field.get_default(call_default_factory=True, validated_data={})
-    match value:
-        case None | "" | () | [] | {}:
-            return ""
-        case _ if value is PydanticUndefined:
-            return ""
-        case BaseModel():
-            text = value.model_dump_json(exclude_defaults=True)
-            return "" if text == "{}" else f"`{text}`"
-        case bool():
-            return f"`{str(value).lower()}`"
-        case int() if value >= 1 << 20 and value % (1 << 20) == 0:
-            return f"`{value}` ({value >> 20} MiB)"
-        case _:
-            return f"`{str(value)[:DEFAULT_CHARACTERS]}`"
-
-
-def _limits(schema: Mapping[str, Any]) -> str:
-    found = [words.format(f"{schema[key]:,}" if isinstance(schema[key], int) else schema[key])
-             for key, words in LIMITS.items() if key in schema]  # fmt: skip
-    return ", ".join(found)
-
-
-def _type(annotation: Any) -> str:
-    """A type as people write it; a model by the names of its fields."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin in (Union, UnionType):
-        names = [_type(one) for one in inner if one is not type(None)]
-        if len(names) > UNION_SHOWN:
-            return f"one of {len(names)} objects"
-        return " | ".join(names) + (" or null" if type(None) in inner else "")
-    if origin is Literal:
-        return " | ".join(json.dumps(one) for one in inner)
-    if origin is not None and hasattr(annotation, "__metadata__"):
-        return _type(inner[0])
-    if origin in (list, tuple, set, frozenset):
-        return f"list of {_type(inner[0])}"
-    if origin is not None and issubclass(origin, Mapping):
-        return f"map of {_type(inner[1])}"
-    if annotation is Any or annotation is object:
-        return "any"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if set(annotation.model_fields) == {"root"}:
-            return _type(annotation.model_fields["root"].annotation)
-        return f"{{{', '.join(annotation.model_fields)}}}"
-    if isinstance(annotation, type) and hasattr(annotation, "__members__"):
-        return " | ".join(json.dumps(str(one)) for one in annotation.__members__.values())
-    return {
-        "str": "text",
-        "SecretStr": "secret",
-        "int": "integer",
-        "float": "number",
-        "bool": "boolean",
-        "Path": "path",
-    }.get(getattr(annotation, "__name__", ""), str(getattr(annotation, "__name__", annotation)))
 
 
 def _doc(model: type[BaseModel]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -140,6 +140,7 @@ def cell(name: str, value: object) -> str:
 
 
 def amount(size_bytes: float) -> str:
+    """In the largest unit that it fills: `1.5 GiB`."""
     for unit in UNITS:
         if size_bytes < 1024 or unit == UNITS[-1]:
             return f"{size_bytes:.1f}".removesuffix(".0") + f" {unit}"
@@ -288,7 +289,3 @@ def _print_table(console: Console, rows: Sequence[Mapping[str, Any]], names: Seq
     for line in captured.get().splitlines():
         sys.stdout.write(line.rstrip() + "\n")
     sys.stdout.flush()
-
-
-Show = Callable[[Mapping[str, Any] | str], None]
-"""How one operation's answer is shown to people."""

@@ -77,7 +77,7 @@ def import_file(
 def _check(arguments: dict[str, Any], name: str) -> None:
     """Before a person types a secret twice, only to learn that the path is spelled wrongly."""
     from mcp_spaces.catalogue import CATALOGUE
-    from mcp_spaces.cli import fields as reading
+    from mcp_spaces.cli import reading
 
     (operation,) = (one for one in CATALOGUE if one.id == "vault.set")
     try:

@@ -37,7 +37,7 @@ class ApprovalState(StrEnum):
 
 
 class Approval(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: str
     fingerprint: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.approvals import Approval, Approvals
 from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.core.context import Context
@@ -20,7 +21,7 @@ class ApprovalInput(Everywhere):
     approval: str = Field(max_length=64)
 
 
-class ApprovalList(BaseModel):
+class ApprovalList(Answer):
     approvals: list[Approval]
 
 

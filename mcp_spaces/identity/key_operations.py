@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -36,7 +37,7 @@ class KeyCreateInput(Everywhere):
     """A key for people who administer; it may do everything."""
 
 
-class NewKey(BaseModel):
+class NewKey(Answer):
     """`token` is shown this once and kept nowhere."""
 
     id: str
@@ -46,7 +47,7 @@ class NewKey(BaseModel):
     expires_at: float | None
 
 
-class KeyView(BaseModel):
+class KeyView(Answer):
     id: str
     label: str
     principal_id: str
@@ -61,7 +62,7 @@ class KeyView(BaseModel):
     revoked_at: float | None
 
 
-class KeyList(BaseModel):
+class KeyList(Answer):
     keys: list[KeyView]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import Field, SecretStr
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation, always
@@ -20,7 +21,7 @@ class PinClearInput(Everywhere):
     """Nothing to say."""
 
 
-class PinState(BaseModel):
+class PinState(Answer):
     is_set: bool
     hint: str
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from mcp_spaces.core.active import WORKING, ActiveCalls, leaves_less
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.caller import Kind
 from mcp_spaces.core.changes import Change, Changes
 from mcp_spaces.core.context import Context
@@ -28,7 +29,7 @@ SPACES_PAGE = 200
 Preset = Literal["restrictive", "standard", "permissive"]
 
 
-class PrincipalView(BaseModel):
+class PrincipalView(Answer):
     id: str
     name: str
     kind: Kind
@@ -36,7 +37,7 @@ class PrincipalView(BaseModel):
     scope: Scope
 
 
-class PrincipalList(BaseModel):
+class PrincipalList(Answer):
     principals: list[PrincipalView]
 
 
@@ -53,7 +54,7 @@ class PrincipalGrantInput(Everywhere):
     """The widest preset that it may choose from now on; spaces that are wider stay so, and the answer names them."""
 
 
-class WiderSpace(BaseModel):
+class WiderSpace(Answer):
     id: str
     name: str
     preset: str

@@ -32,6 +32,7 @@ class Redirects:
 
 
 async def answer_head(flow: Flow, upstream: Buffered) -> ResponseHead:
+    """The final one, or a switch of protocols; interim ones before it are dropped. Raises Refused, EOFError."""
     for _ in range(MAX_INTERIM):
         content = await upstream.head()
         if content is None:

@@ -23,6 +23,7 @@ READ_AHEAD_BYTES = 256 * 1024
 
 
 def look_up(name: str) -> list[str]:
+    """Its addresses, IPv4 and IPv6, each once, as this machine's resolver orders them. Blocks. Raises OSError, UnicodeError."""
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(one[4][0]) for one in found))
 

@@ -1,5 +1,5 @@
-"""The gateway: the only way out of any runtime. Decides anew for each connection, records, dials, and closes what a
-change of the rules no longer permits.
+"""The gateway: the only way out of any runtime. Knows whose connections are served and which are open, and closes what a
+change of the rules no longer permits; how one passes is in `passage.py`.
 
 Who asks is known by the stream that a connection came through. Whatever fails here, fails closed.
 """
@@ -19,32 +19,27 @@ from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.scope import NetworkMode
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network import addresses
-from mcp_spaces.network import head as heads
 from mcp_spaces.network.budgets import Budgets, OverBudget
-from mcp_spaces.network.connect import read_tunnel, tunnel
 from mcp_spaces.network.flow import Buffered, Flow
-from mcp_spaces.network.http_proxy import exchange, read_request
-from mcp_spaces.network.model import FAILURES, PrivateHosts, Reason, Refused, RuntimeRef, Target
-from mcp_spaces.network.narrowing import ANOTHER, Narrow, Narrowings
+from mcp_spaces.network.model import PrivateHosts, Refused, RuntimeRef, Target
+from mcp_spaces.network.narrowing import Narrow, Narrowings
+from mcp_spaces.network.passage import Passage
 from mcp_spaces.network.port import Accesses, Dialer, Neighbours, NetworkLog, Resolver
 from mcp_spaces.network.proxies import Proxies
 from mcp_spaces.network.reaching import Reaching
 from mcp_spaces.network.refusals import Refusals
-from mcp_spaces.network.refusing import answer, finish, first_cause
-from mcp_spaces.network.rules import check_blocked, decide
+from mcp_spaces.network.refusing import answer
+from mcp_spaces.network.rules import decide
 from mcp_spaces.network.termination import Termination
 from mcp_spaces.network.ways import Ways
 from mcp_spaces.sandbox.port import PROXY_PORT, Connection, Sandbox
 
 log = logging.getLogger(__name__)
 
-HEAD_S = 10.0
 CLOSING_S = 10.0
 """How long the connections that are cut off by narrowing may take to be gone."""
 HERE = "localhost,127.0.0.1,::1"
 PROXIED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-IN_TUNNEL = frozenset({Reason.NO_TLS, Reason.OTHER_NAME, Reason.HIDDEN_NAME, Reason.TOO_SLOW})
-ALLOWED, REFUSED, CLOSED = "network.allowed", "network.refused", "network.closed"
 
 
 class Gateway:
@@ -67,26 +62,36 @@ class Gateway:
         is_own: Callable[[str], bool] = addresses.is_own,
     ) -> None:
         self._accesses = accesses
-        self._records = records
         self._private = private_hosts
         self._budgets = budgets
         self._clock = clock
         self._ways = ways
         self._termination = termination
         self._proxies = proxies or Proxies({})
-        self._reaching = Reaching(
-            neighbours=neighbours,
-            resolver=resolver,
-            dialer=dialer,
+        self._narrowings = Narrowings()
+        self._refusals = Refusals()
+        self._passage = Passage(
+            accesses=accesses,
+            records=records,
+            reaching=Reaching(
+                neighbours=neighbours,
+                resolver=resolver,
+                dialer=dialer,
+                private=private_hosts,
+                proxies=self._proxies,
+                is_own=is_own,
+            ),
+            narrowings=self._narrowings,
+            refusals=self._refusals,
+            ways=ways,
+            termination=termination,
             private=private_hosts,
-            proxies=self._proxies,
-            is_own=is_own,
+            total_s=budgets.budget.total_s,
+            clock=clock,
         )
         self._admitted: set[str] = set()
         self._flows: dict[str, set[Flow]] = {}
         self._tasks: dict[asyncio.Task[None], str] = {}
-        self._narrowings = Narrowings()
-        self._refusals = Refusals()
 
     # Runtimes
 
@@ -214,135 +219,17 @@ class Gateway:
         try:
             spending = self._budgets.open(runtime.space_id)
         except OverBudget as refused:
-            await self._refuse(runtime, None, refused)
+            await self._passage.record_refusal(runtime, None, refused)
             await answer(connection, refused)
             return
         flow = Flow(runtime, spending, idle_s=self._budgets.budget.idle_s, clock=self._clock)
         flows = self._flows.setdefault(runtime.id, set())
         flows.add(flow)
         try:
-            await self._serve_flow(flow, Buffered(connection))
+            await self._passage.serve(flow, Buffered(connection))
         finally:
             spending.close()
             flow.ended.set()
             flows.discard(flow)
             if not flows and self._flows.get(runtime.id) is flows:
                 del self._flows[runtime.id]
-
-    async def _serve_flow(self, flow: Flow, client: Buffered) -> None:
-        began, problem, status = self._clock.monotonic(), None, None
-        with anyio.move_on_after(self._budgets.budget.total_s) as total, flow.life:
-            try:
-                status = await self._pass(flow, client)
-            except (Refused, SpacesError, EOFError, BaseExceptionGroup) as error:
-                problem = first_cause(error)
-        if flow.withdrawn or flow.expired:
-            problem = Refused(Reason.WITHDRAWN, "the rules have changed", rule="network.allow")
-        elif flow.life.cancelled_caught or total.cancelled_caught:
-            problem = Refused(Reason.TOO_SLOW, "it took too long", status=504)
-        refused = problem if isinstance(problem, Refused) else None
-        if problem is not None and refused is None:
-            refused = Refused(Reason.UNREACHABLE, "the server broke off", status=502)
-        if refused is not None and refused.reason not in FAILURES:
-            await self._refuse(flow.runtime, flow.named, refused)
-        if flow.target is not None:
-            await self._closed(flow, status, refused, seconds=self._clock.monotonic() - began)
-        if refused is None or (flow.answered and refused.reason in IN_TUNNEL):
-            await finish(client.connection)
-        elif not flow.answered:
-            if flow.named is not None and flow.named.tunnel:
-                self._refusals.note(flow.runtime.id, flow.named, refused)
-            await answer(client.connection, refused)
-        # Otherwise it is broken off: half an answer must not look like a whole one.
-
-    async def _pass(self, flow: Flow, client: Buffered) -> int | None:
-        content = None
-        with anyio.move_on_after(HEAD_S) as waited:
-            if await client.begins():
-                # Counted before it is read: what is no request leaves a record too.
-                flow.spending.request()
-                content = await client.head()
-        if waited.cancelled_caught:
-            raise Refused(Reason.TOO_SLOW, "the request did not arrive in time", status=408)
-        return None if content is None else await self._request(flow, client, heads.request_head(content))
-
-    async def _request(self, flow: Flow, client: Buffered, head: heads.RequestHead) -> int | None:
-        if head.method == "CONNECT":
-            return await self._tunnel(flow, client, read_tunnel(head, private=self._private))
-        request = read_request(head, private=self._private)
-
-        async def dial(to: Target) -> Connection:
-            return await self._reach(flow, to, head.method)
-
-        return await exchange(flow, client, request, lambda asked: self._ways.way(flow, asked, dial))
-
-    async def _tunnel(self, flow: Flow, client: Buffered, target: Target) -> int | None:
-        async def dial(to: Target) -> Connection:
-            return await self._reach(flow, to, "CONNECT")
-
-        if not await self._termination.ends_here(flow.runtime, target):
-            return await tunnel(flow, client, target, private=self._private, dial=dial, ways=self._ways)
-        await self._permit(flow, target, "CONNECT")
-
-        async def dial_permitted(to: Target) -> Connection:
-            is_same = (to.host, to.port) == (target.host, target.port)
-            return await (self._reaching.connect(flow.runtime, to) if is_same else dial(to))
-
-        return await self._termination.serve(flow, client, target, dial=dial_permitted)
-
-    async def _reach(self, flow: Flow, target: Target, method: str) -> Connection:
-        """Decide, record, then dial."""
-        await self._permit(flow, target, method)
-        return await self._reaching.connect(flow.runtime, target)
-
-    async def _permit(self, flow: Flow, target: Target, method: str) -> None:
-        """Decide and record. From the decision on, a change of the rules ends the flow."""
-        access = self._accesses.access(flow.runtime)
-        flow.named = self._narrowings.named(flow.runtime, target, access.grant.allow)
-        try:
-            rule = decide(access, target, self._private)
-            check_blocked(flow.runtime, target)
-            self._narrowings.check(flow.runtime, target, named=flow.named)
-        except Refused as refused:
-            refused.target = flow.named
-            raise
-        flow.target = target
-        self._refusals.permitted(flow.runtime.id, flow.named)
-        body = {"host": flow.named.host[:253], "port": target.port, "method": method, "rule": rule}
-        try:
-            await self._records.write(flow.runtime, ALLOWED, body)
-        except SpacesError as error:
-            raise Refused(Reason.NOT_RECORDED, "nothing can be recorded, so nothing is done", status=503) from error
-
-    # Records
-
-    async def _refuse(self, runtime: RuntimeRef, target: Target | None, refused: Refused) -> None:
-        if isinstance(refused, OverBudget) and not refused.first:
-            return
-        target = refused.target or target
-        body: dict[str, object] = {"reason": refused.reason, "rule": refused.rule}
-        if target is None or target.host != ANOTHER:
-            body["words"] = refused.words
-        if target is not None:
-            body |= {"host": target.host[:253], "port": target.port}
-        try:
-            await self._records.write(runtime, REFUSED, body)
-        except SpacesError as error:
-            log.warning("a refusal of %s could not be recorded: %s", runtime.id, error.message)
-
-    async def _closed(self, flow: Flow, status: int | None, refused: Refused | None, *, seconds: float) -> None:
-        body: dict[str, object] = {
-            "host": flow.named.host[:253] if flow.named else "",
-            "port": flow.target.port if flow.target else 0,
-            "up_bytes": flow.spending.up_bytes,
-            "down_bytes": flow.spending.down_bytes,
-            "seconds": round(seconds, 3),
-        }
-        if status is not None:
-            body["status"] = status
-        if refused is not None:
-            body |= {"reason": refused.reason, "rule": refused.rule}
-        try:
-            await self._records.write(flow.runtime, CLOSED, body)
-        except SpacesError as error:
-            log.warning("the end of a connection of %s could not be recorded: %s", flow.runtime.id, error.message)

@@ -19,6 +19,7 @@ from mcp_spaces.network.model import (
     HTTP_PORT,
     HTTPS_PORT,
     USE_SECRET,
+    USED,
     Reason,
     Refused,
     RuntimeRef,
@@ -30,8 +31,6 @@ from mcp_spaces.network.references import Place
 from mcp_spaces.network.scrubbing import CREDENTIALS_MAX, Scrubber
 from mcp_spaces.vault.model import MAIN_FIELD, NOT_CONFIDENTIAL, Bindings, Entry, Reference
 from mcp_spaces.vault.port import Secrets
-
-USED = "network.secret"
 
 
 class Learn(Protocol):
@@ -145,7 +144,7 @@ class Injection:
                 )
         return filled
 
-    # ------------------------------------------------------------------------------------------------- within
+    # Within
 
     async def _found(self, path: str, access: SecretAccess) -> Entry:
         try:

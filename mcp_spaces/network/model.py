@@ -13,6 +13,8 @@ from mcp_spaces.errors import InvalidInput
 
 USE_SECRET = "network.use_secret"  # noqa: S105 - the name of one
 """What policies and approvals call a secret's use at the gateway; nobody calls it as an operation."""
+ALLOWED, REFUSED, CLOSED, USED = "network.allowed", "network.refused", "network.closed", "network.secret"
+"""The types of the gateway's events: the last one is a secret that was put into a request."""
 HTTP_PORT = 80
 HTTPS_PORT = 443
 SANDBOX_DOMAIN = "sandbox.internal"

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import anyio
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation
 from mcp_spaces.core.place import InRuntime
-from mcp_spaces.network.ports import forwarded
+from mcp_spaces.network.forwarding import forwarded
 from mcp_spaces.network.records import read_log
 from mcp_spaces.sandbox.port import LiveSandboxes
 from mcp_spaces.state.database import Database
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class LogInput(InRuntime):
@@ -27,7 +24,7 @@ class LogInput(InRuntime):
     limit: int = Field(default=100, ge=1, le=1_000)
 
 
-class LogLine(_Answer):
+class LogLine(Answer):
     cursor: int
     at: float
     run: str
@@ -38,7 +35,7 @@ class LogLine(_Answer):
     body: Mapping[str, object]
 
 
-class LogOutput(_Answer):
+class LogOutput(Answer):
     lines: tuple[LogLine, ...]
     next_cursor: int | None = None
     """Where there is more by now."""
@@ -69,7 +66,7 @@ class ForwardInput(InRuntime):
     """How long; ends earlier when the call is taken back."""
 
 
-class ForwardOutput(_Answer):
+class ForwardOutput(Answer):
     local_port: int
 
 

@@ -54,8 +54,8 @@ class RuntimeGateway(Protocol):
     """How a runtime gets its way out, and loses it."""
 
     async def attach(self, runtime: RuntimeRef, sandbox: Sandbox) -> None:
-        """Admit it, and give its sandbox a proxy. Before anything runs there. A sandbox that can have no proxy stays without network, which is no error.
-        Raises RuntimeUnavailable."""
+        """Admit it, and give its sandbox a proxy. Before anything runs there. A sandbox that can have no proxy stays
+        without network, which is no error. Raises RuntimeUnavailable."""
 
     @property
     def proxies(self) -> Collection[str]:

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 from mcp_spaces.core.journal import Journal
 from mcp_spaces.network.budgets import Spent
-from mcp_spaces.network.model import RuntimeRef
+from mcp_spaces.network.model import ALLOWED, CLOSED, REFUSED, USED, RuntimeRef
 from mcp_spaces.state.database import Database
-
-EVENT_TYPES = ("network.allowed", "network.refused", "network.closed", "network.secret")
 
 
 class RecordedLog:
@@ -41,7 +39,7 @@ def read_log(database: Database, runtime_id: str, *, after: int, limit: int) -> 
         "SELECT seq, at, run_id, type, body FROM events WHERE type GLOB 'network.*'"
         " AND CASE WHEN json_valid(body) THEN json_extract(body, '$.runtime') END = ? AND seq > ?"
         " AND type IN (?, ?, ?, ?) ORDER BY seq LIMIT ?",
-        (runtime_id, after, *EVENT_TYPES, limit),
+        (runtime_id, after, ALLOWED, REFUSED, CLOSED, USED, limit),
     )
     return [Recorded(row["seq"], row["at"], row["run_id"], row["type"], json.loads(row["body"])) for row in rows]
 
@@ -51,11 +49,11 @@ def spent_since(database: Database, midnight: float) -> dict[str, Spent]:
     # Backwards from the newest event: as far as today's go, and no further.
     before = database.read_one("SELECT seq FROM events WHERE at < ? ORDER BY seq DESC LIMIT 1", (midnight,))
     rows = database.read(
-        "SELECT runs.space_id AS space_id, sum(events.type <> 'network.closed') AS requests,"
+        "SELECT runs.space_id AS space_id, sum(events.type <> ?) AS requests,"
         " coalesce(sum(json_extract(events.body, '$.up_bytes')), 0) AS up_bytes,"
         " coalesce(sum(json_extract(events.body, '$.down_bytes')), 0) AS down_bytes"
         " FROM events JOIN runs ON runs.id = events.run_id WHERE events.seq > ? AND runs.space_id IS NOT NULL"
-        " AND events.type IN ('network.allowed', 'network.refused', 'network.closed') GROUP BY runs.space_id",
-        (0 if before is None else before["seq"],),
+        " AND events.type IN (?, ?, ?) GROUP BY runs.space_id",
+        (CLOSED, 0 if before is None else before["seq"], ALLOWED, REFUSED, CLOSED),
     )
     return {row["space_id"]: Spent(row["requests"], row["up_bytes"], row["down_bytes"]) for row in rows}

@@ -105,6 +105,6 @@ class BodyWatch:
     def see(self, piece: bytes) -> None:
         """Before it is sent. Raises Refused."""
         window = self._tail + piece
-        if b"{{vault:" in window and _IN_BODY.search(window):
+        if BEGINS.encode() in window and _IN_BODY.search(window):
             raise misplaced("in the body")
         self._tail = window[-LONGEST:]

@@ -17,19 +17,11 @@ CREDENTIALS_BYTES_MAX = 4 * 1024
 
 
 class Scrubber:
-    """The secrets that one runtime has used, in every form in which they travel. `count` is how often one was found."""
+    """The secrets that one runtime has used, in every form in which they travel."""
 
     def __init__(self) -> None:
         self._redactor = Redactor()
         self._credentials: set[str] = set()
-
-    @property
-    def count(self) -> int:
-        return self._redactor.counts.total()
-
-    @property
-    def idle(self) -> bool:
-        return self._redactor.idle
 
     def learn(self, value: str, *, name: str) -> None:
         """`value` and its encodings become `[redacted:name]`. Values of less than six characters are not learnt."""

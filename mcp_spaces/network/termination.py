@@ -14,14 +14,14 @@ import anyio
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError
 from mcp_spaces.network import head as heads
 from mcp_spaces.network.authorities import Authorities
-from mcp_spaces.network.connect import Dial, check_name, opened
 from mcp_spaces.network.flow import Buffered, Flow, Resumed
 from mcp_spaces.network.head import RequestHead
 from mcp_spaces.network.http_proxy import exchange, read_request
 from mcp_spaces.network.model import PrivateHosts, Reason, Refused, RuntimeRef, Target
 from mcp_spaces.network.port import Accesses
 from mcp_spaces.network.tls import HANDSHAKE_S, TlsConnection
-from mcp_spaces.network.ways import Ways
+from mcp_spaces.network.tunnels import check_name, opened
+from mcp_spaces.network.ways import Dial, Ways
 from mcp_spaces.sandbox.port import Command, Sandbox
 
 log = logging.getLogger(__name__)

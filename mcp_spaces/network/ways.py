@@ -17,7 +17,7 @@ from mcp_spaces.network.rules import decide
 from mcp_spaces.network.tls import Trust
 from mcp_spaces.sandbox.port import Connection
 
-Open = Callable[[Target], Awaitable[Connection]]
+Dial = Callable[[Target], Awaitable[Connection]]
 """Decide, record and dial. Raises Refused."""
 
 
@@ -28,7 +28,7 @@ class Ways:
         self._private = private
         self._trust = trust
 
-    async def way(self, flow: Flow, request: Request, dial: Open) -> Way:
+    async def way(self, flow: Flow, request: Request, dial: Dial) -> Way:
         """Secrets are judged before anything is dialled, and opened once the server has proven who it is.
         Raises Refused."""
         try:

@@ -16,8 +16,8 @@ from time import perf_counter
 from typing import Literal
 
 from anyio.to_thread import run_sync
-from pydantic import BaseModel
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.state.chain import START, Anchor, Link, Sealer
 from mcp_spaces.state.database import ANCHOR_NAME, Database
 
@@ -27,7 +27,7 @@ TAIL_ROWS = 1_000
 Finding = Literal["edited", "missing", "cut", "anchor", "unpaired", "unreadable"]
 
 
-class AuditReport(BaseModel):
+class AuditReport(Answer):
     """`broken_seq` is the first row that is wrong, where there is one. `open_runs` have no outcome yet: calls under
     way now, or a daemon that died (its next start says `interrupted`)."""
 
@@ -50,12 +50,12 @@ class _Broken(Exception):
 
 
 class Audit:
-    """The chain of one database. `anchor_path` is where `Database.open` keeps its anchor, unless said otherwise."""
+    """The chain of one database, whose anchor lies beside it."""
 
-    def __init__(self, database_path: Path, sealer: Sealer, *, anchor_path: Path | None = None) -> None:
+    def __init__(self, database_path: Path, sealer: Sealer) -> None:
         self._path = database_path
         self._sealer = sealer
-        self._anchor_path = anchor_path or database_path.parent / ANCHOR_NAME
+        self._anchor_path = database_path.parent / ANCHOR_NAME
 
     @classmethod
     def of(cls, database: Database) -> Audit:

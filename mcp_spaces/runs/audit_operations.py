@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Audience, Operation
@@ -13,13 +14,11 @@ from mcp_spaces.core.place import Everywhere
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.runs.audit import Audit, AuditReport
 from mcp_spaces.runs.backups import Backups
-from mcp_spaces.runs.model import RowCursor
+from mcp_spaces.runs.model import NEWEST, RowCursor
 from mcp_spaces.runs.store import json_or_text
 from mcp_spaces.state.chain import Link
 from mcp_spaces.state.database import Database
 from mcp_spaces.storage.model import iso
-
-NEWEST = 1 << 62
 
 
 class AuditListInput(Everywhere):
@@ -27,7 +26,7 @@ class AuditListInput(Everywhere):
     limit: int = Field(default=50, ge=1, le=200)
 
 
-class AuditRow(BaseModel):
+class AuditRow(Answer):
     seq: int
     at: str
     kind: str
@@ -36,7 +35,7 @@ class AuditRow(BaseModel):
     receipt: str
 
 
-class AuditPage(BaseModel):
+class AuditPage(Answer):
     """Newest first."""
 
     rows: list[AuditRow]
@@ -50,7 +49,7 @@ class BackupInput(Everywhere):
     """Also copy stored files and artifacts, to PATH.blobs."""
 
 
-class BackedUp(BaseModel):
+class BackedUp(Answer):
     path: str
     size_bytes: int
     files_path: str | None = None
@@ -59,7 +58,7 @@ class BackedUp(BaseModel):
     """Without these the copy cannot be used."""
 
 
-class StateDescription(BaseModel):
+class StateDescription(Answer):
     master_key: str | None = None
     """Where the vault's master key is; absent while there is no vault."""
     vault_locked: str | None = None
@@ -76,6 +75,7 @@ async def verify(context: Context, _: Everywhere) -> AuditReport:
 
 
 async def list_rows(context: Context, wanted: AuditListInput) -> AuditPage:
+    """Bodies as they were recorded: redacted, and texts that are no JSON as they are."""
     rows = context.use(Database).read(
         "SELECT seq, at, kind, run_id, body, mac FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?",
         (NEWEST if wanted.cursor is None else int(wanted.cursor), wanted.limit + 1),
@@ -98,6 +98,7 @@ async def list_rows(context: Context, wanted: AuditListInput) -> AuditPage:
 
 
 async def back_up(context: Context, wanted: BackupInput) -> BackedUp:
+    """All of it, or nothing. Raises InvalidInput, Conflict (something is there), DiskFull, WrongState (cannot be written)."""
     target = Path(wanted.path)
     if not target.is_absolute() or not wanted.path.isprintable():
         raise InvalidInput("path has to be an absolute path.", hint="For example /var/backups/mcp-spaces.db")

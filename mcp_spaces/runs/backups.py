@@ -31,7 +31,7 @@ class Backup:
     keep_as_well: tuple[str, ...]
 
 
-async def _open() -> str | None:
+async def _by_nothing() -> str | None:
     return None
 
 
@@ -47,7 +47,7 @@ class Backups:
     key_path: Path
     blobs_path: Path
     master_key: Callable[[], str | None] = lambda: None
-    locked_by: Callable[[], Awaitable[str | None]] = _open
+    locked_by: Callable[[], Awaitable[str | None]] = _by_nothing
     one_at_a_time: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def make(self, target: Path, *, include_files: bool) -> Backup:

@@ -6,9 +6,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.storage.model import iso
 
+NEWEST = 1 << 62
+"""A cursor behind every row."""
 RowCursor = Annotated[
     str, StringConstraints(pattern="^[0-9]{1,18}$"), Spelled("the next_cursor of the answer before this one")
 ]
@@ -29,7 +32,7 @@ class Artifact(BaseModel):
     created_at: float
 
 
-class ArtifactView(BaseModel):
+class ArtifactView(Answer):
     id: str
     name: str
     content_type: str
@@ -49,7 +52,7 @@ class ArtifactView(BaseModel):
         )
 
 
-class RunLine(BaseModel):
+class RunLine(Answer):
     """One line of a list."""
 
     id: str
@@ -67,7 +70,7 @@ class RunLine(BaseModel):
     duration_ms: float | None = None
 
 
-class EventView(BaseModel):
+class EventView(Answer):
     """`cursor` is where to go on after it."""
 
     cursor: int
@@ -83,7 +86,7 @@ class RunView(RunLine):
     input: object = None
     outcome: object = None
     children: int = 0
-    events: list[EventView] = []
+    events: tuple[EventView, ...] = ()
     next_events: int | None = None
     """Pass it as `events_after` to go on."""
-    artifacts: list[ArtifactView] = []
+    artifacts: tuple[ArtifactView, ...] = ()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.journal import RunState
@@ -17,16 +18,17 @@ from mcp_spaces.identity.port import Principals
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.audit_operations import AUDIT_LIST, AUDIT_VERIFY, STATE_BACKUP, STATE_DESCRIBE
 from mcp_spaces.runs.export import EVENTS_MAX, RUNS_MAX, ExportedRun, write_zip
-from mcp_spaces.runs.model import Artifact, ArtifactView, RowCursor, RunLine, RunView
+from mcp_spaces.runs.model import NEWEST, Artifact, ArtifactView, RowCursor, RunLine, RunView
 from mcp_spaces.runs.store import Filters, RunStore, line
 from mcp_spaces.runs.waiting import RunWaiters
 from mcp_spaces.spaces.port import Spaces
 from mcp_spaces.state.transaction import Row
 from mcp_spaces.storage.model import RANGE_BYTES_MAX, ContentRange, Encoding, bytes_for, content_range
 
-NEWEST = 1 << 62
 CALL_SHARE = 0.9
 """Of the seconds that a call may take: waiting ends before the call itself would time out."""
+CANCEL_S = 10.0
+"""How long a cancelled run is given to end before the answer says that it has not."""
 
 
 class ListInput(Everywhere):
@@ -39,7 +41,7 @@ class ListInput(Everywhere):
     limit: int = Field(default=20, ge=1, le=100)
 
 
-class RunList(BaseModel):
+class RunList(Answer):
     """Newest first. With a filter a page may be short, or empty, and still have a next one."""
 
     runs: list[RunLine]
@@ -68,7 +70,7 @@ class ReadArtifactInput(Everywhere):
     encoding: Encoding = "utf-8"
 
 
-class Exported(BaseModel):
+class Exported(Answer):
     """A zip file: read it with run_read_artifact, encoding=base64."""
 
     artifact: ArtifactView
@@ -76,6 +78,7 @@ class Exported(BaseModel):
 
 
 async def list_runs(context: Context, wanted: ListInput) -> RunList:
+    """Raises NotFound (the space)."""
     space_id = None
     if wanted.space is not None:
         space_id = context.use(Spaces).resolve(context.caller, wanted.space).id
@@ -113,24 +116,23 @@ def _named(context: Context, lines: list[RunLine]) -> list[RunLine]:
 
 
 async def get(context: Context, wanted: GetInput) -> RunView:
+    """Raises NotFound, in the same words for a run that the caller may not see."""
     row = context.use(RunStore).row(context.caller, wanted.run)
     return _view(context, row, events_after=wanted.events_after, events_limit=wanted.events_limit)
 
 
 async def wait(context: Context, wanted: WaitInput) -> RunView:
+    """Until it has ended, or the time is over: `state` says which. Raises NotFound, InvalidInput (this very call)."""
     runs = context.use(RunStore)
     if wanted.run == context.run_id:
         raise InvalidInput("A run cannot wait for itself.", hint="Name another run.")
     row = runs.row(context.caller, wanted.run)
-    await context.use(RunWaiters).wait(
-        row["id"],
-        is_open=lambda: runs.row(context.caller, wanted.run)["ended_at"] is None,
-        timeout_s=min(wanted.timeout_s, context.scope.limits.call_seconds * CALL_SHARE),
-    )
-    return _view(context, runs.row(context.caller, wanted.run), events_after=0, events_limit=20)
+    row = await _ended(context, row, timeout_s=wanted.timeout_s)
+    return _view(context, row, events_after=0, events_limit=20)
 
 
 async def cancel(context: Context, wanted: OfRun) -> RunLine:
+    """One that has ended is no error. Raises NotFound, InvalidInput (this very call), WrongState (not under way here)."""
     runs = context.use(RunStore)
     row = runs.row(context.caller, wanted.run)
     if row["id"] == context.run_id:
@@ -141,15 +143,22 @@ async def cancel(context: Context, wanted: OfRun) -> RunLine:
     if active is None:
         raise WrongState("The run is not under way in this daemon.", hint="Look again: run_get")
     active.cancel(f"{context.caller.name} cancelled it")
+    return line(await _ended(context, row, timeout_s=CANCEL_S))
+
+
+async def _ended(context: Context, row: Row, *, timeout_s: float) -> Row:
+    """The run's row once it has ended, or as it is when the time is over."""
+    runs, run_id = context.use(RunStore), row["id"]
     await context.use(RunWaiters).wait(
-        row["id"],
-        is_open=lambda: runs.row(context.caller, wanted.run)["ended_at"] is None,
-        timeout_s=min(10.0, context.scope.limits.call_seconds * CALL_SHARE),
+        run_id,
+        is_open=lambda: runs.row(context.caller, run_id)["ended_at"] is None,
+        timeout_s=min(timeout_s, context.scope.limits.call_seconds * CALL_SHARE),
     )
-    return line(runs.row(context.caller, wanted.run))
+    return runs.row(context.caller, run_id)
 
 
 async def export(context: Context, wanted: OfRun) -> Exported:
+    """With what the caller may see below it, at most RUNS_MAX runs. Raises NotFound, QuotaExceeded, DiskFull."""
     artifacts = context.use(ArtifactStore)
     row = context.use(RunStore).row(context.caller, wanted.run)
     path = artifacts.spool()
@@ -168,6 +177,7 @@ async def export(context: Context, wanted: OfRun) -> Exported:
 
 
 async def read_artifact(context: Context, wanted: ReadArtifactInput) -> ContentRange:
+    """Raises NotFound, WrongState (asked for as text and none, or the content is missing)."""
     artifact = _visible_artifact(context, wanted.artifact)
     with context.use(ArtifactStore).open(artifact) as reader:
         raw = await reader.read(wanted.offset, bytes_for(wanted.encoding, wanted.limit))
@@ -202,9 +212,9 @@ def _view(context: Context, row: Row, *, events_after: int, events_limit: int) -
     return runs.view(row).model_copy(
         update={
             **had,
-            "events": shown,
+            "events": tuple(shown),
             "next_events": last if len(events) > events_limit else None,
-            "artifacts": [ArtifactView.of(one) for one in context.use(ArtifactStore).of_run(row["id"])],
+            "artifacts": tuple(ArtifactView.of(one) for one in context.use(ArtifactStore).of_run(row["id"])),
         }
     )
 

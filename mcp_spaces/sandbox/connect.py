@@ -11,15 +11,16 @@ from contextvars import ContextVar
 from typing import Annotated, Protocol
 
 import anyio
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Audience, Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.errors import SpacesError, WrongState
-from mcp_spaces.sandbox.jobs import KILL_S
+from mcp_spaces.sandbox.foreground import kill
 from mcp_spaces.sandbox.port import Command, Exit, LiveSandboxes, Process, Stream, TerminalSize
 
 SHELL = ("/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash -l; else exec sh -l; fi")
@@ -57,21 +58,23 @@ class ConnectInput(InRuntime):
     """The terminal's type, for TERM."""
 
 
-class Disconnected(BaseModel):
+class Disconnected(Answer):
     exit_code: int
     """The shell's; 128 + the signal's number where one ended it."""
     duration_ms: float
 
 
-async def connect(context: Context, wanted: ConnectInput) -> Disconnected:
+async def connect(context: Context, given: ConnectInput) -> Disconnected:
+    """Until the shell ends or the person leaves; then nothing of it is left. Raises WrongState (no terminal, it does not
+    run), RuntimeUnavailable."""
     terminal = _TERMINAL.get()
     if terminal is None:
         raise WrongState(
             "This needs a person's terminal.", hint="Run `mcp-spaces connect SPACE` on the daemon's machine."
         )
     sandbox = context.use(LiveSandboxes).live(context.runtime.id)
-    size = TerminalSize(rows=wanted.rows, columns=wanted.columns)
-    command = Command(SHELL, env={"TERM": wanted.term}, terminal=size)
+    size = TerminalSize(rows=given.rows, columns=given.columns)
+    command = Command(SHELL, env={"TERM": given.term}, terminal=size)
 
     def show(_: Stream, chunk: bytes) -> None:
         terminal.show(chunk)
@@ -94,9 +97,8 @@ async def connect(context: Context, wanted: ConnectInput) -> Disconnected:
                 ended = error  # the group would wrap it in a group of its own
             tasks.cancel_scope.cancel()
     finally:
-        with anyio.move_on_after(KILL_S, shield=True), suppress(SpacesError):
-            # Also what the shell left behind: nobody would ever see it again.
-            await process.kill()
+        # Also what the shell left behind: nobody would ever see it again.
+        await kill(process)
     if isinstance(ended, SpacesError):
         raise ended
     assert ended is not None  # noqa: S101 - the group ends otherwise only by raising

@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
+from mcp_spaces.core.answer import ANSWER_CHARACTERS, Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Access, FileFacts
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import Deny, decide
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost, start_within
+from mcp_spaces.sandbox.cutting import cost, start_within
 from mcp_spaces.sandbox.path_grammar import FilePath, FolderPath, encodable
 from mcp_spaces.sandbox.port import FileKind, FileStat
 from mcp_spaces.sandbox.service import SandboxService
@@ -40,17 +41,13 @@ Pattern = Annotated[str, Field(min_length=1, max_length=PATTERN_LENGTH), AfterVa
 E = TypeVar("E", bound=BaseModel)
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 class ListFilesInput(InRuntime):
     path: FolderPath = "."
     depth: int = Field(default=1, ge=1, le=20)
     limit: int = Field(default=200, ge=1, le=ENTRIES)
 
 
-class Entry(_Answer):
+class Entry(Answer):
     path: str
     kind: FileKind
     size_bytes: int | None = None
@@ -58,7 +55,7 @@ class Entry(_Answer):
     executable: bool | None = None
 
 
-class ListFilesOutput(_Answer):
+class ListFilesOutput(Answer):
     entries: tuple[Entry, ...]
     truncated: bool | None = None
 
@@ -69,7 +66,7 @@ class GlobInput(InRuntime):
     limit: int = Field(default=200, ge=1, le=ENTRIES)
 
 
-class GlobOutput(_Answer):
+class GlobOutput(Answer):
     paths: tuple[str, ...]
     truncated: bool | None = None
 
@@ -83,13 +80,13 @@ class SearchInput(InRuntime):
     limit: int = Field(default=100, ge=1, le=MATCHES)
 
 
-class Match(_Answer):
+class Match(Answer):
     path: str
     line: int
     text: str
 
 
-class SearchOutput(_Answer):
+class SearchOutput(Answer):
     matches: tuple[Match, ...]
     truncated: bool | None = None
     withheld: int | None = None
@@ -106,6 +103,7 @@ async def list_files(context: Context, given: ListFilesInput) -> ListFilesOutput
 
 
 async def glob(context: Context, given: GlobInput) -> GlobOutput:
+    """In the order of paths, what others made last. Nothing there is no error. Raises InvalidInput."""
     sandbox = context.use(SandboxService).live(context.runtime.id)
     listing = await sandbox.glob(given.pattern, limit=given.limit)
     paths = [stat.path for stat in listing.entries]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from mcp_spaces.core.answer import ANSWER_CHARACTERS, BASE64_BYTES, Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Access, FileFacts
@@ -19,7 +20,7 @@ from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import Deny, decide
 from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.errors import Denied, InvalidInput
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, Fitting, text_within, whole_characters
+from mcp_spaces.sandbox.cutting import Fitting, text_within, whole_characters
 from mcp_spaces.sandbox.edits import Edit, apply_edits
 from mcp_spaces.sandbox.file_lines import first_lines, offset_of_line
 from mcp_spaces.sandbox.path_grammar import FilePath, encodable
@@ -31,14 +32,9 @@ CONTENT_BYTES = 10 << 20
 """Of one write, after decoding."""
 WINDOW_BYTES = 1 << 20
 """Read at a time. A file up to this size is read whole, and its hash told."""
-BASE64_BYTES = ANSWER_CHARACTERS // 4 * 3
 EDITS = 100
 
 Encoding = Literal["utf-8", "base64"]
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ReadFileInput(InRuntime):
@@ -60,7 +56,7 @@ class ReadFileInput(InRuntime):
         return self
 
 
-class ReadFileOutput(_Answer):
+class ReadFileOutput(Answer):
     """At most 16,000 characters; `next_offset` or `next_line` leads on."""
 
     path: str
@@ -100,7 +96,7 @@ class WriteFileInput(InRuntime):
             raise ValueError("content is not valid base64") from None
 
 
-class WriteFileOutput(_Answer):
+class WriteFileOutput(Answer):
     path: str
     size_bytes: int
     sha256: str
@@ -124,7 +120,7 @@ class DeleteFileInput(InRuntime):
     """For folders."""
 
 
-class DeleteFileOutput(_Answer):
+class DeleteFileOutput(Answer):
     path: str
     deleted: int
     """Files and folders that went."""

@@ -51,6 +51,7 @@ class Shell:
 
 
 async def shell_of(sandbox: Sandbox) -> Shell:
+    """Raises RuntimeUnavailable where it does not answer, and what starting it raises."""
     with anyio.move_on_after(PROBE_S):
         process = await sandbox.start(
             Command((SH, "-c", WHICH_SHELL), stdin=False), output=lambda _stream, _chunk: None

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import anyio
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from mcp_spaces.core.answer import ANSWER_CHARACTERS, Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.errors import Denied, WrongState
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS
 from mcp_spaces.sandbox.jobs import Job, JobState
 from mcp_spaces.sandbox.path_grammar import encodable
 from mcp_spaces.sandbox.port import Stream
@@ -28,9 +28,7 @@ class JobInput(InSpace):
     job: str = Field(min_length=1, max_length=64)
 
 
-class JobStatus(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
+class JobStatus(Answer):
     job: str
     state: JobState
     exit_code: int | None = None
@@ -49,9 +47,7 @@ class ReadInput(JobInput):
     """Characters, at most 16000."""
 
 
-class OutputPiece(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class OutputPiece(Answer):
     stream: Stream
     text: str
 

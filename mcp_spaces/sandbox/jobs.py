@@ -20,6 +20,7 @@ from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.core.journal import Run
 from mcp_spaces.core.redaction import RedactedStream, Redactor
 from mcp_spaces.errors import NotFound, QuotaExceeded, RuntimeUnavailable, SpacesError
+from mcp_spaces.sandbox.foreground import KILL_S
 from mcp_spaces.sandbox.port import Command, Exit, Process, Sandbox, Stream
 from mcp_spaces.sandbox.ring import Ring
 
@@ -30,7 +31,6 @@ RUNNING_LIMIT = 16
 """Jobs that run in one runtime at a time."""
 KEPT_LIMIT = 64
 """Jobs of one runtime that are remembered; the oldest ended ones are forgotten."""
-KILL_S = 10.0
 
 log = logging.getLogger(__name__)
 

@@ -33,26 +33,3 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     JOB_STOP,
     CONNECT,
 )
-
-__all__ = [
-    "CONNECT",
-    "DELETE",
-    "DELETE_FILE",
-    "EDIT_FILE",
-    "GET",
-    "GLOB",
-    "JOB_READ",
-    "JOB_STOP",
-    "JOB_WAIT",
-    "JOB_WRITE",
-    "LAUNCH",
-    "LIST",
-    "LIST_FILES",
-    "OPERATIONS",
-    "READ_FILE",
-    "RUN_OPERATIONS",
-    "SEARCH",
-    "SHELL",
-    "STOP",
-    "WRITE_FILE",
-]

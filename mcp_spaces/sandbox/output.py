@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mcp_spaces.core.answer import ANSWER_CHARACTERS
 from mcp_spaces.core.redaction import RedactedStream, Redactor
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost, ends_within, shares, shortened, whole_characters
+from mcp_spaces.sandbox.cutting import cost, ends_within, shares, shortened, whole_characters
 from mcp_spaces.sandbox.port import Stream
 
 HEAD_BYTES = 8 << 10

@@ -1,6 +1,7 @@
 """The grammar of paths that callers may write: below the workspace by their wording alone, before anything opens them.
 
-What a path leads to in the end is judged where it is opened, inside the sandbox; see `port.py`.
+Stricter than the port's own (`paths.py`), which takes all that a file can be called. What a path leads to in the end is
+judged where it is opened, inside the sandbox; see `port.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What counts as a path of a workspace, before anything is asked inside. Rejected, never repaired."""
+"""What the port takes for a path or a pattern, before anything is asked inside. Rejected, never repaired. What callers may
+write is less: `path_grammar.py`."""
 
 from __future__ import annotations
 

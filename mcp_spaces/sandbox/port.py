@@ -72,6 +72,8 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True)
 class TerminalSize:
+    """1 to 1000 of each."""
+
     rows: int
     columns: int
 
@@ -115,7 +117,8 @@ class Process(Protocol):
     async def write(self, content: bytes) -> None:
         """Append to stdin; waits while the process does not read. WrongState after its stdin was closed."""
 
-    async def close_stdin(self) -> None: ...
+    async def close_stdin(self) -> None:
+        """The command finds the end of its input. Idempotent."""
 
     async def resize(self, size: TerminalSize) -> None:
         """For commands with a terminal; otherwise nothing happens."""
@@ -141,7 +144,7 @@ class FileKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """`path` is relative to the workspace, with every link resolved."""
+    """`path` is relative to the workspace, with every link resolved; `modified_at` in seconds since 1970."""
 
     path: str
     kind: FileKind
@@ -164,6 +167,8 @@ class FileContent:
 
 @dataclass(frozen=True, slots=True)
 class SearchMatch:
+    """`line` counts from 1; `text` is that line, cut at 1000 bytes."""
+
     path: str
     line: int
     text: str
@@ -179,6 +184,8 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
+    """By file in the order of `glob`, then by line. `truncated` when `limit` cut it."""
+
     matches: tuple[SearchMatch, ...]
     truncated: bool
 
@@ -201,6 +208,8 @@ class Connection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SandboxUsage:
+    """At this moment; disk is the workspace's."""
+
     memory_bytes: int
     disk_bytes: int
     pids: int
@@ -243,10 +252,11 @@ class Sandbox(Protocol):
     async def delete_file(self, path: str, *, recursive: bool = False) -> int:
         """How many entries went. A link is removed, never followed. WrongState for a folder without `recursive`."""
 
-    async def stat(self, path: str) -> FileStat: ...
+    async def stat(self, path: str) -> FileStat:
+        """Of what is there in the end: links inside the workspace are followed."""
 
     async def list_files(self, path: str, *, depth: int = 1, limit: int = 1000) -> Listing:
-        """What is below a folder, without following links."""
+        """What is below a folder, without following links. With a `depth` of 1, what is right in it."""
 
     async def glob(self, pattern: str, *, limit: int = 1000) -> Listing:
         """Files whose path matches; `**` crosses folders; links are not followed; `.git` is passed over.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from mcp_spaces.sandbox.answer import cost, text_within
+from mcp_spaces.sandbox.cutting import cost, text_within
 from mcp_spaces.sandbox.port import Stream
 
 RING_BYTES = 1 << 20

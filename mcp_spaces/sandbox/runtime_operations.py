@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import Operation
@@ -11,10 +10,6 @@ from mcp_spaces.core.place import InRuntime, InSpace
 from mcp_spaces.sandbox.jobs import JobState
 from mcp_spaces.sandbox.service import SandboxService
 from mcp_spaces.spaces.model import SIZES, Runtime, RuntimeKind, RuntimeState
-
-
-class Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class SandboxLimitsView(Answer):
@@ -74,6 +69,7 @@ async def list_sandboxes(context: Context, _given: ListInput) -> ListOutput:
 
 
 async def get(context: Context, _given: SandboxInput) -> GetOutput:
+    """What runs is asked for its use. Raises RuntimeUnavailable."""
     sandboxes = context.use(SandboxService)
     runtime = sandboxes.row(context.runtime.id)
     usage = None
@@ -92,12 +88,14 @@ async def get(context: Context, _given: SandboxInput) -> GetOutput:
 
 
 async def stop(context: Context, _given: SandboxInput) -> SandboxView:
+    """Whatever runs in it ends; its files stay. Idempotent."""
     sandboxes = context.use(SandboxService)
     await sandboxes.stop(context.runtime.id, reason=f"{context.caller.name} stopped it")
     return sandbox_view(sandboxes.row(context.runtime.id))
 
 
 async def delete(context: Context, _given: SandboxInput) -> DeleteOutput:
+    """Its files go for good."""
     await context.use(SandboxService).delete(context.runtime.id)
     return DeleteOutput(deleted=context.runtime.alias)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
-import anyio
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import ShellFacts
@@ -22,12 +19,13 @@ from mcp_spaces.core.operation import Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.policy import Deny, decide
 from mcp_spaces.core.policy.long_commands import judged
-from mcp_spaces.errors import Denied, RuntimeUnavailable, SpacesError
+from mcp_spaces.errors import Denied, SpacesError
+from mcp_spaces.sandbox.foreground import Ended, StoppedBy, run_to_end
 from mcp_spaces.sandbox.images import Shell
 from mcp_spaces.sandbox.output import Capture
 from mcp_spaces.sandbox.path_grammar import FolderPath, encodable
 from mcp_spaces.sandbox.plain import plain_words
-from mcp_spaces.sandbox.port import TIMEOUT_EXIT_CODE, Command, Exit, Process, Sandbox
+from mcp_spaces.sandbox.port import Command, Sandbox
 from mcp_spaces.sandbox.references import check_command, check_scope, resolve, wanted, well_formed
 from mcp_spaces.sandbox.service import SandboxService
 
@@ -35,15 +33,11 @@ COMMAND_BYTES = 64 << 10
 STDIN_BYTES = 1 << 20
 VARIABLES = 64
 VARIABLE_BYTES = 32 << 10
-KILL_S = 10.0
-"""How long a kill may take before the sandbox counts as unable to end its processes."""
-KILLED_EXIT_CODE = 137
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-StoppedBy = Literal["timeout", "output_limit", "oom"]
 
 
 def text_without_nul(text: str) -> str:
+    """Raises ValueError."""
     if "\0" in encodable(text):
         raise ValueError("holds a NUL character")
     return text
@@ -93,10 +87,8 @@ class ShellInput(InRuntime):
         return self
 
 
-class ShellOutput(BaseModel):
+class ShellOutput(Answer):
     """What a command did. A non-zero exit code is no error of the call."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     exit_code: int | None = None
     """124: it ran out of time. 128 + n: signal n ended it. Absent for a job."""
@@ -115,13 +107,6 @@ class ShellOutput(BaseModel):
     artifact: str | None = None
     """The full output, both streams as they came."""
     job: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    exit_code: int
-    duration_ms: float
-    stopped_by: StoppedBy | None
 
 
 async def shell(context: Context, given: ShellInput) -> ShellOutput:
@@ -178,51 +163,6 @@ def allowed_seconds(context: Context, asked: float | None) -> float:
     call_s = context.scope.limits.call_seconds
     # The call itself ends at the scope's limit: the command ends before it, so that there is an answer to give.
     return min(asked or policy_s, policy_s, max(call_s - 1, call_s / 2))
-
-
-async def run_to_end(
-    sandbox: Sandbox, command: Command, *, stdin: str | None, timeout_s: float, capture: Capture
-) -> Ended:
-    """The command and its descendants are gone when this returns early, raises or is cancelled."""
-    began = anyio.current_time()
-    process: Process | None = None
-    feeding: asyncio.Task[None] | None = None
-    ended: Exit | None = None
-    try:
-        with anyio.move_on_after(timeout_s) as scope:
-            process = await sandbox.start(command, output=capture)
-            capture.on_over_limit = scope.cancel
-            feeding = asyncio.create_task(_feed(process, stdin)) if stdin else None
-            ended = await process.wait()
-    finally:
-        if feeding is not None:
-            feeding.cancel()
-        if process is not None and (ended is None or capture.over_limit):
-            await _kill(process)
-    if process is None:
-        raise RuntimeUnavailable(
-            f"The sandbox did not start the command within {timeout_s:g} s.",
-            hint="Give it more time; if it had seconds, stop and launch the sandbox again: it may be overloaded.",
-        )
-    duration_ms = (anyio.current_time() - began) * 1000
-    if capture.over_limit:
-        return Ended(KILLED_EXIT_CODE, duration_ms, "output_limit")
-    if ended is None:
-        return Ended(TIMEOUT_EXIT_CODE, duration_ms, "timeout")
-    return Ended(ended.exit_code, ended.duration_ms, "oom" if ended.out_of_memory else None)
-
-
-async def _feed(process: Process, stdin: str) -> None:
-    # A command that ends or closes its stdin without reading all of it is no error.
-    with suppress(SpacesError):
-        await process.write(stdin.encode())
-        await process.close_stdin()
-
-
-async def _kill(process: Process) -> None:
-    """A sandbox that died has no process left either: that error is told by whoever waited."""
-    with anyio.move_on_after(KILL_S, shield=True), suppress(SpacesError):
-        await process.kill()
 
 
 async def _told(context: Context, sandboxes: SandboxService, capture: Capture, ended: Ended) -> ShellOutput:

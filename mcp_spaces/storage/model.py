@@ -13,14 +13,12 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from mcp_spaces.core.answer import ANSWER_CHARACTERS, BASE64_BYTES, Answer
 from mcp_spaces.core.scope import OWN_NAMESPACE
 from mcp_spaces.errors import WrongState
 
-ANSWER_CHARACTERS_MAX = 16_000
-"""Content in one answer. More would be cut by clients; `next_offset` goes on."""
 RANGE_BYTES_MAX = 1 << 20
 """The most that one read gives when it is asked for: a resource is read at once."""
-BASE64_BYTES_MAX = ANSWER_CHARACTERS_MAX // 4 * 3
 LIFETIME_MAX_S = 315_360_000
 """Ten years."""
 METADATA_ENTRIES_MAX = 20
@@ -101,7 +99,7 @@ class StoredFile(BaseModel):
     description: Description
 
 
-class FileView(BaseModel):
+class FileView(Answer):
     uri: str
     """Reads as a resource; a space's own files are named by its id."""
     namespace: str
@@ -136,7 +134,7 @@ class FileView(BaseModel):
         )
 
 
-class ContentRange(BaseModel):
+class ContentRange(Answer):
     """A piece of some content. `next_offset` is absent at the end."""
 
     content: str
@@ -147,10 +145,10 @@ class ContentRange(BaseModel):
 
 
 def bytes_for(encoding: Encoding, limit: int | None) -> int:
-    """How many bytes to read: what was asked, or what keeps an answer within ANSWER_CHARACTERS_MAX."""
+    """How many bytes to read: what was asked, or what keeps an answer within ANSWER_CHARACTERS."""
     if limit is not None:
         return limit
-    return ANSWER_CHARACTERS_MAX if encoding == "utf-8" else BASE64_BYTES_MAX
+    return ANSWER_CHARACTERS if encoding == "utf-8" else BASE64_BYTES
 
 
 def content_range(raw: bytes, *, encoding: Encoding, offset: int, size_bytes: int) -> ContentRange:

@@ -22,6 +22,7 @@ _LIKE_A_SLASH = frozenset("\u2044\u2215\u29f8\u29f9\u1735\u2571")
 
 
 def check_namespace(namespace: str) -> str:
+    """The same name. Raises InvalidInput."""
     if _NAMESPACE.fullmatch(namespace) is None:
         raise InvalidInput("That is no name of a namespace.", hint="Use `own`, or a name that context_get lists.")
     return namespace

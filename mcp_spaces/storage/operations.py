@@ -6,8 +6,9 @@ import base64
 import binascii
 import secrets
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Operation
@@ -84,7 +85,7 @@ class BrowseInput(InNamespace):
     limit: int = Field(default=100, ge=1, le=500)
 
 
-class FilePage(BaseModel):
+class FilePage(Answer):
     files: list[FileView]
     next_cursor: str | None = None
 
@@ -104,7 +105,7 @@ class LinkInput(OfFile):
     expires_in_s: float = Field(default=900, gt=0, le=LINK_LIFETIME_MAX_S)
 
 
-class LinkView(BaseModel):
+class LinkView(Answer):
     """`url` is only a path where the daemon does not know its public address."""
 
     url: str
@@ -112,6 +113,8 @@ class LinkView(BaseModel):
 
 
 async def upload(context: Context, wanted: UploadInput) -> FileView:
+    """All or nothing. Raises NotFound or Denied (outside the scope), InvalidInput (the path, no base64), Conflict (it exists,
+    has another version, or looks like another), QuotaExceeded, DiskFull."""
     place = writable(context, wanted.namespace, wanted.path)
     target = Target(
         tree=place.tree,
@@ -131,6 +134,7 @@ async def upload(context: Context, wanted: UploadInput) -> FileView:
 
 
 async def read(context: Context, wanted: ReadInput) -> StoredRange:
+    """Past the end it is empty. Raises NotFound, InvalidInput, WrongState (asked for as text and none)."""
     place = readable(context, wanted.namespace, wanted.path)
     files = context.use(FileStore)
     file = files.get(place.tree, wanted.path)
@@ -141,6 +145,7 @@ async def read(context: Context, wanted: ReadInput) -> StoredRange:
 
 
 async def browse(context: Context, wanted: BrowseInput) -> FilePage:
+    """In the order of paths. Nothing there is no error. Raises NotFound (the namespace), InvalidInput (the prefix)."""
     place = reach(context, wanted.namespace)
     prefix = place.below(check_prefix(wanted.prefix))
     if prefix is None:
@@ -154,17 +159,20 @@ async def browse(context: Context, wanted: BrowseInput) -> FilePage:
 
 
 async def stat(context: Context, wanted: OfFile) -> FileView:
+    """Raises NotFound, InvalidInput."""
     place = readable(context, wanted.namespace, wanted.path)
     return FileView.of(place.namespace, context.use(FileStore).get(place.tree, wanted.path))
 
 
 async def delete(context: Context, wanted: DeleteInput) -> FileView:
+    """What it was. Raises NotFound, Denied, InvalidInput, Conflict (another version)."""
     place = writable(context, wanted.namespace, wanted.path)
     file = await context.use(FileStore).remove(place.tree, wanted.path, if_version=wanted.if_version)
     return FileView.of(place.namespace, file)
 
 
 async def copy(context: Context, wanted: CopyInput) -> FileView:
+    """With its description and its end. Raises what `read` and `upload` do."""
     source = readable(context, wanted.namespace, wanted.path)
     file = context.use(FileStore).get(source.tree, wanted.path)
     place = writable(context, wanted.to_namespace, wanted.to)
@@ -181,6 +189,7 @@ async def copy(context: Context, wanted: CopyInput) -> FileView:
 
 
 async def link(context: Context, wanted: LinkInput) -> LinkView:
+    """Of this version: once the file has changed it leads nowhere. Raises NotFound, InvalidInput, WrongState (HTTP is off)."""
     place = readable(context, wanted.namespace, wanted.path)
     file = context.use(FileStore).get(place.tree, wanted.path)
     expires_at = context.clock.now() + wanted.expires_in_s

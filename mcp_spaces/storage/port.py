@@ -107,6 +107,8 @@ class Blobs(Protocol):
 
 
 class StorageUse(Protocol):
+    """What spaces use of storage."""
+
     def stored_bytes(self, space_id: str) -> int:
         """What the space's own files use of `storage_bytes`."""
 

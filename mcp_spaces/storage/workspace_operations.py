@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import Access, Facts, FileFacts
@@ -27,7 +28,7 @@ class StageInput(InRuntime):
     overwrite: bool = False
 
 
-class Staged(BaseModel):
+class Staged(Answer):
     path: str
     size_bytes: int
     sha256: str
@@ -45,6 +46,8 @@ class CollectInput(InRuntime):
 
 
 async def stage(context: Context, wanted: StageInput) -> Staged:
+    """All or nothing. Raises NotFound, Denied, Conflict (it is there, without overwrite), QuotaExceeded above 100 MiB, and
+    what the sandbox does."""
     place = readable(context, wanted.namespace, wanted.path)
     file = context.use(FileStore).get(place.tree, wanted.path)
     _judge(context, STAGE, FileFacts(wanted.to, Access.WRITE, file.size_bytes))
@@ -59,6 +62,8 @@ async def stage(context: Context, wanted: StageInput) -> Staged:
 
 
 async def collect(context: Context, wanted: CollectInput) -> FileView:
+    """All or nothing. Raises NotFound, Denied, Conflict (it exists, or changed meanwhile), QuotaExceeded, DiskFull, and what
+    the sandbox does."""
     place = writable(context, wanted.namespace, wanted.to)
 
     def judge(first: FileContent) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.catalogue import CATALOGUE
-from mcp_spaces.cli import derived, fields, reference
+from mcp_spaces.cli import derived, fields, reading, reference
 from mcp_spaces.cli.command_line import command_line
 from mcp_spaces.cli.hints import for_terminal
 from mcp_spaces.cli.main import USAGE_ERROR
@@ -31,7 +31,7 @@ def test_an_example_survives_the_command_line(operation: AnyOperation, monkeypat
     arguments = fields.arguments_of(operation)
     typed = [str(operation.example[one.name]) for one in arguments if one.always_asked]
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{text}\n" for text in typed)))
-    assert fields.read(arguments, context.params) == operation.example
+    assert reading.read(arguments, context.params) == operation.example
     assert not any(text in words for text in typed)
 
 
@@ -82,33 +82,33 @@ def test_a_text_that_begins_with_an_at_sign_is_doubled(tmp_path: Path) -> None:
     file = tmp_path / "script"
     file.write_text("echo from a file")
     (command,) = [one for one in fields.arguments_of(_operation("sandbox.shell")) if one.name == "command"]
-    assert fields.read([command], {"command": f"@{file}"}) == {"command": "echo from a file"}
-    assert fields.read([command], {"command": "@@home"}) == {"command": "@home"}
-    with pytest.raises(fields.Unreadable, match="No such file"):
-        fields.read([command], {"command": "@/nonexistent"})
+    assert reading.read([command], {"command": f"@{file}"}) == {"command": "echo from a file"}
+    assert reading.read([command], {"command": "@@home"}) == {"command": "@home"}
+    with pytest.raises(reading.Unreadable, match="No such file"):
+        reading.read([command], {"command": f"@{tmp_path}/nothing"})
 
 
 def test_a_policy_of_ones_own_is_a_file_of_toml(tmp_path: Path) -> None:
     file = tmp_path / "reviews.toml"
     file.write_text('preset = "standard"\n[overrides.shell]\ngit_push = "deny"\n')
     (policy,) = [one for one in fields.arguments_of(_operation("space.create")) if one.name == "policy"]
-    read = fields.read([policy], {"policy": f"@{file}"})
+    read = reading.read([policy], {"policy": f"@{file}"})
     assert read == {"policy": {"preset": "standard", "overrides": {"shell": {"git_push": "deny"}}}}
     file.write_text("preset = ")
-    with pytest.raises(fields.Unreadable, match="is not TOML"):
-        fields.read([policy], {"policy": f"@{file}"})
+    with pytest.raises(reading.Unreadable, match="is not TOML"):
+        reading.read([policy], {"policy": f"@{file}"})
 
 
 def test_bytes_that_are_no_text_go_as_base64_where_an_operation_takes_them(tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     picture.write_bytes(b"\x89PNG")
     arguments = fields.arguments_of(_operation("storage.upload"))
-    sent = fields.read(arguments, {"path": "a.png", "content": f"@{picture}"})
+    sent = reading.read(arguments, {"path": "a.png", "content": f"@{picture}"})
     assert sent == {"path": "a.png", "content": "iVBORw==", "encoding": "base64"}
-    with pytest.raises(fields.Unreadable, match="not UTF-8"):
-        fields.read(arguments, {"path": "a.png", "content": f"@{picture}", "encoding": "utf-8"})
-    with pytest.raises(fields.Unreadable, match="not UTF-8"):
-        fields.read(fields.arguments_of(_operation("sandbox.shell")), {"command": f"@{picture}"})
+    with pytest.raises(reading.Unreadable, match="not UTF-8"):
+        reading.read(arguments, {"path": "a.png", "content": f"@{picture}", "encoding": "utf-8"})
+    with pytest.raises(reading.Unreadable, match="not UTF-8"):
+        reading.read(fields.arguments_of(_operation("sandbox.shell")), {"command": f"@{picture}"})
 
 
 def test_help_says_what_a_flag_with_json_takes_instead_of_leading_elsewhere() -> None:
@@ -145,25 +145,25 @@ def test_a_hint_names_commands_instead_of_tools_at_a_terminal(hint: str, told: s
 def test_a_patch_reaches_inside_by_a_path() -> None:
     (patch,) = [one for one in fields.arguments_of(_operation("space.update")) if one.name == "patch"]
     given = ["limits.cpu_cores=2", "limits.pids=64", "labels.team=null", "name=other"]
-    assert fields.read([patch], {"patch": given})["patch"] == {
+    assert reading.read([patch], {"patch": given})["patch"] == {
         "limits": {"cpu_cores": 2, "pids": 64},
         "labels": {"team": None},
         "name": "other",
     }
-    with pytest.raises(fields.Unreadable, match=r"limits\.pids stands in what was set already"):
-        fields.read([patch], {"patch": ["limits=null", "limits.pids=64"]})
+    with pytest.raises(reading.Unreadable, match=r"limits\.pids stands in what was set already"):
+        reading.read([patch], {"patch": ["limits=null", "limits.pids=64"]})
 
 
 def test_null_is_said_only_where_it_means_something() -> None:
     arguments = fields.arguments_of(_operation("space.extend"))
-    assert fields.read(arguments, {"space": "null", "ttl_s": "null"}) == {"space": "null", "ttl_s": None}
+    assert reading.read(arguments, {"space": "null", "ttl_s": "null"}) == {"space": "null", "ttl_s": None}
 
 
 def test_values_of_text_mappings_stay_text() -> None:
     arguments = fields.arguments_of(_operation("sandbox.shell"))
-    assert fields.read(arguments, {"env": ["A=1", "B=", "C=x=y"]}) == {"env": {"A": "1", "B": "", "C": "x=y"}}
-    with pytest.raises(fields.Unreadable, match="neither KEY=VALUE"):
-        fields.read(arguments, {"env": ["A"]})
+    assert reading.read(arguments, {"env": ["A=1", "B=", "C=x=y"]}) == {"env": {"A": "1", "B": "", "C": "x=y"}}
+    with pytest.raises(reading.Unreadable, match="neither KEY=VALUE"):
+        reading.read(arguments, {"env": ["A"]})
 
 
 def test_the_reference_is_the_same_each_time() -> None:
@@ -188,7 +188,7 @@ def _understood(words: str) -> dict[str, object]:
     noun, verb, *rest = words.split()
     operation = _operation(f"{noun}.{verb.replace('-', '_')}")
     context = derived.command(operation).make_context(verb, rest)
-    return fields.read(fields.arguments_of(operation), context.params)
+    return reading.read(fields.arguments_of(operation), context.params)
 
 
 def _operation(operation_id: str) -> AnyOperation:

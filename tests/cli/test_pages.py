@@ -15,9 +15,10 @@ import typer
 from pydantic import BaseModel, Field
 
 from mcp_spaces.catalogue import CATALOGUE
-from mcp_spaces.cli import fields
+from mcp_spaces.cli import fields, reading
 from mcp_spaces.cli.main import app
 from mcp_spaces.core import facts, place
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Operation
@@ -76,7 +77,7 @@ def test_every_command_of_a_page_can_be_typed(command: str) -> None:
     name, params = understood(words)
     if any("{" in word for word in words):
         operation = OPERATIONS[name.replace("-", "_").replace(" ", ".", 1)]
-        operation.input.model_validate(fields.read(fields.arguments_of(operation), params))
+        operation.input.model_validate(reading.read(fields.arguments_of(operation), params))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -134,7 +135,7 @@ def test_every_operation_rule_and_setting_that_a_page_names_is_there(page: Path)
 @pytest.mark.anyio
 async def test_the_operation_that_a_page_adds_works_as_it_stands(tmp_path: Path) -> None:
     page = (ROOT / "docs/adding-an-operation.md").read_text("utf-8")
-    names: dict[str, Any] = {**vars(place), **vars(facts), **vars(port), "BaseModel": BaseModel, "Field": Field}
+    names: dict[str, Any] = {**vars(place), **vars(facts), **vars(port), "Answer": Answer, "Field": Field}
     names |= {"Context": Context, "Effect": Effect, "Operation": Operation}
     exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), names)
     added: AnyOperation = names["TOUCH"]

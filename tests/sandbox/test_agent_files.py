@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_spaces.sandbox.agent import files, trees
+from mcp_spaces.sandbox.agent import calls, files, trees, wire
 from mcp_spaces.sandbox.agent.files import PART, Write
 from mcp_spaces.sandbox.agent.paths import Refused, Workspace
 from mcp_spaces.sandbox.agent.wire import number, unpack, whole
@@ -257,3 +257,21 @@ def test_a_read_stops_at_its_limit_and_begins_at_its_offset(workspace: Workspace
     for _ in files.read(workspace, [b"file", whole(3), whole(4)], got.append):
         pass
     assert b"".join(got) == b"3456"
+
+
+@pytest.mark.parametrize(
+    ("problem", "word"), [(MemoryError(), b"no_memory"), (RecursionError(), b"io"), (Refused("absent"), b"absent")]
+)
+def test_a_walk_that_breaks_off_says_why(problem: Exception, word: bytes) -> None:
+    def walk(_report: Callable[[bytes], None]) -> list[bytes]:
+        raise problem
+
+    told, tell = os.pipe()
+    try:
+        calls._work(tell, walk)
+    finally:
+        os.close(tell)
+    with os.fdopen(told, "rb") as answer:
+        content = answer.read()
+    assert wire.HEADER.unpack(content[: wire.HEADER.size])[1] == wire.FAILURE
+    assert unpack(content[wire.HEADER.size :]) == [word]

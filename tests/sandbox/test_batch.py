@@ -13,9 +13,9 @@ import pytest
 from mcp_spaces.core.journal import RunState
 from mcp_spaces.core.json_schema import input_schema
 from mcp_spaces.errors import Conflict, InvalidInput, SpacesError
-from mcp_spaces.sandbox.answer import cost
 from mcp_spaces.sandbox.batch.batch import RUN_OPERATIONS
 from mcp_spaces.sandbox.batch.store import BatchRow
+from mcp_spaces.sandbox.cutting import cost
 from mcp_spaces.server.schemas import tool_schema
 from tests.sandbox.app_fixture import Room, open_room
 

@@ -16,7 +16,8 @@ import requests.exceptions
 
 from mcp_spaces.errors import InvalidInput, NotFound, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.docker.driver import DockerDriver
-from mcp_spaces.sandbox.docker.engine import Engine, translated
+from mcp_spaces.sandbox.docker.engine import Engine
+from mcp_spaces.sandbox.docker.failures import translated
 from mcp_spaces.sandbox.port import SandboxLimits, SandboxSpec
 from tests.sandbox.leftovers import containers, inspected
 from tests.sandbox.rigs import IMAGE, LOG, SMALL

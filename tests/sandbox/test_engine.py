@@ -10,7 +10,8 @@ import docker  # noqa: F401 - before the user changes, who might not read it
 import pytest
 
 from mcp_spaces.errors import RuntimeUnavailable
-from mcp_spaces.sandbox.docker.engine import Engine, mend
+from mcp_spaces.sandbox.docker.engine import Engine
+from mcp_spaces.sandbox.docker.failures import mend
 from tests.security.app import nobody, short_folder
 
 

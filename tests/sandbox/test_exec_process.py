@@ -18,6 +18,7 @@ from mcp_spaces.sandbox.docker import engine as docker
 from mcp_spaces.sandbox.docker import exec_scripts as scripts
 from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.docker.exec_process import POLL_S, ExecProcess, ExecStreams
+from mcp_spaces.sandbox.docker.exec_shell import ExecShell
 from mcp_spaces.sandbox.port import TerminalSize
 from tests.leaps import leap
 from tests.sandbox.rigs import LOG, PATIENCE_S, Output
@@ -57,7 +58,6 @@ class Engine:
             resize=self.resize,
             out_of_memory=self.out_of_memory,
             gone=asyncio.get_running_loop().create_future(),
-            log=LOG,
         )
 
 
@@ -113,15 +113,14 @@ class SlowEngine:
 
 async def test_a_search_whose_time_is_over_while_it_is_being_started_is_killed() -> None:
     engine = SlowEngine()
-    sandbox = ExecSandbox(
+    shell = ExecShell(
         container_id="container",
-        image_id="sha256:0",
         engine=cast(docker.Engine, engine),
         life=ExecStreams(output=Output(), terminal=False),
         thread=docker.Threads(4),
-        free=anyio.lowlevel.checkpoint,
         log=LOG,
     )
+    sandbox = ExecSandbox(container_id="container", image_id="sha256:0", shell=shell, free=anyio.lowlevel.checkpoint)
     timeout_s = PATIENCE_S / 2
 
     async def search() -> None:

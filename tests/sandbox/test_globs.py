@@ -7,7 +7,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_spaces.sandbox.agent.trees import glob_matcher
+from mcp_spaces.sandbox.agent.globs import glob_matcher
 from mcp_spaces.sandbox.globs import matches
 
 NAMES = st.text(alphabet="abé.-]\n", min_size=1, max_size=4)

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from mcp_spaces.core.active import ActiveCalls
+from mcp_spaces.core.answer import ANSWER_CHARACTERS
 from mcp_spaces.core.caller import Caller, Kind
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import Clock
@@ -18,7 +19,6 @@ from mcp_spaces.core.policy import load_preset
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import QuotaExceeded
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS
 from mcp_spaces.sandbox.jobs import OLD_RING_BYTES, RECENT, RUNNING_LIMIT, Job, Jobs, JobState
 from mcp_spaces.sandbox.port import Command, Exit, OutputSink, Sandbox, Stream
 

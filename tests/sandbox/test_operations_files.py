@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp_spaces.core.answer import ANSWER_CHARACTERS
 from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound, WrongState
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost, ends_within, shares, start_within, text_within
+from mcp_spaces.sandbox.cutting import cost, ends_within, shares, start_within, text_within
 from mcp_spaces.sandbox.edits import Edit, apply_edits
 from mcp_spaces.sandbox.path_grammar import canonical_path
 from tests.sandbox.app_fixture import Room

@@ -11,16 +11,17 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from mcp_spaces.core.answer import ANSWER_CHARACTERS
 from mcp_spaces.core.redaction import Redactor
 from mcp_spaces.errors import Cancelled, Denied, InvalidInput, QuotaExceeded, RuntimeUnavailable, WrongState
 from mcp_spaces.sandbox.agent.wire import CHUNK
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost
+from mcp_spaces.sandbox.cutting import cost
+from mcp_spaces.sandbox.foreground import run_to_end
 from mcp_spaces.sandbox.job_operations import WRITE_BYTES
 from mcp_spaces.sandbox.jobs import KEPT_LIMIT, OLD_RING_BYTES, RUNNING_LIMIT
 from mcp_spaces.sandbox.output import HEAD_BYTES, TAIL_BYTES, Capture
 from mcp_spaces.sandbox.port import Command, OutputSink, Process, Sandbox, Stream
 from mcp_spaces.sandbox.ring import PIECES, RING_BYTES, Ring
-from mcp_spaces.sandbox.shell import run_to_end
 from tests.leaps import leap
 from tests.sandbox.app_fixture import Room, open_room
 

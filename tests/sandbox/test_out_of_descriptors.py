@@ -17,7 +17,7 @@ import pytest
 from mcp_spaces.errors import QuotaExceeded
 from mcp_spaces.sandbox.agent.loop import READABLE, Loop
 from mcp_spaces.sandbox.agent.main import SPARES
-from mcp_spaces.sandbox.agent.relays import REST_S, Proxies
+from mcp_spaces.sandbox.agent.proxy_ports import REST_S, Proxies
 from mcp_spaces.sandbox.port import Sandbox, TerminalSize
 from tests.sandbox.contract.connections import Accepted, offered
 from tests.sandbox.fake import FAKE_IMAGE, FakeDriver

@@ -7,7 +7,7 @@ from itertools import groupby, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_spaces.sandbox.answer import cost
+from mcp_spaces.sandbox.cutting import cost
 from mcp_spaces.sandbox.port import Stream
 from mcp_spaces.sandbox.ring import PIECES, RING_BYTES, Ring
 

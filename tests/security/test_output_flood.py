@@ -11,7 +11,8 @@ import anyio
 import psutil
 import pytest
 
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost
+from mcp_spaces.core.answer import ANSWER_CHARACTERS
+from mcp_spaces.sandbox.cutting import cost
 from mcp_spaces.sandbox.output import OUTPUT_LIMIT_BYTES
 from tests.leaps import leap
 from tests.sandbox.app_fixture import Room, open_room

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mcp_spaces.browser.pages.events import safely
+from mcp_spaces.core.tasks import Aside
 
 if TYPE_CHECKING:
     from playwright.async_api import CDPSession
@@ -64,7 +65,7 @@ class Downloads:
         self._told = 0
         self.stirred = asyncio.Event()
         """Set when one begins."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._aside = Aside()
 
     async def begin(self, page_session: CDPSession) -> None:
         """Raises Playwright's Error."""
@@ -121,7 +122,7 @@ class Downloads:
 
     def refuse(self, told: TheirDownload) -> None:
         """A window of this runtime began one that was closed at once."""
-        self._later(told.cancel())
+        self._aside.start(told.cancel())
 
     def _on_begin(self, told: dict[str, Any]) -> None:
         if str(told["guid"]) in (self._by_guid | self._unclaimed):
@@ -135,7 +136,7 @@ class Downloads:
         self._unclaimed[one.guid] = one
         running = [other for other in self._unclaimed.values() if not other.done.is_set()]
         if len(running) > UNCLAIMED_MAX:
-            self._later(self._cancel(one))
+            self._aside.start(self._cancel(one))
         for other in list(self._unclaimed.values())[: len(self._unclaimed) - UNCLAIMED_MAX]:
             # One that still runs is heard of until it ends: its bytes count.
             if other.done.is_set():
@@ -156,13 +157,13 @@ class Downloads:
         self._by_guid[one.guid] = one
         self.stirred.set()
         if len([other for other in self._by_guid.values() if not other.done.is_set()]) > self.limits.at_a_time:
-            self._later(self._cancel(one))
+            self._aside.start(self._cancel(one))
         self._make_room(KEPT)
 
     def _make_room(self, kept: int) -> None:
         """The oldest complete ones go, until so many are left."""
         for old in [one for one in self._by_guid.values() if one.done.is_set()][: max(0, len(self._by_guid) - kept)]:
-            self._later(self.drop(old))
+            self._aside.start(self.drop(old))
             self.forget(old)
 
     def _on_progress(self, told: dict[str, Any]) -> None:
@@ -174,7 +175,7 @@ class Downloads:
         if one.state != "inProgress":
             one.done.set()
         elif one.received_bytes > self.limits.each_bytes:
-            self._later(self._cancel(one))
+            self._aside.start(self._cancel(one))
         elif one.number:
             self._keep_within(one)
 
@@ -184,7 +185,7 @@ class Downloads:
 
         while together() > self.limits.together_bytes:
             if all(not one.done.is_set() for one in self._by_guid.values()):
-                self._later(self._cancel(growing))
+                self._aside.start(self._cancel(growing))
                 return
             self._make_room(len(self._by_guid) - 1)
 
@@ -198,14 +199,3 @@ class Downloads:
         for context_id in contexts:
             with suppress(Error):
                 await self._session.send("Browser.cancelDownload", {"guid": one.guid, "browserContextId": context_id})
-
-    def _later(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_done)
-
-    def _on_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            # The browser may be gone by now, and the download with it.
-            task.exception()

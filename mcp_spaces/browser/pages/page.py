@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from mcp_spaces.browser.pages.events import safely
 from mcp_spaces.browser.pages.failures import net_words
 from mcp_spaces.core.redaction import Redactor
+from mcp_spaces.core.tasks import Aside
 
 if TYPE_CHECKING:
     from playwright.async_api import CDPSession, ConsoleMessage, Dialog, Frame, Page, Request, Response
@@ -103,6 +104,7 @@ class OpenPage:
     redirected_by: str | None = None
     """The URL of the server that redirected it there; None where the page's scripts or a person went there."""
     _session: CDPSession | None = None
+    _aside: Aside = field(default_factory=Aside)
 
     def listen(self) -> None:
         listeners: dict[str, Callable[[Any], object]] = {
@@ -187,9 +189,9 @@ class OpenPage:
     def _on_dialog(self, dialog: Dialog) -> None:
         self.dialogs += 1
         if dialog.type == "beforeunload":
-            _later(dialog.accept())
+            self._aside.start(dialog.accept())
         elif self.dialogs > DIALOGS_MAX or self.dialog is not None or self.secret_inside:
-            _later(dialog.dismiss())
+            self._aside.start(dialog.dismiss())
         else:
             self.dialog = dialog
             asyncio.get_running_loop().call_later(DIALOG_S, self._give_up, dialog)
@@ -211,7 +213,7 @@ class OpenPage:
     def _give_up(self, dialog: Dialog) -> None:
         if self.dialog is dialog:
             self.dialog = None
-            _later(dialog.dismiss())
+            self._aside.start(dialog.dismiss())
 
     async def hangs(self) -> bool:
         """Whether its scripts leave it no time to answer, or it asks something right now."""
@@ -292,12 +294,6 @@ def _of(request: Request) -> Frame | None:
         return request.frame
     except Exception:  # noqa: BLE001 - Playwright's Error for a request of a page that is not there yet
         return None
-
-
-def _later(answer: Any) -> None:
-    task = asyncio.ensure_future(answer)
-    # The page may be gone, and its dialog with it.
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def without_query(url: str) -> str:

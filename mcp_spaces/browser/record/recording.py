@@ -10,7 +10,6 @@ import asyncio
 import base64
 import logging
 import time
-from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,14 @@ from mcp_spaces.browser import artifacts
 from mcp_spaces.browser.model import BrowserOptions
 from mcp_spaces.browser.open_browser import OpenBrowser
 from mcp_spaces.browser.pages.events import safely
+from mcp_spaces.browser.pages.extent import seen_of
 from mcp_spaces.browser.pages.failures import in_time, translated
 from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.browser.pages.sessions import let_go
 from mcp_spaces.browser.record.trace_scrubbing import scrub
 from mcp_spaces.browser.record.video import Film
 from mcp_spaces.core.context import Context
+from mcp_spaces.core.tasks import Aside
 from mcp_spaces.errors import SpacesError, WrongState
 from mcp_spaces.runs.model import Artifact
 from mcp_spaces.runs.port import Artifacts
@@ -60,7 +61,7 @@ class Recording:
         self._filming: dict[str, CDPSession] = {}
         self._newest: dict[str, bytes] = {}
         self._ending: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self._aside = Aside()
         self._lock = asyncio.Lock()
         self.active = False
         self.discarded = ""
@@ -176,7 +177,7 @@ class Recording:
             log.debug("a page is not filmed: %s", type(error).__name__)
 
     def _on_frame(self, page_id: str, session: CDPSession, told: dict[str, Any]) -> None:
-        self._later(session.send("Page.screencastFrameAck", {"sessionId": told["sessionId"]}))
+        self._aside.start(session.send("Page.screencastFrameAck", {"sessionId": told["sessionId"]}))
         if self._film is None or self._is_blind():
             return
         picture = base64.b64decode(told["data"])
@@ -217,7 +218,7 @@ class Recording:
             )
 
     def _time_is_over(self) -> None:
-        self._later(self._halt())
+        self._aside.start(self._halt())
 
     def _forget(self) -> None:
         self.active = False
@@ -229,17 +230,6 @@ class Recording:
             self._trace.unlink(missing_ok=True)
         self._film = self._trace = self._ending = None
         self._newest.clear()
-
-    def _later(self, work: Awaitable[Any]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_done)
-
-    def _on_done(self, task: asyncio.Future[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            # The page may be gone by now.
-            task.exception()
 
 
 def refuse_profile(options: BrowserOptions) -> None:
@@ -253,7 +243,7 @@ def refuse_profile(options: BrowserOptions) -> None:
 
 
 async def _thumbnail(session: CDPSession, page: Page) -> bytes:
-    size = page.viewport_size or {"width": 1280, "height": 720}
+    size = seen_of(page)
     scale = THUMBNAIL_WIDTH / size["width"]
     place = await session.send("Page.getLayoutMetrics")
     seen = place["cssVisualViewport"]

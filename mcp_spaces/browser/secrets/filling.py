@@ -1,5 +1,5 @@
 """Putting secrets into a page: the browser reaches only where they may go, nobody looks meanwhile, and when it is over
-no document holds them any more. What goes wrong in between closes the browser (docs/decisions/0012)."""
+no document holds them any more (`emptying.py`). What goes wrong in between closes the browser (docs/decisions/0012)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ import logging
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.pages.failures import translated
 from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.browser.pages.page_script import element
-from mcp_spaces.browser.pages.reading import read
 from mcp_spaces.browser.pages.worlds import OutOfReachError, Worlds
+from mcp_spaces.browser.secrets.emptying import BROKE_OFF, Emptying
 from mcp_spaces.browser.secrets.login_screen import Field, Screen, origin_of, survey
 from mcp_spaces.browser.service import BrowserService
-from mcp_spaces.core.redaction import MINIMUM_LENGTH
 from mcp_spaces.errors import SpacesError, WrongState
 from mcp_spaces.network.model import HTTP_PORT, Target
 from mcp_spaces.vault.model import Bindings, SecretValue
-
-if TYPE_CHECKING:
-    from playwright.async_api import Frame
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +30,6 @@ STILL_S = 1.0
 """A page that is at rest, and the same as before, for so long has given its answer."""
 LOOK_S = 0.1
 CLICK_S = 5.0
-BLANK_S = 10.0
-BLANK = "about:blank"
-ERROR_PAGE = "chrome-error:"
-LOOKS_MAX = 5
-BROKE_OFF = "signing in broke off while a secret was in a page"
 
 
 class NotFilledError(Exception):
@@ -123,15 +113,18 @@ class Filler:
     async def _fill_and_empty(
         self, values: Sequence[Value], submit: str | None, before: Screen, is_last: bool
     ) -> Filled:
-        secrets = [one.content.reveal() for one in values if one.secret]
-        plain = [one.content.reveal() for one in values if one.secret and one.field.kind == "password"]
-        plain = [one for one in plain if len(one) >= MINIMUM_LENGTH]
+        emptying = Emptying(
+            self._opened,
+            self._worlds,
+            secrets=[one.content.reveal() for one in values if one.secret],
+            passwords=[one.content.reveal() for one in values if one.secret and one.field.kind == "password"],
+        )
         try:
             filled = await self._set_and_send(values, submit, before, is_last)
         except NotFilledError:
-            await self._empty(secrets, plain)
+            await emptying.empty()
             raise
-        left = await self._empty(secrets, plain)
+        left = await emptying.empty()
         return Filled(filled.screen, filled.submitted, left_from=left)
 
     # Setting
@@ -225,76 +218,6 @@ class Filler:
             if self._opened.page.is_closed() or self._opened.crashed:
                 raise
             return None
-
-    # Afterwards
-
-    async def _empty(self, secrets: list[str], plain: list[str]) -> str | None:
-        """Until no document holds a secret. Where the page was, if it had to be left. Raises whatever stands against it."""
-        for tries_left in reversed(range(LOOKS_MAX)):
-            try:
-                return await self._emptied(secrets, plain)
-            except OutOfReachError:
-                # A page that goes on by itself, as many do after a login, is looked at when it is there.
-                if not tries_left:
-                    raise
-                await self._opened.settle(navigations=self._opened.navigations)
-        return None
-
-    async def _emptied(self, secrets: list[str], plain: list[str]) -> str | None:
-        for frame, world in await self._worlds_of_frames():
-            if world is not None:
-                await self._worlds.call(world, "forget")
-            elif frame.url.startswith(ERROR_PAGE):
-                # It was refused on its way; loading it again would send it again (threat B05).
-                return await self._leave(secrets, plain)
-        if self._opened.is_waiting or await self._holding(secrets, plain):
-            for _, world in await self._worlds_of_frames():
-                if world is not None:
-                    await self._worlds.call(world, "clear", secrets, plain)
-            # A request under way may still be answered with a redirect elsewhere.
-            if self._opened.is_waiting or await self._holding(secrets, plain):
-                return await self._leave(secrets, plain)
-        return None
-
-    async def _leave(self, secrets: list[str], plain: list[str]) -> str:
-        from playwright.async_api import Error
-
-        url = self._opened.page.url
-        if url.startswith(ERROR_PAGE) and self._opened.landed_by == "GET":
-            # Where it was sent on to when it was refused, such as an application of a single sign-on.
-            url = self._opened.heading_for
-        try:
-            await self._opened.page.goto(BLANK, timeout=BLANK_S * 1000)
-        except Error:
-            # Another navigation came in between, such as to the page of an error.
-            await self._opened.page.goto(BLANK, timeout=BLANK_S * 1000)
-        await self._worlds.forget_history()
-        if await self._holding(secrets, plain):
-            raise RuntimeError(BROKE_OFF)
-        # In the address it went to the site's logs as well: that is no login to go on from.
-        return url if url.startswith("http") and not any(one in unquote_plus(url) for one in secrets) else BLANK
-
-    async def _holding(self, secrets: list[str], plain: list[str]) -> bool:
-        for frame in self._opened.page.frames:
-            told = await read(frame, "holds")
-            if not told["complete"] or any(one.get("name") for one in told["holding"]):
-                return True
-            world = await self._worlds.world(str(told["document"]))
-            if world is None:
-                # Another site's frame, in a process of its own: what is filled there is not ours to see.
-                if told["holding"]:
-                    return True
-            elif await self._worlds.call(world, "places", secrets, plain):
-                return True
-        return False
-
-    async def _worlds_of_frames(self) -> list[tuple[Frame, str | None]]:
-        found = []
-        for frame in self._opened.page.frames:
-            told = await read(frame, "holds")
-            world = None if frame.url.startswith(ERROR_PAGE) else await self._worlds.world(str(told["document"]))
-            found.append((frame, world))
-        return found
 
 
 def _has_come(screen: Screen, *, after: Screen, is_last: bool) -> bool:

@@ -10,7 +10,8 @@ from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, Field, JsonValue, ValidationError, create_model
 
-from mcp_spaces.browser.handling import Modifier
+from mcp_spaces.browser.entering import TEXT_CHARACTERS
+from mcp_spaces.browser.handling import SCRIPT_CHARACTERS, Modifier
 from mcp_spaces.browser.model import Viewport
 from mcp_spaces.browser.paging import WebAddress
 from mcp_spaces.browser.secrets.secret_rules import no_reference
@@ -21,8 +22,6 @@ from mcp_spaces.core.scope import OWN_NAMESPACE
 from mcp_spaces.errors import InvalidInput
 
 SELECTOR_CHARACTERS = 5_000
-TEXT_CHARACTERS = 100_000
-SCRIPT_CHARACTERS = 50_000
 _OURS = re.compile(r"\bspaces\s*=|internal:", re.IGNORECASE)
 
 

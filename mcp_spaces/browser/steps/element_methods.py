@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from mcp_spaces.browser.looking import PIXELS_MAX
 from mcp_spaces.browser.pages.own_script import run_script
-from mcp_spaces.browser.pages.page_script import masks
+from mcp_spaces.browser.pages.pictures import picture_of
 from mcp_spaces.browser.steps import arguments as takes
 from mcp_spaces.browser.steps.doing import Doing
 from mcp_spaces.browser.steps.handles import Handle
@@ -111,15 +111,8 @@ async def picture(doing: Doing, target: Any, given: takes.Screenshot, *, width: 
     """Of a page or an element, fields that hide their value covered. Raises QuotaExceeded for too many pixels (threat D14)."""
     if width * height > PIXELS_MAX:
         raise QuotaExceeded(f"It would have {width * height:,.0f} pixels.", hint=f"At most {PIXELS_MAX:,}.")
-    more = {"full_page": True} if getattr(given, "fullPage", False) else {}
-    content = await target.screenshot(
-        type=given.type,
-        quality=70 if given.type == "jpeg" else None,
-        mask=masks(doing.page),
-        timeout=doing.timeout_ms,
-        caret="initial",
-        **more,
-    )
+    full_page = getattr(given, "fullPage", False)
+    content = await picture_of(target, doing.page, given.type, timeout_ms=doing.timeout_ms, full_page=full_page)
     return await doing.keep(
         content,
         name=f"{doing.opened.id}.{given.type}",

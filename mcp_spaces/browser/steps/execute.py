@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, WithJsonSchema
 
 from mcp_spaces.browser.acting import turn
-from mcp_spaces.browser.answers import Answer
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.secrets.secret_rules import refuse_inside
 from mcp_spaces.browser.steps.kinds import Kind
@@ -21,6 +20,7 @@ from mcp_spaces.browser.steps.paused import Paused
 from mcp_spaces.browser.steps.planning import Planned, plan
 from mcp_spaces.browser.steps.published import METHODS_OPERATION
 from mcp_spaces.browser.steps.step import CHILDREN, StepOutput
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.child_call import call_child
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect

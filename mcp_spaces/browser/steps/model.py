@@ -28,7 +28,7 @@ MethodId = Annotated[
 class StepOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    timeoutMs: int = Field(default=TIMEOUT_MS, ge=1, le=TIMEOUT_MAX_MS)  # noqa: N815 - as appendix D writes it
+    timeoutMs: int = Field(default=TIMEOUT_MS, ge=1, le=TIMEOUT_MAX_MS)  # noqa: N815 - as Playwright's JavaScript does
     dryRun: bool = False  # noqa: N815
     """Only check the step and ask policy."""
 

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from mcp_spaces.browser.answers import address
 from mcp_spaces.browser.files import keep_download, printed
 from mcp_spaces.browser.pages.downloads import Download
+from mcp_spaces.browser.pages.extent import seen_of, whole_of
 from mcp_spaces.browser.pages.loading import landing
 from mcp_spaces.browser.pages.own_script import run_script
 from mcp_spaces.browser.pages.page_script import command
@@ -25,7 +26,7 @@ from mcp_spaces.core.facts import BrowserUse
 from mcp_spaces.errors import NotFound, TimedOut, WrongState
 
 if TYPE_CHECKING:
-    from playwright.async_api import Frame, Response
+    from playwright.async_api import Dialog, Frame, Response
 
 INTERACT, EVALUATE = BrowserUse.INTERACT, BrowserUse.EVALUATE
 FRAMES_MAX = 200
@@ -133,13 +134,8 @@ async def _evaluate(doing: Doing, given: takes.Evaluate) -> object:
 
 
 async def _screenshot(doing: Doing, given: takes.PageScreenshot) -> JsonValue:
-    if given.fullPage:
-        measure = "() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
-        width, height = map(float, await doing.page.evaluate(measure))
-    else:
-        size = doing.page.viewport_size or {"width": 1280, "height": 720}
-        width, height = float(size["width"]), float(size["height"])
-    return await picture(doing, doing.page, given, width=width, height=height)
+    size = await whole_of(doing.page) if given.fullPage else seen_of(doing.page)
+    return await picture(doing, doing.page, given, width=size["width"], height=size["height"])
 
 
 async def _pdf(doing: Doing, given: takes.Pdf) -> JsonValue:
@@ -197,7 +193,8 @@ async def _dismiss_dialog(doing: Doing, _given: Arguments) -> None:
     await _open_dialog(doing).dismiss()
 
 
-def _open_dialog(doing: Doing):  # type: ignore[no-untyped-def]
+def _open_dialog(doing: Doing) -> Dialog:
+    """It is open no more. Raises WrongState where none was."""
     dialog = doing.opened.dialog
     if dialog is None:
         raise WrongState("No dialog is open.", hint="A step's event says when one came up.")

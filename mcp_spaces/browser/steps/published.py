@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from pydantic import Field, JsonValue
 
-from mcp_spaces.browser.answers import Answer
 from mcp_spaces.browser.steps.arguments import signature
 from mcp_spaces.browser.steps.kinds import Kind
 from mcp_spaces.browser.steps.page_methods import METHODS
 from mcp_spaces.browser.steps.step import method_of
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.json_schema import schema_of

@@ -10,7 +10,7 @@ import anyio
 from pydantic import Field, JsonValue
 
 from mcp_spaces.browser.acting import note_action, turn, until_dialog
-from mcp_spaces.browser.answers import Answer, DialogView, dialog_of
+from mcp_spaces.browser.answers import DialogView, dialog_of
 from mcp_spaces.browser.live import LiveBrowser
 from mcp_spaces.browser.pages.failures import in_time, translated
 from mcp_spaces.browser.secrets.secret_rules import refuse_inside, refuse_secrets
@@ -22,6 +22,7 @@ from mcp_spaces.browser.steps.method import Method
 from mcp_spaces.browser.steps.model import Arguments, MethodId, Name, StepOptions
 from mcp_spaces.browser.steps.page_methods import AFTER_CRASH, BY_ID, GOES, WITH_DIALOG
 from mcp_spaces.browser.unreached import in_the_gateways_words
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.facts import BrowserFacts, BrowserUse

@@ -36,12 +36,7 @@ class Call:
             self.ended(self.channel)
 
     def fail(self, error: Exception) -> None:
-        word = error.word.encode() if isinstance(error, Refused) else b"io"
-        if isinstance(error, OSError):
-            word = word_of(error)
-        elif isinstance(error, MemoryError):
-            word = b"no_memory"
-        self.close(wire.FAILURE, wire.pack([word]))
+        self.close(wire.FAILURE, wire.pack([word_of(error)]))
 
     def on_content(self, content: bytes) -> None: ...
 
@@ -54,8 +49,8 @@ class Call:
     def on_room(self, size: int) -> None: ...
 
 
-class Slow(Call):
-    """A read or another operation in slices."""
+class Reading(Call):
+    """A file whose content goes out in slices."""
 
     stopped = False
 
@@ -211,11 +206,8 @@ def _work(fd: int, operation: Callable[[Callable[[bytes], None]], Sequence[bytes
     try:
         fields = operation(report)
     except (OSError, Refused, MemoryError, RecursionError) as error:
-        word = error.word.encode() if isinstance(error, Refused) else b"io"
-        if isinstance(error, OSError):
-            word = word_of(error)
         flush()
-        _write_all(fd, wire.frame(wire.FAILURE, 0, wire.pack([word])))
+        _write_all(fd, wire.frame(wire.FAILURE, 0, wire.pack([word_of(error)])))
         return
     flush()
     _write_all(fd, wire.frame(wire.RESULT, 0, wire.pack(fields)))

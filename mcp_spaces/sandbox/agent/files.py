@@ -48,10 +48,15 @@ WORDS = {
 }
 
 
-def word_of(error: OSError) -> bytes:
-    if error.errno in FULL:
-        return b"full"
-    return WORDS.get(error.errno or 0, "io").encode()
+def word_of(error: Exception) -> bytes:
+    """Of the table in the daemon's `refusals.py`; `io` for what is no file's fault."""
+    if isinstance(error, Refused):
+        return error.word.encode()
+    if isinstance(error, MemoryError):
+        return b"no_memory"
+    if isinstance(error, OSError):
+        return b"full" if error.errno in FULL else WORDS.get(error.errno or 0, "io").encode()
+    return b"io"
 
 
 def describe(path: bytes, status: os.stat_result) -> list[bytes]:
@@ -67,6 +72,7 @@ def _version(status: os.stat_result) -> tuple[int, ...]:
 
 
 def look(workspace: Workspace, fields: Sequence[bytes]) -> list[bytes]:
+    """Fields: path. The fields of its entry."""
     with locate(workspace, fields[0], follow=True, follow_last=True) as place:
         if place.status is None:
             raise Refused("absent")
@@ -241,7 +247,7 @@ def _sha256() -> Any:
 
 
 def remove(workspace: Workspace, fields: Sequence[bytes]) -> list[bytes]:
-    """Fields: path. One entry that is no folder, or an empty folder when field 1 says so."""
+    """Fields: path. One entry that is no folder."""
     with locate(workspace, fields[0], follow=False, follow_last=False) as place:
         if place.status is None:
             raise Refused("absent")

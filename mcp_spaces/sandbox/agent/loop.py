@@ -20,6 +20,7 @@ else:
     from _collections import deque
 
 READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
+WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 FULL_BYTES = 512 * 1024
 """From here on no more output is taken until some was sent."""
 READ_BYTES = 256 * 1024

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import os
 
-from mcp_spaces.sandbox.agent import calls, door, files, probe, processes, relays, running, supervisor, trees, wire
+from mcp_spaces.sandbox.agent import calls, dialing, door, files, probe, processes, running, supervisor, trees, wire
 from mcp_spaces.sandbox.agent.loop import Loop
 from mcp_spaces.sandbox.agent.paths import Refused, Workspace
+from mcp_spaces.sandbox.agent.proxy_ports import Proxies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Agent:
         self.kills = probe.OutOfMemoryKills()
         self.subreaper = False
         self.hunting = False
-        self.proxies = relays.Proxies(self.loop, self.calls)
+        self.proxies = Proxies(self.loop, self.calls)
         self.door = door.Door(self.loop)
 
     def run(self) -> None:
@@ -153,13 +154,13 @@ class Agent:
             # Counted, it would be the name of what a former agent of this workspace left when it was killed.
             writing.begin(self.workspace, rest, os.urandom(8).hex().encode())
         elif verb == b"read":
-            reading = calls.Slow(self.loop, channel, self._ended)
+            reading = calls.Reading(self.loop, channel, self._ended)
             self.calls[channel] = reading
             reading.run(files.read(self.workspace, rest, lambda piece: reading.send(wire.REPLY, piece)))
         elif verb == b"dial":
-            dialing = relays.Dialing(self.loop, channel, self._ended)
-            self.calls[channel] = dialing
-            dialing.begin(wire.number(rest, 0), self.proxies)
+            dialled = dialing.Dialing(self.loop, channel, self._ended)
+            self.calls[channel] = dialled
+            dialled.begin(wire.number(rest, 0), self.proxies)
         elif verb in TREES:
             self._fork(channel, TREES[verb], rest)
         else:

@@ -16,7 +16,7 @@ STEP = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.
 
 
 class Refused(Exception):
-    """Why a file operation was not done, as a word of the table in the daemon's `files.py`."""
+    """Why a file operation was not done, as a word of the table in the daemon's `refusals.py`."""
 
     def __init__(self, word: str) -> None:
         super().__init__(word)
@@ -30,6 +30,12 @@ class Workspace:
         self.root = os.fsencode(root)
         self.fd = os.open(root, STEP)
         self.device = os.fstat(self.fd).st_dev
+
+    def below(self, fd: int) -> Workspace:
+        """The same workspace, walked from an open folder in it."""
+        below = object.__new__(Workspace)
+        below.root, below.fd, below.device = self.root, fd, self.device
+        return below
 
 
 class Place:
@@ -59,6 +65,13 @@ class Place:
             raise Refused("outside")
         self.fds.append(fd)
         self.names.append(name)
+
+    def enter_last(self) -> bytes:
+        """Into the folder that the path leads to; returns that path, empty for the workspace itself. As `enter`."""
+        if self.name:
+            self.enter(self.name)
+            self.name = b""
+        return b"/".join(self.names)
 
     def leave(self) -> None:
         if not self.names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 
@@ -10,10 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CGROUP = "/sys/fs/cgroup"
+FAMILIES = (
+    (b"vsock", 40, _socket.SOCK_STREAM),
+    (b"alg", 38, _socket.SOCK_SEQPACKET),
+    (b"packet", 17, _socket.SOCK_STREAM),
+)
+"""Families that nothing in a sandbox needs, by their numbers: a Python need not know their names."""
 
 
 def probe(root: bytes, addresses: Sequence[bytes]) -> list[bytes]:
-    """`name=value` facts. `addresses` are tried with TCP; nothing but `unreachable` is a wall."""
+    """`name=value` facts. `addresses` are tried, port 53 with UDP and others with TCP: nothing but `unreachable` is a wall."""
     facts = [b"interfaces=" + b",".join(sorted(_interfaces()))]
     status = _fields("/proc/self/status")
     for name in (b"CapEff", b"CapPrm", b"CapBnd", b"CapAmb", b"CapInh", b"NoNewPrivs", b"Seccomp"):
@@ -25,12 +32,8 @@ def probe(root: bytes, addresses: Sequence[bytes]) -> list[bytes]:
     facts.append(b"workspace_flags=%d,%d" % _mount_flags(root))
     facts.append(b"workspace_writable=%d" % os.access(root, os.W_OK))
     facts += [b"%s_limit=%d" % limit for limit in _limits()]
-    import _socket
-
-    for address in addresses:
-        facts.append(b"connect " + address + b"=" + _connect(_socket, address.decode()))
-    for name, family in ((b"vsock", 40), (b"alg", 38), (b"packet", 17)):
-        facts.append(b"socket " + name + b"=" + _make(_socket, family))
+    facts += [b"connect " + address + b"=" + _connect(address.decode()) for address in addresses]
+    facts += [b"socket " + name + b"=" + _make(family, kind) for name, family, kind in FAMILIES]
     return facts
 
 
@@ -63,22 +66,22 @@ def _millicores() -> int:
         return max(0, quota_us) * 1000 // (_first("/cpu/cpu.cfs_period_us") or 1)
 
 
-def _connect(socket, address: str) -> bytes:  # type: ignore[no-untyped-def]
+def _connect(address: str) -> bytes:
     host, _, port = address.rpartition(":")
-    udp = port == "53"
-    probe = socket.socket(socket.AF_INET, (socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) | socket.SOCK_NONBLOCK)
+    kind = _socket.SOCK_DGRAM if port == "53" else _socket.SOCK_STREAM
+    tried = _socket.socket(_socket.AF_INET, kind | _socket.SOCK_NONBLOCK)
     try:
-        probe.connect((host, int(port)))
+        tried.connect((host, int(port)))
     except OSError as error:
         return b"unreachable" if error.errno == errno.ENETUNREACH else str(error.errno).encode()
     finally:
-        probe.close()
+        tried.close()
     return b"reached"
 
 
-def _make(socket, family: int) -> bytes:  # type: ignore[no-untyped-def]
+def _make(family: int, kind: int) -> bytes:
     try:
-        socket.socket(family, socket.SOCK_STREAM if family != 38 else 5).close()
+        _socket.socket(family, kind).close()
     except OSError as error:
         return str(error.errno).encode()
     return b"made"

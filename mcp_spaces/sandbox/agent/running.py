@@ -6,6 +6,7 @@ import os
 
 from mcp_spaces.sandbox.agent import processes, supervisor, wire
 from mcp_spaces.sandbox.agent.calls import Call
+from mcp_spaces.sandbox.agent.loop import WRITABLE
 from mcp_spaces.sandbox.agent.paths import Refused
 
 TYPE_CHECKING = False
@@ -90,7 +91,6 @@ class Running(Call):
         self.deaf = False
         self.quiet = 0
         self.open_outputs: dict[int, int] = {}
-        self.drained = 0
         self.pending: deque[bytes] = deque()
         self.input_open = streams.stdin >= 0
         self.input_ends = False
@@ -254,7 +254,7 @@ class Running(Call):
         if waits != self.writing and not self.terminal:
             self.writing = waits
             if waits:
-                self.loop.watch(self.stdin, self._write, 4 | 8 | 16)
+                self.loop.watch(self.stdin, self._write, WRITABLE)
             else:
                 self.loop.forget(self.stdin)
         elif waits and self.terminal:

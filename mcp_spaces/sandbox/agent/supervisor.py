@@ -13,6 +13,7 @@ import struct
 import time
 
 from mcp_spaces.sandbox.agent.processes import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
+from mcp_spaces.sandbox.agent.programs import explain, start
 from mcp_spaces.sandbox.agent.wire import LENGTH, number, pack, unpack, whole
 
 TYPE_CHECKING = False
@@ -31,8 +32,6 @@ TOLD_BYTES = 17
 F no such folder (errno), P no process left (errno)."""
 FDS = struct.Struct("4i")
 FDS_ONE = struct.Struct("i")
-SHELLS = (b"/bin/bash", b"/bin/sh")
-DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 RESET = [signal.SIGPIPE, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 if hasattr(signal, "SIGXFSZ"):
     RESET.append(signal.SIGXFSZ)
@@ -96,6 +95,7 @@ def hire(root: bytes, environment: Mapping[bytes, bytes]) -> Supervisor:
 
 
 def size_terminal(fd: int, rows: int, columns: int) -> None:
+    """Raises OSError."""
     try:
         import fcntl
         import termios
@@ -169,12 +169,12 @@ def _obey(
         _tell(socket, b"F", error.errno or errno.EIO)
     else:
         try:
-            pid = _start(argv, env, streams, terminal)
+            pid = start(argv, env, streams, terminal)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.ENOMEM):
                 _tell(socket, b"P", error.errno)
             else:
-                _explain(streams[2], argv[0], error)
+                explain(streams[2], argv[0], error)
                 _tell(socket, b"S", 0)
                 _tell(socket, b"E", 127 if error.errno == errno.ENOENT else 126, int((time.monotonic() - began) * 1e6))
         else:
@@ -200,20 +200,6 @@ def _obey(
             socket.sendall(told)
             told = b""
     socket.sendall(told + _words(b"X"))
-
-
-def _explain(stderr: int, program: bytes, error: OSError) -> None:
-    if error.errno == errno.ENOENT and b"/" not in program:
-        words = b"command not found"
-    elif error.errno == errno.ENOENT and os.path.exists(program):
-        # What its first line names, maybe with a carriage return at the end.
-        words = b"cannot execute: required file not found"
-    else:
-        words = os.strerror(error.errno or errno.EIO).encode()
-    try:
-        os.write(stderr, program + b": " + words + b"\n")
-    except OSError:
-        pass
 
 
 def _order(socket: Any) -> tuple[tuple[int, int, int], list[bytes]]:
@@ -243,78 +229,3 @@ def _tell(socket: Any, word: bytes, first: int = 0, second: int = 0) -> None:
 
 def _words(word: bytes, first: int = 0, second: int = 0) -> bytes:
     return word + whole(first) + whole(second)
-
-
-def _start(argv: list[bytes], env: dict[bytes, bytes], streams: tuple[int, int, int], terminal: bool) -> int:
-    path = _program(argv[0], env.get(b"PATH", DEFAULT_PATH))
-    try:
-        return _spawn(path, argv, env, streams, terminal)
-    except OSError as error:
-        if error.errno != errno.ENOEXEC:
-            raise
-    # A script without `#!` is the shell's, as in every shell.
-    shell = next(one for one in SHELLS if os.access(one, os.X_OK))
-    return _spawn(shell, [shell, path] + argv[1:], env, streams, terminal)
-
-
-def _spawn(
-    path: bytes, argv: list[bytes], env: dict[bytes, bytes], streams: tuple[int, int, int], terminal: bool
-) -> int:
-    if not terminal:
-        try:
-            return os.posix_spawn(
-                path,
-                argv,
-                env,
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate(streams)],
-                setsid=True,
-                setsigmask=[],
-            )
-        except NotImplementedError:
-            pass
-    return _fork(path, argv, env, streams, terminal)
-
-
-def _fork(
-    path: bytes, argv: list[bytes], env: dict[bytes, bytes], streams: tuple[int, int, int], terminal: bool
-) -> int:
-    """Where posix_spawn cannot: a terminal has to become the controlling one between fork and exec."""
-    failed_r, failed_w = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            os.setsid()
-            if terminal:
-                # Opening a terminal makes it the controlling one of a session leader that has none.
-                os.close(os.open(os.ttyname(streams[0]), os.O_RDWR))
-            for at, fd in enumerate(streams):
-                os.dup2(fd, at)
-            os.execve(path, argv, env)
-        except OSError as error:
-            os.write(failed_w, whole(error.errno or errno.EIO))
-        finally:
-            os._exit(127)
-    os.close(failed_w)
-    failure = os.read(failed_r, 8)
-    os.close(failed_r)
-    if failure:
-        os.waitpid(pid, 0)
-        code = number([failure], 0)
-        raise OSError(code, os.strerror(code))
-    return pid
-
-
-def _program(name: bytes, path: bytes) -> bytes:
-    if b"/" in name:
-        return name
-    found = None
-    for folder in path.split(b":"):
-        candidate = (folder or b".") + b"/" + name
-        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
-            return candidate
-        if os.path.isfile(candidate):
-            found = candidate
-    if found:
-        return found
-    raise FileNotFoundError(errno.ENOENT, "not found")

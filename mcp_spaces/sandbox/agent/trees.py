@@ -7,6 +7,7 @@ import os
 import stat
 
 from mcp_spaces.sandbox.agent.files import PART, READ, describe
+from mcp_spaces.sandbox.agent.globs import glob_matcher
 from mcp_spaces.sandbox.agent.paths import Refused, Workspace, locate
 from mcp_spaces.sandbox.agent.wire import number, pack, whole
 
@@ -35,10 +36,7 @@ def list_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> 
             raise Refused("absent")
         if not stat.S_ISDIR(place.status.st_mode):
             raise Refused("not_folder")
-        if place.name:
-            place.enter(place.name)
-            place.name = b""
-        base = b"/".join(place.names)
+        base = place.enter_last()
         for path, status in _tree(place.folder, base, depth, limit + 1):
             if found == limit:
                 return [whole(1)]
@@ -93,26 +91,16 @@ def _searched(workspace: Workspace, path: bytes) -> Iterator[tuple[bytes, int, b
             return
         if not stat.S_ISDIR(place.status.st_mode):
             raise Refused("not_regular")
-        if place.name:
-            place.enter(place.name)
-            place.name = b""
-        base = b"/".join(place.names)
+        base = place.enter_last()
         prefix = len(base) + 1 if base else 0
         for found, status in _tree(place.folder, base, MAX_DEPTH, 0, own_work_first=True):
             if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_SEARCHED_BYTES:
                 try:
-                    inner = locate(_rooted(workspace, place.folder), found[prefix:], follow=False, follow_last=False)
+                    inner = locate(workspace.below(place.folder), found[prefix:], follow=False, follow_last=False)
                 except (OSError, Refused):
                     continue
                 with inner:
                     yield found, inner.folder, inner.name
-
-
-def _rooted(workspace: Workspace, fd: int) -> Workspace:
-    """The same workspace, walked from an open folder in it."""
-    rooted = object.__new__(Workspace)
-    rooted.root, rooted.fd, rooted.device = workspace.root, fd, workspace.device
-    return rooted
 
 
 def _lines(folder: int, name: bytes, expression: re.Pattern[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -197,66 +185,6 @@ def _names(fd: int, keep: int, *, own_work_first: bool = False) -> list[bytes]:
                 names.sort()
                 del names[keep:]
     return sorted(names) + sorted(others)
-
-
-def glob_matcher(pattern: bytes) -> Callable[[bytes], object]:
-    """`*`, `?` and `[…]` stay within a name, `**` as a whole name crosses folders. Raises Refused.
-
-    What has matched as early as it could is never tried again: no pattern and no name take long."""
-    import re
-
-    parts = [part for part in pattern.decode("utf-8", "surrogateescape").split("/") if part not in ("", ".")]
-    steps = _Once()
-    text, segment, is_crossing = "", "", False
-    for index, part in enumerate(parts):
-        last = index == len(parts) - 1
-        if part != "**":
-            segment += _name_expression(part, steps) + ("" if last else "/")
-            continue
-        text += steps.early("(?:[^/]+/)*?" + segment) if is_crossing else segment
-        segment, is_crossing = ".*" if last else "", True
-    if is_crossing and parts[-1] != "**":
-        text += "(?:[^/]+/)*"
-    try:
-        match = re.compile("(?s:" + text + segment + ")\\Z").match
-    except (re.error, OverflowError, RecursionError):
-        raise Refused("pattern") from None
-    return lambda path: match(path.decode("utf-8", "surrogateescape"))
-
-
-class _Once:
-    """Expressions that are not tried again: a group that is looked ahead for, and then taken as it is."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def early(self, expression: str) -> str:
-        self.count += 1
-        return "(?=(?P<g%d>%s))(?P=g%d)" % (self.count, expression, self.count)
-
-
-def _name_expression(part: str, steps: _Once) -> str:
-    import re
-
-    out, at, starred, piece = "", 0, False, ""
-    while at < len(part):
-        char = part[at]
-        at += 1
-        if char == "*":
-            out += steps.early("[^/]*?" + piece) if starred and piece else piece
-            starred, piece = True, ""
-        elif char == "?":
-            piece += "[^/]"
-        elif char == "[" and part.find("]", at + 1) > 0:
-            end = part.find("]", at + 1)
-            inner, at = part[at:end], end + 1
-            negated = inner[:1] in ("!", "^")
-            body = inner[1:] if negated else inner
-            body = body.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]").replace("^", "\\^")
-            piece += "(?!/)[" + ("^" if negated else "") + body + "]"
-        else:
-            piece += re.escape(char)
-    return out + ("[^/]*" if starred else "") + piece
 
 
 def remove_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> list[bytes]:

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, assert_never
 
 import anyio
 import anyio.lowlevel
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
+from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.child_call import call_child
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -74,10 +75,8 @@ class RunOperationsInput(InRuntime):
     mode: Mode = "continue"
 
 
-class RunOperationsOutput(BaseModel):
+class RunOperationsOutput(Answer):
     """`error`: the batch ended early. One event an operation, in their order."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     protocolVersion: Literal["1.0"] = PROTOCOL
     runId: str

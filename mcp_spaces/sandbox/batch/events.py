@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from mcp_spaces.sandbox.answer import ANSWER_CHARACTERS, cost, shares, shortened
+from mcp_spaces.core.answer import ANSWER_CHARACTERS, Answer
+from mcp_spaces.sandbox.cutting import cost, shares, shortened
 
 COMMAND_SHOWN = 300
 LEAST_TEXT = 2_000
@@ -20,9 +21,7 @@ EVENT_COST = 130
 Category = Literal["validation", "policy", "execution", "timeout", "system"]
 
 
-class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Event(Answer):
     timestamp: str
     operationId: str
 
@@ -84,9 +83,7 @@ class ShellEvent(_Event):
     error: str | None = None
 
 
-class ApprovalDetails(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class ApprovalDetails(Answer):
     command: str | None = None
     path: str | None = None
     policy: str

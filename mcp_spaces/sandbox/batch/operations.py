@@ -32,11 +32,6 @@ class _Asked(BaseModel):
 
     id: Id | None = None
 
-    @property
-    def subject(self) -> str:
-        """What the operation is about, to be told in its event."""
-        return ""
-
 
 class Message(_Asked):
     type: Literal["message"]

@@ -48,6 +48,7 @@ class Mark:
 
 
 def done(mark: Mark, asked: Runnable, output: BaseModel) -> Event:
+    """Of an operation that answered; a command that failed is one."""
     at, one = mark.timestamp, mark.operation_id
     match asked, output:
         case CreateFile(), WriteFileOutput():
@@ -97,6 +98,7 @@ def done(mark: Mark, asked: Runnable, output: BaseModel) -> Event:
 
 
 def failed(mark: Mark, asked: Runnable, error: SpacesError) -> Event:
+    """Of one that was refused, waits for a person, or broke off."""
     at, one = mark.timestamp, mark.operation_id
     if isinstance(error, Denied):
         return events.PolicyDeniedEvent(

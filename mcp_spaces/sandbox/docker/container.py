@@ -12,7 +12,9 @@ from typing import Any
 
 from mcp_spaces.sandbox.port import WORKSPACE, SandboxLimits
 
-USER = "10001:10001"
+UID = 10001
+"""Of the user and the group of whatever runs in a sandbox, by its number in every image."""
+USER = f"{UID}:{UID}"
 HOSTNAME = "sandbox"
 TMP = "/tmp"  # noqa: S108 - in the sandbox
 TMP_INODES = 65536

@@ -11,7 +11,8 @@ from mcp_spaces.sandbox.port import WORKSPACE
 
 PACKAGE = "mcp_spaces.sandbox.agent"
 MODULES = (
-    "wire", "paths", "files", "trees", "processes", "supervisor", "loop", "calls", "running", "relays", "door", "probe", "main"
+    "wire", "paths", "files", "globs", "trees", "processes", "programs", "supervisor", "loop", "calls", "running",
+    "relays", "proxy_ports", "dialing", "door", "probe", "main",
 )  # fmt: skip
 """In the order of their imports."""
 

@@ -7,17 +7,18 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from mcp_spaces.errors import Busy, Conflict, InvalidInput, NotFound, RuntimeUnavailable, SpacesError
 from mcp_spaces.sandbox.docker import walls
-from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL, RUNTIME_LABEL, sizes
-from mcp_spaces.sandbox.docker.engine import Engine, NoPython, Threads, image_command, mend
+from mcp_spaces.sandbox.docker.container import sizes
+from mcp_spaces.sandbox.docker.engine import Engine, NoPython, Threads
 from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
+from mcp_spaces.sandbox.docker.failures import image_command, mend
 from mcp_spaces.sandbox.docker.latecomers import Latecomers, a_while
 from mcp_spaces.sandbox.docker.launcher import Launcher
-from mcp_spaces.sandbox.docker.pool import Pool, Profile, Warm
-from mcp_spaces.sandbox.docker.workspace import DiskFiles, checked_id, loop_works
+from mcp_spaces.sandbox.docker.pool import POOL_PREFIX, Pool, Profile, Warm
+from mcp_spaces.sandbox.docker.reaping import Reaper
+from mcp_spaces.sandbox.docker.workspace import MIN_BYTES, DiskFiles, checked_id, loop_works
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec, Tenant, Wall
 from mcp_spaces.sandbox.stream.attached import AttachedSandbox
 
@@ -25,7 +26,6 @@ THREADS = 16
 AFTERWARDS_S = 0.05
 """A launch from the pool takes less. What it leaves to be done keeps two processors busy for longer: that waits until
 whoever launched has been answered."""
-POOL_PREFIX = "pool-"
 MIN_MEMORY_BYTES = 32 << 20
 MIN_PIDS = 16
 
@@ -83,6 +83,7 @@ class DockerDriver:
             tenant=tenant,
             shortcut=shortcut,
         )
+        self._reaper = Reaper(engine=self._engine, disks=self._disks, launcher=self._launcher, instance_id=instance_id)
         self._pool = Pool(size=0 if self._loop_missing else pool_size, make=self._make_warm, log=log)
         self._held: dict[str, AttachedSandbox | ExecSandbox] = {}
         self._launching: set[str] = set()
@@ -137,22 +138,20 @@ class DockerDriver:
 
     async def _launch(self, spec: SandboxSpec) -> Sandbox:
         try:
-            return await self._launch_any(spec)
+            known = await self._thread(lambda: self._has_workspace(spec.runtime_id))
+            sandbox = await self._launched(spec, known=known)
+            sandbox.new_workspace = not known
+            return sandbox
         finally:
             self._launching.discard(spec.runtime_id)
-
-    async def _launch_any(self, spec: SandboxSpec) -> Sandbox:
-        known = await self._thread(lambda: self._has_workspace(spec.runtime_id))
-        sandbox = await self._launch_on(spec, known=known)
-        sandbox.new_workspace = not known
-        return sandbox
 
     def _has_workspace(self, runtime_id: str) -> bool:
         if self._loop_missing:
             return self._engine.has_volume(self._launcher.name_of(runtime_id))
         return self._disks.path(runtime_id).exists()
 
-    async def _launch_on(self, spec: SandboxSpec, *, known: bool) -> Sandbox:
+    async def _launched(self, spec: SandboxSpec, *, known: bool) -> Sandbox:
+        """From the pool where one fits, else cold. `known`: there is a workspace already, so it has to be that one."""
         image_id = await self._launcher.image_id(spec.image)
         profile = Profile(image_id, spec.limits)
         if image_id in self._without_python:
@@ -259,42 +258,10 @@ class DockerDriver:
                 await sandbox.stop()
         ours = {sandbox.container_id for sandbox in self._held.values()} | set(self._pool.containers)
         busy = set(self._held) | self._launching | set(self._pool.held)
-        busy_now = bool(self._launching) or self._pool.busy
-        removed = await self._thread(lambda: self._reap(kept, ours, busy, busy_now))
+        filling = bool(self._launching) or self._pool.busy
+        removed = await self._thread(lambda: self._reaper.reap(kept, ours=ours, busy=busy, filling=filling))
         self._latecomers.expect()
         return sorted(removed)
-
-    def _reap(self, keep: set[str], ours: set[str], busy: set[str], launching: bool) -> set[str]:
-        removed = set()
-        label = f"{INSTANCE_LABEL}={self.instance_id}"
-        for container in self._engine.containers(label):
-            runtime_id = self._runtime_of(container)
-            if container["Id"] in ours or runtime_id in busy or (launching and runtime_id.startswith(POOL_PREFIX)):
-                continue
-            self._engine.remove(container["Id"])
-            removed.add(runtime_id)
-        for volume in self._engine.volumes(label):
-            runtime_id = str((volume.get("Labels") or {}).get(RUNTIME_LABEL, ""))
-            if volume["Name"] == self._launcher.name_of(runtime_id) and runtime_id not in keep | busy:
-                self._engine.remove_volume(volume["Name"])
-                removed.add(runtime_id)
-        self._launcher.let_go()
-        for runtime_id in list(self._disks.ids()):
-            if runtime_id in keep | busy or (launching and runtime_id.startswith(POOL_PREFIX)):
-                continue
-            self._disks.delete(runtime_id)
-            removed.add(runtime_id)
-        if not launching:
-            self._disks.sweep()
-        return removed
-
-    def _runtime_of(self, container: dict[str, Any]) -> str:
-        prefix = "/" + self._launcher.name_of("")
-        for name in container.get("Names") or ():
-            if str(name).startswith(prefix):
-                return str(name)[len(prefix) :]
-        labels = container.get("Labels")
-        return str(labels.get(RUNTIME_LABEL, "")) if isinstance(labels, dict) else ""
 
     async def aclose(self) -> None:
         self._closed = True
@@ -341,10 +308,11 @@ class DockerDriver:
 
 
 def _check(limits: SandboxLimits) -> None:
+    """Raises InvalidInput."""
     if limits.memory_bytes < MIN_MEMORY_BYTES or limits.pids < MIN_PIDS or not 0.01 <= limits.cpu_cores <= 1024:
         raise InvalidInput(
             f"A sandbox needs {MIN_MEMORY_BYTES >> 20} MiB of memory, {MIN_PIDS} processes and 0.01 cores.",
             hint="Raise the limit.",
         )
-    if limits.disk_bytes < 8 << 20:
-        raise InvalidInput("A sandbox's disk has at least 8 MiB.", hint="Raise the limit.")
+    if limits.disk_bytes < MIN_BYTES:
+        raise InvalidInput(f"A sandbox's disk has at least {MIN_BYTES >> 20} MiB.", hint="Raise the limit.")

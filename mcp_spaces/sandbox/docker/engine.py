@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import shlex
-import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded, RuntimeUnavailable, SpacesError
+from mcp_spaces.errors import NotFound, SpacesError
+from mcp_spaces.sandbox.docker.failures import translated, unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import docker
 
 T = TypeVar("T")
@@ -30,12 +28,11 @@ PING_TIMEOUT_S = 1.5
 CALL_TIMEOUT_S = 60
 OLDEST_API = "1.41"
 GONE_TIMEOUT_S = 20
+"""How long a container may take to go."""
 RECENT_S = 5.0
-JOIN_GROUP = "sudo usermod -aG docker $USER"
+"""Who has answered this recently is not asked whether it lives."""
 SOCKET = "unix:///var/run/docker.sock"
 NO_PYTHON = 'exec: "python3"'
-CANNOT_MOUNT = "failed to mount local volume"
-NO_APPARMOR = '"apparmor_parser": executable file not found'
 
 
 class Threads:
@@ -55,83 +52,17 @@ class Hijacked:
     socket: socket.socket
     early: bytes
 
+    async def carry(self, protocol: asyncio.BaseProtocol) -> asyncio.Transport:
+        """From now on asyncio's. What came early is the caller's to feed first."""
+        loop = asyncio.get_running_loop()
+        is_unix = self.socket.family == socket.AF_UNIX
+        connect = loop.create_unix_connection if is_unix else loop.create_connection
+        transport, _ = await connect(lambda: protocol, sock=self.socket)
+        return transport
+
 
 class NoPython(Exception):
     """The image cannot run the agent: it has no python3."""
-
-
-def translated(error: Exception) -> SpacesError:
-    """What callers are told about an exception of docker, requests or a socket. The cause stays attached."""
-    import docker.errors
-    import requests.exceptions
-
-    if isinstance(error, SpacesError):
-        return error
-    if isinstance(error, docker.errors.ImageNotFound):
-        return NotFound("The engine has no such image.", hint="Build ours with `make image`.")
-    if isinstance(error, docker.errors.NotFound):
-        return NotFound("The engine has no such thing (any more).", hint="Start the runtime again.")
-    if isinstance(error, docker.errors.APIError):
-        status = error.status_code
-        if status == 409:
-            return Conflict("The engine is busy with that container.", hint="Try again in a moment.")
-        if CANNOT_MOUNT in str(error):
-            return RuntimeUnavailable(
-                "The engine cannot mount the workspace's disk.",
-                hint="A rootless engine needs a daemon of the same user, not of root's.",
-            )
-        if NO_APPARMOR in str(error):
-            return RuntimeUnavailable(
-                "The engine cannot start containers: this kernel has AppArmor on, and its tools are not installed.",
-                hint="Run `sudo apt-get install apparmor` (or your distribution's package), then restart the engine.",
-            )
-        if status == 507:
-            return QuotaExceeded("The engine has no space left.", hint="Free space on the host.")
-        return RuntimeUnavailable(
-            f"The engine refused ({status or 'no status'}).", hint="See the daemon's log, then `mcp-spaces doctor`."
-        )
-    if isinstance(error, (requests.exceptions.Timeout, TimeoutError)):
-        return RuntimeUnavailable("The engine does not answer in time.", hint="Run `mcp-spaces doctor`.")
-    if isinstance(error, (docker.errors.DockerException, requests.exceptions.RequestException, OSError)):
-        return RuntimeUnavailable("The engine does not answer.", hint="Is Docker running? Run `mcp-spaces doctor`.")
-    return RuntimeUnavailable("The engine answered something unexpected.", hint="See the daemon's log.")
-
-
-def unreachable(error: OSError, *, socket_path: str) -> RuntimeUnavailable:
-    """What a socket that cannot be connected to says of the engine."""
-    match error:
-        case PermissionError():
-            return RuntimeUnavailable(
-                f"Your user may not use {socket_path}.", hint=f"Run `{JOIN_GROUP}`, then log in again."
-            )
-        case FileNotFoundError():
-            return RuntimeUnavailable(
-                f"There is no {socket_path}: the engine is not installed, or not running.",
-                hint="Install it, or start it; `mcp-spaces doctor` has the command.",
-            )
-        case _:
-            return RuntimeUnavailable("The engine does not answer.", hint="Is Docker running? Run `mcp-spaces doctor`.")
-
-
-def missing(image: str) -> RuntimeUnavailable:
-    """Nothing is ever pulled, so that the engine has to have it."""
-    return RuntimeUnavailable(f"The image {image} is missing.", hint=f"Run `{image_command(image)}`.")
-
-
-def image_command(image: str) -> str:
-    """What brings an image into the engine: set-up builds those of ours."""
-    return "make image" if image.startswith("mcp-spaces-") else f"docker pull {shlex.quote(image)}"
-
-
-def mend(error: SpacesError) -> str:
-    """The command that mends an engine that cannot be used."""
-    match error.__cause__:
-        case PermissionError():
-            return f"{JOIN_GROUP}    # then log in again"
-        case FileNotFoundError() if shutil.which("dockerd") is None:
-            return "sudo apt-get install docker.io    # elsewhere: https://docs.docker.com/engine/install/"
-        case _:
-            return "sudo systemctl start docker"
 
 
 class Engine:
@@ -157,9 +88,6 @@ class Engine:
             self._log.info("engine: %s: %s", type(error).__name__, str(error)[:500])
             raise told from error
         self._answered_at = time.monotonic()
-
-    def border(self) -> AbstractContextManager[None]:
-        return self._border()
 
     def client(self) -> docker.APIClient:
         """Raises RuntimeUnavailable in under two seconds when the engine is down or hangs."""
@@ -211,6 +139,7 @@ class Engine:
         return str(self._call(lambda client: client.inspect_image(image))["Id"])
 
     def host_facts(self) -> dict[str, Any]:
+        """As `docker info` has them."""
         found: dict[str, Any] = self._call(lambda client: client.info())
         return found
 
@@ -223,6 +152,7 @@ class Engine:
         return [part["Gateway"] for part in network.get("IPAM", {}).get("Config") or () if part.get("Gateway")]
 
     def create(self, body: Mapping[str, Any], *, name: str) -> str:
+        """The new container's id; `body` is the API's own."""
         return str(self._call(lambda client: client.create_container_from_config(dict(body), name))["Id"])
 
     def attach(self, container_id: str) -> Hijacked:
@@ -262,6 +192,7 @@ class Engine:
         self._call(post)
 
     def containers(self, label: str) -> list[dict[str, Any]]:
+        """Those with `name=value`, running or not, as the engine lists them: Id, Names, Labels."""
         found: list[dict[str, Any]] = self._call(lambda client: client.containers(all=True, filters={"label": label}))
         return found
 
@@ -285,6 +216,7 @@ class Engine:
                 # Asked again until it is not found: a removal under way is not a removal.
 
     def volumes(self, label: str) -> list[dict[str, Any]]:
+        """Those with `name=value`, as the engine lists them: Name, Labels."""
         return list(self._call(lambda client: client.volumes(filters={"label": label})).get("Volumes") or ())
 
     def has_volume(self, name: str) -> bool:

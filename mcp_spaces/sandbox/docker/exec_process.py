@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from mcp_spaces.core.tasks import heard
 from mcp_spaces.errors import QuotaExceeded, WrongState
 from mcp_spaces.sandbox.agent.wire import CHUNK
 from mcp_spaces.sandbox.docker.engine import Hijacked
@@ -94,11 +93,10 @@ class ExecStreams(asyncio.BufferedProtocol):
 
 
 async def connected(hijacked: Hijacked, *, output: OutputSink, terminal: bool) -> ExecStreams:
-    loop, connection = asyncio.get_running_loop(), hijacked.socket
-    connect = loop.create_unix_connection if connection.family == socket.AF_UNIX else loop.create_connection
+    """Over the socket that the engine gave; what came before is told first."""
     streams = ExecStreams(output=output, terminal=terminal)
     streams.take(hijacked.early)
-    await connect(lambda: streams, sock=connection)
+    await hijacked.carry(streams)
     return streams
 
 
@@ -116,7 +114,6 @@ class ExecProcess:
         resize: Callable[[TerminalSize], Awaitable[None]],
         out_of_memory: Callable[[int], Awaitable[bool]],
         gone: asyncio.Future[str],
-        log: logging.Logger,
     ) -> None:
         self._streams = streams
         self._terminal = terminal
@@ -129,8 +126,7 @@ class ExecProcess:
         self._all_killed = False
         self._began = asyncio.get_running_loop().time()
         self._exit = asyncio.ensure_future(self._watch())
-        # It may be that nobody waits for it.
-        self._exit.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._exit.add_done_callback(heard)
 
     def on_ended(self, forget: Callable[[], object]) -> None:
         self._exit.add_done_callback(lambda _: forget())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,10 +13,12 @@ from mcp_spaces.resources import resource
 from mcp_spaces.sandbox.docker import shortcut, walls
 from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL, Disk, Intent, differences, request
 from mcp_spaces.sandbox.docker.delivery import COMMAND, bundle
-from mcp_spaces.sandbox.docker.engine import Engine, Hijacked, Threads, missing
+from mcp_spaces.sandbox.docker.engine import Engine, Hijacked, Threads
 from mcp_spaces.sandbox.docker.exec_fallback import ExecSandbox
 from mcp_spaces.sandbox.docker.exec_process import connected
 from mcp_spaces.sandbox.docker.exec_scripts import MAIN
+from mcp_spaces.sandbox.docker.exec_shell import ExecShell
+from mcp_spaces.sandbox.docker.failures import missing
 from mcp_spaces.sandbox.docker.pool import Profile
 from mcp_spaces.sandbox.docker.workspace import Attached, DiskFiles
 from mcp_spaces.sandbox.port import Tenant
@@ -108,14 +109,11 @@ class Launcher:
         """The same container, with a shell that only waits. Raises RuntimeUnavailable, DiskFull, Busy."""
         async with self._container(profile, runtime_id, ("/bin/sh", "-c", MAIN)) as (intent, container_id, hijacked):
             life = await connected(hijacked, output=lambda *_: None, terminal=False)
+            shell = ExecShell(
+                container_id=container_id, engine=self._engine, life=life, thread=self._thread, log=self._log
+            )
             sandbox = ExecSandbox(
-                container_id=container_id,
-                image_id=profile.image_id,
-                engine=self._engine,
-                life=life,
-                thread=self._thread,
-                free=lambda: free(container_id),
-                log=self._log,
+                container_id=container_id, image_id=profile.image_id, shell=shell, free=lambda: free(container_id)
             )
             try:
                 await self._thread(lambda: self._engine.start(container_id))
@@ -124,7 +122,7 @@ class Launcher:
                 broken = walls.judge(facts, intent.limits, kernel_disk=self._kernel_disk, sockets=False)
                 self._refuse(broken + differences(intent, inspected))
             except BaseException:
-                life.close()
+                shell.close("it was not started")
                 raise
             return sandbox
 
@@ -193,9 +191,9 @@ class Launcher:
         return Prepared(Disk(device=attached.device), attached, made)
 
     async def _stream(self, hijacked: Hijacked) -> AgentStream:
-        loop, connection = asyncio.get_running_loop(), hijacked.socket
-        connect = loop.create_unix_connection if connection.family == socket.AF_UNIX else loop.create_connection
-        transport, stream = await connect(lambda: AgentStream(log=self._log), sock=connection)
+        # Nothing came early: what will talk over it is not started yet.
+        stream = AgentStream(log=self._log)
+        transport = await hijacked.carry(stream)
         # Waits in the pipe for the Python that is about to start.
         transport.write(bundle())
         return stream

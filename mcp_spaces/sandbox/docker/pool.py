@@ -12,6 +12,8 @@ from mcp_spaces.errors import SpacesError
 from mcp_spaces.sandbox.port import SandboxLimits
 from mcp_spaces.sandbox.stream.attached import AttachedSandbox
 
+POOL_PREFIX = "pool-"
+"""How the ids of what waits here begin, and no runtime's."""
 MAX_PROFILES = 4
 """Warm containers cost about 15 MB each; the profiles used last are kept warm."""
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mcp_spaces.sandbox.docker.container import UID
 from mcp_spaces.sandbox.port import SandboxLimits, Wall
 
 METADATA = "169.254.169.254:80"
@@ -13,7 +14,8 @@ RESOLVER = "8.8.8.8:53"
 # Present, down and useless, in every network namespace of some kernels.
 TUNNELS = {"tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"}
 EPERM = "1"
-IDENTITY = "10001,10001,10001"
+IDENTITY = f"{UID},{UID},{UID}"
+"""Real, effective and saved."""
 
 
 def probed_addresses(gateways: Sequence[str]) -> list[str]:
@@ -47,7 +49,7 @@ def judge(facts: Mapping[str, str], limits: SandboxLimits, *, kernel_disk: bool,
         broken.append("the workspace allows setuid programs or devices")
     if facts.get("workspace_writable") != "1":
         # A plain volume takes its owner from the image's folder.
-        broken.append("the workspace is not writable (the image needs a /workspace of user 10001)")
+        broken.append(f"the workspace is not writable (the image needs a /workspace of user {UID})")
     for what, name, most in (
         ("its memory is", "memory_limit", limits.memory_bytes),
         ("its processes are", "pids_limit", limits.pids),

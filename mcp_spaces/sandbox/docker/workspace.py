@@ -20,17 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcp_spaces.errors import Busy, DiskFull, InvalidInput, RuntimeUnavailable
+from mcp_spaces.sandbox.docker.container import USER
 
-LOOP_SET_STATUS64 = 0x4C04
-LOOP_CLR_FD = 0x4C01
 LOOP_CONFIGURE = 0x4C0A
 LOOP_CTL_GET_FREE = 0x4C82
 LO_FLAGS_AUTOCLEAR = 4
 LOOP_CONTROL = Path("/dev/loop-control")
 ATTEMPTS = 50
-OWNER = "10001:10001"
 MIN_BYTES = 8 << 20
+"""The smallest disk."""
 BYTES_PER_INODE = 8192
+PROGRAMS = os.defpath + ":/usr/local/sbin:/usr/sbin:/sbin"
+"""Where mkfs.ext4 is looked for, whatever PATH the daemon was started with."""
 RUNTIME_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -91,12 +92,9 @@ class DiskFiles:
             raise FileExistsError(errno.EEXIST, "there is such a workspace")
         self.path(old).rename(self.path(new))
 
-    def delete(self, runtime_id: str) -> bool:
-        try:
-            self.path(runtime_id).unlink()
-        except FileNotFoundError:
-            return False
-        return True
+    def delete(self, runtime_id: str) -> None:
+        """Idempotent."""
+        self.path(runtime_id).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove files that a crash left half made."""
@@ -117,7 +115,7 @@ class DiskFiles:
             with part.open("wb") as file:
                 file.truncate(size)
             inodes = max(1024, size // BYTES_PER_INODE)
-            options = f"root_owner={OWNER},lazy_itable_init=1,lazy_journal_init=1,nodiscard"
+            options = f"root_owner={USER},lazy_itable_init=1,lazy_journal_init=1,nodiscard"
             _run("mkfs.ext4", "-q", "-F", "-m", "0", "-N", str(inodes), "-J", "size=4" if size >= 64 << 20 else "size=1",
                  "-E", options, str(part))  # fmt: skip
             part.rename(template)
@@ -154,7 +152,7 @@ class DiskFiles:
 
 def loop_works() -> str:
     """Empty when this process may attach loop devices and mkfs.ext4 is there; else what is missing."""
-    if shutil.which("mkfs.ext4", path=_PATH) is None:
+    if shutil.which("mkfs.ext4", path=PROGRAMS) is None:
         return "mkfs.ext4 is not installed"
     try:
         with LOOP_CONTROL.open("rb", buffering=0) as control:
@@ -164,11 +162,8 @@ def loop_works() -> str:
     return ""
 
 
-_PATH = os.defpath + ":/usr/local/sbin:/usr/sbin:/sbin"
-
-
 def _run(program: str, *arguments: str) -> None:
-    found = shutil.which(program, path=_PATH)
+    found = shutil.which(program, path=PROGRAMS)
     if found is None:
         raise RuntimeUnavailable(f"{program} is not installed.", hint="apt install e2fsprogs")
     done = subprocess.run([found, *arguments], capture_output=True, timeout=60, check=False)

@@ -6,7 +6,9 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
+from mcp_spaces.core.tasks import heard
 from mcp_spaces.errors import InvalidInput, TimedOut
 from mcp_spaces.sandbox.agent import wire
 from mcp_spaces.sandbox.path_order import Order, by_name, own_work_first
@@ -25,8 +27,8 @@ from mcp_spaces.sandbox.port import (
 from mcp_spaces.sandbox.stream.agent_stream import AgentStream
 from mcp_spaces.sandbox.stream.channel import CallChannel, gone
 from mcp_spaces.sandbox.stream.connections import RelayChannel
-from mcp_spaces.sandbox.stream.fields import fields_in, match_of, run_fields, stat_of
-from mcp_spaces.sandbox.stream.protocol import Violation, text, whole
+from mcp_spaces.sandbox.stream.fields import match_of, run_fields, stat_of
+from mcp_spaces.sandbox.stream.protocol import Violation, fields_in, text, whole
 from mcp_spaces.sandbox.stream.proxy_ports import ProxyPorts
 from mcp_spaces.sandbox.stream.running_command import RunningCommand
 
@@ -261,9 +263,10 @@ class AttachedSandbox:
     def _take_back(self, channel: CallChannel, number: int) -> None:
         self._stream.send(wire.KILL, number)
         # The answer still comes, and nobody looks at it.
-        channel.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        channel.answer.add_done_callback(heard)
 
-    def _broken(self, violation: Violation) -> None:
+    def _broken(self, violation: Violation) -> NoReturn:
+        """What its agent never says ends the sandbox. Raises RuntimeUnavailable."""
         reason = f"its agent broke the protocol: {violation}"
         self._stream.close(reason)
         raise gone(reason)
@@ -273,18 +276,15 @@ class AttachedSandbox:
             return whole(field)
         except Violation as violation:
             self._broken(violation)
-            raise
 
     def _text(self, field: bytes) -> str:
         try:
             return text(field)
         except Violation as violation:
             self._broken(violation)
-            raise
 
     def _stat(self, fields: list[bytes]) -> FileStat:
         try:
             return stat_of(fields)
         except Violation as violation:
             self._broken(violation)
-            raise

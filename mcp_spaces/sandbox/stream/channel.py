@@ -9,7 +9,7 @@ from typing import Protocol
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.agent import wire
 from mcp_spaces.sandbox.refusals import error_of
-from mcp_spaces.sandbox.stream.protocol import Violation, fields_of, whole
+from mcp_spaces.sandbox.stream.protocol import Violation, fields_in, fields_of, whole
 
 
 class Channel(Protocol):
@@ -105,17 +105,14 @@ class CallChannel:
             self.window.grant(payload)
             return False
         if kind == wire.RESULT:
-            try:
-                fields = wire.unpack(payload)
-            except wire.Malformed as error:
-                raise Violation("malformed fields") from error
+            fields = fields_in(payload)
             self._answered(fields)
             if not self.answer.done():
                 self.answer.set_result(fields)
         elif kind == wire.FAILURE:
-            error_ = error_of(fields_of(payload, 1)[0], path=self._path)
+            error = error_of(fields_of(payload, 1)[0], path=self._path)
             if not self.answer.done():
-                self.answer.set_exception(error_)
+                self.answer.set_exception(error)
         else:
             raise Violation("a frame that is no answer")
         self.window.end()

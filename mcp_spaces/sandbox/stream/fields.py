@@ -51,14 +51,8 @@ def _argument(part: str) -> bytes:
     return encoded
 
 
-def fields_in(content: bytes) -> list[bytes]:
-    try:
-        return wire.unpack(content)
-    except wire.Malformed as error:
-        raise Violation("malformed fields") from error
-
-
 def stat_of(fields: list[bytes]) -> FileStat:
+    """Raises Violation."""
     if len(fields) != 5:
         raise Violation("a wrong number of fields")
     path, kind, size, modified, executable = fields
@@ -76,6 +70,7 @@ def stat_of(fields: list[bytes]) -> FileStat:
 
 
 def match_of(fields: list[bytes]) -> SearchMatch:
+    """Raises Violation."""
     if len(fields) != 3:
         raise Violation("a wrong number of fields")
     return SearchMatch(path=text(fields[0], longest=64 * 1024), line=whole(fields[1]), text=text(fields[2]))

@@ -94,12 +94,17 @@ class Demultiplexer:
                 self._sink = self._sinks[stream]
 
 
-def fields_of(payload: bytes, count: int) -> list[bytes]:
-    """Exactly `count` fields. Raises Violation."""
+def fields_in(payload: bytes) -> list[bytes]:
+    """However many there are. Raises Violation."""
     try:
-        fields = wire.unpack(payload)
+        return wire.unpack(payload)
     except wire.Malformed as error:
         raise Violation("malformed fields") from error
+
+
+def fields_of(payload: bytes, count: int) -> list[bytes]:
+    """Exactly `count` fields. Raises Violation."""
+    fields = fields_in(payload)
     if len(fields) != count:
         raise Violation("a wrong number of fields")
     return fields

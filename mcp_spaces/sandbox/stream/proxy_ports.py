@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mcp_spaces.core.tasks import heard
 from mcp_spaces.sandbox.agent import wire
 from mcp_spaces.sandbox.port import Connection
 from mcp_spaces.sandbox.stream.agent_stream import AgentStream
@@ -43,7 +44,7 @@ class ProxyPorts:
             await asyncio.shield(channel.answer)
         except asyncio.CancelledError:
             offer.taken_back = True
-            channel.answer.add_done_callback(_heard)
+            channel.answer.add_done_callback(heard)
             raise
         finally:
             self._asked_for[port] -= 1
@@ -54,7 +55,7 @@ class ProxyPorts:
     async def withdraw(self, port: int) -> None:
         """Idempotent; what is under way goes on when it is taken back. Raises RuntimeUnavailable."""
         channel = self._withdrawing(port)
-        channel.answer.add_done_callback(_heard)
+        channel.answer.add_done_callback(heard)
         await asyncio.shield(channel.answer)
 
     def _withdrawing(self, port: int) -> CallChannel:
@@ -76,7 +77,7 @@ class ProxyPorts:
     def _let_go(self, offer: _Offer) -> None:
         """Of a port that nobody wants: the owner, whose offer was taken back, or somebody who asks for it just now."""
         if self._owners.get(offer.port) is offer and not self._asked_for[offer.port] and not self._stream.closed.done():
-            self._withdrawing(offer.port).answer.add_done_callback(_heard)
+            self._withdrawing(offer.port).answer.add_done_callback(heard)
 
     def _on_withdrawn(self, port: int, fields: list[bytes]) -> None:
         if fields:
@@ -95,9 +96,3 @@ class ProxyPorts:
         else:
             offer.accept(channel)
         return channel
-
-
-def _heard(answer: asyncio.Future[list[bytes]]) -> None:
-    """It may be that nobody waits for it any more."""
-    if not answer.cancelled():
-        answer.exception()

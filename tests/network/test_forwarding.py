@@ -15,7 +15,7 @@ from anyio.abc import SocketStream
 
 from mcp_spaces.errors import Conflict
 from mcp_spaces.network.dialing import Upstream
-from mcp_spaces.network.ports import CONNECTIONS_MAX, forwarded
+from mcp_spaces.network.forwarding import CONNECTIONS_MAX, forwarded
 from mcp_spaces.sandbox.port import Connection
 from tests.network.lab import pair
 from tests.turns import cancelled_at, cancelled_everywhere

@@ -1,36 +1,20 @@
-"""Servers inside sandboxes: reached by the sandboxes of the same space, and by the operator's port-forward."""
+"""A server inside a sandbox, as the operator reaches it: by a port of this machine's loopback."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import anyio
 
-from mcp_spaces.errors import Conflict, NotFound, SpacesError
+from mcp_spaces.errors import Conflict, SpacesError
 from mcp_spaces.network.dialing import READ_AHEAD_BYTES, Upstream
-from mcp_spaces.sandbox.port import Connection, LiveSandboxes, Sandbox
-from mcp_spaces.spaces.model import RuntimeKind, RuntimeState
-from mcp_spaces.spaces.port import Runtimes
+from mcp_spaces.sandbox.port import Connection, Sandbox
 
 LOOPBACK = "127.0.0.1"
 CONNECTIONS_MAX = 100
 """At a time, to one port that is forwarded; more are closed at once."""
-
-
-class SpaceNeighbours:
-    """Implements `Neighbours`."""
-
-    def __init__(self, runtimes: Runtimes, live: Callable[[], LiveSandboxes]) -> None:
-        self._runtimes = runtimes
-        self._live = live
-
-    async def dial(self, space_id: str, alias: str, port: int) -> Connection:
-        for runtime in self._runtimes.of_space(space_id, kind=RuntimeKind.SANDBOX):
-            if runtime.alias == alias and runtime.state is RuntimeState.ACTIVE:
-                return await self._live().live(runtime.id).dial(port)
-        raise NotFound("No such sandbox.", hint="sandbox_list shows what there is.")
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""How much text an answer holds: clients show 20,000 characters, so ours carry less, counted as JSON writes them."""
+"""Texts cut to what an answer holds, counted in characters as JSON writes them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-ANSWER_CHARACTERS = 16_000
-"""What the texts of one answer may cost; the rest is left for names and numbers around them."""
 HEAD_SHARE = 0.25
 """Of a text that is cut in the middle: the end of a command's output says most."""
 

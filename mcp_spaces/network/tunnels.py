@@ -6,7 +6,6 @@ tunnel to an allowed host is not one to whatever else listens there.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 
 import anyio
@@ -19,7 +18,7 @@ from mcp_spaces.network.http_proxy import exchange, read_request
 from mcp_spaces.network.model import PrivateHosts, Reason, Refused, Target
 from mcp_spaces.network.relay import relay
 from mcp_spaces.network.rules import read_target
-from mcp_spaces.network.ways import Ways
+from mcp_spaces.network.ways import Dial, Ways
 from mcp_spaces.sandbox.port import Connection
 
 FIRST_WORDS_S = 10.0
@@ -39,10 +38,6 @@ def read_tunnel(head: RequestHead, *, private: PrivateHosts) -> Target:
     if framing.chunked or framing.length:
         raise malformed("a request for a tunnel has no body")
     return target
-
-
-Dial = Callable[[Target], Awaitable[Connection]]
-"""Decide, record and dial. Raises Refused."""
 
 
 async def tunnel(
