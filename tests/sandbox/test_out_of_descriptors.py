@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC110, ASYNC240 - what happens inside a sandbox can only be asked for
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import secrets
@@ -100,6 +101,21 @@ def test_a_connection_that_cannot_be_taken_is_looked_at_now_and_then() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
             proxies.withdraw(port)
     assert 1 <= loop.handled <= 5
+
+
+def test_nobody_listens_at_a_withdrawn_port_although_a_process_that_is_being_forked_still_holds_it() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.socket() as client:
+        proxies = Proxies(Loop(theirs.fileno(), theirs.fileno()), {})
+        port = proxies.listen(0)
+        held = os.dup(proxies.listening[port].fileno())
+        try:
+            proxies.withdraw(port)
+            assert client.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+            assert proxies.listen(port) == port
+        finally:
+            os.close(held)
+            proxies.withdraw(port)
 
 
 async def test_who_connects_to_a_proxy_port_waits_until_a_descriptor_is_left(sandbox: Sandbox) -> None:

@@ -64,6 +64,8 @@ class Proxies:
                 self.resting.remove(port)
             else:
                 self.loop.forget(socket.fileno())
+            # A process that is being forked holds it for a moment longer, and would go on listening.
+            socket.shutdown(_socket.SHUT_RDWR)
             socket.close()
 
     def _rest(self, listening: Any, port: int) -> None:
