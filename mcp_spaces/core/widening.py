@@ -17,4 +17,4 @@ def who_widens(operation: AnyOperation, caller: Caller, space: Scope | None) -> 
         return f"a person can widen your own scope: mcp-spaces principal grant {caller.name}"
     if above:
         return "a person can widen the space's ceiling: mcp-spaces space update"
-    return "its runtime was launched with less: stop it, and launch its alias again, to have what the space has by now"
+    return "this runtime was launched with less: stop it, and launch its alias again, to have what the space has by now"
