@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
@@ -25,6 +25,13 @@ class StageInput(InRuntime):
     to: str = Field(min_length=1, max_length=1024)
     """Path in the workspace."""
     overwrite: bool = False
+
+    @field_validator("to")
+    @classmethod
+    def _names_a_file(cls, to: str) -> str:
+        if to.endswith("/"):
+            raise ValueError("a path that ends with / is a folder: name the file in it")
+        return to
 
 
 class Staged(BaseModel):

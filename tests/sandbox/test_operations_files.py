@@ -180,6 +180,16 @@ async def test_who_takes_a_folder_for_a_file_is_told_how_to_list_pack_and_delete
         assert way in caught.value.hint
 
 
+async def test_no_file_is_made_where_a_folder_was_named(room: Room) -> None:
+    with pytest.raises(InvalidInput, match="name the file in it"):
+        await room.call("sandbox.write_file", path="/workspace/data/", content="x")
+    made = {"type": "createFile", "path": "data/", "content": "x"}
+    (event,) = (await room.call("sandbox.run_operations", operations=[made])).events
+    assert event.type == "error" and "name the file in it" in event.details
+    await room.call("sandbox.write_file", path="build/a", content="x")
+    await room.call("sandbox.delete_file", path="build/", recursive=True)
+
+
 async def test_policy_is_asked_again_where_a_link_leads(room: Room) -> None:
     await room.shell("printf secret > hidden && mkdir sub")
     sandbox = room.service.live(room.runtimes.of_space(room.space.id)[0].id)
