@@ -78,7 +78,8 @@ async def test_whoever_shows_no_token_or_another_s_is_told_one_and_the_same(worl
         with pytest.raises(Unauthenticated) as refused:
             await world.app.authenticate(token)
         told.add((refused.value.message, refused.value.hint))
-    assert len(told) == 1
+    ((_, hint),) = told
+    assert "`Authorization: Bearer msp_…`" in hint and "MCP_SPACES_KEY over stdio" in hint
     agent = await world.app.authenticate(made.token)
     assert await world.app.still_valid(agent) and await world.app.still_valid(world.agent)
     assert not await world.app.still_valid(replace(agent, key_id="key_" + "a" * 26))
