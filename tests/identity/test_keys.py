@@ -131,8 +131,9 @@ async def test_a_key_is_narrower_than_its_principal_and_never_wider(world: World
     assert [row.id for row in (await world.call("space.list", caller=key)).spaces] == [space]
     with pytest.raises(NotFound):
         await world.call("space.get", caller=key, space=other)
-    with pytest.raises(Denied):
+    with pytest.raises(Denied) as outside:
         await world.call("storage.upload", caller=key, space=space, path="a", content="x")
+    assert "mcp-spaces key create" in outside.value.hint and "principal grant" not in outside.value.hint
     with pytest.raises(NotFound):
         await world.call("key.list", caller=key)
 
