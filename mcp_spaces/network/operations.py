@@ -15,6 +15,7 @@ from mcp_spaces.network.ports import forwarded
 from mcp_spaces.network.records import read_log
 from mcp_spaces.sandbox.port import LiveSandboxes
 from mcp_spaces.state.database import Database
+from mcp_spaces.storage.model import iso
 
 
 class _Answer(BaseModel):
@@ -29,7 +30,7 @@ class LogInput(InRuntime):
 
 class LogLine(_Answer):
     cursor: int
-    at: float
+    at: str
     run: str
     """The only run that was at work in the sandbox, else the one that launched it."""
     type: str
@@ -50,7 +51,7 @@ async def read(context: Context, given: LogInput) -> LogOutput:
     lines = tuple(
         LogLine(
             cursor=one.cursor,
-            at=one.at,
+            at=iso(one.at),
             run=one.run_id,
             type=one.type,
             body={name: value for name, value in one.body.items() if name != "runtime"},
