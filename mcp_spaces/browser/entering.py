@@ -16,7 +16,7 @@ from mcp_spaces.browser.pages.reading import described, located, present, read, 
 from mcp_spaces.browser.secrets.secret_rules import no_reference, refuse_secrets
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.operation import AnyOperation
-from mcp_spaces.errors import InvalidInput
+from mcp_spaces.errors import InvalidInput, SpacesError
 
 TEXT_CHARACTERS = 100_000
 FORMED_CHARACTERS = 100
@@ -81,6 +81,11 @@ async def fill(context: Context, given: FillInput) -> FillOutput:
 
     try:
         answer = await act(context, given, perform, what="fill")
+    except SpacesError as error:
+        done = [one for one in given.fields if one not in left][:-1]
+        if done:
+            error.hint = f"{error.hint} Filled in already: {', '.join(done)}."
+        raise
     finally:
         # A dialog that stands in the way is answered in somebody else's turn: nothing goes on there.
         is_over = True

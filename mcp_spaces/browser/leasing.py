@@ -25,6 +25,7 @@ from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import InRuntime
 from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import NotFound, RuntimeUnavailable, WrongState
+from mcp_spaces.storage.model import iso
 
 CONNECT = "browser.connect"
 TTL_S = 300.0
@@ -39,7 +40,7 @@ class ConnectInput(InRuntime):
 class ConnectOutput(Answer):
     url: str
     """For one connection from this machine: Playwright's connect_over_cdp, puppeteer.connect. Shown once."""
-    expires_at: float
+    expires_at: str
 
 
 class DisconnectInput(InRuntime):
@@ -92,7 +93,7 @@ async def connect(context: Context, given: ConnectInput) -> ConnectOutput:
             await shielded(lease.end("whoever asked for it has left"))
             raise
         context.note("leased", {"expires_at": expires_at})
-        return ConnectOutput(url=url, expires_at=expires_at)
+        return ConnectOutput(url=url, expires_at=iso(expires_at))
 
 
 def _hold(context: Context, lease: Lease) -> None:

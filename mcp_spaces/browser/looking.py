@@ -16,7 +16,7 @@ from mcp_spaces.browser.pages.extent import seen_of, whole_of
 from mcp_spaces.browser.pages.failures import in_time, translated
 from mcp_spaces.browser.pages.page import OpenPage
 from mcp_spaces.browser.pages.pictures import picture_of
-from mcp_spaces.browser.pages.reading import located, outline, present, read
+from mcp_spaces.browser.pages.reading import located, outline, present, read, told_while_loading
 from mcp_spaces.browser.secrets.secret_rules import refuse_inside
 from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
@@ -159,7 +159,8 @@ async def text(context: Context, given: TextInput) -> TextOutput:
     async with turn(context) as live:
         opened = await live.usable(given.page)
         refuse_inside(live)
-        answer = await read(opened.page.main_frame, "text", max_characters=TEXT_CHARACTERS_MAX)
+        with told_while_loading(opened):
+            answer = await read(opened.page.main_frame, "text", max_characters=TEXT_CHARACTERS_MAX)
         # The whole is redacted, and then cut: half a secret would not be known as one.
         whole = opened.redactor.text(str(answer.get("text", ""))[:TEXT_CHARACTERS_MAX])
         end = given.from_character + given.max_characters
@@ -176,8 +177,9 @@ async def screenshot(context: Context, given: ScreenshotInput) -> ScreenshotOutp
     async with turn(context) as live:
         opened = await live.usable(given.page)
         refuse_inside(live)
-        picture, width, height = await _picture(opened, given)
-        secretive = await _holds_secret(live, opened)
+        with told_while_loading(opened):
+            picture, width, height = await _picture(opened, given)
+            secretive = await _holds_secret(live, opened)
         stored = None
         if given.to is not None:
             stored = await kept(context, picture, path=given.to, namespace=given.namespace, overwrite=given.overwrite)

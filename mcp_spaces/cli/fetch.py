@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,8 +24,10 @@ EXPORT = "run.export"
 RANGE = frozenset({"encoding", "limit", "lines", "offset", "start_line"})
 
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the whole content to this file.")
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the whole content to this file; - is standard output."),
 ]
+STDOUT = Path("-")
 
 
 def fetches(operation_id: str) -> bool:
@@ -36,6 +39,9 @@ def fetch(context: typer.Context, operation_id: str, arguments: Mapping[str, Any
     """Write all of it to `to`, which appears, or is replaced, only once it is whole. Errors end the command."""
     if ranged := sorted(RANGE & arguments.keys()):
         raise typer.BadParameter(f"--output writes the whole content: leave out {', '.join(ranged)}.", ctx=context)
+    if to == STDOUT and (as_json or sys.stdout.isatty()):
+        why = "--json wants it too" if as_json else "a terminal obeys what is in it"
+        raise typer.BadParameter(f"--output - takes standard output for the content alone: {why}.", ctx=context)
     if operation_id == EXPORT:
         exported = calls.call(context, EXPORT, arguments, as_json=as_json).content
         assert isinstance(exported, dict)  # noqa: S101 - the operation's output is an object
@@ -48,6 +54,8 @@ def fetch(context: typer.Context, operation_id: str, arguments: Mapping[str, Any
 
     with calls.failures(as_json=as_json):
         size_bytes = _written(to, answer)
+    if to == STDOUT:
+        return
     if as_json:
         show.print_json({"path": str(to), "size_bytes": size_bytes})
     else:
@@ -58,7 +66,16 @@ def _written(to: Path, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]])
     """Raises Refusal: it cannot be written, or what is read changed meanwhile."""
     size_bytes, beside = 0, ""
     try:
-        descriptor, beside = tempfile.mkstemp(dir=to.absolute().parent, prefix=f".{to.name}.")
+        if to == STDOUT:
+            size_bytes = sum(map(sys.stdout.buffer.write, _pieces(answer)))
+            sys.stdout.buffer.flush()
+            return size_bytes
+        if to.exists() and not to.is_file() and not to.is_dir():
+            # A device or pipe is written to: put in its place, a file would take /dev/null from all of the machine.
+            with to.open("wb") as stream:
+                return sum(map(stream.write, _pieces(answer)))
+        to = Path(os.path.realpath(to))
+        descriptor, beside = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.")
         with os.fdopen(descriptor, "wb") as file:
             for piece in _pieces(answer):
                 size_bytes += file.write(piece)

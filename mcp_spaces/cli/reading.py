@@ -176,5 +176,7 @@ def checked(operation: AnyOperation, values: Mapping[str, Any]) -> BaseModel:
     try:
         found: BaseModel = operation.input.model_validate(dict(values))
     except ValidationError as error:
-        raise Unreadable(explain_validation(operation, error).message) from None
+        wrong = explain_validation(operation, error)
+        # The names of the arguments themselves are those of the flags, which `--help` shows.
+        raise Unreadable(f"{wrong.message} {wrong.hint}" if wrong.hint.startswith("In ") else wrong.message) from None
     return found

@@ -11,12 +11,13 @@ from pydantic_core import ErrorDetails
 
 from mcp_spaces.core.one_or_several import written
 from mcp_spaces.core.operation import AnyOperation
-from mcp_spaces.core.plain_words import SHAPES, findings, sentences_of
+from mcp_spaces.core.plain_words import NO_OBJECT, SHAPES, findings, sentences_of
 from mcp_spaces.errors import InvalidInput
 
 NUMBER_MAX = (1 << 63) - 1
 """What a database and a file offset can hold."""
 EXAMPLE_MAX = 300
+_NAMES = frozenset({"extra_forbidden", "missing"})
 DEPTH_MAX = 32
 """Levels of nesting in an input; whatever walks over one may do so by recursion."""
 
@@ -39,8 +40,9 @@ def _example(operation: AnyOperation, found: Iterable[ErrorDetails]) -> str:
 
 
 def _nearest(model: type[BaseModel], found: Iterable[ErrorDetails]) -> tuple[type[BaseModel], str]:
-    """Where the first name is unknown or missing: what has such names there, and its place; none for the input itself."""
-    location = next((written(one["loc"])[:-1] for one in found if one["type"] in ("extra_forbidden", "missing")), ())
+    """Where the first name is unknown or missing, or something else than an object: what has such names there, and its
+    place; none for the input itself."""
+    location = next((_object_of(one) for one in found if one["type"] in _NAMES | NO_OBJECT), ())
     inner = model
     for part in location:
         if not isinstance(part, int):
@@ -50,6 +52,11 @@ def _nearest(model: type[BaseModel], found: Iterable[ErrorDetails]) -> tuple[typ
                 return model, ""
             (inner,) = models
     return inner, ".".join(map(str, location))
+
+
+def _object_of(finding: ErrorDetails) -> tuple[int | str, ...]:
+    place = written(finding["loc"])
+    return place if finding["type"] in NO_OBJECT else place[:-1]
 
 
 def _models_in(annotation: object) -> set[type[BaseModel]]:

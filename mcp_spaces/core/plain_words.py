@@ -11,9 +11,9 @@ from mcp_spaces.core.spelling import SPELLING
 SHOWN = 3
 LOOKED_AT_MAX = 1_000
 """Findings. Of more of them none is named: going through hundreds of thousands would hold everybody up for seconds."""
-_NO_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
+NO_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 _NO_LIST = frozenset({"tuple_type", "list_type"})
-SHAPES = _NO_OBJECT | _NO_LIST
+SHAPES = NO_OBJECT | _NO_LIST
 
 
 def findings(error: ValidationError) -> list[ErrorDetails]:
@@ -45,7 +45,7 @@ def sentence(location: tuple[int | str, ...], kind: str, message: str) -> str:
         return f"{where} is unknown"
     if kind == "missing":
         return f"{where} is missing"
-    if kind in _NO_OBJECT:
+    if kind in NO_OBJECT:
         return f"{where} has to be an object"
     if kind in _NO_LIST:
         return f"{where} has to be a list"

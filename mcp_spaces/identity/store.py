@@ -142,7 +142,8 @@ class Identity:
         if not secret_matches(secret, key) or key is None or not self._is_valid(key):
             raise Unauthenticated(
                 "No valid key.",
-                hint="Send `Authorization: Bearer msp_…`; the operator makes one: mcp-spaces key create",
+                hint="Send `Authorization: Bearer msp_…`, or set MCP_SPACES_KEY over stdio; the operator makes one:"
+                " mcp-spaces key create LABEL",
             )
         return self.caller(self.get(key.principal_id), key=key)
 

@@ -16,7 +16,6 @@ from anyio.abc import TaskStatus
 
 from mcp_spaces.core.changes import Changes
 from mcp_spaces.core.ids import Clock
-from mcp_spaces.core.scope import NetworkMode
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.network import addresses
 from mcp_spaces.network.budgets import Budgets, OverBudget
@@ -142,10 +141,7 @@ class Gateway:
         return len(self._tasks)
 
     def environment(self, runtime: RuntimeRef, port: int) -> dict[str, str]:
-        """What a command's programs have to know; nothing where nothing is reached."""
-        access = self._accesses.access(runtime)
-        if access.grant.mode is NetworkMode.NONE and not access.neighbours:
-            return {}
+        """What a command's programs have to know, where nothing is reached too: the gateway says why, in words."""
         proxy = f"http://127.0.0.1:{port}"
         # Node reads the others only when this is set.
         known = {**dict.fromkeys(PROXIED, proxy), "NO_PROXY": HERE, "no_proxy": HERE, "NODE_USE_ENV_PROXY": "1"}

@@ -16,6 +16,7 @@ from mcp_spaces.network.forwarding import forwarded
 from mcp_spaces.network.records import read_log
 from mcp_spaces.sandbox.port import LiveSandboxes
 from mcp_spaces.state.database import Database
+from mcp_spaces.storage.model import iso
 
 
 class LogInput(InRuntime):
@@ -26,7 +27,7 @@ class LogInput(InRuntime):
 
 class LogLine(Answer):
     cursor: int
-    at: float
+    at: str
     run: str
     """The only run that was at work in the sandbox, else the one that launched it."""
     type: str
@@ -47,7 +48,7 @@ async def read(context: Context, given: LogInput) -> LogOutput:
     lines = tuple(
         LogLine(
             cursor=one.cursor,
-            at=one.at,
+            at=iso(one.at),
             run=one.run_id,
             type=one.type,
             body={name: value for name, value in one.body.items() if name != "runtime"},

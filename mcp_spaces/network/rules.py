@@ -12,11 +12,14 @@ LONGEST_HOST = 253
 LONGEST_SHOWN = 100
 MAIL_PORTS = frozenset({25, 465, 587})
 """Refused in every mode: a sandbox that can send mail is a spammer's."""
+NOBODY = "{host} is nobody here: a server in a sandbox is http://ALIAS.sandbox.internal:PORT"
+"""For who looks at home for what was started in a sandbox. It only says why: nothing is reached by it."""
 LAUNCHED, ANEW = "this was launched", "stop and launch it again, with that scope if its launch named one"
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 # WHATWG's "ends in a number": whatever some resolver would read as an IPv4 address.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_HOME = re.compile(r"127(\.[0-9]{1,3}){3}|0\.0\.0\.0|::1|(.*\.)?localhost")
 
 
 def read_target(authority: str, *, default_port: int | None, private: PrivateHosts, tunnel: bool = False) -> Target:
@@ -40,12 +43,13 @@ def read_host(host: str, *, port: int, private: PrivateHosts) -> str:
     bare = host.removeprefix("[").removesuffix("]")
     if private.of(Target(bare, port)) is not None:
         return bare
+    literal = NOBODY.format(host=bare) if _HOME.fullmatch(bare) else "addresses are refused: use a name"
     if host.startswith("[") or ":" in host:
-        raise Refused(Reason.IP_LITERAL, "addresses are refused: use a name", rule="network.private_hosts")
+        raise Refused(Reason.IP_LITERAL, literal, rule="network.private_hosts")
     if not host or len(host) > LONGEST_HOST or not _HOST.fullmatch(host):
         raise Refused(Reason.BAD_HOST, "that is no host name", status=400)
     if _NUMBER.fullmatch(host.rpartition(".")[2]):
-        raise Refused(Reason.IP_LITERAL, "addresses are refused: use a name", rule="network.private_hosts")
+        raise Refused(Reason.IP_LITERAL, literal, rule="network.private_hosts")
     return host
 
 
@@ -57,6 +61,8 @@ def decide(access: Access, target: Target, private: PrivateHosts) -> str:
             words = "without a network, sandboxes that have one are out of reach"
             raise Refused(Reason.NO_NETWORK, words, rule=access.because)
         return SANDBOX_DOMAIN
+    if _HOME.fullmatch(target.host) and private.of(target) is None:
+        raise Refused(Reason.BAD_HOST, NOBODY.format(host=shown(target)), rule="network.private_hosts")
     if grant.mode is NetworkMode.NONE:
         if access.space.mode is not NetworkMode.NONE:
             raise Refused(Reason.NO_NETWORK, f"{LAUNCHED} without a network: {ANEW}", rule="scope.network")

@@ -23,7 +23,7 @@ from mcp_spaces.errors import Denied, InvalidInput
 from mcp_spaces.sandbox.cutting import Fitting, text_within, whole_characters
 from mcp_spaces.sandbox.edits import Edit, apply_edits
 from mcp_spaces.sandbox.file_lines import first_lines, offset_of_line
-from mcp_spaces.sandbox.path_grammar import FilePath, encodable
+from mcp_spaces.sandbox.path_grammar import FilePath, NewFilePath, encodable
 from mcp_spaces.sandbox.port import FileContent, Sandbox
 from mcp_spaces.sandbox.refusals import error_of
 from mcp_spaces.sandbox.service import SandboxService
@@ -74,7 +74,7 @@ class ReadFileOutput(Answer):
 
 
 class WriteFileInput(InRuntime):
-    path: FilePath
+    path: NewFilePath
     content: str
     encoding: Encoding = "utf-8"
     overwrite: bool = True

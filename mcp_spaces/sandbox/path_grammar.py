@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Annotated
 
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from mcp_spaces.sandbox.port import WORKSPACE
 
@@ -54,6 +54,13 @@ def _a_file(path: str) -> str:
     return path
 
 
+def _no_folder(path: object) -> object:
+    if isinstance(path, str) and path.endswith("/"):
+        raise ValueError("a path that ends with / is a folder: name the file in it")
+    return path
+
+
 # Callers learn the grammar from the error: a description at every path would fill the tool list.
 FolderPath = Annotated[str, AfterValidator(canonical_path), WithJsonSchema({"type": "string"})]
 FilePath = Annotated[FolderPath, AfterValidator(_a_file)]
+NewFilePath = Annotated[FilePath, BeforeValidator(_no_folder)]

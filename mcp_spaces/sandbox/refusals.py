@@ -26,7 +26,7 @@ _INSIDE = f"Use a path below {WORKSPACE}."
 REFUSALS: dict[bytes, tuple[Callable[..., SpacesError], str, str]] = {
     b"absent": (NotFound, "There is no {path}.", _LIST),
     b"not_folder": (WrongState, "Not a folder, or a part of the path is none: {path}.", _LIST),
-    b"folder": (WrongState, "{path} is a folder.", "sandbox_list_files shows what is in it; sandbox_delete_file with recursive deletes it."),
+    b"folder": (WrongState, "{path} is a folder.", "sandbox_list_files shows what is in it; tar makes one file of it; sandbox_delete_file with recursive deletes it."),
     b"not_regular": (WrongState, "{path} is not a regular file.", _REGULAR),
     b"outside": (WrongState, "{path} leads outside the workspace.", _INSIDE),
     b"link": (WrongState, "A symbolic link is on the way to {path}.", "Writing and deleting never follow links; name the real path."),
@@ -38,7 +38,7 @@ REFUSALS: dict[bytes, tuple[Callable[..., SpacesError], str, str]] = {
     b"forbidden": (WrongState, "The sandbox's user may not do that with {path}.", "Change its mode with a shell command first."),
     b"too_long": (InvalidInput, "A name in the path is too long: {path}.", "A name may have 255 bytes."),
     b"too_deep": (InvalidInput, "The path has too many folders: {path}.", "At most 200 folders may be on the way."),
-    b"expression": (InvalidInput, "The regular expression does not compile.", "Use Python's `re` syntax."),
+    b"expression": (InvalidInput, "The regular expression does not compile.", "Use Python's `re` syntax; a bracket, as in foo\\(, and other marks that are meant as they are take a backslash."),
     b"pattern": (InvalidInput, "The pattern cannot be understood.", "Use *, ?, [abc] and ** as a whole name."),
     b"full": (DiskFull, "The workspace is full.", "Delete files there, or start a runtime with a larger disk."),
     b"no_process": (QuotaExceeded, "The sandbox's limit of processes or open files is reached.", _TOO_MANY),

@@ -91,7 +91,7 @@ def check_bind(settings: Settings) -> None:
     if not settings.http_allowed_hosts:
         raise InvalidInput(
             f"{settings.http_host} can be reached from other machines, but no name is allowed.",
-            hint="Give each name that clients use with --allowed-host, such as spaces.example.org.",
+            hint="Give each name that clients use, such as spaces.example.org: http_allowed_hosts, or serve --allowed-host.",
         )
     if settings.http_tls_certificate is None and not settings.http_behind_tls_proxy:
         raise InvalidInput(

@@ -89,7 +89,8 @@ def bound(host: str, port: int) -> socket.socket:
         return listener
     except OSError as error:
         raise WrongState(
-            f"{host} port {port}: {error.strerror or error}.", hint="Choose another with --http-port or --http-host."
+            f"{host} port {port}: {error.strerror or error}.",
+            hint="Choose another: http_port, http_host, or serve --http-port.",
         ) from error
 
 

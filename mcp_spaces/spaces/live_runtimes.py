@@ -181,7 +181,7 @@ class LiveRuntimes(ABC, Generic[L]):
                 if runtime.holds:
                     raise Conflict(
                         f"{self.kind.capitalize()} {runtime.alias} is {runtime.state} already.",
-                        hint="Use it as it is, or choose another alias.",
+                        hint="Use it as it is, stop it first, or choose another alias.",
                     )
                 return change(runtime).model_copy(update={"state": RuntimeState.STARTING, "reason": ""})
 

@@ -52,7 +52,7 @@ class UpdateInput(InSpace):
 
 class ExtendInput(InSpace):
     ttl_s: float | None = Field(gt=0, le=TTL_LIMIT_S)
-    """Seconds from now; null: no end."""
+    """Seconds from now, at least: what lives longer, or has no end, keeps its own. null: no end."""
 
 
 class DeleteInput(InSpace):
@@ -151,6 +151,9 @@ async def extend(context: Context, wanted: ExtendInput) -> SpaceView:
         # It is being deleted by now, or about to be: what is told to live on has to.
         if space.expires_at is not None and space.expires_at <= context.clock.now():
             raise WrongState("The space's time is over: it is being deleted.", hint="Make another: space_create")
+        # Never shorter: whoever extends a space that had no end would have set the hour at which its files go.
+        if expires_at is not None and (space.expires_at is None or space.expires_at >= expires_at):
+            return space
         return space.model_copy(update={"expires_at": expires_at})
 
     async def changed() -> Space:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mcp_spaces.core.caller import Caller, Role
 from mcp_spaces.core.place import DEFAULT_SPACE, RuntimePlace, SpacePlace
@@ -66,7 +66,7 @@ class SpaceStore:
         if not found:
             raise NotFound("No such space.", hint="space_list shows the spaces that you can see.")
         if len(found) > 1:
-            ids = ", ".join(f"{space.id} ({space.name})" for space in found)
+            ids = ", ".join(f"{space.id} ({_told(caller, space, among=found)})" for space in found)
             named = any(space.name == reference for space in found)
             said = f"{reference!r} fits several spaces." if named else "No space was named, and there are several."
             raise Ambiguous(said, hint=f"Name one by its id: {ids}")
@@ -207,6 +207,14 @@ def _is_visible(caller: Caller, space: Space) -> bool:
     if caller.spaces is not None:
         return space.id in caller.spaces
     return caller.operator or space.owner_id == caller.principal_id
+
+
+def _told(caller: Caller, space: Space, *, among: Sequence[Space]) -> str:
+    """The name, and whose it is where that tells them apart."""
+    if len({one.owner_id for one in among}) == 1:
+        return space.name
+    whose = "yours" if space.owner_id == caller.principal_id else "another's"
+    return f"{space.name}, {whose}"
 
 
 class RuntimeStore:

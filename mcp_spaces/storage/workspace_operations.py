@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mcp_spaces.core.answer import Answer
 from mcp_spaces.core.context import Context
@@ -26,6 +26,13 @@ class StageInput(InRuntime):
     to: str = Field(min_length=1, max_length=1024)
     """Path in the workspace."""
     overwrite: bool = False
+
+    @field_validator("to")
+    @classmethod
+    def _names_a_file(cls, to: str) -> str:
+        if to.endswith("/"):
+            raise ValueError("a path that ends with / is a folder: name the file in it")
+        return to
 
 
 class Staged(Answer):

@@ -44,7 +44,8 @@ class Codes:
         """
         if SEED not in entry.fields:
             raise WrongState(
-                f"{entry.path} has no one-time seed.", hint="A person can add one: mcp-spaces vault update"
+                f"{entry.path} has no one-time seed.",
+                hint=f"A person can add one: mcp-spaces vault update {entry.path} --totp",
             )
         while True:
             seed, step = await self._take_step(entry, run_id)

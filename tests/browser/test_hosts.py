@@ -124,6 +124,32 @@ async def test_the_end_waits_for_a_browser_whose_start_was_given_up(tmp_path: Pa
         assert slow.steps == ["starts", "stops", "is gone", "closed"]
 
 
+@pytest.mark.parametrize("closing", [True, False])
+async def test_a_warm_browser_that_fails_is_told_in_the_log_unless_the_daemon_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, closing: bool
+) -> None:
+    driver = NoneToBeHad(playwright=PlaywrightDriver(), folder=tmp_path, limits=LIMITS, pool_size=1)
+
+    async def warm() -> None:
+        with pytest.raises(RuntimeUnavailable):
+            await driver.warm()
+
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(warm)
+            await eventually(lambda: driver.making == 1)
+            if closing:
+                group.start_soon(driver.aclose)
+                await anyio.wait_all_tasks_blocked()
+            driver.fails.set()
+            if not closing:
+                # What is tried once more, for its reason.
+                await eventually(lambda: driver.making == 1 and not driver.fails.is_set())
+                driver.fails.set()
+        await driver.aclose()
+    assert ("kept warm" in caplog.text) is not closing
+
+
 class Holder:
     """Of a browser what a context of it needs, and of a context what its runtime closes."""
 

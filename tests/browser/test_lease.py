@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -159,6 +160,14 @@ async def test_t06_a_lease_ends_with_the_permission_that_it_was_given_under(room
     with anyio.fail_after(PATIENCE_S):
         while room.use(ActiveCalls).any_in(room.space):  # noqa: ASYNC110 - as above
             await anyio.sleep(0.01)
+
+
+async def test_the_end_of_a_lease_is_told_as_every_other_time_is(room: Room) -> None:
+    outcome = await room.outcome("browser.connect", ttl_s=60)
+    (leased,) = (one for one in room.use(RunStore).events(outcome.run_id, after=0, limit=50) if one.type == "leased")
+    ends = datetime.fromisoformat(outcome.output.model_dump()["expires_at"])
+    assert ends.timestamp() == int(json.loads(json.dumps(leased.body))["expires_at"])
+    await room.call("browser.disconnect")
 
 
 async def test_a_lease_is_recorded_and_its_token_is_in_no_record(room: Room) -> None:

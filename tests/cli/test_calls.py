@@ -89,7 +89,7 @@ async def test_a_text_where_an_object_is_needed_is_said_in_plain_words() -> None
     ended = await run("space", "create", "work", "--policy", "permissive", "--json", state_dir="/nonexistent")
     assert (ended.code, ended.json()["error"]["message"]) == (
         2,
-        "Invalid value: space.create: policy has to be an object.",
+        "Invalid value: space.create: policy has to be an object. In policy: preset?, overrides?.",
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from mcp_spaces.core.approvals import PENDING_LIMIT
 from mcp_spaces.errors import ApprovalNeeded
+from tests.cli.commands import on_a_terminal
 from tests.cli.served import Served, served
 
 pytestmark = pytest.mark.anyio
@@ -135,3 +136,32 @@ async def test_what_cannot_be_written_says_so_and_a_range_is_refused(house: Serv
     assert (nowhere.code, ranged.code) == (1, 2)
     assert "cannot be written" in nowhere.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_standard_output_gets_the_content_to_the_byte_unless_it_is_a_terminal(house: Served) -> None:
+    space = await house.world.space("work")
+    await house.world.call("storage.upload", space=space, path="a", content="one\x1b[2J")
+    read = ("storage", "read", "work", "--path", "a", "--output", "-")
+    ended = await house.run(*read)
+    assert (ended.code, ended.stdout, ended.stderr) == (0, "one\x1b[2J", "")
+    both = await house.run(*read, "--json")
+    assert both.code == 2 and "--json" in both.json()["error"]["message"]
+    shown = await on_a_terminal(*read, state_dir=house.world.folder / "state")
+    assert "terminal" in shown and "\x1b[2J" not in shown
+
+
+async def test_a_pipe_is_written_to_and_a_link_followed_neither_is_replaced(house: Served, tmp_path: Path) -> None:
+    space = await house.world.space("work")
+    await house.world.call("storage.upload", space=space, path="a", content="x")
+    pipe, link, real = tmp_path / "pipe", tmp_path / "link", tmp_path / "real"
+    os.mkfifo(pipe)
+    link.symlink_to(real)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for to in (pipe, link):
+            ended = await house.run("storage", "read", "work", "--path", "a", "--output", str(to))
+            assert (ended.code, ended.stderr) == (0, "")
+        assert pipe.is_fifo() and os.read(reader, 10) == b"x"
+    finally:
+        os.close(reader)
+    assert link.is_symlink() and real.read_bytes() == b"x"

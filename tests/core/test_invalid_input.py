@@ -85,6 +85,7 @@ def test_an_argument_of_another_shape_is_told_by_an_example() -> None:
             "In mounts.storage.0: namespace, mode?, ",
         ),
         ("space.create", {"name": "a", "mounts": {"storage": {"name": "x"}}}, "In mounts.storage: namespace, mode?, "),
+        ("space.create", {"name": "a", "policy": "permissive"}, "In policy: preset?, overrides?"),
         # Which of the forms was meant, nobody knows.
         ("browser.fill", {"fields": {"e2": {"text": "Ann"}}}, "Arguments: "),
     ],

@@ -39,6 +39,7 @@ def test_operations_without_facts_by_preset(operation_id: str, effect: Effect, a
 def test_an_operations_own_verdict_narrows_and_never_widens() -> None:
     policy = policy_from("standard", {"operations": {"sandbox.shell": "ask", "storage.read": "allow"}})
     assert (shell("ls", policy).decision, shell("ls", policy).rule) == ("ask", "operations.sandbox.shell")
+    assert getattr(shell("ls", policy), "reason", "") == "The policy's own rule for sandbox.shell says ask."
     assert shell("sudo ls", policy).decision is Answer.DENY
 
 

@@ -78,7 +78,8 @@ async def test_whoever_shows_no_token_or_another_s_is_told_one_and_the_same(worl
         with pytest.raises(Unauthenticated) as refused:
             await world.app.authenticate(token)
         told.add((refused.value.message, refused.value.hint))
-    assert len(told) == 1
+    ((_, hint),) = told
+    assert "`Authorization: Bearer msp_…`" in hint and "MCP_SPACES_KEY over stdio" in hint
     agent = await world.app.authenticate(made.token)
     assert await world.app.still_valid(agent) and await world.app.still_valid(world.agent)
     assert not await world.app.still_valid(replace(agent, key_id="key_" + "a" * 26))
@@ -130,8 +131,9 @@ async def test_a_key_is_narrower_than_its_principal_and_never_wider(world: World
     assert [row.id for row in (await world.call("space.list", caller=key)).spaces] == [space]
     with pytest.raises(NotFound):
         await world.call("space.get", caller=key, space=other)
-    with pytest.raises(Denied):
+    with pytest.raises(Denied) as outside:
         await world.call("storage.upload", caller=key, space=space, path="a", content="x")
+    assert "mcp-spaces key create" in outside.value.hint and "principal grant" not in outside.value.hint
     with pytest.raises(NotFound):
         await world.call("key.list", caller=key)
 

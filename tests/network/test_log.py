@@ -56,6 +56,9 @@ async def test_the_log_of_a_runtime_is_read_page_by_page_and_holds_no_other_s(wo
     await log.write(runtime, "network.allowed", {"host": "d.com"})
     news = await world.govern("network.log", space="net", runtime=runtime.alias, cursor=last)
     assert [line.body for line in news.lines] == [{"host": "d.com"}]
+    events = (await world.govern("run.get", run=run, events_limit=100)).events
+    times = {one.cursor: one.at for one in events}
+    assert [line.at for line in news.lines] == [times[line.cursor] for line in news.lines], "as runs tell it"
 
 
 async def test_the_cost_of_a_runtime_s_log_does_not_grow_with_what_its_space_did(world: World) -> None:

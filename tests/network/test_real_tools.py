@@ -284,6 +284,21 @@ async def test_a_server_in_one_sandbox_is_reached_from_another_of_the_space(insi
     assert "no_such_sandbox" in foreign.stdout
 
 
+async def test_a_sandbox_that_was_launched_without_the_space_s_network_is_told_so_in_words(inside: Inside) -> None:
+    await inside.world.govern("sandbox.launch", space="net", alias="alone", scope={"network": {"mode": "none"}})
+    told = await inside.world.call(
+        "sandbox.shell", caller=inside.world.operator, space="net", runtime="alone",
+        command="curl -sS http://site.test/; curl -sS http://main.sandbox.internal:8000/",
+    )  # fmt: skip
+    assert "launched without a network: stop and launch it again" in told.stdout
+    assert "sandboxes that have one are out of reach" in told.stdout
+    refused = await inside.world.govern("network.log", space="net", runtime="alone")
+    assert [(line.body["host"], line.body["reason"]) for line in refused.lines] == [
+        ("site.test", "no_network"),
+        ("main.sandbox.internal", "no_network"),
+    ]
+
+
 async def test_the_operator_forwards_a_port_for_as_long_as_the_call_lasts(inside: Inside) -> None:
     await inside.run("echo shown > index.html; exec python3 -m http.server --bind 127.0.0.1 8000", background=True)
     await inside.out("curl -sSf --retry 50 --retry-all-errors --retry-delay 0 --noproxy '*' http://127.0.0.1:8000/")

@@ -157,3 +157,17 @@ def test_what_the_space_does_not_have_either_is_told_as_that() -> None:
     with pytest.raises(Refused) as refused:
         decide(Access(own, space=own), Target("b.com", 443), NOBODY)
     assert refused.value.rule == "network.allow"
+
+
+@pytest.mark.parametrize("host", ["localhost", "app.localhost", "127.0.0.1", "[::1]", "0.0.0.0"])
+@pytest.mark.parametrize("mode", NetworkMode)
+def test_who_looks_at_home_for_a_server_in_a_sandbox_is_told_its_name(host: str, mode: NetworkMode) -> None:
+    with pytest.raises(Refused) as refused:
+        decide(Access(NetworkGrant(mode=mode)), read_target(f"{host}:8080", default_port=80, private=NOBODY), NOBODY)
+    assert "http://ALIAS.sandbox.internal:PORT" in refused.value.words
+
+
+def test_what_the_operator_opened_at_home_is_reached_where_it_is_listed() -> None:
+    private = PrivateHosts.parse(["localhost:8080=127.0.0.1:8080"])
+    access = Access(NetworkGrant(mode=NetworkMode.ALLOWLIST, allow=("localhost:8080",)))
+    assert decide(access, Target("localhost", 8080), private) == "localhost:8080"

@@ -173,13 +173,22 @@ async def test_folders_are_deleted_only_when_that_is_asked_for(room: Room) -> No
 
 
 @pytest.mark.parametrize("operation", ["sandbox.read_file", "sandbox.delete_file"])
-async def test_who_takes_a_folder_for_a_file_is_told_how_to_list_it_and_how_to_delete_it(
-    room: Room, operation: str
-) -> None:
+async def test_who_takes_a_folder_for_a_file_is_told_how_to_list_pack_and_delete_it(room: Room, operation: str) -> None:
     await room.call("sandbox.write_file", path="build/a", content="")
     with pytest.raises(WrongState, match="build is a folder") as caught:
         await room.call(operation, path="build")
-    assert "sandbox_list_files" in caught.value.hint and "sandbox_delete_file with recursive" in caught.value.hint
+    for way in ("sandbox_list_files", "tar", "sandbox_delete_file with recursive"):
+        assert way in caught.value.hint
+
+
+async def test_no_file_is_made_where_a_folder_was_named(room: Room) -> None:
+    with pytest.raises(InvalidInput, match="name the file in it"):
+        await room.call("sandbox.write_file", path="/workspace/data/", content="x")
+    made = {"type": "createFile", "path": "data/", "content": "x"}
+    (event,) = (await room.call("sandbox.run_operations", operations=[made])).events
+    assert event.type == "error" and "name the file in it" in event.details
+    await room.call("sandbox.write_file", path="build/a", content="x")
+    await room.call("sandbox.delete_file", path="build/", recursive=True)
 
 
 async def test_policy_is_asked_again_where_a_link_leads(room: Room) -> None:

@@ -33,7 +33,9 @@ REFUSED: dict[str, tuple[bytes, Reason]] = {
     "label of 64 letters": (both("a" * 64 + ".example.org"), Reason.BAD_HOST),
     "name of 300 letters": (both(("a" * 49 + ".") * 6 + "example.org"), Reason.BAD_HOST),
     "empty host": (get("http:///path"), Reason.BAD_HOST),
-    "a name without a dot": (both("localhost"), Reason.NOT_LISTED),
+    "a name without a dot": (both("intranet"), Reason.NOT_LISTED),
+    "localhost": (both("localhost"), Reason.BAD_HOST),
+    "a name below localhost": (both("api.example.com.localhost"), Reason.BAD_HOST),
     # Two names in one
     "userinfo": (get(f"http://{HOST}@evil.com/"), Reason.BAD_HOST),
     "userinfo with a password": (get(f"http://{HOST}:80@evil.com/"), Reason.MALFORMED),
@@ -147,7 +149,8 @@ async def test_n09_every_trick_with_names_and_bytes_is_refused(attack: str) -> N
 
 
 IN_OPEN_MODE: dict[str, tuple[bytes, Reason]] = {
-    "a name without a dot": (both("localhost"), Reason.BAD_HOST),
+    "localhost": (both("localhost"), Reason.BAD_HOST),
+    "a name below localhost": (both("app.localhost"), Reason.BAD_HOST),
     "a tunnel to a name without a dot": (connect("intranet:443"), Reason.BAD_HOST),
     "mail": (connect(f"{HOST}:25"), Reason.MAIL_PORT),
     "mail that is handed in": (connect(f"{HOST}:587"), Reason.MAIL_PORT),
@@ -161,7 +164,7 @@ IN_OPEN_MODE: dict[str, tuple[bytes, Reason]] = {
 async def test_n09_where_every_host_is_allowed_these_are_refused_all_the_same(attack: str) -> None:
     request, reason = IN_OPEN_MODE[attack]
     async with laboratory(OPEN) as lab:
-        lab.names["localhost"] = lab.names["intranet"] = [PUBLIC]
+        lab.names["localhost"] = lab.names["app.localhost"] = lab.names["intranet"] = [PUBLIC]
         assert f"X-Mcp-Spaces-Refused: {reason}\r\n".encode() in await lab.ask(request)
         assert lab.internet.dialled == []
         assert lab.names.asked == []

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -172,7 +173,12 @@ def test_what_its_folder_says_holds_whoever_starts_it(state: Path) -> None:
     (state / "settings.toml").write_text('http_port = 0\nhttp_host = "0.0.0.0"\n')
     refused = run(state)
     assert refused.returncode == 3
-    assert "--allowed-host" in refused.stderr
+    assert "http_allowed_hosts" in refused.stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (state / "settings.toml").write_text(f"http_port = {taken.getsockname()[1]}\n")
+        refused = run(state)
+    assert refused.returncode == 3
+    assert "Choose another: http_port" in refused.stderr and "Traceback" not in refused.stderr
     (state / "settings.toml").write_text("http_prot = 80\n")
     refused = run(state)
     assert refused.returncode == 1

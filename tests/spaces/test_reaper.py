@@ -82,6 +82,15 @@ async def test_extending_moves_the_end_and_null_takes_it_away(tmp_path: Path) ->
         assert state(world, forever) == "running"
 
 
+async def test_to_extend_never_shortens(tmp_path: Path) -> None:
+    async with open_world(tmp_path, clock=Time().clock) as world:
+        endless, long = await world.space("endless"), await world.space("long", ttl_s=600)
+        ends = (await world.call("space.get", space=long)).expires_at
+        assert (await world.call("space.extend", space=endless, ttl_s=60)).expires_at is None
+        assert (await world.call("space.extend", space=long, ttl_s=60)).expires_at == ends
+        assert (await world.call("space.get", space=endless)).expires_at is None
+
+
 async def test_a_space_that_is_being_deleted_is_not_said_to_live_longer(tmp_path: Path) -> None:
     time = Time()
     async with open_world(tmp_path, clock=time.clock) as world:

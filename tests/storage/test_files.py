@@ -233,6 +233,9 @@ async def test_staging_and_collecting_carry_large_files_whole(bench: Bench) -> N
     assert staged["size_bytes"] == len(raw) and bench.sandbox.files["in.bin"] == raw
     with pytest.raises(Conflict):
         await bench.call("storage.stage", path="kept/out.bin", to="in.bin")
+    with pytest.raises(InvalidInput, match="name the file in it"):
+        await bench.call("storage.stage", path="kept/out.bin", to="data/")
+    assert "data" not in bench.sandbox.files
 
 
 async def test_a_file_that_is_too_large_to_be_in_memory_for_a_moment_is_not_staged(bench: Bench) -> None:

@@ -20,7 +20,7 @@ from mcp_spaces.core.facts import SecretFacts, SecretUse
 from mcp_spaces.core.policy import decide, load_preset
 from mcp_spaces.core.policy.verdict import answer_of
 from mcp_spaces.core.scope import VaultGrant
-from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound
+from mcp_spaces.errors import Conflict, Denied, InvalidInput, NotFound, WrongState
 from mcp_spaces.vault.model import VERSIONS_KEPT, Bindings, Kind, Reference, reference
 from mcp_spaces.vault.wanted import wanted_entry
 from tests.cli.commands import run
@@ -197,6 +197,9 @@ async def test_an_update_changes_what_was_named_and_null_clears(tmp_path: Path) 
         assert (view.fields, view.label, view.origins) == (["username", "password"], None, ["https://a.example"])
         assert (await world.govern("vault.get", path="a", field="username")).value == "ann"
         assert (await world.govern("vault.get", path="a")).value == "battery staple"
+        with pytest.raises(WrongState) as seedless:
+            await world.govern("vault.totp", path="a")
+        assert seedless.value.hint.endswith(": mcp-spaces vault update a --totp")
         for wrong in ({"password": None}, {"token": "x" * 9}, {"totp": "no seed"}, {"origins": ["http://x"]}):
             with pytest.raises(InvalidInput):
                 await world.govern("vault.update", path="a", **wrong)

@@ -214,7 +214,8 @@ class Hosts(ABC):
                 self._warm.append(await self._start(self._limits))
         except SpacesError as error:
             # The next launch is cold, and says what is wrong if it still is.
-            log.warning("no browser could be kept warm: %s", error)
+            if not self._closed:
+                log.warning("no browser could be kept warm: %s", error)
 
     # The end
 

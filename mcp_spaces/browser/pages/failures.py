@@ -92,7 +92,7 @@ _WORDS = (
     ('Input of type "radio"', "it is a radio button", "Give true for the one that you choose."),
     ('Input of type "file"', "it is a file field", "browser_upload gives it files of storage."),
     ("is not a <select>", "it is no native list", "Click it, then click the option that it shows."),
-    ("Element is not an <input>", "it is no text field", "Click it, and see what that shows."),
+    ("Element is not an <input>", "it is no text field", "Give a field in it, or click it and see what that shows."),
     (
         'event "filechooser"',
         "a click on it opens no choice of files",

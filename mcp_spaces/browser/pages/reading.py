@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,22 +73,18 @@ async def outline(
         number, ref = parsed(root)
     seen = opened.seen.get(number)
     frame = opened.page.main_frame if not number or seen is None else seen.frame
-    try:
-        with in_time("read the page", OUTLINE_S):
-            answer = await _outline(
-                opened,
-                number,
-                frame,
-                mode=mode,
-                interactive_only=interactive_only,
-                max_characters=max_characters,
-                from_line=from_line,
-                root=ref,
-                depth=0,
-            )
-    except TimedOut:
-        refuse_while_loading(opened)
-        raise
+    with told_while_loading(opened), in_time("read the page", OUTLINE_S):
+        answer = await _outline(
+            opened,
+            number,
+            frame,
+            mode=mode,
+            interactive_only=interactive_only,
+            max_characters=max_characters,
+            from_line=from_line,
+            root=ref,
+            depth=0,
+        )
     if "missing" in answer:
         raise gone(root or "")
     return Outline(
@@ -95,6 +93,16 @@ async def outline(
         title=str(answer.get("title", ""))[:200],
         next_line=answer.get("next_line"),
     )
+
+
+@contextmanager
+def told_while_loading(opened: OpenPage) -> Iterator[None]:
+    """Around a look at the page that may take too long. Raises TimedOut."""
+    try:
+        yield
+    except TimedOut:
+        refuse_while_loading(opened)
+        raise
 
 
 def refuse_while_loading(opened: OpenPage) -> None:

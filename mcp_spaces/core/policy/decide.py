@@ -164,9 +164,10 @@ def _effect(policy: Policy, effect: Effect) -> Decision:
 
 
 def _operation(policy: Policy, operation_id: str) -> Decision:
+    answer = policy.operations.get(operation_id, Answer.ALLOW)
     return decision_for(
-        policy.operations.get(operation_id, Answer.ALLOW),
+        answer,
         rule=f"operations.{operation_id}",
-        reason=f"The policy has its own verdict on {operation_id}.",
+        reason=f"The policy's own rule for {operation_id} says {answer}.",
         suggestion="Use another operation, or ask the operator.",
     )

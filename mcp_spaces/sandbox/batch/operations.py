@@ -14,7 +14,7 @@ from mcp_spaces.core.json_schema import schema_of
 from mcp_spaces.core.plain_words import sentences_of
 from mcp_spaces.core.spelling import Spelled
 from mcp_spaces.sandbox.files import EDITS, Encoding
-from mcp_spaces.sandbox.path_grammar import FilePath, FolderPath
+from mcp_spaces.sandbox.path_grammar import FilePath, FolderPath, NewFilePath
 from mcp_spaces.sandbox.shell import CommandText, Environment
 
 MESSAGE_CHARACTERS = 100_000
@@ -40,7 +40,7 @@ class Message(_Asked):
 
 class CreateFile(_Asked):
     type: Literal["createFile"]
-    path: FilePath
+    path: NewFilePath
     content: str
     encoding: Encoding = "utf-8"
     overwrite: bool = False

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from mcp_spaces.browser import looking
 from mcp_spaces.browser.pages import reading
 from mcp_spaces.errors import InvalidInput, TimedOut
 from tests.browser.operations.tabs import HOST, Tab
@@ -52,15 +53,17 @@ async def test_what_leads_to_a_slow_page_is_done_and_the_page_is_waited_for_by_n
     steps = [{"call": "page.click", "args": ["text=Order"], "ref": "p1", "options": {"timeoutMs": 2_000}}]
     # Only here: pages that can be read have the usual time, however busy this machine is.
     monkeypatch.setattr(reading, "READ_S", 1.0)
+    monkeypatch.setattr(looking, "CAPTURE_S", 1.0)
     try:
         if way == "execute":
             assert (await tab.call("execute", steps=steps)).events[0].ok
         else:
             done = await tab.call(way, timeout_s=2, **acts[way])
             assert not done.settled and f"still loading {HOST}/slow-thanks" in done.changes
-        for operation in ("snapshot", "click", "wait_for"):
-            more = {"ref": "e1"} if operation == "click" else {"text": "Never", "timeout_s": 0.5}
-            error = await tab.refused(operation, TimedOut, **({} if operation == "snapshot" else more))
+        looks: dict[str, dict[str, object]] = {"snapshot": {}, "text": {}, "screenshot": {}}
+        others: dict[str, dict[str, object]] = {"click": {"ref": "e1"}, "wait_for": {"text": "Never", "timeout_s": 0.5}}
+        for operation, more in (looks | others).items():
+            error = await tab.refused(operation, TimedOut, **more)
             assert f"still loading {HOST}/slow-thanks" in error.message and "do not repeat" in error.hint
     finally:
         came.set()

@@ -34,6 +34,16 @@ async def test_what_a_field_cannot_hold_is_refused_with_an_example_and_empties_n
     await tab.call("fill", fields={ref: error.hint.removeprefix("Write it as ").removesuffix(".")})
 
 
+async def test_a_fill_that_breaks_off_says_what_it_has_done(tab: Tab) -> None:
+    tab.site.made["three"] = "<input aria-label=Name><input type=date><input type=checkbox aria-label=Gift>"
+    name, date, gift = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/three")).changes)
+    error = await tab.refused("fill", InvalidInput, fields={name: "Ann", date: "soon", gift: True})
+    assert error.message.startswith(f"fill {date}: ") and error.hint.endswith(f" Filled in already: {name}.")
+    shown = (await tab.call("snapshot")).snapshot
+    assert 'value="Ann"' in shown and " checked" not in shown
+    assert "already" not in (await tab.refused("fill", InvalidInput, fields={date: "soon"})).hint
+
+
 async def test_a_number_is_filled_in_as_it_is_written(tab: Tab) -> None:
     tab.site.made["count"] = "<input type=number aria-label=Count step=any>"
     (ref,) = re.findall(r" (e\d+)", (await tab.call("navigate", url=f"{HOST}/count")).changes)

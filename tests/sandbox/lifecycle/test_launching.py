@@ -75,8 +75,9 @@ async def test_without_an_alias_what_a_stopped_main_cannot_be_is_said(room: Room
 async def test_an_alias_in_use_is_a_conflict_and_a_stopped_one_starts_again_with_its_files(room: Room) -> None:
     first = await room.call("sandbox.launch", alias="main")
     await room.call("sandbox.write_file", path="kept.txt", content="kept")
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict) as active:
         await room.call("sandbox.launch", alias="main")
+    assert "stop it first" in active.value.hint
     stopped = await room.call("sandbox.stop")
     assert stopped.state == "stopped" and "stopped it" in stopped.reason
     with pytest.raises(WrongState) as caught:
