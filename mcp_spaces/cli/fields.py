@@ -41,7 +41,8 @@ class Kind(Enum):
     MAPPING = "KEY=VALUE"
     JSON = "JSON|@FILE|-"
     SECRET = "SECRET"  # noqa: S105 - a name
-    """Never on the command line: the flag says that it will be asked for; one that is required always is."""
+    """Never on the command line: the flag says that it will be asked for; one that is required always is, and one that
+    there need not be is cleared by its `--no-…`."""
 
 
 class Unreadable(ValueError):
@@ -159,7 +160,8 @@ def read(arguments: Sequence[Argument], given: Mapping[str, Any]) -> dict[str, A
 
 
 def _unasked(argument: Argument) -> tuple[bool, ...]:
-    return (False,) if argument.kind is Kind.SECRET else ()
+    """`--no-notes` says something only where there may be none."""
+    return (False,) if argument.kind is Kind.SECRET and not argument.nullable else ()
 
 
 def asked_secret(name: str, *, twice: bool = False) -> str:
@@ -214,9 +216,9 @@ def _value(argument: Argument, given: Any) -> Any:
         case Kind.LONG_TEXT:
             return _text(argument, given)
         case Kind.SECRET:
-            return asked_secret(argument.name, twice=argument.required)
+            return None if given is False else asked_secret(argument.name, twice=argument.required)
         case Kind.LIST:
-            return list(given)
+            return [] if argument.nullable and list(given) == [""] else list(given)
         case Kind.INTEGER | Kind.NUMBER:
             return _number(argument, given)
         case Kind.MAPPING:
