@@ -41,6 +41,8 @@ class SpacesError(Exception):
         self.hint = hint
         self.run_id: str | None = None
         """The record of the call that failed, where there is one; the pipeline fills it in."""
+        self.for_operator: SpacesError | None = None
+        """The same in words that name what is on the host; the pipeline tells an operator those."""
 
     def details(self) -> dict[str, str]:
         """Further facts for programs, beside code, message and hint."""

@@ -9,6 +9,7 @@ that silently does nothing is worse than none.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -226,6 +227,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
 
 def _from_file(path: Path) -> dict[str, object]:
     try:
+        # A pipe in its place would be waited for.
+        if stat.S_ISFIFO(path.stat().st_mode):
+            raise InvalidInput(f"{path} is a pipe.", hint="Move it away.")
         with path.open("rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,13 @@ def test_a_file_of_settings_that_cannot_be_used_is_named(tmp_path: Path, content
 def test_a_file_of_settings_that_cannot_be_read_is_no_missing_one(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").mkdir()
     with pytest.raises(InvalidInput, match=r"settings\.toml cannot be read: Is a directory"):
+        read_settings({"MCP_SPACES_STATE_DIR": str(tmp_path)})
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_place_of_the_file_of_settings_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "settings.toml")
+    with pytest.raises(InvalidInput, match=r"settings\.toml is a pipe"):
         read_settings({"MCP_SPACES_STATE_DIR": str(tmp_path)})
 
 

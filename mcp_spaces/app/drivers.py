@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mcp_spaces.app.state_files import BROWSERS_NAME
 from mcp_spaces.browser.port import BrowserDriver
 from mcp_spaces.network.dialing import Upstream
 from mcp_spaces.sandbox.port import SandboxDriver, SandboxLimits, Tenant
@@ -41,7 +42,7 @@ def browser_driver(settings: Settings, instance: str) -> BrowserDriver:
     from mcp_spaces.browser.driver.choice import ChosenDriver
     from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 
-    folder = settings.state_dir / "browsers"
+    folder = settings.state_dir / BROWSERS_NAME
     folder.mkdir(mode=0o700, exist_ok=True)
     playwright = PlaywrightDriver()
     if settings.browser_driver == "container":

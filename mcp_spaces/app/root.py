@@ -10,7 +10,8 @@ import anyio
 
 from mcp_spaces.app.drivers import MakeBrowserDriver, MakeDriver, browser_driver, docker_driver
 from mcp_spaces.app.gateway import make_gateway
-from mcp_spaces.app.state_dir import BLOBS_NAME, KEY_NAME, instance_id, open_state
+from mcp_spaces.app.state_dir import instance_id, open_state
+from mcp_spaces.app.state_files import BLOBS_NAME, KEY_NAME
 from mcp_spaces.app.surface import App
 from mcp_spaces.browser.service import BrowserService
 from mcp_spaces.browser.store import BrowserStore

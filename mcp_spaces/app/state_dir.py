@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from mcp_spaces.app.state_files import DATABASE_NAME, KEY_NAME, refuse_other_kinds
 from mcp_spaces.core.ids import Clock, new_id
 from mcp_spaces.errors import WrongState
 from mcp_spaces.runs.audit import Audit
@@ -19,15 +21,13 @@ from mcp_spaces.state.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
-DATABASE_NAME = "state.db"
-KEY_NAME = "seal.key"
-BLOBS_NAME = "blobs"
 KEY_BYTES = 32
 
 
 @asynccontextmanager
 async def open_state(state_dir: Path, clock: Clock, *, accept_rollback: bool) -> AsyncIterator[Database]:
     """The database, once it is known to be the newest that there was. Raises as `open_app` says."""
+    refuse_other_kinds(state_dir)
     database = Database.open(state_dir / DATABASE_NAME, sealer=Sealer(sealing_key(state_dir)))
     try:
         await refuse_rollback(database, clock, accepted=accept_rollback)
@@ -53,21 +53,30 @@ async def instance_id(database: Database) -> str:
 def sealing_key(state_dir: Path) -> bytes:
     """The key for the audit chain and for rows that grant something: beside the database, 0600, made once.
 
-    Raises WrongState when it is damaged, readable by others, cannot be written, or gone although there is a database.
+    Raises WrongState when it is damaged, readable by others, somebody else's, cannot be written, or gone although there
+    is a database.
     """
     path = state_dir / KEY_NAME
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return _new_key(path)
     except OSError as error:
         raise WrongState(
             f"{path} cannot be read: {error.strerror}.", hint="It has to be a file of the daemon's user, and no link."
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        if os.fstat(file.fileno()).st_mode & 0o077:
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise WrongState(
+                f"{path} is no plain file of this user.",
+                hint="Put the file back that was there, or make it this user's.",
+            )
+        if found.st_mode & 0o077:
             raise WrongState(f"{path} can be read by others.", hint=f"Run: chmod 600 {path}")
-        key = file.read()
+        key = os.read(descriptor, KEY_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(key) != KEY_BYTES:
         raise WrongState(f"{path} is damaged.", hint="Restore it from where you keep it apart from the backups.")
     return key

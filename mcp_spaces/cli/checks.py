@@ -139,6 +139,7 @@ def configured(environment: Mapping[str, str]) -> list[Check]:
     """The settings of the environment and the state folder, and what they make of the sandboxes."""
     from mcp_spaces.errors import SpacesError
     from mcp_spaces.settings import FILE, PREFIX, read_settings
+    from mcp_spaces.vault.os_keyring import ANSWER_S
 
     try:
         settings = read_settings(environment)
@@ -148,9 +149,11 @@ def configured(environment: Mapping[str, str]) -> list[Check]:
         file = Path(places.state_directory(environment)) / FILE
         mend = f"unset {culprit}" if culprit else f"${{EDITOR:-vi}} {shlex.quote(str(file))}"
         return [Check(Wall("settings", False, error.message, mend))]
+    # The daemon may be waiting for the keyring itself.
+    kept = kept_key(str(settings.state_dir), answers_s=DAEMON_ANSWERS_S + ANSWER_S)
     return [
         Check(Wall("settings", True, "every variable and name is known")),
-        Check(kept_key(str(settings.state_dir)) or vault_key(settings)),
+        Check(kept or vault_key(settings, keyring_answers_s=ANSWER_S)),
         *sandboxes(settings),
         *browsers(settings),
     ]
@@ -186,21 +189,24 @@ def _version(connection: socket.socket, *, log: str) -> Check:
     return Check(Wall(name, True, f"version {version} answers"))
 
 
-def kept_key(state: str) -> Wall | None:
+def kept_key(state: str, *, answers_s: float) -> Wall | None:
     """Where a running daemon says that the master key is; None where none runs, or there is no vault yet."""
+    name = "vault key"
     try:
         connection = connected(places.operator_socket(state))
         if connection is None:
             return None
         with connection, connection.makefile("rb") as lines:
-            connection.settimeout(DAEMON_ANSWERS_S)
+            connection.settimeout(answers_s)
             connection.sendall(wire.Request("state_describe", {}).body() + b"\n")
             content = wire.answer_of(json.loads(lines.readline())).content
+    except TimeoutError:
+        mend = f"tail -n 50 {shlex.quote(places.daemon_log(state))}"
+        return Wall(name, False, f"the daemon does not say where it is within {answers_s:g} s", mend)
     except (NoDaemon, wire.Refusal, OSError, ValueError):
         return None
     if not isinstance(content, Mapping) or not (place := content.get("master_key")):
         return None
-    name = "vault key"
     if str(place).startswith("/") and not exists(Path(place)):
         mend = f"cp -p /media/elsewhere/master.key {shlex.quote(place)}    # from where you keep its copy"
         return Wall(name, False, f"{place} is gone: without it the vault is locked", mend)
@@ -219,11 +225,12 @@ def shared_key(file: Path) -> Wall | None:
     return Wall("vault key", False, found, f"chmod 600 {shlex.quote(str(file))}")
 
 
-def vault_key(settings: Settings) -> Wall:
+def vault_key(settings: Settings, *, keyring_answers_s: float) -> Wall:
     """Where the vault's master key would be, as this process sees it."""
+    from mcp_spaces.errors import WrongState
     from mcp_spaces.vault.given_keys import KEY_VARIABLE, PASSPHRASE_VARIABLE
     from mcp_spaces.vault.key_file import FILE_NAME
-    from mcp_spaces.vault.os_keyring import system_keyring
+    from mcp_spaces.vault.os_keyring import KeyInKeyring, system_keyring
 
     name, file = "vault key", settings.state_dir / FILE_NAME
     if settings.vault_key_source == "environment" or KEY_VARIABLE in os.environ:
@@ -232,8 +239,14 @@ def vault_key(settings: Settings) -> Wall:
         return Wall(name, True, f"a passphrase in {PASSPHRASE_VARIABLE}, read once when the daemon starts")
     if exists(file):
         return shared_key(file) or Wall(name, True, f"the file {file}")
-    if settings.vault_key_source != "file" and system_keyring() is not None:
-        return Wall(name, True, "the OS keyring")
+    if settings.vault_key_source != "file":
+        try:
+            if KeyInKeyring("doctor", system_keyring, answer_s=keyring_answers_s).is_there():
+                return Wall(name, True, "the OS keyring")
+        except WrongState:
+            found = f"the OS keyring does not answer within {keyring_answers_s:g} s"
+            mend = "export MCP_SPACES_VAULT_KEY_SOURCE=file    # or unlock it on the desktop"
+            return Wall(name, False, found, mend)
     if settings.vault_key_source == "keyring":
         return Wall(name, False, "no OS keyring can be used", "export MCP_SPACES_VAULT_KEY_SOURCE=file")
     return Wall(name, True, f"no OS keyring is used: a new vault's is kept in the file {file}, mode 0600")

@@ -22,8 +22,9 @@ def command_line(operation: AnyOperation, example: Mapping[str, object]) -> str:
             continue
         if one.positional and one is arguments[0]:
             words.append(_quoted(str(value)))
-        elif one.kind is Kind.FLAG:
-            words.append(one.flag if value else f"--no-{one.flag[2:]}")
+        elif one.kind in (Kind.FLAG, Kind.SECRET):
+            is_said = value is not None if one.kind is Kind.SECRET else value
+            words.append(one.flag if is_said else f"--no-{one.flag[2:]}")
         else:
             words += [word for text in _texts(one, value) for word in (one.flag, _quoted(text))]
     return " ".join(words)
@@ -37,8 +38,10 @@ def _quoted(text: str) -> str:
 
 def _texts(argument: Argument, value: object) -> list[str]:
     match argument.kind, value:
-        case Kind.LIST, list() | tuple():
+        case Kind.LIST, list() | tuple() if value or not argument.nullable:
             return [str(one) for one in value]
+        case Kind.LIST | Kind.TEXT, None | [] | ():
+            return [""]
         case Kind.MAPPING, dict() if value:
             return [f"{name}={text if isinstance(text, str) else json.dumps(text)}" for name, text in value.items()]
         case _, str():

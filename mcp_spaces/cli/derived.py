@@ -161,7 +161,8 @@ def _parameter(argument: Argument) -> inspect.Parameter:
         info = typer.Argument(help=words, metavar=argument.placeholder, show_default=False)
     elif argument.kind is Kind.SECRET:
         asked = "Asked for, never on the command line."
-        info = typer.Option(argument.flag, help=f"{words}. {asked}" if words else asked, show_default=False)
+        flags = f"{argument.flag}/--no-{argument.flag[2:]}" if argument.nullable else argument.flag
+        info = typer.Option(flags, help=f"{words}. {asked}" if words else asked, show_default=False)
     elif argument.kind is Kind.FLAG:
         info = typer.Option(f"{argument.flag}/--no-{argument.flag[2:]}", help=words, show_default=False)
     else:

@@ -34,7 +34,8 @@ class Kind(Enum):
     MAPPING = "KEY=VALUE"
     JSON = "JSON|@FILE|-"
     SECRET = "SECRET"  # noqa: S105 - a name
-    """Never on the command line: the flag says that it will be asked for; one that is required always is."""
+    """Never on the command line: the flag says that it will be asked for; one that is required always is, and one that
+    there need not be is cleared by its `--no-…`."""
 
 
 @dataclass(frozen=True, slots=True)

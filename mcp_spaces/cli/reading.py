@@ -51,7 +51,8 @@ def read(arguments: Sequence[Argument], given: Mapping[str, Any]) -> dict[str, A
 
 
 def _unasked(argument: Argument) -> tuple[bool, ...]:
-    return (False,) if argument.kind is Kind.SECRET else ()
+    """`--no-notes` says something only where there may be none."""
+    return (False,) if argument.kind is Kind.SECRET and not argument.nullable else ()
 
 
 def asked_secret(name: str, *, twice: bool = False) -> str:
@@ -76,9 +77,9 @@ def _value(argument: Argument, given: Any) -> Any:
         case Kind.LONG_TEXT:
             return _text(argument, given)
         case Kind.SECRET:
-            return asked_secret(argument.name, twice=argument.required)
+            return None if given is False else asked_secret(argument.name, twice=argument.required)
         case Kind.LIST:
-            return list(given)
+            return [] if argument.nullable and list(given) == [""] else list(given)
         case Kind.INTEGER | Kind.NUMBER:
             return _number(argument, given)
         case Kind.MAPPING:

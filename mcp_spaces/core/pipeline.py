@@ -323,6 +323,8 @@ class Pipeline:
     async def _close_failed(self, call: Call, error: SpacesError) -> None:
         """Step 9 for whatever went wrong: denied, cancelled or failed, with its code."""
         error.run_id = call.run.id
+        if call.caller.operator and error.for_operator is not None:
+            error.message, error.hint = error.for_operator.message, error.for_operator.hint
         error.message, error.hint = call.redactor.text(error.message), call.redactor.text(error.hint)
         self._count_redactions(call)
         also = None

@@ -11,6 +11,7 @@ from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.operation import AnyOperation, Audience, Operation, always
 from mcp_spaces.core.place import Everywhere
+from mcp_spaces.core.tasks import shielded
 
 
 class ApprovalListInput(Everywhere):
@@ -38,11 +39,15 @@ async def deny(context: Context, wanted: ApprovalInput) -> Approval:
 
 
 async def _decide(context: Context, approval_id: str, *, grant: bool) -> Approval:
-    decided = await context.use(Approvals).decide(
-        approval_id, grant=grant, decided_by=context.caller.principal_id, run_id=context.run_id
-    )
-    context.use(Changes).announce(Change("context", space_id=decided.space_id))
-    return decided
+    async def announced() -> Approval:
+        decided = await context.use(Approvals).decide(
+            approval_id, grant=grant, decided_by=context.caller.principal_id, run_id=context.run_id
+        )
+        context.use(Changes).announce(Change("context", space_id=decided.space_id))
+        return decided
+
+    # It is decided even when the caller gives up, and then whoever waits for it has to hear of it.
+    return await shielded(announced())
 
 
 LIST = Operation(

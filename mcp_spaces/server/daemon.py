@@ -226,7 +226,7 @@ def _listens(state: Path) -> bool:
 
 def _unwritable(state: Path, error: OSError) -> WrongState:
     return WrongState(
-        f"{state} cannot be written: {error.strerror}.",
+        f"{error.filename or state} cannot be written: {error.strerror or error}.",
         hint=f"Mend the disk, or set {places.STATE_DIRECTORY_VARIABLE} to another directory.",
     )
 

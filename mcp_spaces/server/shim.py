@@ -158,7 +158,8 @@ def start(state: str) -> None:
 
     path = places.daemon_log(state)
     try:
-        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # Without waiting: a pipe there may have nobody who reads.
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise unwritable(error, state) from None
     written_before = os.fstat(log).st_size

@@ -193,7 +193,7 @@ SET = Operation(
 )
 UPDATE = Operation(
     id="vault.update",
-    summary="Change parts of a secret; what is left out stays, null clears.",
+    summary="Change parts of a secret; what is left out stays, null clears (in a command '', and --no-notes).",
     input=UpdateInput,
     output=EntryView,
     effect=Effect.WRITES,

@@ -120,12 +120,7 @@ class Unlocking:
             try:
                 master = await run_sync(self._masters.load, row.record)
             except SpacesError as problem:
-                # Where keys are kept is not every agent's business.
-                log.error("the vault's master key: %s %s", problem.message, problem.hint)
-                raise WrongState(
-                    "The vault is locked: its master key cannot be had.",
-                    hint="The operator finds the reason with `mcp-spaces doctor`, or in the daemon's log.",
-                ) from None
+                raise _without_key("The vault is locked: its master key cannot be had.", problem) from None
             data_key = store.data_key_of(row, master)
             index = store.read_index(self._database, IndexSeal(data_key))
             unlocked = Unlocked(row.vault_id, row.record, data_key, index)
@@ -141,8 +136,11 @@ class Unlocking:
         if unlocked is not None:
             return unlocked
         await self.check_database()
-        source = await run_sync(self._masters.choose)
-        staged = await run_sync(lambda: self._masters.stage(source, before=None))
+        try:
+            source = await run_sync(self._masters.choose)
+            staged = await run_sync(lambda: self._masters.stage(source, before=None))
+        except SpacesError as problem:
+            raise _without_key(_NOT_KEPT, problem) from None
         fresh = Unlocked(new_id("va"), staged.record, DataKey.new(), Index())
 
         def change(tx: Transaction) -> None:
@@ -152,9 +150,23 @@ class Unlocking:
 
         with anyio.CancelScope(shield=True):
             await self._database.write(change)
-            await self.settle(fresh)
+            try:
+                await self.settle(fresh)
+            except SpacesError as problem:
+                raise _without_key(_NOT_KEPT, problem) from None
             self._unlocked = fresh
         return fresh
+
+
+_NOT_KEPT = "The vault's master key cannot be kept."
+
+
+def _without_key(message: str, problem: SpacesError) -> WrongState:
+    """Where keys are kept is not every agent's business."""
+    log.error("the vault's master key: %s %s", problem.message, problem.hint)
+    told = WrongState(message, hint="The operator finds the reason with `mcp-spaces doctor`, or in the daemon's log.")
+    told.for_operator = WrongState(f"{message} {problem.message}", hint=problem.hint)
+    return told
 
 
 def no_such_secret() -> NotFound:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import keyring
 import pytest
+from keyring.backend import KeyringBackend
 
+from mcp_spaces import places
 from mcp_spaces.cli import checks
+from mcp_spaces.sandbox.port import Wall
+from mcp_spaces.settings import read_settings
 from tests.cli.commands import run
 from tests.cli.served import served
 from tests.processes import ends_with
@@ -51,25 +59,78 @@ async def test_what_doctor_says_to_run_are_commands(tmp_path: Path) -> None:
     assert checks.python().mend == checks.system().mend == ""
 
 
+def kept_key(state: Path) -> Wall | None:
+    return checks.kept_key(str(state), answers_s=30)
+
+
 async def test_where_the_master_key_is_is_the_daemons_word() -> None:
     async with served() as house:
         state = house.world.folder / "state"
-        assert await anyio.to_thread.run_sync(checks.kept_key, str(state)) is None
+        assert await anyio.to_thread.run_sync(kept_key, state) is None
         await house.world.govern("vault.set", path="prod/github", kind="value", value="a-secret-value")
         # Its own file, whatever this process would choose for a new vault.
-        found = await anyio.to_thread.run_sync(checks.kept_key, str(state))
+        found = await anyio.to_thread.run_sync(kept_key, state)
         (state / "master.key").write_text("0" * 64 + "\n")
-        another = await anyio.to_thread.run_sync(checks.kept_key, str(state))
+        another = await anyio.to_thread.run_sync(kept_key, state)
         (state / "master.key").chmod(0o644)
-        shared = await anyio.to_thread.run_sync(checks.kept_key, str(state))
+        shared = await anyio.to_thread.run_sync(kept_key, state)
         (state / "master.key").unlink()
-        gone = await anyio.to_thread.run_sync(checks.kept_key, str(state))
+        gone = await anyio.to_thread.run_sync(kept_key, state)
     assert found is not None and found.holds
     assert found.found.startswith(f"{state}/") and found.found.endswith(", says the daemon")
     assert another is not None and not another.holds and "the vault is locked: " in another.found
     assert shared is not None and not shared.holds and shared.mend == f"chmod 600 {state}/master.key"
     assert gone is not None and not gone.holds
     assert gone.mend.startswith("cp -p ") and str(state / "master.key") in gone.mend
+
+
+class Unanswered(KeyringBackend):
+    """A desktop that nobody sits at. The library looks at all kinds that there are, so only the chosen one waits."""
+
+    is_chosen = False
+
+    @property
+    def priority(self) -> float:
+        if self.is_chosen:
+            threading.Event().wait()
+        return 0.0
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return None
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def keyring_that_hangs() -> Iterator[None]:
+    before = keyring.get_keyring()
+    chosen = Unanswered()  # type: ignore[no-untyped-call]
+    chosen.is_chosen = True
+    keyring.set_keyring(chosen)
+    yield
+    keyring.set_keyring(before)
+
+
+@pytest.mark.usefixtures("keyring_that_hangs")
+def test_a_keyring_that_does_not_answer_is_a_finding(tmp_path: Path) -> None:
+    settings = read_settings({"MCP_SPACES_STATE_DIR": str(tmp_path)})
+    found = checks.vault_key(settings, keyring_answers_s=0.05)
+    assert (found.holds, found.found) == (False, "the OS keyring does not answer within 0.05 s")
+    assert found.mend.startswith("export MCP_SPACES_VAULT_KEY_SOURCE=file ")
+    assert checks.vault_key(settings.model_copy(update={"vault_key_source": "file"}), keyring_answers_s=0.05).holds
+
+
+def test_a_daemon_that_does_not_say_where_the_key_is_is_a_finding() -> None:
+    with short_folder() as state, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(places.operator_socket(str(state)))
+        listener.listen()
+        found = checks.kept_key(str(state), answers_s=0.05)
+    assert found is not None and not found.holds
+    assert (found.found, found.mend) == (
+        "the daemon does not say where it is within 0.05 s",
+        f"tail -n 50 {places.daemon_log(str(state))}",
+    )
 
 
 def test_a_path_too_long_for_a_socket_is_found() -> None:

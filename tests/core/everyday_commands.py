@@ -3,6 +3,25 @@
 from __future__ import annotations
 
 ALLOWED = """
+i=0; while ((i < 3)); do echo $((i++)); done
+(( count += 1 )); echo "$(( (count + 3) / 4 ))"
+for ((i = 0; i < 3; i++)); do echo "${a[i]}"; done
+if (( ENV == 5 || PATH <= 3 )); then ls; fi
+[[ $line == PATH=* && -n $x ]] && echo yes
+[[ $count -eq 5 ]] && echo yes
+let count+=1
+declare -i count=0; unset count IFS
+build() { make -j4; }; declare -f build; build
+git difftool --tool-help
+make SHELL=/bin/bash test
+make SHELL=bash -j4 CC=clang CXX='clang++ -std=c++20' CFLAGS='-O2 -Wall' V=1
+make CC=gcc-13 PREFIX=/usr DESTDIR="$PWD/out" install
+make OBJ='$(SRC:.c=.o)' VERSION=$(git describe)
+while read -r f; do echo "$f"; done < list
+while read -r line; do rm -f tmp.txt; done < list
+for f in *.pyc; do rm "$f"; done
+for f in a.o b.o; do rm -f "$f"; done
+tmp=$(mktemp); ls > "$tmp"; rm "$tmp"
 ls -la
 cat README.md | grep -n x | sort -u | head -n 3
 git status && git diff --stat

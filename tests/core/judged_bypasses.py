@@ -6,6 +6,69 @@ from __future__ import annotations
 BYPASSES: list[tuple[str, str, str, str]] = [
     (standard, rule, permissive, command)
     for line in r"""
+deny | shell.execution_variables | allow | (( PATH = 5 ))
+deny | shell.execution_variables | allow | if ((BASH_ENV+=1)); then ls; fi
+deny | shell.execution_variables | allow | echo $((1 + (ENV = 5)))
+deny | shell.execution_variables | allow | echo $((PATH++))
+deny | shell.execution_variables | allow | echo $((--PATH))
+deny | shell.execution_variables | allow | ((x = PATH <<= 1))
+deny | shell.execution_variables | allow | a[PATH=5]=1
+deny | shell.execution_variables | allow | echo ${a[IFS=1]}
+deny | shell.execution_variables | allow | for ((i = 0; i < 3; PATH += 1)); do ls; done
+deny | shell.execution_variables | allow | [[ 'PATH=5' -eq 5 ]]
+deny | shell.execution_variables | allow | [[ PATH=5 -lt 6 ]]
+deny | shell.execution_variables | allow | test -v 'a[PATH=5]'
+deny | shell.execution_variables | allow | let x=1 'IFS = 2'
+deny | shell.execution_variables | allow | declare -i x=PATH=5
+deny | shell.execution_variables | allow | unset PATH; ls
+deny | shell.execution_variables | allow | builtin unset PATH; ls
+deny | shell.execution_variables | allow | ls() { :; }; export -f ls; make
+deny | shell.execution_variables | allow | make() { :; }; declare -fx make; bash x.sh
+deny | shell.execution_variables | allow | ls() { :; }; command export -f ls; make
+deny | shell.hidden_command | ask | git difftool -y HEAD
+deny | shell.hidden_command | ask | git difftool --tool=x HEAD
+deny | shell.hidden_command | ask | git remote-ext origin 'ls -la'
+ask | shell.recursive_delete | ask | git difftool -x 'rm -rf src' HEAD
+deny | shell.execution_variables | allow | make SHELL=./x
+deny | shell.execution_variables | allow | gmake -j4 SHELL=/tmp/bash all
+deny | shell.execution_variables | allow | make MAKEFLAGS=-e
+deny | shell.execution_variables | allow | make LD_PRELOAD:=./x.so
+deny | shell.hidden_command | ask | make .SHELLFLAGS=-xc
+deny | shell.hidden_command | ask | make 'X=$(shell ls)'
+deny | shell.hidden_command | ask | make 'X!=ls'
+deny | shell.blocked | deny | make CC='sudo gcc'
+deny | shell.dynamic_command | ask | make CC="$x"
+ask | shell.recursive_delete | ask | make RM='rm -rf' clean
+ask | shell.recursive_delete | ask | gmake -E 'rm -rf src'
+ask | shell.recursive_delete | ask | while read f; do rm "$f"; done < list
+ask | shell.recursive_delete | ask | git ls-files | while IFS= read -r f; do if true; then rm -- "./$f"; fi; done
+ask | shell.recursive_delete | ask | until ! read f; do unlink "$f"; done
+ask | shell.recursive_delete | ask | while read f; do command rm "$f"; done
+ask | shell.recursive_delete | ask | for f in $(git ls-files); do rm "$f"; done
+ask | shell.recursive_delete | ask | for f in `ls`; do shred -u $f; done
+deny | shell.commands | ask | perf stat -e cycles rm -rf src
+deny | shell.commands | ask | perf record --unheard-of rm -rf src
+deny | shell.commands | ask | valgrind --leak-check=full rm -rf src
+deny | shell.commands | ask | prlimit --nproc=9 rm -rf src
+deny | shell.commands | ask | setarch x86_64 -R rm -rf src
+deny | shell.commands | ask | linux64 rm -rf src
+deny | shell.commands | ask | fakeroot git push
+deny | shell.commands | ask | numactl -N 0 rm -rf src
+deny | shell.commands | ask | rr record rm -rf src
+deny | shell.commands | ask | ls | entr -c rm /_
+deny | shell.commands | ask | ls | entr -s 'rm -rf src'
+deny | shell.commands | ask | hyperfine --prepare='rm -rf src' ls
+deny | shell.commands | ask | hyperfine -w 3 'ls' 'rm -rf src'
+deny | shell.commands | deny | eatmydata sudo ls
+deny | shell.commands | allow | perf stat -e cycles -r 5 ./app
+deny | shell.commands | allow | perf record -g --call-graph dwarf ./app
+deny | shell.commands | allow | perf report --stdio
+deny | shell.commands | allow | valgrind -q --leak-check=full --error-exitcode=1 ./app --flag
+deny | shell.commands | allow | valgrind --version
+deny | shell.commands | allow | hyperfine --warmup 3 'ls -la' './app'
+deny | shell.commands | allow | ls | entr -r make test
+deny | shell.commands | allow | prlimit --pid 12
+deny | shell.commands | allow | numactl --hardware
 deny | shell.execution_variables | allow | read PATH < x; ls
 deny | shell.execution_variables | allow | read -r PS4 <<< x
 deny | shell.execution_variables | allow | printf -v PATH %s x; ls

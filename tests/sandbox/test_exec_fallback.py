@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from mcp_spaces.errors import DiskFull, QuotaExceeded
+from mcp_spaces.sandbox.docker import exec_scripts as scripts
 from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.port import Process, Sandbox
 from tests.sandbox.rigs import BARE_IMAGE, PATIENCE_S, SMALL, run, sandbox_of, shell, start
@@ -39,6 +40,19 @@ async def test_a_disk_without_inodes_is_full(sandbox: Sandbox) -> None:
     for path in ("new", "folder/new"):
         with pytest.raises(DiskFull):
             await sandbox.write_file(path, b"x", overwrite=False)
+
+
+async def test_a_write_that_was_killed_with_its_sandbox_leaves_nothing_at_its_next_start(driver: DockerDriver) -> None:
+    async with sandbox_of(driver, image=BARE_IMAGE) as sandbox:
+        await sandbox.write_file("folder/.mcp-spaces-part-of-mine", b"kept", overwrite=False)
+        words = ["/bin/sh", "-c", scripts.WRITE, "sh", "folder/file", "1", "", "0123abcd", "1000"]
+        writing = await start(sandbox, *words)
+        await writing.write(b"not all of it")
+        with anyio.fail_after(PATIENCE_S):
+            while b"-0123abcd" not in (await shell(sandbox, "ls -A folder")).stdout:
+                pass
+    async with sandbox_of(driver, image=BARE_IMAGE) as again:
+        assert (await shell(again, "ls -A folder")).stdout == b".mcp-spaces-part-of-mine\n"
 
 
 async def is_refused(ask: Callable[[], Awaitable[object]]) -> bool:

@@ -12,12 +12,13 @@ import anyio.lowlevel
 import pytest
 
 from mcp_spaces.core.changes import Change, Changes
-from mcp_spaces.errors import Cancelled
+from mcp_spaces.errors import ApprovalNeeded, Cancelled
 from mcp_spaces.identity.store import Identity
 from mcp_spaces.spaces.model import RuntimeState, Space, SpaceState
 from mcp_spaces.spaces.port import Runtimes
 from mcp_spaces.spaces.store import SpaceStore
 from tests.security.app import PATIENCE_S, World, eventually, open_world
+from tests.security.prepared import prepared
 from tests.turns import cancelled_at, cancelled_everywhere, some_turns
 
 pytestmark = pytest.mark.anyio
@@ -124,6 +125,32 @@ async def test_whatever_becomes_of_a_space_is_announced_in_whichever_moment_its_
             await made(up, lambda one: one.id == space and one.state is SpaceState.RUNNING),
         ]
         return any(ends)
+
+    await cancelled_everywhere(attempt)
+
+
+@pytest.mark.parametrize(("answer", "state"), [("grant", "approved"), ("deny", "denied")])
+async def test_a_person_s_answer_is_announced_in_whichever_moment_its_caller_gave_up(
+    world: World, heard: list[Change], answer: str, state: str
+) -> None:
+    at = await prepared(world, "work")
+
+    async def attempt(suspension: int) -> bool:
+        with pytest.raises(ApprovalNeeded) as asked:
+            await world.call("sandbox.shell", space=at.space, command=f"git push origin main-{suspension}")
+        approval = asked.value.approval_id
+        await some_turns()
+        heard.clear()
+        more = await cancelled_at(suspension, world.govern(f"approval.{answer}", approval=approval))
+        # Changes are made in their order: what the call submitted is made by now.
+        await world.database.write(lambda _: None)
+        await some_turns()
+        row = world.row("SELECT state FROM approvals WHERE id = ?", approval)
+        is_decided = row is not None and row["state"] == state
+        assert (Change("context", space_id=at.space) in heard) is is_decided
+        if not is_decided:
+            await world.govern("approval.deny", approval=approval)
+        return more
 
     await cancelled_everywhere(attempt)
 

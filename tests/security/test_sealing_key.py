@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from mcp_spaces.app.state_dir import sealing_key
 from mcp_spaces.errors import WrongState
 from tests.folders import files_of_at_most
+from tests.security.app import nobody, short_folder
 
 
 def test_the_sealing_key_is_made_once_and_is_this_users_alone(tmp_path: Path) -> None:
@@ -50,6 +53,23 @@ def test_a_link_in_place_of_the_sealing_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "seal.key").symlink_to(elsewhere)
     with pytest.raises(WrongState, match="cannot be read"):
         sealing_key(tmp_path)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_in_place_of_the_sealing_key_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "seal.key")
+    with pytest.raises(WrongState, match=r"seal\.key is no plain file of this user"):
+        sealing_key(tmp_path)
+
+
+def test_a_sealing_key_of_another_user_is_refused() -> None:
+    with short_folder() as folder:
+        folder.chmod(0o755)
+        sealing_key(folder)
+        (folder / "seal.key").chmod(0o644)
+        with nobody(), pytest.raises(WrongState, match=r"seal\.key is no plain file of this user"):
+            sealing_key(folder)
 
 
 def test_a_sealing_key_that_a_full_disk_does_not_take_is_said_in_words_and_none_is_left(tmp_path: Path) -> None:

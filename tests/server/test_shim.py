@@ -100,6 +100,14 @@ def test_it_says_that_it_cannot_write_its_state_directory() -> None:
     assert b"Traceback" not in shim.stderr
 
 
+def test_a_pipe_in_place_of_the_log_is_not_waited_for(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    os.mkfifo(state / "daemon.log")
+    shim = subprocess.run(SHIM, env=environment(state), cwd=ROOT, input=b"", capture_output=True, timeout=60)
+    assert shim.returncode == 3
+    assert f"{state}/daemon.log cannot be written: ".encode() in shim.stderr
+
+
 @pytest.mark.parametrize(("said", "start_s"), [("600", 600), ("5", 60), ("soon", 60), (None, 60)])
 def test_a_daemon_has_the_time_that_it_gives_itself(said: str | None, start_s: float) -> None:
     assert ready_within_s({} if said is None else {"MCP_SPACES_START_S": said}) > start_s

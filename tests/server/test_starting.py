@@ -195,6 +195,12 @@ def test_a_state_directory_that_cannot_be_written_is_said_before_anything_else(t
             announcement(folder, None)
 
 
+def test_what_stands_in_the_place_of_the_lock_is_named(tmp_path: Path) -> None:
+    (tmp_path / "daemon.lock").mkdir()
+    with pytest.raises(WrongState, match=r"daemon\.lock cannot be written: Is a directory"), only_daemon(tmp_path):
+        pass
+
+
 def test_k18_the_lock_names_its_holder_alone_and_is_let_go_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "daemon.lock").write_text("123456789012345")
     with only_daemon(tmp_path):

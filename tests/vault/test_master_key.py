@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,39 @@ async def test_a_key_without_a_vault_is_used_again_and_never_replaced(tmp_path: 
     async with open_rig(tmp_path) as rig:
         await rig.put("prod/x", value="canary value")
     assert (tmp_path / "master.key").read_text() == key
+
+
+def takes_no_next_key(folder: Path) -> None:
+    (folder / "master.key.next").mkdir()
+
+
+def takes_no_key(folder: Path) -> None:
+    (folder / "master.key").mkdir()
+
+
+@pytest.mark.parametrize("damage", [takes_no_next_key, takes_no_key])
+async def test_where_the_key_of_a_new_vault_cannot_be_kept_is_for_the_operator_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
+) -> None:
+    damage(tmp_path)
+    async with open_rig(tmp_path) as rig:
+        # As a browser's profile asks for it, and a gateway's own key.
+        with pytest.raises(WrongState) as refused:
+            await rig.vault.seal(b"cookies", label="a profile")
+    assert refused.value.message == "The vault's master key cannot be kept."
+    assert str(tmp_path) not in refused.value.hint
+    told = refused.value.for_operator
+    assert told is not None and str(tmp_path / "master.key") in told.message
+    assert told.message.removeprefix(refused.value.message) in caplog.text
+
+
+async def test_a_keyring_that_refuses_the_key_of_a_new_vault_is_for_the_operator_alone(tmp_path: Path) -> None:
+    keyring = MemoryKeyring(refused="in_test")
+    async with open_rig(tmp_path, source=Source.KEYRING, keyring=keyring) as rig:
+        with pytest.raises(WrongState) as refused:
+            await rig.vault.seal(b"cookies", label="a profile")
+    assert refused.value.message == "The vault's master key cannot be kept."
+    assert refused.value.for_operator is not None and "keyring refused" in refused.value.for_operator.message
 
 
 @pytest.mark.parametrize("damage", ["mode", "link", "text", "folder"])

@@ -95,8 +95,9 @@ def test_a_keyring_that_cannot_say_what_it_is_is_none(chosen: None) -> None:
 
 async def test_a_keyring_that_keeps_nothing_is_noticed_before_a_secret_is_lost(tmp_path: Path) -> None:
     async with open_rig(tmp_path, source=Source.KEYRING, keyring=Forgetful()) as rig:
-        with pytest.raises(WrongState, match="did not keep"):
+        with pytest.raises(WrongState, match="cannot be kept") as refused:
             await rig.put("prod/x", value="canary value")
+        assert refused.value.for_operator is not None and "did not keep" in refused.value.for_operator.message
         assert rig.database.read("SELECT * FROM vault_master") == []
 
 

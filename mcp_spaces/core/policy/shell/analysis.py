@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mcp_spaces.core.policy.shell.arithmetic import variables_set
 from mcp_spaces.core.policy.shell.dangers import (
     PROGRAM_VARIABLES,
     WORKSPACE,
@@ -23,7 +24,7 @@ from mcp_spaces.core.policy.shell.dangers import (
 from mcp_spaces.core.policy.shell.git import git
 from mcp_spaces.core.policy.shell.prefixes import Enters, Inner, RunsFile, RunsText, RunsWords, Sets
 from mcp_spaces.core.policy.shell.script import Assignment, Command
-from mcp_spaces.core.policy.shell.syntax import parse
+from mcp_spaces.core.policy.shell.syntax import exported_function, parse
 from mcp_spaces.core.policy.shell.words import UNKNOWN, Unparsable, Word
 from mcp_spaces.core.policy.shell.wrappers import inner
 
@@ -37,7 +38,7 @@ _EVALUATES_SUBSCRIPTS = frozenset(
     {"test", "let", "read", "mapfile", "readarray", "wait", "getopts", "printf", "declare", "unset"}
 )
 # They run a command once for each of many files, and whatever that runs in turn: an `rm` in it takes a tree.
-_REPEATS = frozenset({"find", "xargs", "fd", "fdfind", "parallel", "rg", "mapfile", "readarray"})
+_REPEATS = frozenset({"find", "xargs", "fd", "fdfind", "parallel", "rg", "mapfile", "readarray", "entr"})
 # As a script's file: what comes in by a descriptor.
 _READS_INPUT = re.compile(r"/(?:dev/(?:stdin|fd/\d+)|proc/[^/]+/fd/\d+)\Z")
 _REMOVES = frozenset({"rm", "unlink", "shred"})
@@ -123,17 +124,25 @@ def _command(found: Analysis, command: Command, *, depth: int, repeated_by: str 
     if name in {"cd", "pushd"}:
         found.folders.extend(arguments or [Word("~", literal=False)])
     if name in {"export", "declare", "typeset", "readonly", "local"}:
-        _declared(found, arguments, text=text, depth=depth)
+        _declared(found, name, arguments, text=text, depth=depth)
     if name in _SETS_VARIABLES:
         for variable in _variables_set(name, arguments):
             _assigned(found, Assignment(variable, UNKNOWN), command="", text=text, depth=depth)
     if (name == "set" or command.is_function) and any(_substitutes(word.text) for word in arguments):
         # As `$1` they may stand where bash evaluates them as a number.
         found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
+    if name == "unset" and any(word.text == "PATH" for word in arguments):
+        _assigned(found, Assignment("PATH", Word("")), command="", text=text, depth=depth)
+    if name in _EVALUATES_SUBSCRIPTS:
+        for word in _subscripts(name, arguments):
+            for variable in variables_set(word.text if name == "let" else word.text.partition("[")[2]):
+                _assigned(found, Assignment(variable, Word("0")), command="", text=text, depth=depth)
     if name in _EVALUATES_SUBSCRIPTS and any(_substitutes(word.text) for word in _subscripts(name, arguments)):
         found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
     found.paths.extend(_path_arguments(name, arguments))
     found.findings.extend(dangers(name, arguments, command=text))
+    if command.over_output and not repeated_by and not all(word.literal for word in arguments):
+        repeated_by = text
     if repeated_by and name in _REMOVES:
         found.findings.append(Finding(Danger.RECURSIVE_DELETE, repeated_by, operands_of(arguments)))
     if name in _REPEATS:
@@ -170,9 +179,13 @@ def _inner(found: Analysis, run: Inner, *, text: str, depth: int, repeated_by: s
             found.findings.append(Finding(run, text))
 
 
-def _declared(found: Analysis, arguments: Sequence[Word], *, text: str, depth: int) -> None:
+def _declared(found: Analysis, command: str, arguments: Sequence[Word], *, text: str, depth: int) -> None:
     """`command export PATH=…`: the grammar sees plain words there."""
+    options = "".join(word.text[1:] for word in arguments if word.text.startswith("-"))
+    exports_functions = "f" in options and (command == "export" or "x" in options)
     for word in arguments:
+        if exports_functions and not word.text.startswith("-"):
+            _assigned(found, exported_function(word.text), command="", text=text, depth=depth)
         name, is_assignment, value = word.text.partition("=")
         if is_assignment:
             assignment = Assignment(name.rstrip("+"), Word(value, word.literal, word.glob, word.splits))

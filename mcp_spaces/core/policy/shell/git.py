@@ -42,7 +42,7 @@ _PACK_COMMANDS = frozenset(
     {"clone", "fetch", "pull", "ls-remote", "archive", "send-pack", "fetch-pack", "submodule", "remote"}
 )
 _RUNS_PROGRAMS = frozenset(
-    "filter-branch for-each-repo instaweb daemon shell hook credential send-email mergetool cvsserver".split()
+    "filter-branch for-each-repo instaweb daemon shell hook credential send-email mergetool cvsserver remote-ext gui citool web--browse".split()
 )
 
 
@@ -109,7 +109,10 @@ def _subcommand(name: str, arguments: Sequence[Word], *, command: str) -> Iterat
     elif name == "rebase":
         yield from _values(arguments, "-x", "--exec")
     elif name == "difftool":
+        # Without one of them it runs what some setting names.
         yield from _values(arguments, "-x", "--extcmd")
+        if not list(_values(arguments, "-x", "--extcmd")) and texts != ["--tool-help"]:
+            yield Finding(Danger.HIDDEN_COMMAND, command)
     elif name in _RUNS_PROGRAMS or name == "grep" and any(map(_opens_pager, texts)):
         yield Finding(Danger.HIDDEN_COMMAND, command)
     if name in _PACK_COMMANDS | {"push"}:

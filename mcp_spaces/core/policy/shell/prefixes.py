@@ -105,6 +105,18 @@ PREFIXES: dict[str, Prefix] = {
     "dbus-run-session": prefix_of("", "--"),
     "systemd-run": prefix_of("-p -u", "--user --scope --wait --pty -t -P -q"),
     "caffeinate": prefix_of("-t -w", "-d -i -m -s -u"),
+    "valgrind": prefix_of("", "-q -v -d -h --quiet --verbose --version --help"),
+    "prlimit": prefix_of("-o --output -p --pid", "--noheadings --raw --verbose"),
+    "setarch": prefix_of("", "-B -F -I -L -R -S -T -X -Z -3 -v", 1),
+    **dict.fromkeys(("linux32", "linux64", "i386", "x86_64"), prefix_of("", "-B -F -I -L -R -S -T -X -Z -3 -v")),
+    "fakeroot": prefix_of("-l -s -i -b --lib --faked -f", "-u -v --unknown-is-real"),
+    "numactl": prefix_of(
+        "-i -p -N -m -C --interleave --cpunodebind --membind --physcpubind",
+        "-l -b -s -H --localalloc --all --show --hardware",
+    ),
+    "entr": prefix_of("", "-a -c -d -n -p -r -x -z", 0, "-s"),
+    "heaptrack": prefix_of("-o --output", "-r --record-only"),
+    **dict.fromkeys(("eatmydata", "catchsegv", "chronic", "ifne", "ssh-agent", "tini", "dumb-init"), prefix_of()),
 }
 # Runners of the project's own tools: the runner finds the program, so an allow-list of names does not apply.
 RUNNERS: dict[tuple[str, ...], Prefix] = {
@@ -130,6 +142,17 @@ RUNNERS: dict[tuple[str, ...], Prefix] = {
     ("bun", "x"): prefix_of("-p", "--bun"),
     ("bunx",): prefix_of("-p", "--bun"),
     ("bundle", "exec"): prefix_of(),
+    ("perf", "stat"): prefix_of(
+        "-e -p -t -C -r -x -o -I -D -G -M", "-a -B -d -dd -ddd -i -v -n -A -S --all-cpus --no-inherit"
+    ),
+    ("perf", "record"): prefix_of(
+        "-e -p -t -C -c -F -o -m -D -G -u -r --call-graph --freq",
+        "-a -b -d -g -i -k -n -q -s -v -z -R -S -T -W --all-cpus",
+    ),
+    ("perf", "trace"): prefix_of("-e -p -t -C -D -o -m -u --call-graph", "-a -f -F -i -s -S -v -T --all-cpus"),
+    ("rr", "record"): prefix_of(
+        "-c -o -D -u --num-cpu-ticks --output-trace-dir", "-n -h -w --chaos --no-syscall-buffer"
+    ),
 }
 
 

@@ -19,12 +19,14 @@ class Command:
 
     `is_function`: the script itself defines the name before this place, so the body is what counts.
     `trusted_name`: the project's own tool runner resolves the name, so that an allow-list does not apply to it.
+    `over_output`: it stands in a loop over names that only a program's output tells.
     """
 
     words: tuple[Word, ...]
     assignments: tuple[Assignment, ...] = ()
     is_function: bool = False
     trusted_name: bool = False
+    over_output: bool = False
 
     @property
     def name(self) -> str:

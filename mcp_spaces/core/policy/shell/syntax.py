@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mcp_spaces.core.policy.shell.arithmetic import variables_set
 from mcp_spaces.core.policy.shell.grammar import tree_of
 from mcp_spaces.core.policy.shell.script import Assignment, Command, Redirection, Script
 from mcp_spaces.core.policy.shell.words import UNKNOWN, Unparsable, Word, unquote
@@ -92,13 +94,15 @@ class _Reading:
         self.assignments: list[Assignment] = []
         self.redirections: list[Redirection] = []
         self.evaluated: list[str] = []
+        self.loops = 0
+        """Those around the walk that go over names which only a program's output tells."""
         self.covered = 0
 
     def script(self, root: Node) -> Script:
         self._walk(root, ())
         self._gap(len(self.text))
         commands = tuple(
-            Command(command.words, command.assignments, is_function=self.functions.get(command.name, start) < start)
+            replace(command, is_function=self.functions.get(command.name, start) < start)
             for start, command in self.commands
         )
         return Script(commands, tuple(self.assignments), tuple(self.redirections), tuple(self.evaluated))
@@ -130,6 +134,9 @@ class _Reading:
             self._function(node, path)
         elif kind == "unset_command":
             self.functions = dict.fromkeys(self.functions, len(self.text))
+            if any(self._source(child) == "PATH" for child in children):
+                # Programs are then looked for in the folder where the shell is.
+                self.assignments.append(Assignment("PATH", Word("")))
         elif kind == "heredoc_redirect":
             self._heredoc(node, children)
         elif kind == "command_substitution" and children[0].type.strip() == "`":
@@ -137,20 +144,24 @@ class _Reading:
             if b"\\" in inside or b"`" in inside:
                 raise Unparsable("backticks hold a backslash; write $(…)")
         elif kind == "declaration_command":
-            self._named_after(children)
+            self._declaration(children)
         elif kind == "for_statement":
             self._loop(node)
         elif kind == "expansion":
             self._expansion(node, children)
+        self._arithmetic(node, children)
         if len(path) > 200:
             raise Unparsable("it is nested too deeply")
         if self.strict_sh and children[0].type in {"((", "[["}:
             raise Unparsable("bash syntax in a script for sh")
         below = (*path, kind)
+        loops = kind in {"while_statement", "for_statement"} and self._goes_over_output(children)
         for child in children:
             if kind == "heredoc_body":
                 self.covered = max(self.covered, child.start_byte)
+            self.loops += loops and child.type == "do_group"
             self._walk(child, below)
+            self.loops -= loops and child.type == "do_group"
         if kind == "heredoc_body":
             self.covered = node.end_byte
 
@@ -213,7 +224,8 @@ class _Reading:
                 if len(words) == 1 and self._source(child) in _RESERVED:
                     raise Unparsable(f"{words[0].text!r} stands where a command is expected")
         if words:
-            self.commands.append((node.start_byte, Command(tuple(words), tuple(assignments))))
+            command = Command(tuple(words), tuple(assignments), over_output=self.loops > 0)
+            self.commands.append((node.start_byte, command))
         else:
             self.assignments.extend(assignments)
 
@@ -246,11 +258,42 @@ class _Reading:
             values = [self._word(value) for value in node.children_by_field_name("value")]
             self.assignments.extend(Assignment(name, value) for value in values or [UNKNOWN])
 
-    def _named_after(self, children: list[Node]) -> None:
-        """`declare -n r=PATH`: what is assigned to r sets PATH."""
-        if any(child.type == "word" and re.match("-[A-Za-z]*n", self._source(child)) for child in children):
-            targets = [self._assignment(child).value for child in children if child.type == "variable_assignment"]
-            self.assignments.extend(Assignment(target.text, UNKNOWN) for target in targets if target.fixed)
+    def _declaration(self, children: list[Node]) -> None:
+        """`declare -n r=PATH`: what is assigned to r sets PATH. `declare -i x=PATH=5`: the value is arithmetic.
+        `export -f ls`: in the shells that are started, the function is what `ls` runs."""
+        words = [self._source(child) for child in children if child.type == "word"]
+        options = "".join(word[1:] for word in words if word.startswith("-"))
+        given = [self._assignment(child) for child in children if child.type == "variable_assignment"]
+        if "n" in options:
+            self.assignments.extend(Assignment(one.value.text, UNKNOWN) for one in given if one.value.fixed)
+        if "i" in options:
+            self.assignments.extend(_number(name) for one in given for name in variables_set(one.value.text))
+        if "f" in options and (children[0].type == "export" or "x" in options):
+            names = [self._source(child) for child in children if child.type == "variable_name"]
+            self.assignments.extend(exported_function(name) for name in names)
+
+    def _arithmetic(self, node: Node, children: list[Node]) -> None:
+        """What `((…))`, `$((…))`, a subscript, the head of a loop or `[[ … -eq … ]]` sets."""
+        texts: list[str] = []
+        if node.type in {"arithmetic_expansion", "subscript"} or children[0].type == "((":
+            texts = [self._source(node)]
+        elif node.type == "c_style_for_statement":
+            texts = [self._source(child) for child in children if child.type != "do_group"]
+        elif node.type == "binary_expression" and any(child.type == "test_operator" for child in children):
+            texts = [self._source(node)]
+        self.assignments.extend(_number(name) for text in texts for name in variables_set(text))
+
+    def _goes_over_output(self, children: list[Node]) -> bool:
+        """`while read f`, `for f in $(ls)`."""
+        if children[0].type == "for":
+            return any(child.type == "command_substitution" for child in children)
+        waiting = [child for child in children if child.type != "do_group"]
+        while waiting:
+            node = waiting.pop()
+            if node.type == "command_name" and self._source(node).strip() == "read":
+                return True
+            waiting += node.children
+        return False
 
     def _expansion(self, node: Node, children: list[Node]) -> None:
         source = self._source(node)
@@ -298,6 +341,15 @@ class _Reading:
             if not _TOKENS["heredoc_content"].match(self.text[at:start].decode()):
                 raise Unparsable("a here-document whose expansions are not understood")
             at = end
+
+
+def _number(name: str) -> Assignment:
+    return Assignment(name, Word("0"))
+
+
+def exported_function(name: str) -> Assignment:
+    """As the variable in which bash hands it on."""
+    return Assignment(f"BASH_FUNC_{name}%%", Word("()"))
 
 
 def _since_substitution(path: tuple[str, ...]) -> Iterator[str]:

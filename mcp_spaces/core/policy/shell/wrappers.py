@@ -6,7 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 
 from mcp_spaces.core.policy.shell import repeats
-from mcp_spaces.core.policy.shell.dangers import Danger, long_option
+from mcp_spaces.core.policy.shell.dangers import (
+    PROGRAM_VARIABLES,
+    SYSTEM_FOLDERS,
+    Danger,
+    changes_execution,
+    long_option,
+)
 from mcp_spaces.core.policy.shell.prefixes import (
     ENTERS,
     ENTERS_BY_LETTER,
@@ -52,7 +58,8 @@ _COMMAND_OPTIONS: dict[str, tuple[str, ...]] = {
     "script": ("-c", "--command"),
     "su": ("-c", "--command", "--session-command"),
     "runuser": ("-c", "--command"),
-    "make": ("--eval",),
+    "make": ("--eval", "-E"),
+    "gmake": ("--eval", "-E"),
     "wget": ("--use-askpass",),
     "mapfile": ("-C",),
     "readarray": ("-C",),
@@ -81,6 +88,14 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
         yield from _env(arguments)
     elif name == "cmake":
         yield from _cmake(arguments)
+    elif name in {"make", "gmake"}:
+        yield from _make(arguments)
+    elif name == "hyperfine":
+        # Its options' values may be commands as well; a number is none that does harm.
+        for word in arguments:
+            value = word.text.partition("=")[2] if word.text.startswith("-") else word.text
+            if value:
+                yield from text_of(Word(value, word.literal, word.glob, word.splits))
     elif name == "coverage" and arguments and arguments[0].text == "run":
         yield from _module(arguments[1:])
     elif name == "corepack" and arguments and arguments[0].text.partition("@")[0] in _COREPACK:
@@ -158,6 +173,34 @@ def _runs_by_option(name: str, arguments: Sequence[Word]) -> bool:
             if not setting.literal or _RUNS_BY_SETTING.search(setting.text):
                 return True
     return False
+
+
+# Those that the manual calls names of programs, and whose value a recipe of make's own runs.
+_MAKE_PROGRAMS = frozenset("AR AS CC CXX CPP FC LD LEX YACC RM MAKE".split())
+_MAKE_SETS = re.compile(r"([\w.]+)\s*([+?!]|:{1,3})?=(.*)", re.DOTALL | re.ASCII)
+_MAKE_RUNS = re.compile(r"\$[({]\s*(?:shell|eval|guile|file|load)\b")
+
+
+def _make(arguments: Sequence[Word]) -> Iterator[Inner]:
+    """`make SHELL=x`: what is set so counts in the makefile, and reaches what its recipes run."""
+    for word in arguments:
+        head = _MAKE_SETS.match(word.text)
+        if head is None or word.text.startswith("-"):
+            continue
+        name, how, value = head[1], head[2], Word(head[3], word.literal, word.glob, word.splits)
+        if name == ".SHELLFLAGS" or how == "!" or _MAKE_RUNS.search(value.text):
+            yield Danger.HIDDEN_COMMAND
+        elif name in _MAKE_PROGRAMS:
+            yield from text_of(value) if value.text or not value.literal else ()
+        elif name == "SHELL" and value.literal and _is_system_shell(value.text):
+            continue
+        elif changes_execution(name, command="") or name in PROGRAM_VARIABLES:
+            yield Sets(name, value)
+
+
+def _is_system_shell(path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    return name in SHELLS and (not folder or folder in SYSTEM_FOLDERS)
 
 
 def _cmake(arguments: Sequence[Word]) -> Iterator[Inner]:
