@@ -22,6 +22,7 @@ class Remembering:
     """A browser, its context, and where profiles are kept, in one."""
 
     cookies_now: list[str] = field(default_factory=list)
+    origins_now: list[str] = field(default_factory=list)
     kept: list[Mapping[str, Any]] = field(default_factory=list)
     reading: asyncio.Event = field(default_factory=asyncio.Event)
     read_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -38,6 +39,8 @@ class Remembering:
 
     async def storage_state(self, *, indexed_db: bool) -> dict[str, Any]:
         state = {"cookies": list(self.cookies_now)}
+        if self.origins_now:
+            state["origins"] = list(self.origins_now)
         self.reading.set()
         await self.read_on.wait()
         return state
@@ -61,4 +64,18 @@ async def test_what_an_operation_changes_while_the_profile_is_being_read_is_kept
     profiles.stirred("rt_one", live)
     browser.read_on.set()
     await eventually(lambda: browser.kept == [{"cookies": ["first"]}, {"cookies": ["first", "second"]}])
+    profiles.release("rt_one")
+
+
+async def test_what_changes_beside_the_cookies_is_kept_in_its_time_without_another_operation() -> None:
+    browser = Remembering(["a cookie"])
+    browser.read_on.set()
+    live = cast(LiveBrowser, browser)
+    profiles = Profiles(cast(BrowserStore, browser), alias_of=str, later_s=0, whole_s=0.5)
+    await profiles.claim("sp_one", "work", runtime_id="rt_one")
+    await profiles.keep("rt_one", live)
+    browser.origins_now.append("a token")
+    profiles.stirred("rt_one", live)
+    await eventually(lambda: len(browser.kept) == 2)
+    assert browser.kept[1] == {"cookies": ["a cookie"], "origins": ["a token"]}
     profiles.release("rt_one")

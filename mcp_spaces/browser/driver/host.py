@@ -155,15 +155,17 @@ class Host(ABC):
         self.end("it was stopped", wanted=True)
         if self.lingering is not None:
             self.lingering.cancel()
-        for watcher in self._watchers:
-            watcher.cancel()
         try:
             await self._free()
         finally:
+            for watcher in self._watchers:
+                watcher.cancel()
             await self.pipe.aclose()
 
-    def _watch(self, work: Coroutine[object, object, None]) -> None:
-        self._watchers.append(asyncio.create_task(work))
+    def _watch(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        watcher = asyncio.create_task(work)
+        self._watchers.append(watcher)
+        return watcher
 
     async def _watch_pipe(self) -> None:
         await self.pipe.broken.wait()
