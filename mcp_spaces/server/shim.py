@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 16
 READY_S = 60
 """Reconciling what a crash left, unless MCP_SPACES_START_S says otherwise: then the daemon itself gives up."""
+READY_S_MAX = 600
+"""The most that the daemon takes MCP_SPACES_START_S for."""
 IMPORTING_S = 30
 """Beside that, for what a daemon does before it looks at its clock. It takes 1 s on a machine with nothing to do."""
 GREETING = b'{"mcp-spaces":1,"pipes":2}\n'
@@ -134,12 +136,23 @@ def started_daemon(state: str) -> _socket.socket:
         fcntl.flock(lock, fcntl.LOCK_EX)
         connection = connect(state)
         if connection is None:
-            start(state)
-            connection = connect(state)
+            connection = started(state)
     finally:
         os.close(lock)
+    return connection
+
+
+def started(state: str) -> _socket.socket:
+    """A connection to the daemon that this starts, or to one that was faster. Raises NotConnected."""
+    why = NotConnected(EXIT_NO_DAEMON, f"The daemon started, but does not listen on {places.agent_socket(state)}.")
+    try:
+        start(state)
+    except NotConnected as failure:
+        # A shim that was ended while it waited leaves its daemon behind, which may have been starting until now.
+        why = failure
+    connection = connect(state)
     if connection is None:
-        raise NotConnected(EXIT_NO_DAEMON, f"The daemon started, but does not listen on {places.agent_socket(state)}.")
+        raise why
     return connection
 
 
@@ -197,7 +210,8 @@ def start(state: str) -> None:
 def ready_within_s(environment: Mapping[str, str]) -> float:
     """How long a daemon may take to listen: longer than it gives itself."""
     try:
-        return max(READY_S, float(environment.get("MCP_SPACES_START_S", READY_S))) + IMPORTING_S
+        said = float(environment.get("MCP_SPACES_START_S", READY_S))
+        return min(max(READY_S, said), READY_S_MAX) + IMPORTING_S
     except ValueError:
         return READY_S + IMPORTING_S  # the daemon says what is wrong with it
 
@@ -273,13 +287,16 @@ def wait(connection: _socket.socket, *, log: str) -> NoReturn:
 def copy_both_ways(connection: _socket.socket, *, log: str) -> NoReturn:
     """Copy until the daemon closes the connection, which it also does after the client's last byte."""
     client_left = _thread.allocate_lock()
+    for fd in (0, 1):
+        # A client that never waits may have made them so for us, too: a copy would end where nothing is there yet.
+        os.set_blocking(fd, True)
 
     def copy_from_client() -> None:
-        try:
-            while chunk := os.read(0, CHUNK_BYTES):
+        while chunk := from_client():
+            try:
                 connection.sendall(chunk)
-        except OSError:
-            pass  # the daemon is gone; the other direction says so
+            except OSError:
+                return  # the daemon is gone; the other direction says so
         client_left.acquire(blocking=False)
         try:
             connection.shutdown(_socket.SHUT_WR)
@@ -298,6 +315,14 @@ def copy_both_ways(connection: _socket.socket, *, log: str) -> NoReturn:
     if client_left.locked():
         leave(0)
     give_up_without_daemon(log)
+
+
+def from_client() -> bytes:
+    """What it says next; nothing once it is gone, as from a terminal that hung up."""
+    try:
+        return os.read(0, CHUNK_BYTES)
+    except OSError:
+        return b""
 
 
 def give_up_without_daemon(log: str) -> NoReturn:
