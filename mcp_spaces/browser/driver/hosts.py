@@ -102,20 +102,18 @@ class Hosts(ABC):
         limits = spec.limits if spec.own_process else spec.limits.meet(self._limits)
         host = self._hosts.get(owner)
         if host is not None and not host.gone.done():
-            self._stay(host)
+            host.opening += 1
             try:
                 # The space's ceiling may be another one by now.
                 await host.resize(limits)
-            except BaseException:
+            finally:
+                host.opening -= 1
                 self._maybe_idle(host)
-                raise
             return host
         host = await self._claim_warm(limits) or await self._start(limits)
         host.own_process = spec.own_process
         self._hosts[owner] = host
         self._refill()
-        if host.gone.done():
-            raise RuntimeUnavailable(f"The browser ended: {host.gone.result()}.", hint="Try again.")
         return host
 
     async def _start(self, limits: SandboxLimits) -> Host:
