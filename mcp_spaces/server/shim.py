@@ -88,8 +88,6 @@ def main() -> NoReturn:
         copy_both_ways(connection, log=log)
     except NotConnected as why:
         give_up(why.code, *why.lines)
-    except KeyboardInterrupt:
-        leave(130)  # by the shells' convention
 
 
 def preamble(key: str) -> bytes:
@@ -187,7 +185,6 @@ def start(state: str) -> None:
         env=scrubbed(os.environ, state),
         pass_fds=(tell_ready,),
         start_new_session=True,
-        umask=0o077,
     )
     os.close(tell_ready)
     os.close(log)
@@ -249,10 +246,7 @@ def erase_keys() -> None:
 
 def are_pipes(*fds: int) -> bool:
     """Whether the daemon can wait for each of them by itself: pipes, or sockets as Node makes them, not one for both."""
-    try:
-        found = [os.fstat(fd) for fd in fds]
-    except OSError:
-        return False
+    found = [os.fstat(fd) for fd in fds]
     apart = len({(one.st_dev, one.st_ino) for one in found}) == len(found)
     return apart and all(stat.S_ISFIFO(one.st_mode) or stat.S_ISSOCK(one.st_mode) for one in found)
 
@@ -298,10 +292,7 @@ def copy_both_ways(connection: _socket.socket, *, log: str) -> NoReturn:
             except OSError:
                 return  # the daemon is gone; the other direction says so
         client_left.acquire(blocking=False)
-        try:
-            connection.shutdown(_socket.SHUT_WR)
-        except OSError:
-            pass
+        connection.shutdown(_socket.SHUT_WR)
 
     _thread.start_new_thread(copy_from_client, ())
     try:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -126,6 +127,42 @@ def test_files_are_copied(state: Path, tmp_path: Path) -> None:
     ):
         assert shim.wait(ANSWER_S) == 0
     assert b'"serverInfo"' in (tmp_path / "answers").read_bytes()
+
+
+def test_a_terminal_s_client_that_reads_no_more_has_left(state: Path) -> None:
+    with daemon(state), ExitStack() as stack:
+        person, terminal = os.openpty()
+        stack.callback(os.close, person)
+        stack.callback(os.close, terminal)
+        shim = stack.enter_context(spawned(state, stdin=terminal, stdout=subprocess.PIPE))
+        assert shim.stdout is not None
+        shim.stdout.close()
+        os.write(person, HELLO)
+        assert shim.wait(ANSWER_S) == 0
+
+
+def test_what_cannot_be_read_has_no_client(state: Path, tmp_path: Path) -> None:
+    with (
+        daemon(state),
+        (tmp_path / "only-written").open("wb") as requests,
+        spawned(state, stdin=requests, stdout=subprocess.PIPE) as shim,
+    ):
+        _, said = shim.communicate(timeout=ANSWER_S)
+        assert (shim.returncode, said) == (0, b"")
+
+
+def test_a_daemon_that_leaves_before_it_has_read_a_word_is_said_without_a_traceback(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(places.agent_socket(str(state)))
+        listener.listen()
+        with spawned(state, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shim:
+            connection, _ = listener.accept()
+            with connection:
+                # The greeting is there, and stays unread.
+                assert select.select([connection], [], [], ANSWER_S)[0]
+            _, said = shim.communicate(timeout=ANSWER_S)
+            assert shim.returncode == 4 and b"The daemon closed the connection." in said and b"Traceback" not in said
 
 
 def test_a_copying_shim_says_that_the_daemon_left_also_where_it_could_send_no_more(state: Path, tmp_path: Path) -> None:
