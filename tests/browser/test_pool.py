@@ -193,7 +193,11 @@ async def test_a_browser_that_has_ended_in_this_very_moment_is_given_to_nobody(t
 
 async def test_who_takes_a_browser_that_was_ready_has_the_next_one_made(tmp_path: Path) -> None:
     async with bare(tmp_path, pool_size=1) as driver:
-        await asyncio.gather(driver.warm(), driver.warm())
+        driver.starting.hold()
+        both = [asyncio.ensure_future(driver.warm()) for _ in range(2)]
+        await some_turns()
+        driver.starting.go_on()
+        await asyncio.gather(*both)
         assert driver.ready() == driver.made == driver.made[:1]
         await driver.open(wanted())
         await eventually(lambda: driver.ready() == driver.made[1:] != [])

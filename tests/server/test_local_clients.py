@@ -273,7 +273,7 @@ def descriptors_left(count: int) -> Iterator[None]:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("at_once", [False, True])
-async def test_pipes_are_let_go_of_in_whichever_moment_their_meeting_ends(at_once: bool) -> None:
+async def test_pipes_and_shim_are_let_go_of_in_whichever_moment_their_meeting_ends(at_once: bool) -> None:
     """`at_once`: in this very turn of the loop, else in the next one."""
 
     async def attempt(suspension: int) -> bool:
@@ -302,6 +302,9 @@ async def test_pipes_are_let_go_of_in_whichever_moment_their_meeting_ends(at_onc
             assert os.read(from_daemon, 1) == b""
             with pytest.raises(BrokenPipeError):
                 os.write(to_daemon, b"x")
+            theirs.settimeout(ANSWER_S)
+            with suppress(ConnectionResetError):
+                assert theirs.recv(1) == b""
         return more
 
     assert await cancelled_everywhere(attempt) > 3

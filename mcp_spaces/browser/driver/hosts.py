@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 from mcp_spaces.browser.driver.devtools import SOCKET_SUFFIX
 from mcp_spaces.browser.driver.host import Host, HostedContext
 from mcp_spaces.browser.driver.playwright import PlaywrightDriver
-from mcp_spaces.browser.pages.events import safely
 from mcp_spaces.browser.port import ContextSpec, Debugging, LiveContext
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.sandbox.port import SandboxLimits, Wall
@@ -86,7 +85,6 @@ class Hosts(ABC):
         host.contexts.add(live)
         # Its last step: whatever closed it, the browser may be idle now.
         live.on_left = lambda: self._maybe_idle(host)
-        live.context.on("close", safely(lambda _: asyncio.ensure_future(live.close())))
         return live
 
     async def debug(self, live: LiveContext) -> Debugging:
