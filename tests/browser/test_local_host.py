@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
+import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +24,9 @@ from tests.browser.rigs import (
     Opener,
     arguments_of,
     below,
+    chromium_of,
     eventually,
+    host_of,
     open_driver,
     reason_of,
     root_of,
@@ -30,6 +34,7 @@ from tests.browser.rigs import (
 )
 from tests.browser.small_net import small_net
 from tests.descriptors import open_here
+from tests.turns import some_turns
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.geteuid() != 0, reason="another user's processes take root")]
 
@@ -66,6 +71,19 @@ async def driven_by(program: Path, folder: Path) -> AsyncIterator[LocalDriver]:
     )
     async with open_driver(driver):
         yield driver
+    assert left_in(folder) == []
+
+
+def left_in(folder: Path) -> list[Path]:
+    return [*folder.glob("*.sock"), *(folder / "local").iterdir()]
+
+
+def environment_of(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
+def modes_in(folder: Path) -> set[int]:
+    return {stat.S_IMODE(one.stat().st_mode) for one in (folder, folder / "profile", folder / "downloads")}
 
 
 async def test_a_chromium_that_closes_its_pipe_and_lives_on_is_gone(folder: Path, tmp_path: Path) -> None:
@@ -82,6 +100,51 @@ async def test_one_that_never_opens_it_says_so_instead_of_no_answer(folder: Path
     async with driven_by(program, folder) as driver, small_net(tmp_path) as net:
         with pytest.raises(RuntimeUnavailable, match="did not start: the browser closed its DevTools pipe"):
             await Opener(driver, net, []).open()
+
+
+CHROMIUM = Path(str(shutil.which("chromium-headless-shell")))
+COMPLAINS = b"[7:7:1122/120000.123456:ERROR:gpu/thing.cc(12)] of a page\nmcp-spaces: of a page\n"
+
+
+async def test_l05_what_a_page_prints_is_no_reason_for_the_end_and_not_logged(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with driven_by(CHROMIUM, folder) as driver, small_net(tmp_path) as net:
+        live, wanted = await Opener(driver, net, []).open("sp_one"), await Opener(driver, net, []).open("sp_two")
+        for one in (live, wanted):
+            host_of(one)._said(COMPLAINS)
+        (browser,) = chromium_of(live)
+        os.kill(browser, signal.SIGKILL)
+        reason = f"the browser crashed: it exited with {128 + signal.SIGKILL}"
+        assert await reason_of(live) == reason
+    (told,) = (one.getMessage() for one in caplog.records if "it said" in one.getMessage())
+    assert told.startswith(f"a browser ended ({reason})") and "ERROR:gpu/thing.cc(12" in told
+    assert "of a page" not in caplog.text
+
+
+async def test_l10_chromium_has_little_of_the_daemon_s_environment_and_nobody_its_files(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_TOKEN", "of the daemon")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    async with driven_by(CHROMIUM, folder) as driver, small_net(tmp_path) as net:
+        live = await Opener(driver, net, []).open()
+        (browser,), host = chromium_of(live), host_of(live)
+        assert isinstance(host, LocalHost)
+        assert modes_in(host.folder) == {0o700}
+        found = environment_of(browser)
+    assert b"LC_ALL=C.UTF-8" in found and b"A_TOKEN=of the daemon" not in found
+
+
+async def test_a_jail_that_stands_still_is_waited_for_only_so_long(folder: Path, tmp_path: Path) -> None:
+    async with driven_by(CHROMIUM, folder) as driver, small_net(tmp_path) as net:
+        live = await Opener(driver, net, []).open()
+        os.kill(root_of(live), signal.SIGSTOP)
+        with pytest.raises(RuntimeUnavailable, match="no way out"):
+            await Opener(driver, net, []).open()
+        os.kill(root_of(live), signal.SIGCONT)
+        await Opener(driver, net, []).page()
 
 
 @pytest.mark.parametrize("number", [2, 4])
@@ -102,6 +165,8 @@ async def test_a_browser_that_talks_to_its_very_end_leaves_no_pipe_open(folder: 
     os.kill(jail, signal.SIGCONT)
     await stopping
     assert open_here() <= before
+    await some_turns()
+    assert all(watcher.done() for watcher in host._watchers)
 
 
 def written_by(pid: int) -> int:

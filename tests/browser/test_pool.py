@@ -34,7 +34,7 @@ class Step:
         self._may_go_on = asyncio.Event()
         self._may_go_on.set()
         self._fails = False
-        self.waiting = 0
+        self.waiting = self.times = 0
 
     def hold(self) -> None:
         self._may_go_on.clear()
@@ -45,6 +45,7 @@ class Step:
 
     async def taken(self) -> None:
         self.waiting += 1
+        self.times += 1
         try:
             await self._may_go_on.wait()
         finally:
@@ -184,6 +185,7 @@ async def test_a_browser_that_has_ended_in_this_very_moment_is_given_to_nobody(t
     async with bare(tmp_path) as driver:
         await driver.open(wanted("rt_one"))
         driver.made[0].end("a test ended it")
+        assert driver.made[0].pipe.broken.is_set()
         again = await driver.open(wanted("rt_two"))
         assert host_of(again) is driver.made[1]
 
@@ -262,6 +264,16 @@ async def test_one_that_is_taken_for_somebody_who_leaves_goes(tmp_path: Path) ->
             await eventually(lambda: host.resizing.waiting == 1)
             group.cancel_scope.cancel()
         assert await host.gone == "nobody waits for it"
+
+
+async def test_one_gets_another_size_only_where_that_is_asked_for_and_never_another_disk(tmp_path: Path) -> None:
+    async with bare(tmp_path, pool_size=1) as driver:
+        await driver.warm()
+        more = replace(LIMITS, disk_bytes=LIMITS.disk_bytes + 1)
+        live = await driver.open(replace(wanted(), limits=more, own_process=True))
+        host = host_of(live)
+        assert host is driver.made[0]
+        assert (host.limits, driver.made[0].resizing.times) == (LIMITS, 0)
 
 
 # The end

@@ -214,6 +214,20 @@ def test_what_is_lent_has_to_be_two_pipes(state: Path, tmp_path: Path, lent: tup
         assert b'"serverInfo"' in shim.stdout
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("lent", [("file", "pipe"), ("pipe", "file"), ("pipe",), ("pipe", "pipe", "pipe")])
+async def test_what_is_lent_and_are_not_two_pipes_is_told_as_that(tmp_path: Path, lent: tuple[str, ...]) -> None:
+    ours, theirs = socket.socketpair()
+    (here, pipe), file = os.pipe(), os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    with theirs, ExitStack() as stack:
+        for one in (here, pipe, file):
+            stack.callback(os.close, one)
+        socket.send_fds(theirs, [GREETING], [pipe if kind == "pipe" else file for kind in lent])
+        with pytest.raises(NoClient, match="not two pipes"):
+            async with met(ours, line_bytes_max=1 << 16):
+                pytest.fail("it was served")
+
+
 def test_pipes_come_with_a_whole_line_or_not_at_all(state: Path) -> None:
     with daemon(state), socket.socket(socket.AF_UNIX) as client:
         here, there = os.pipe()

@@ -134,7 +134,6 @@ class Host(ABC):
             )
         self.browser = await connecting
         self.is_connected = True
-        self.browser.on("disconnected", safely(lambda _: self.end("the connection to the browser broke")))
 
     async def resize(self, limits: SandboxLimits) -> None:
         """All but its disk. Raises SpacesError."""
