@@ -9,9 +9,10 @@ import shutil
 import signal
 import stat
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import anyio
 import pytest
 
 from mcp_spaces.browser.driver.local import UID, LocalDriver
@@ -21,11 +22,13 @@ from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.network.dialing import Upstream
 from tests.browser.rigs import (
     LIMITS,
+    PATIENCE_S,
     Opener,
     arguments_of,
     below,
     chromium_of,
     eventually,
+    held_in,
     host_of,
     open_driver,
     reason_of,
@@ -98,8 +101,10 @@ async def test_a_chromium_that_closes_its_pipe_and_lives_on_is_gone(folder: Path
 async def test_one_that_never_opens_it_says_so_instead_of_no_answer(folder: Path, tmp_path: Path) -> None:
     program = program_of(folder, "#!/bin/sh\nexec 3<&- 4>&-\nexec sleep 1000\n")
     async with driven_by(program, folder) as driver, small_net(tmp_path) as net:
-        with pytest.raises(RuntimeUnavailable, match="did not start: the browser closed its DevTools pipe"):
-            await Opener(driver, net, []).open()
+        # With Playwright's driver up, which takes its time, the second one is soon written to.
+        for _ in range(2):
+            with pytest.raises(RuntimeUnavailable, match="did not start: the browser closed its DevTools pipe"):
+                await Opener(driver, net, []).open()
 
 
 CHROMIUM = Path(str(shutil.which("chromium-headless-shell")))
@@ -145,6 +150,28 @@ async def test_a_jail_that_stands_still_is_waited_for_only_so_long(folder: Path,
             await Opener(driver, net, []).open()
         os.kill(root_of(live), signal.SIGCONT)
         await Opener(driver, net, []).page()
+
+
+async def test_a_context_that_nobody_waits_for_goes_with_its_way_out(folder: Path, tmp_path: Path) -> None:
+    async with driven_by(CHROMIUM, folder) as driver, small_net(tmp_path) as net:
+        opener = Opener(driver, net, [])
+        beside = await opener.open()
+        host = host_of(beside)
+        assert isinstance(host, LocalHost)
+        before = await held_in(beside.browser)
+        opening = asyncio.ensure_future(opener.open())
+        while len(host._doors) == 1:  # noqa: ASYNC110 - what matters are the very next turns
+            await asyncio.sleep(0)
+        # Chromium is asked for it in these, and answers in many more.
+        await some_turns()
+        opening.cancel()
+        with suppress(asyncio.CancelledError):
+            await opening
+        await (await beside.another()).close()
+        with anyio.fail_after(PATIENCE_S):
+            while (now := await held_in(beside.browser)) != before:
+                pass
+        assert now == before and len(host._doors) == 1
 
 
 @pytest.mark.parametrize("number", [2, 4])

@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
+from playwright.async_api import Error
 
 from mcp_spaces.browser.driver.host import Host, HostedContext, WayOut
 from mcp_spaces.browser.driver.playwright import PlaywrightDriver
@@ -87,6 +88,42 @@ class Bare(Host):
 
     def read(self, path: str) -> AsyncIterator[bytes]:
         raise NotImplementedError
+
+
+class Stubborn(Holder):
+    """A Chromium that makes no context, and a context that does not close."""
+
+    says = "Protocol error\nwith all the rest"
+    hangs = True
+
+    async def new_context(self, **_options: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        raise Error(self.says)
+
+
+class Driven(Bare):
+    """As `Bare`, with contexts that are asked of somebody."""
+
+    context_s = 0.05
+    context = Host.context
+
+    def __init__(self, chromium: Stubborn) -> None:
+        super().__init__(LIMITS, Step())
+        self.ways: set[int] = set()
+        stubborn: Any = chromium
+        self.browser = stubborn
+        self.live = HostedContext(self, stubborn, runtime_id="rt_one", way=WayOut(1), options={})
+
+    async def offer(self, accept: Accept) -> WayOut:
+        self.ways.add(1)
+        return WayOut(1)
+
+    async def withdraw(self, way: WayOut) -> None:
+        self.ways.discard(way.port)
 
 
 class Unused(PlaywrightDriver):
@@ -315,3 +352,34 @@ async def test_one_that_cannot_be_freed_is_said_and_holds_up_nobody(
         driver.made[0].freeing.go_on(and_fail=True)
         await driver.aclose()
         assert "a browser could not be freed: It fails." in caplog.text
+
+
+# Contexts
+
+
+async def test_a_browser_that_makes_no_context_in_time_is_given_up() -> None:
+    host = Driven(Stubborn())
+    with pytest.raises(RuntimeUnavailable, match="gave no context: it does not answer"):
+        await host.context(wanted())
+    assert (await host.gone, host.ways) == ("it made no context in time", set())
+
+
+async def test_a_browser_that_closes_no_context_in_time_is_given_up() -> None:
+    host = Driven(Stubborn())
+    host.contexts.add(host.live)
+    await host.live.close()
+    assert (await host.gone, host.contexts) == ("it did not close a context in time", set())
+
+
+async def test_a_browser_that_refuses_a_context_goes_on_and_its_first_words_are_told() -> None:
+    chromium = Stubborn()
+    chromium.hangs = False
+    host = Driven(chromium)
+    with pytest.raises(RuntimeUnavailable) as refused:
+        await host.context(wanted())
+    assert refused.value.message == "The browser gave no context: Protocol error"
+    assert (host.gone.done(), host.ways) == (False, set())
+    # One that cannot be closed any more is no reason either to leave what it had.
+    host.ways.add(1)
+    await host.live.close()
+    assert (host.gone.done(), host.ways) == (False, set())

@@ -46,6 +46,8 @@ class WayOut:
 class Host(ABC):
     """`gone` ends with the reason in words, once, however the browser ends."""
 
+    context_s = CONTEXT_S
+
     def __init__(self, limits: SandboxLimits) -> None:
         self.limits = limits
         self.browser: Browser
@@ -193,7 +195,7 @@ class Host(ABC):
         options = context_options(spec, way)
         making = asyncio.ensure_future(self.browser.new_context(**options))
         try:
-            async with asyncio.timeout(CONTEXT_S):
+            async with asyncio.timeout(self.context_s):
                 context = await asyncio.shield(making)
         except BaseException as error:
             # One that comes up for nobody goes at once.
@@ -280,7 +282,7 @@ class HostedContext:
         self.host.gone.remove_done_callback(self._on_gone)
         try:
             if not self.host.gone.done():
-                async with asyncio.timeout(CONTEXT_S):
+                async with asyncio.timeout(self.host.context_s):
                     # Each for itself: what one of them leaves would stay for as long as others use the browser.
                     for context in (*self._further, self._context):
                         with suppress(Error):
