@@ -115,6 +115,7 @@ async def test_l05_what_a_page_prints_is_no_reason_for_the_end_and_not_logged(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
+    before = open_here("socket:")
     async with driven_by(CHROMIUM, folder) as driver, small_net(tmp_path) as net:
         live, wanted = await Opener(driver, net, []).open("sp_one"), await Opener(driver, net, []).open("sp_two")
         for one in (live, wanted):
@@ -126,6 +127,8 @@ async def test_l05_what_a_page_prints_is_no_reason_for_the_end_and_not_logged(
     (told,) = (one.getMessage() for one in caplog.records if "it said" in one.getMessage())
     assert told.startswith(f"a browser ended ({reason})") and "ERROR:gpu/thing.cc(12" in told
     assert "of a page" not in caplog.text
+    # The ways out of the one that died, too.
+    assert open_here("socket:") <= before
 
 
 async def test_l10_chromium_has_little_of_the_daemon_s_environment_and_nobody_its_files(

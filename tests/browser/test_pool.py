@@ -105,18 +105,40 @@ class Stubborn(Holder):
         raise Error(self.says)
 
 
+class Made(Holder):
+    """A context that Chromium made, and it as well."""
+
+    def __init__(self, options: dict[str, object]) -> None:
+        super().__init__()
+        self.options = options
+        self.made: list[Made] = []
+        self.listeners: list[Any] = []
+
+    def on(self, _event: str, listener: object) -> None:
+        self.listeners.append(listener)
+
+    async def new_context(self, **options: object) -> Made:
+        self.made.append(Made(options))
+        return self.made[-1]
+
+    async def close(self) -> None:
+        for listener in self.listeners:
+            listener(self)
+
+
 class Driven(Bare):
     """As `Bare`, with contexts that are asked of somebody."""
 
     context_s = 0.05
     context = Host.context
 
-    def __init__(self, chromium: Stubborn) -> None:
+    def __init__(self, chromium: Stubborn | Made) -> None:
         super().__init__(LIMITS, Step())
         self.ways: set[int] = set()
-        stubborn: Any = chromium
-        self.browser = stubborn
-        self.live = HostedContext(self, stubborn, runtime_id="rt_one", way=WayOut(1), options={})
+        anything: Any = chromium
+        self.browser = anything
+        options = {"storage_state": {"cookies": ["of a profile"]}, "locale": "de-DE"}
+        self.live = HostedContext(self, anything, runtime_id="rt_one", way=WayOut(1), options=options)
 
     async def offer(self, accept: Accept) -> WayOut:
         self.ways.add(1)
@@ -361,14 +383,16 @@ async def test_a_browser_that_makes_no_context_in_time_is_given_up() -> None:
     host = Driven(Stubborn())
     with pytest.raises(RuntimeUnavailable, match="gave no context: it does not answer"):
         await host.context(wanted())
-    assert (await host.gone, host.ways) == ("it made no context in time", set())
+    assert host.gone.done() and host.gone.result() == "it made no context in time"
+    assert host.ways == set()
 
 
 async def test_a_browser_that_closes_no_context_in_time_is_given_up() -> None:
     host = Driven(Stubborn())
     host.contexts.add(host.live)
     await host.live.close()
-    assert (await host.gone, host.contexts) == ("it did not close a context in time", set())
+    assert host.gone.done() and host.gone.result() == "it did not close a context in time"
+    assert host.contexts == set()
 
 
 async def test_a_browser_that_refuses_a_context_goes_on_and_its_first_words_are_told() -> None:
@@ -383,3 +407,26 @@ async def test_a_browser_that_refuses_a_context_goes_on_and_its_first_words_are_
     host.ways.add(1)
     await host.live.close()
     assert (host.gone.done(), host.ways) == (False, set())
+
+
+async def test_further_contexts_have_nothing_of_the_profile_and_go_with_the_first() -> None:
+    chromium = Made({})
+    host = Driven(chromium)
+    for _ in range(2):
+        await host.live.another()
+    first, second = chromium.made
+    assert first.options == second.options == {"locale": "de-DE"}
+    gone: list[Made] = []
+    for one in chromium.made:
+        one.listeners.append(gone.append)
+    await first.close()
+    await host.live.close()
+    assert gone == [first, second]
+
+
+async def test_a_context_that_chromium_closed_by_itself_is_told() -> None:
+    chromium = Made({})
+    host = Driven(chromium)
+    await chromium.close()
+    with anyio.fail_after(PATIENCE_S):
+        assert await host.live.closed() == "its context was closed"
