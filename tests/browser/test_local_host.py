@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from mcp_spaces.browser.driver.local import UID, LocalDriver
-from mcp_spaces.browser.driver.local_host import PIECE_BYTES, LocalHost, Walls
+from mcp_spaces.browser.driver.local_host import PIECE_BYTES, LocalHost, Walls, _exit_of
 from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.network.dialing import Upstream
@@ -24,6 +24,7 @@ from tests.browser.rigs import (
     LIMITS,
     PATIENCE_S,
     Opener,
+    alive,
     arguments_of,
     below,
     chromium_of,
@@ -148,11 +149,25 @@ async def test_l10_chromium_has_little_of_the_daemon_s_environment_and_nobody_it
 async def test_a_jail_that_stands_still_is_waited_for_only_so_long(folder: Path, tmp_path: Path) -> None:
     async with driven_by(CHROMIUM, folder) as driver, small_net(tmp_path) as net:
         live = await Opener(driver, net, []).open()
+        processes = below(root_of(live))
         os.kill(root_of(live), signal.SIGSTOP)
         with pytest.raises(RuntimeUnavailable, match="no way out"):
             await Opener(driver, net, []).open()
-        os.kill(root_of(live), signal.SIGCONT)
-        await Opener(driver, net, []).page()
+    await eventually(lambda: not any(alive(pid) for pid in processes))
+
+
+async def test_a_process_that_has_ended_is_watched_no_more() -> None:
+    before = open_here()
+    process = await asyncio.create_subprocess_exec("sleep", "1000")
+    others = open_here()
+    exited = _exit_of(process.pid)
+    ((number, _),) = open_here() - others - before
+    process.kill()
+    with anyio.fail_after(PATIENCE_S):
+        await exited
+    # Or the next one with its number could not be watched.
+    assert not asyncio.get_running_loop().remove_reader(number)
+    await process.wait()
 
 
 async def test_a_context_that_nobody_waits_for_goes_with_its_way_out(folder: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ their life, so that each moment can be held."""
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -417,11 +419,39 @@ async def test_further_contexts_have_nothing_of_the_profile_and_go_with_the_firs
     first, second = chromium.made
     assert first.options == second.options == {"locale": "de-DE"}
     gone: list[Made] = []
-    for one in chromium.made:
+    for one in (chromium, *chromium.made):
         one.listeners.append(gone.append)
     await first.close()
-    await host.live.close()
-    assert gone == [first, second]
+    for _ in range(2):
+        await host.live.close()
+    assert gone == [first, second, chromium]
+
+
+async def test_closing_goes_on_where_nobody_waits_for_it_any_more() -> None:
+    host = Driven(Made({}))
+    host.context_s = PATIENCE_S
+    host.contexts.add(host.live)
+    may_close = asyncio.Event()
+    host.live.context.close = may_close.wait  # type: ignore[method-assign,assignment]
+    closing = asyncio.ensure_future(host.live.close())
+    await some_turns()
+    closing.cancel()
+    await some_turns()
+    assert host.contexts
+    may_close.set()
+    await eventually(lambda: not host.contexts)
+
+
+async def test_a_browser_keeps_nothing_of_a_context_that_is_closed() -> None:
+    host, made = Driven(Made({})), Made({})
+    anything: Any = made
+    live = HostedContext(host, anything, runtime_id="rt_two", way=WayOut(2), options={})
+    await live.close()
+    kept = weakref.ref(live)
+    del live, made, anything
+    await some_turns()
+    gc.collect()
+    assert kept() is None
 
 
 async def test_a_context_that_chromium_closed_by_itself_is_told() -> None:
