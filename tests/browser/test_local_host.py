@@ -68,10 +68,10 @@ def program_of(folder: Path, script: str) -> Path:
 
 
 @asynccontextmanager
-async def driven_by(program: Path, folder: Path) -> AsyncIterator[LocalDriver]:
+async def driven_by(program: Path, folder: Path, *, walls: Walls = WALLS) -> AsyncIterator[LocalDriver]:
     (folder / "local").mkdir(mode=0o755)
     driver = LocalDriver(
-        playwright=PlaywrightDriver(), folder=folder, connect=Upstream, limits=LIMITS, executable=program, walls=WALLS
+        playwright=PlaywrightDriver(), folder=folder, connect=Upstream, limits=LIMITS, executable=program, walls=walls
     )
     async with open_driver(driver):
         yield driver
@@ -147,7 +147,7 @@ async def test_l10_chromium_has_little_of_the_daemon_s_environment_and_nobody_it
 
 
 async def test_a_jail_that_stands_still_is_waited_for_only_so_long(folder: Path, tmp_path: Path) -> None:
-    async with driven_by(CHROMIUM, folder) as driver, small_net(tmp_path) as net:
+    async with driven_by(CHROMIUM, folder, walls=Walls(jailed=True, uid=UID)) as driver, small_net(tmp_path) as net:
         live = await Opener(driver, net, []).open()
         processes = below(root_of(live))
         os.kill(root_of(live), signal.SIGSTOP)
