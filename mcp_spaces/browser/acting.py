@@ -46,8 +46,11 @@ async def turn(context: Context) -> AsyncIterator[LiveBrowser]:
     browsers = context.use(BrowserService)
     live = browsers.started(context.runtime.id)
     async with live.turn(context.redactor, run_id=context.run_id):
-        yield live
-    browsers.stirred(context.runtime.id)
+        try:
+            yield live
+        finally:
+            # What fails half-way may have changed as much.
+            browsers.stirred(context.runtime.id)
 
 
 async def act(context: Context, given: InPage, perform: Act, *, what: str, leads_away: bool = True) -> ActionOutput:

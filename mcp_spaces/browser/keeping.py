@@ -41,10 +41,18 @@ class _InUse:
 
 
 class Profiles:
-    def __init__(self, store: BrowserStore, *, alias_of: Callable[[str], str], later_s: float = LATER_S) -> None:
+    def __init__(
+        self,
+        store: BrowserStore,
+        *,
+        alias_of: Callable[[str], str],
+        later_s: float = LATER_S,
+        whole_s: float = WHOLE_S,
+    ) -> None:
         self._store = store
         self._alias_of = alias_of
         self._later_s = later_s
+        self._whole_s = whole_s
         self._in_use: dict[tuple[str, str], _InUse] = {}
         self._of_runtime: dict[str, _InUse] = {}
 
@@ -105,8 +113,11 @@ class Profiles:
         try:
             async with taken.lock:
                 cookies = await self._cookies(live)
-                if cookies != taken.cookies or time.monotonic() - taken.read_at >= WHOLE_S:
+                if cookies != taken.cookies or time.monotonic() - taken.read_at >= self._whole_s:
                     await self._keep(taken, live)
+                else:
+                    # Whatever else has changed waits for its time, and not for another operation.
+                    taken.stirred = True
         except Exception as error:  # noqa: BLE001 - the browser may be going; its end keeps the profile, or says why not
             log.info("profile %s of %s is kept later: %s", taken.name, taken.space_id, type(error).__name__)
 

@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -173,7 +173,9 @@ def announcement(state: Path, ready_fd: int | None) -> Callable[[], None]:
 
 
 def _tell(ready_fd: int) -> None:
-    os.write(ready_fd, b"1")
+    # Whoever waited may be gone; others come.
+    with suppress(BrokenPipeError):
+        os.write(ready_fd, b"1")
     os.close(ready_fd)
 
 

@@ -158,16 +158,18 @@ async def _greeting(connection: socket.socket) -> tuple[bytes, Sequence[int]]:
         raise NoClient(error.strerror) from None
     for pipe in pipes:
         os.set_inheritable(pipe, False)
-    if pipes and (
-        len(pipes) != PIPES
-        or flags & socket.MSG_CTRUNC
-        or not early.endswith(b"\n")
-        or not all(is_pipe(os.fstat(pipe)) for pipe in pipes)
-    ):
+    # The kernel drops those for which no descriptor is left, all of them if need be.
+    are_whole = not flags & socket.MSG_CTRUNC and (not pipes or _are_lent(early, pipes))
+    if not are_whole:
         for pipe in pipes:
             os.close(pipe)
         raise NoClient("what it lends are not two pipes")
     return early, pipes
+
+
+def _are_lent(greeting: bytes, pipes: Sequence[int]) -> bool:
+    is_line = greeting.endswith(b"\n")
+    return is_line and len(pipes) == PIPES and all(is_pipe(os.fstat(pipe)) for pipe in pipes)
 
 
 def is_pipe(found: os.stat_result) -> bool:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 16
 READY_S = 60
 """Reconciling what a crash left, unless MCP_SPACES_START_S says otherwise: then the daemon itself gives up."""
+READY_S_MAX = 600
+"""The most that the daemon takes MCP_SPACES_START_S for."""
 IMPORTING_S = 30
 """Beside that, for what a daemon does before it looks at its clock. It takes 1 s on a machine with nothing to do."""
 GREETING = b'{"mcp-spaces":1,"pipes":2}\n'
@@ -86,8 +88,6 @@ def main() -> NoReturn:
         copy_both_ways(connection, log=log)
     except NotConnected as why:
         give_up(why.code, *why.lines)
-    except KeyboardInterrupt:
-        leave(130)  # by the shells' convention
 
 
 def preamble(key: str) -> bytes:
@@ -134,12 +134,23 @@ def started_daemon(state: str) -> _socket.socket:
         fcntl.flock(lock, fcntl.LOCK_EX)
         connection = connect(state)
         if connection is None:
-            start(state)
-            connection = connect(state)
+            connection = started(state)
     finally:
         os.close(lock)
+    return connection
+
+
+def started(state: str) -> _socket.socket:
+    """A connection to the daemon that this starts, or to one that was faster. Raises NotConnected."""
+    why = NotConnected(EXIT_NO_DAEMON, f"The daemon started, but does not listen on {places.agent_socket(state)}.")
+    try:
+        start(state)
+    except NotConnected as failure:
+        # A shim that was ended while it waited leaves its daemon behind, which may have been starting until now.
+        why = failure
+    connection = connect(state)
     if connection is None:
-        raise NotConnected(EXIT_NO_DAEMON, f"The daemon started, but does not listen on {places.agent_socket(state)}.")
+        raise why
     return connection
 
 
@@ -175,7 +186,6 @@ def start(state: str) -> None:
         env=scrubbed(os.environ, state),
         pass_fds=(tell_ready,),
         start_new_session=True,
-        umask=0o077,
     )
     os.close(tell_ready)
     os.close(log)
@@ -198,7 +208,8 @@ def start(state: str) -> None:
 def ready_within_s(environment: Mapping[str, str]) -> float:
     """How long a daemon may take to listen: longer than it gives itself."""
     try:
-        return max(READY_S, float(environment.get("MCP_SPACES_START_S", READY_S))) + IMPORTING_S
+        said = float(environment.get("MCP_SPACES_START_S", READY_S))
+        return min(max(READY_S, said), READY_S_MAX) + IMPORTING_S
     except ValueError:
         return READY_S + IMPORTING_S  # the daemon says what is wrong with it
 
@@ -236,10 +247,7 @@ def erase_keys() -> None:
 
 def are_pipes(*fds: int) -> bool:
     """Whether the daemon can wait for each of them by itself: pipes, or sockets as Node makes them, not one for both."""
-    try:
-        found = [os.fstat(fd) for fd in fds]
-    except OSError:
-        return False
+    found = [os.fstat(fd) for fd in fds]
     apart = len({(one.st_dev, one.st_ino) for one in found}) == len(found)
     return apart and all(stat.S_ISFIFO(one.st_mode) or stat.S_ISSOCK(one.st_mode) for one in found)
 
@@ -274,18 +282,18 @@ def wait(connection: _socket.socket, *, log: str) -> NoReturn:
 def copy_both_ways(connection: _socket.socket, *, log: str) -> NoReturn:
     """Copy until the daemon closes the connection, which it also does after the client's last byte."""
     client_left = _thread.allocate_lock()
+    for fd in (0, 1):
+        # A client that never waits may have made them so for us, too: a copy would end where nothing is there yet.
+        os.set_blocking(fd, True)
 
     def copy_from_client() -> None:
-        try:
-            while chunk := os.read(0, CHUNK_BYTES):
+        while chunk := from_client():
+            try:
                 connection.sendall(chunk)
-        except OSError:
-            pass  # the daemon is gone; the other direction says so
+            except OSError:
+                return  # the daemon is gone; the other direction says so
         client_left.acquire(blocking=False)
-        try:
-            connection.shutdown(_socket.SHUT_WR)
-        except OSError:
-            pass
+        connection.shutdown(_socket.SHUT_WR)
 
     _thread.start_new_thread(copy_from_client, ())
     try:
@@ -299,6 +307,14 @@ def copy_both_ways(connection: _socket.socket, *, log: str) -> NoReturn:
     if client_left.locked():
         leave(0)
     give_up_without_daemon(log)
+
+
+def from_client() -> bytes:
+    """What it says next; nothing once it is gone, as from a terminal that hung up."""
+    try:
+        return os.read(0, CHUNK_BYTES)
+    except OSError:
+        return b""
 
 
 def give_up_without_daemon(log: str) -> NoReturn:

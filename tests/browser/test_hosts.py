@@ -154,6 +154,7 @@ class Holder:
     """Of a browser what a context of it needs, and of a context what its runtime closes."""
 
     downloads = "/downloads"
+    context_s = PATIENCE_S
 
     def __init__(self) -> None:
         self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -108,6 +108,18 @@ async def test_a_profile_is_kept_while_its_browser_runs(folder: Path, net: Small
         assert await who(at, space, again) == "session=abc abc"
 
 
+async def test_what_an_operation_changed_before_it_failed_is_kept_too(folder: Path, net: SmallNet) -> None:
+    async with browsing(folder, net) as at:
+        space = await at.space("one", policy={"preset": "permissive"})
+        runtime = await at.launch(space, profile="work", url=SITE)
+        taken = at.browsers.profiles._of_runtime[runtime]
+        await eventually(lambda: taken.task is not None and taken.task.done())
+        script = "document.cookie = 'session=abc; max-age=9999'; throw new Error('no')"
+        failure = await at.refused("evaluate", space=space, runtime=runtime, script=f"() => {{ {script} }}")
+        assert "no" in failure.message
+        await eventually(lambda: [one["name"] for one in taken.cookies or ()] == ["session"])
+
+
 async def test_a_page_that_hangs_costs_a_profile_no_cookie(folder: Path, net: SmallNet) -> None:
     net.pages["/hang"] = "<script>document.cookie = 'late=1; max-age=99'; setTimeout(() => { for (;;); }, 50)</script>"
     async with browsing(folder, net) as at:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import resource
+import select
 import signal
 import socket
 import subprocess
@@ -17,6 +20,7 @@ import pytest
 from mcp_spaces import places
 from mcp_spaces.server.local_clients import NoClient, met
 from mcp_spaces.server.shim import GREETING
+from tests.descriptors import open_here
 from tests.server.doors import ROOT
 from tests.server.test_daemon import daemon, environment, state
 from tests.server.test_shim import HELLO, SHIM
@@ -99,9 +103,11 @@ def test_sockets_will_do_as_pipes_since_node_gives_what_it_spawns_such(state: Pa
         assert shim.wait(ANSWER_S) == 0
 
 
-def test_one_socket_for_both_ways_is_copied(state: Path) -> None:
+@pytest.mark.parametrize("waits", [True, False])
+def test_one_socket_for_both_ways_is_copied_whether_its_client_waits_or_not(state: Path, waits: bool) -> None:
     with daemon(state) as serving, ExitStack() as stack:
         client, theirs = (stack.enter_context(one) for one in socket.socketpair())
+        theirs.setblocking(waits)
         shim = stack.enter_context(spawned(state, stdin=theirs.fileno(), stdout=theirs.fileno()))
         theirs.close()
         client.sendall(HELLO)
@@ -121,6 +127,60 @@ def test_files_are_copied(state: Path, tmp_path: Path) -> None:
     ):
         assert shim.wait(ANSWER_S) == 0
     assert b'"serverInfo"' in (tmp_path / "answers").read_bytes()
+
+
+def test_a_terminal_s_client_that_reads_no_more_has_left(state: Path) -> None:
+    with daemon(state), ExitStack() as stack:
+        person, terminal = os.openpty()
+        stack.callback(os.close, person)
+        stack.callback(os.close, terminal)
+        shim = stack.enter_context(spawned(state, stdin=terminal, stdout=subprocess.PIPE))
+        assert shim.stdout is not None
+        shim.stdout.close()
+        os.write(person, HELLO)
+        assert shim.wait(ANSWER_S) == 0
+
+
+def test_what_cannot_be_read_has_no_client(state: Path, tmp_path: Path) -> None:
+    with (
+        daemon(state),
+        (tmp_path / "only-written").open("wb") as requests,
+        spawned(state, stdin=requests, stdout=subprocess.PIPE) as shim,
+    ):
+        _, said = shim.communicate(timeout=ANSWER_S)
+        assert (shim.returncode, said) == (0, b"")
+
+
+def test_a_daemon_that_leaves_before_it_has_read_a_word_is_said_without_a_traceback(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(places.agent_socket(str(state)))
+        listener.listen()
+        with spawned(state, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shim:
+            connection, _ = listener.accept()
+            with connection:
+                # The greeting is there, and stays unread.
+                assert select.select([connection], [], [], ANSWER_S)[0]
+            _, said = shim.communicate(timeout=ANSWER_S)
+            assert shim.returncode == 4 and b"The daemon closed the connection." in said and b"Traceback" not in said
+
+
+def test_a_copying_shim_says_that_the_daemon_left_also_where_it_could_send_no_more(state: Path, tmp_path: Path) -> None:
+    """What the client still had to say was no farewell of its own."""
+    (tmp_path / "requests").write_bytes(HELLO * 100_000)
+    state.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener, (tmp_path / "requests").open("rb") as requests:
+        listener.bind(places.agent_socket(str(state)))
+        listener.listen()
+        with spawned(state, stdin=requests, stdout=subprocess.PIPE) as shim:
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(len(HELLO))
+                connection.shutdown(socket.SHUT_RD)
+                # The thread that sends has ended by then.
+                while len(list(Path(f"/proc/{shim.pid}/task").iterdir())) > 1:
+                    assert shim.poll() is None
+            assert shim.wait(ANSWER_S) == 4
 
 
 def test_a_shim_that_is_killed_takes_its_session_along(state: Path) -> None:
@@ -154,6 +214,20 @@ def test_what_is_lent_has_to_be_two_pipes(state: Path, tmp_path: Path, lent: tup
         assert b'"serverInfo"' in shim.stdout
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("lent", [("file", "pipe"), ("pipe", "file"), ("pipe",), ("pipe", "pipe", "pipe")])
+async def test_what_is_lent_and_are_not_two_pipes_is_told_as_that(tmp_path: Path, lent: tuple[str, ...]) -> None:
+    ours, theirs = socket.socketpair()
+    (here, pipe), file = os.pipe(), os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    with theirs, ExitStack() as stack:
+        for one in (here, pipe, file):
+            stack.callback(os.close, one)
+        socket.send_fds(theirs, [GREETING], [pipe if kind == "pipe" else file for kind in lent])
+        with pytest.raises(NoClient, match="not two pipes"):
+            async with met(ours, line_bytes_max=1 << 16):
+                pytest.fail("it was served")
+
+
 def test_pipes_come_with_a_whole_line_or_not_at_all(state: Path) -> None:
     with daemon(state), socket.socket(socket.AF_UNIX) as client:
         here, there = os.pipe()
@@ -181,8 +255,39 @@ async def test_a_shim_that_is_gone_before_its_pipes_are_used_is_no_client_and_no
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("room", [0, 1])
+async def test_a_shim_whose_pipes_no_descriptor_is_left_for_is_not_left_waiting(room: int) -> None:
+    """It would wait for what nobody answers, with its client."""
+    ours, theirs = socket.socketpair()
+    (requests, to_daemon), (from_daemon, answers) = os.pipe(), os.pipe()
+    with theirs, ExitStack() as stack:
+        for pipe in (requests, to_daemon, from_daemon, answers):
+            stack.callback(os.close, pipe)
+        socket.send_fds(theirs, [GREETING], [requests, answers])
+        with descriptors_left(room), pytest.raises(NoClient, match="not two pipes"):
+            async with met(ours, line_bytes_max=1 << 16):
+                pytest.fail("it was served without its pipes")
+        assert theirs.recv(1) == b""
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """For this process, so many and no more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # What earlier tests left would make room just when there has to be none.
+    gc.collect()
+    taken = {number for number, _ in open_here()}
+    free = [number for number in range(len(taken) + 2) if number not in taken]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[count], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("at_once", [False, True])
-async def test_pipes_are_let_go_of_in_whichever_moment_their_meeting_ends(at_once: bool) -> None:
+async def test_pipes_and_shim_are_let_go_of_in_whichever_moment_their_meeting_ends(at_once: bool) -> None:
     """`at_once`: in this very turn of the loop, else in the next one."""
 
     async def attempt(suspension: int) -> bool:
@@ -211,6 +316,9 @@ async def test_pipes_are_let_go_of_in_whichever_moment_their_meeting_ends(at_onc
             assert os.read(from_daemon, 1) == b""
             with pytest.raises(BrokenPipeError):
                 os.write(to_daemon, b"x")
+            theirs.settimeout(ANSWER_S)
+            with suppress(ConnectionResetError):
+                assert theirs.recv(1) == b""
         return more
 
     assert await cancelled_everywhere(attempt) > 3

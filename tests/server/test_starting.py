@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -110,6 +111,30 @@ def test_a_client_that_comes_while_a_service_starts_waits_for_it_and_starts_no_s
                 assert (folder / "state" / "daemon.lock").read_text() == str(slow.pid)
             finally:
                 slow.terminate()
+
+
+def test_a_client_that_comes_after_one_that_was_ended_while_it_started_the_daemon_gets_that_daemon() -> None:
+    with short_folder() as folder:
+        env, lock = environment(folder / "state"), folder / "state" / "daemon.lock"
+        with subprocess.Popen(SHIM, env=env, cwd=ROOT, stdin=subprocess.PIPE) as first:
+            while not lock.exists() or not lock.read_text():
+                assert first.poll() is None
+            starting = int(lock.read_text())
+            os.kill(starting, signal.SIGSTOP)
+            first.kill()
+        try:
+            assert not (folder / "state" / "agent.sock").exists()
+            second = subprocess.Popen(SHIM, env=env, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+            while not any("daemon.lock" in open_files(pid) for pid in below(second.pid)):
+                assert second.poll() is None
+            os.kill(starting, signal.SIGCONT)
+            _, said = second.communicate(b"", timeout=SECONDS)
+            assert (second.returncode, said) == (0, b"")
+            assert lock.read_text() == str(starting)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(starting, signal.SIGCONT)
+            subprocess.run([sys.executable, "-m", "mcp_spaces", "stop"], env=env, cwd=ROOT, timeout=60, check=False)
 
 
 STOPS = """

@@ -146,16 +146,19 @@ class DevToolsPipe:
 
     async def _relay(self, connection: ServerConnection) -> None:
         down = asyncio.create_task(self._down(connection))
+        # Playwright's driver died: nobody drives this browser any more.
+        why = "the connection to Playwright broke"
         try:
             async for message in connection:
                 await self._send((message.encode() if isinstance(message, str) else message) + b"\0")
-        except (ConnectionClosed, RuntimeUnavailable):
+        except ConnectionClosed:
             pass
+        except RuntimeUnavailable:
+            why = self.why
         finally:
             down.cancel()
             if not self._ended:
-                # Playwright's driver died: nobody drives this browser any more.
-                self.why = "the connection to Playwright broke"
+                self.why = why
                 self.end()
 
     async def _down(self, connection: ServerConnection) -> None:

@@ -46,6 +46,8 @@ class WayOut:
 class Host(ABC):
     """`gone` ends with the reason in words, once, however the browser ends."""
 
+    context_s = CONTEXT_S
+
     def __init__(self, limits: SandboxLimits) -> None:
         self.limits = limits
         self.browser: Browser
@@ -134,7 +136,6 @@ class Host(ABC):
             )
         self.browser = await connecting
         self.is_connected = True
-        self.browser.on("disconnected", safely(lambda _: self.end("the connection to the browser broke")))
 
     async def resize(self, limits: SandboxLimits) -> None:
         """All but its disk. Raises SpacesError."""
@@ -155,15 +156,17 @@ class Host(ABC):
         self.end("it was stopped", wanted=True)
         if self.lingering is not None:
             self.lingering.cancel()
-        for watcher in self._watchers:
-            watcher.cancel()
         try:
             await self._free()
         finally:
+            for watcher in self._watchers:
+                watcher.cancel()
             await self.pipe.aclose()
 
-    def _watch(self, work: Coroutine[object, object, None]) -> None:
-        self._watchers.append(asyncio.create_task(work))
+    def _watch(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        watcher = asyncio.create_task(work)
+        self._watchers.append(watcher)
+        return watcher
 
     async def _watch_pipe(self) -> None:
         await self.pipe.broken.wait()
@@ -192,7 +195,7 @@ class Host(ABC):
         options = context_options(spec, way)
         making = asyncio.ensure_future(self.browser.new_context(**options))
         try:
-            async with asyncio.timeout(CONTEXT_S):
+            async with asyncio.timeout(self.context_s):
                 context = await asyncio.shield(making)
         except BaseException as error:
             # One that comes up for nobody goes at once.
@@ -279,7 +282,7 @@ class HostedContext:
         self.host.gone.remove_done_callback(self._on_gone)
         try:
             if not self.host.gone.done():
-                async with asyncio.timeout(CONTEXT_S):
+                async with asyncio.timeout(self.host.context_s):
                     # Each for itself: what one of them leaves would stay for as long as others use the browser.
                     for context in (*self._further, self._context):
                         with suppress(Error):

@@ -14,7 +14,6 @@ from weakref import WeakValueDictionary
 from mcp_spaces.browser.driver.devtools import SOCKET_SUFFIX
 from mcp_spaces.browser.driver.host import Host, HostedContext
 from mcp_spaces.browser.driver.playwright import PlaywrightDriver
-from mcp_spaces.browser.pages.events import safely
 from mcp_spaces.browser.port import ContextSpec, Debugging, LiveContext
 from mcp_spaces.errors import RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.sandbox.port import SandboxLimits, Wall
@@ -86,7 +85,6 @@ class Hosts(ABC):
         host.contexts.add(live)
         # Its last step: whatever closed it, the browser may be idle now.
         live.on_left = lambda: self._maybe_idle(host)
-        live.context.on("close", safely(lambda _: asyncio.ensure_future(live.close())))
         return live
 
     async def debug(self, live: LiveContext) -> Debugging:
@@ -102,20 +100,18 @@ class Hosts(ABC):
         limits = spec.limits if spec.own_process else spec.limits.meet(self._limits)
         host = self._hosts.get(owner)
         if host is not None and not host.gone.done():
-            self._stay(host)
+            host.opening += 1
             try:
                 # The space's ceiling may be another one by now.
                 await host.resize(limits)
-            except BaseException:
+            finally:
+                host.opening -= 1
                 self._maybe_idle(host)
-                raise
             return host
         host = await self._claim_warm(limits) or await self._start(limits)
         host.own_process = spec.own_process
         self._hosts[owner] = host
         self._refill()
-        if host.gone.done():
-            raise RuntimeUnavailable(f"The browser ended: {host.gone.result()}.", hint="Try again.")
         return host
 
     async def _start(self, limits: SandboxLimits) -> Host:

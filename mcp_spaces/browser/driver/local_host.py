@@ -34,6 +34,8 @@ PIECE_BYTES = 64 << 10
 LISTEN_S = 5.0
 END_S = 5.0
 CODE_S = 1.0
+EXIT_S = 1.0
+"""How long a browser that has closed its pipe may take to exit."""
 LOOK_S = 1.0
 """How often the memory of a browser is looked at. Between two looks it may go over its limit."""
 OURS = re.compile(rb"(?m)^mcp-spaces: ([ -~]{1,300})$")
@@ -70,8 +72,8 @@ class LocalHost(Host):
         self._doors: dict[int, Door] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._outputs: Sequence[asyncio.Task[None]] = ()
         self._control: socket.socket | None = None
-        self._listening = asyncio.Lock()
         self._partial = b""
         self._jails_words = ""
 
@@ -109,8 +111,10 @@ class LocalHost(Host):
         self._process = process
         self._exited = _exit_of(process.pid)
         if process.stdout is not None and process.stderr is not None:
-            self._watch(self._watch_output(process.stdout, self._heard))
-            self._watch(self._watch_output(process.stderr, self._said))
+            self._outputs = [
+                self._watch(self._watch_pipe_end(process.stdout)),
+                self._watch(self._watch_output(process.stderr, self._said)),
+            ]
         self._watch(self._watch_process(process))
         self._watch(self._watch_memory(process.pid))
 
@@ -146,11 +150,20 @@ class LocalHost(Host):
             self._process.stdin.write(content)
             await self._process.stdin.drain()
         except OSError:
+            # Whoever watches it says how it ended.
+            await asyncio.wait({self.gone}, timeout=END_S)
             raise RuntimeUnavailable("The browser is gone.", hint="Launch it again.") from None
 
     async def _watch_output(self, output: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
         while chunk := await output.read(PIECE_BYTES):
             take(chunk)
+
+    async def _watch_pipe_end(self, output: asyncio.StreamReader) -> None:
+        await self._watch_output(output, self._heard)
+        # One that exits closes its pipe as well, and how it exited says more.
+        await asyncio.wait({self._exited}, timeout=EXIT_S)
+        if not self._exited.done():
+            self.end("the browser closed its DevTools pipe")
 
     def _said(self, chunk: bytes) -> None:
         super()._said(chunk)
@@ -173,8 +186,7 @@ class LocalHost(Host):
     # Ways out
 
     async def offer(self, accept: Accept) -> WayOut:
-        async with self._listening:
-            listener = await run_sync(self._listener)
+        listener = await run_sync(self._listener)
         door = Door(accept, self._connect, locked=not self._walls.jailed)
         way = await door.open(listener)
         self._doors[way.port] = door
@@ -235,6 +247,9 @@ class LocalHost(Host):
         if not self._walls.jailed:
             # A jail that was killed has ended nobody.
             await run_sync(end_processes, [str(self.folder)])
+        if self._outputs:
+            # Whoever of Chromium is left holds them, and a pipe that is not read to its end stays open.
+            await asyncio.wait(self._outputs, timeout=END_S)
         await _code_of(process)
         if process.stdin is not None:
             process.stdin.close()
