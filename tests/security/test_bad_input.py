@@ -5,11 +5,11 @@ The engine that is down is in test_engine_failures, the disk that is full in tes
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
+import psutil
 import pytest
 
 from mcp_spaces.catalogue import CATALOGUE
@@ -234,6 +234,14 @@ async def test_a_stopped_space_says_how_to_start_it(world: World, operation: Any
             assert (await world.call("sandbox.read_file", space=at.space, path="src/old.py")).content == "print(1)\n"
 
 
+def end_with_all_inside(pid: int) -> None:
+    """As the kernel ends a container; the fake's processes are the machine's own."""
+    agent = psutil.Process(pid)
+    for one in [agent, *agent.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+
+
 @pytest.mark.parametrize(
     "operation",
     # Browsers that die are in tests/browser/test_endings.py.
@@ -243,7 +251,7 @@ async def test_a_stopped_space_says_how_to_start_it(world: World, operation: Any
 async def test_a_dead_container_says_so_and_its_files_are_kept(world: World, operation: AnyOperation) -> None:
     at = await prepared(world, "work")
     live = world.use(LiveSandboxes).live(at.runtime)
-    os.kill(int(live.container_id.removeprefix("fake-")), signal.SIGKILL)
+    end_with_all_inside(int(live.container_id.removeprefix("fake-")))
     # Told at once, whether or not the death was noticed yet.
     error = await refused(world, operation, usual(operation, at))
     # A batch tells what went wrong in its events.
