@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded
+from mcp_spaces.server.results import success
 from tests.browser.operations.tabs import HOST, Tab
 
 
@@ -98,6 +99,14 @@ async def test_a_picture_is_shown_kept_and_in_no_record(tab: Tab) -> None:
     tab.site.made["tall"] = "<div style='height: 90000px'>tall</div>"
     await tab.call("navigate", url=f"{HOST}/tall")
     await tab.refused("screenshot", QuotaExceeded, full_page=True)
+
+
+async def test_a_picture_is_shown_through_operation_call_too(tab: Tab) -> None:
+    await tab.shop()
+    wanted = {"operation": "browser_screenshot", "input": {"space": "work", "runtime": tab.alias}}
+    outcome = await tab.app.pipeline.call(tab.app.local_agent(), "operation.call", wanted)
+    content = success(outcome, characters_max=16_000).content
+    assert [one.type for one in content] == ["text", "image"]
 
 
 async def test_text_console_network_and_pdf(tab: Tab) -> None:
