@@ -16,7 +16,7 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.journal import Run
 from mcp_spaces.core.limits import GIB
-from mcp_spaces.errors import Ambiguous, ExceedsCeiling, InvalidInput, NotFound, QuotaExceeded, WrongState
+from mcp_spaces.errors import Ambiguous, Denied, ExceedsCeiling, InvalidInput, NotFound, QuotaExceeded, WrongState
 from mcp_spaces.identity.model import AGENT_LIMITS
 from mcp_spaces.spaces.model import PolicyChoice
 from mcp_spaces.spaces.port import Runtimes
@@ -324,8 +324,9 @@ async def test_a_principal_owns_no_more_spaces_than_it_may(world: World) -> None
 async def test_a_key_that_is_bound_to_its_spaces_makes_no_more(world: World) -> None:
     space = await world.space("work")
     key = await world.key(spaces=[space])
-    with pytest.raises(WrongState, match="bound"):
+    with pytest.raises(Denied, match="bound") as refused:
         await world.space("another", caller=key)
+    assert refused.value.rule == "key.spaces"
 
 
 async def test_lists_of_spaces_change_when_one_comes_goes_or_is_renamed_and_only_its_owner_hears(world: World) -> None:

@@ -95,7 +95,8 @@ async def test_a_picture_is_shown_kept_and_in_no_record(tab: Tab) -> None:
     text, picture = shot.blocks()
     assert picture["mimeType"] == "image/jpeg" and "picture" not in str(text["text"])
     assert shot.kept.path == "shot.jpg" and shot.kept.content_type == "image/jpeg"
-    await tab.refused("screenshot", Conflict, to="shot.jpg")
+    refused = await tab.refused("screenshot", Conflict, to="shot.jpg")
+    assert "overwrite=true" in refused.hint and "if_version" not in refused.hint, "it takes no if_version"
     tab.site.made["tall"] = "<div style='height: 90000px'>tall</div>"
     await tab.call("navigate", url=f"{HOST}/tall")
     await tab.refused("screenshot", QuotaExceeded, full_page=True)
