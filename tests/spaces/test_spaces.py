@@ -271,12 +271,49 @@ async def test_a_sandbox_takes_its_share_of_the_spaces_limits_and_gives_it_back(
     space = await world.space("work", limits={"memory_bytes": 256 << 20, "runtimes": 2})
     await world.launched(space, alias="one", scope={"limits": LITTLE})
     await world.launched(space, alias="two", scope={"limits": LITTLE})
-    with pytest.raises(QuotaExceeded, match="402,653,184 of 268,435,456"):
+    with pytest.raises(QuotaExceeded, match="402,653,184 of 268,435,456") as refused:
         await world.launched(space, alias="three", scope={"limits": LITTLE})
+    assert "Stop or delete" in refused.value.hint
     used = (await world.call("space.get", space=space)).limits
     assert (used["memory_bytes"].used, used["runtimes"].used) == (256 << 20, 2)
     await world.call("sandbox.stop", space=space, runtime="one")
     await world.launched(space, alias="three", scope={"limits": LITTLE})
+
+
+async def test_who_lacks_disk_is_not_told_to_stop_what_keeps_its_disk(world: World) -> None:
+    space = await world.space("work", limits={"disk_bytes": LITTLE["disk_bytes"]})
+    await world.launched(space, alias="one", scope={"limits": LITTLE})
+    await world.call("sandbox.stop", space=space, runtime="one")
+    with pytest.raises(QuotaExceeded, match="disk_bytes") as refused:
+        await world.launched(space, alias="two", scope={"limits": LITTLE})
+    assert refused.value.hint.startswith("Delete a runtime")
+
+
+async def test_storage_that_a_space_got_later_is_told_apart_from_what_its_runtimes_have(world: World) -> None:
+    space = await world.space("work", limits={"storage_bytes": 5, "runtimes": 2})
+    place: dict[str, Any] = {"space": space, "runtime": await world.launched(space, scope={"limits": LITTLE})}
+    await world.call("sandbox.write_file", **place, path="a", content="seven..")
+    browser = (await world.call("browser.launch", space=space)).id
+
+    async def refused() -> list[str]:
+        calls: dict[str, dict[str, Any]] = {
+            "storage.collect": {**place, "path": "a", "to": "a"},
+            "browser.screenshot": {"space": space, "runtime": browser, "to": "b"},
+        }
+        told = []
+        for operation, more in calls.items():
+            with pytest.raises(QuotaExceeded) as caught:
+                await world.call(operation, **more)
+            told.append(caught.value.hint)
+        return told
+
+    assert not any("launch" in hint for hint in await refused())
+    await world.call("space.update", space=space, patch={"limits": {"storage_bytes": 7}})
+    hints = await refused()
+    assert all("was launched with 5 bytes of storage, its space has 7" in hint for hint in hints)
+    await world.call("sandbox.stop", **place)
+    await world.launched(space, alias="main", scope={"limits": {"storage_bytes": 7}})
+    assert (await world.call("storage.collect", **place, path="a", to="a")).size_bytes == 7
 
 
 @pytest.mark.parametrize(
