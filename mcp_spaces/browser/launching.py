@@ -137,7 +137,7 @@ async def _new(context: Context, browsers: BrowserService, given: LaunchInput) -
     options = _options(BrowserOptions(), given)
     inherited = one_browser(context.scope, options.isolation)
     wanted = inherited if given.scope is None else given.scope.over(inherited)
-    ceiling = within(context.scope, wanted, whose="the space")
+    ceiling = within(context.scope, wanted, whose="the space", who="its owner (space_update)")
     check_size(options.isolation, ceiling.limits, context.space.ceiling.limits)
     check_proxy(context, browsers, options)
 
@@ -164,7 +164,7 @@ async def _again(
         sizes = one_browser(context.scope, options.isolation).limits
         inherited = inherited.model_copy(update={"limits": sizes})
     wanted = inherited if given.scope is None else given.scope.over(inherited)
-    ceiling = within(context.scope, wanted, whose="the space")
+    ceiling = within(context.scope, wanted, whose="the space", who="its owner (space_update)")
     check_size(options.isolation, ceiling.limits, context.space.ceiling.limits)
     check_proxy(context, browsers, options)
     asked = None if found.asked is None else parts_named(given.scope, before=found.asked)

@@ -334,7 +334,21 @@ async def test_an_agent_mounts_nothing_that_it_was_not_granted(world: World, key
     with pytest.raises(ExceedsCeiling) as refused:
         await world.call("space.create", name="work", **wanted)
     assert refused.value.key.startswith(key)
+    assert ("mcp-spaces space update" if key == "policy." else "principal grant local-agent") in refused.value.hint
     assert world.count("SELECT count(*) FROM spaces") == 0
+
+
+@pytest.mark.parametrize("operation", ["sandbox.launch", "browser.launch"])
+async def test_an_agent_whose_space_is_too_small_for_a_launch_hears_that_it_can_widen_it(
+    world: World, operation: str
+) -> None:
+    space = await world.space("work", limits={"call_seconds": 60})
+    wanted: dict[str, Any] = {"space": space, "alias": "one", "scope": {"limits": {"call_seconds": 61}}}
+    with pytest.raises(ExceedsCeiling) as refused:
+        await world.call(operation, **wanted)
+    assert "its owner (space_update)" in refused.value.hint
+    await world.call("space.update", space=space, patch={"limits": {"call_seconds": 61}})
+    await world.call(operation, **wanted)
 
 
 async def test_what_the_operator_granted_can_be_mounted_and_what_was_taken_back_is_out_of_reach(world: World) -> None:
