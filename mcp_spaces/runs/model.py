@@ -58,7 +58,7 @@ class RunLine(Answer):
     id: str
     operation: str
     about: str | None = None
-    """In a list: the beginning of the command, path, URL or name that it was called with."""
+    """In a list: the beginning of the command, pattern, path, URL or name that it was called with."""
     state: str
     error_code: str | None = None
     parent: str | None = None

@@ -19,7 +19,7 @@ from mcp_spaces.storage.model import iso
 SCAN_MAX = 2_000
 """Records of one space looked through for one page. A filter that matches rarely gives short pages, not slow ones."""
 
-TELLING = ("command", "path", "url", "operation", "secret", "job", "run", "name", "alias")
+TELLING = ("command", "pattern", "path", "url", "operation", "secret", "job", "run", "name", "alias")
 """Arguments that say what a call was about, the most telling first."""
 ABOUT_CHARACTERS = 80
 

@@ -90,6 +90,7 @@ async def test_a_list_of_runs_says_what_each_was_called_with(bench: Bench) -> No
     assert {one["principal"] for one in listed} == {None}
     # A text that is too long for the record stands there as its beginning.
     assert about({"cwd": ".", "command": shorten("make " * 300)}) == ("make " * 20)[:79] + "…"
+    assert about({"path": "src", "pattern": "def "}) == "def "
     assert about({"limit": 5}) is None and about("no JSON") is None
 
 
