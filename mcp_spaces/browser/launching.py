@@ -88,11 +88,7 @@ async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
     Nothing half done is left."""
     browsers, began = context.use(BrowserService), context.clock.monotonic()
     await context.progress(0, 2, "starting a browser")
-    found = None if given.alias is None else browsers.named(context.space.id, given.alias)
-    if found is not None:
-        runtime, live = await _again(context, browsers, found, given)
-    else:
-        runtime, live = await _new(context, browsers, given)
+    runtime, live = await _started(context, browsers, given)
     if live.options.record:
         try:
             # In its turn: whoever found the browser before this call ended may be filling in a secret.
@@ -111,11 +107,37 @@ async def launch(context: Context, given: LaunchInput) -> LaunchOutput:
     )
 
 
+async def _started(context: Context, browsers: BrowserService, given: LaunchInput) -> tuple[Runtime, LiveBrowser]:
+    found = browsers.named(context.space.id, given.alias or DEFAULT_ALIAS)
+    if found is None or (given.alias is None and not _is_as_new(context, browsers, found, given)):
+        return await _new(context, browsers, given)
+    try:
+        return await _again(context, browsers, found, given)
+    except Conflict:
+        # Another launch may have started it just now; with a name of the caller's own, that is for the caller.
+        if given.alias is not None or not browsers.row(found.id).holds:
+            raise
+    return await _new(context, browsers, given)
+
+
+def _is_as_new(context: Context, browsers: BrowserService, found: Runtime, given: LaunchInput) -> bool:
+    """Whether a stopped one, which keeps its disk of the space, would be as a new one that is launched like this."""
+    options = _options(BrowserOptions(), given)
+    return (
+        found.kind is RuntimeKind.BROWSER
+        and not found.holds
+        and given.scope is None
+        and found.asked == ()
+        and browsers.store.options(found.id) == options
+        and found.ceiling.limits == one_browser(context.scope, options.isolation).limits
+    )
+
+
 async def _new(context: Context, browsers: BrowserService, given: LaunchInput) -> tuple[Runtime, LiveBrowser]:
     options = _options(BrowserOptions(), given)
     inherited = one_browser(context.scope, options.isolation)
     wanted = inherited if given.scope is None else given.scope.over(inherited)
-    ceiling = within(context.scope, wanted, whose="the space")
+    ceiling = within(context.scope, wanted, whose="the space", who="its owner (space_update)")
     check_size(options.isolation, ceiling.limits, context.space.ceiling.limits)
     check_proxy(context, browsers, options)
 
@@ -142,7 +164,7 @@ async def _again(
         sizes = one_browser(context.scope, options.isolation).limits
         inherited = inherited.model_copy(update={"limits": sizes})
     wanted = inherited if given.scope is None else given.scope.over(inherited)
-    ceiling = within(context.scope, wanted, whose="the space")
+    ceiling = within(context.scope, wanted, whose="the space", who="its owner (space_update)")
     check_size(options.isolation, ceiling.limits, context.space.ceiling.limits)
     check_proxy(context, browsers, options)
     asked = None if found.asked is None else parts_named(given.scope, before=found.asked)

@@ -146,7 +146,7 @@ def _runs(content: Content) -> None:
     rows = [
         {
             **one,
-            "principal": one.get("principal_name") or one["principal"],
+            "principal": one.get("principal_name") or one.get("principal"),
             "space": one.get("space_name") or one.get("space"),
         }
         for one in content["runs"]

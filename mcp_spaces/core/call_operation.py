@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, PrivateAttr, RootModel
@@ -41,15 +41,32 @@ class CallOutput(RootModel[Any]):
         return self._cancelled
 
 
+class PicturedOutput(CallOutput):
+    """Of an operation that answers with more than JSON."""
+
+    _blocks: Sequence[Mapping[str, object]] = PrivateAttr(default=())
+
+    def blocks(self) -> Sequence[Mapping[str, object]]:
+        return self._blocks
+
+
 async def call_operation(context: Context, wanted: CallInput) -> CallOutput:
     # Hints name operations as tools.
     operation_id = id_of(wanted.operation)
     if operation_id == CALL.id:
         raise InvalidInput("operation.call does not call itself.", hint="Name the operation that you want.")
     outcome = await child_outcome(context, operation_id, wanted.input, progress=context.progress)
-    answer = CallOutput(outcome.output.model_dump(mode="json", exclude_none=True))
+    told = outcome.output.model_dump(mode="json", exclude_none=True)
+    blocks = getattr(outcome.output, "blocks", None)
+    answer = CallOutput(told) if blocks is None else _pictured(told, blocks())
     answer._page = getattr(outcome.output, "page_for_a_person", None)
     answer._settled, answer._cancelled = outcome.settled, outcome.cancelled
+    return answer
+
+
+def _pictured(told: Mapping[str, object], blocks: Sequence[Mapping[str, object]]) -> PicturedOutput:
+    answer = PicturedOutput(told)
+    answer._blocks = blocks
     return answer
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -126,6 +126,13 @@ class Operation(Generic[I, O]):
 
 
 AnyOperation = Operation[Any, Any]
+
+
+def named_alike(operation_id: str, operations: Iterable[AnyOperation]) -> str:
+    """The ids among them that begin as this one does, in a sentence; nothing where there are none."""
+    noun = operation_id.partition(".")[0]
+    ids = [operation.id for operation in operations if operation.noun == noun]
+    return f"There are {', '.join(ids)}." if ids else ""
 
 
 def id_of(name: str) -> str:

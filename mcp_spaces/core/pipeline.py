@@ -33,7 +33,7 @@ from mcp_spaces.core.invalid_input import (
     number_from_yes_or_no,
 )
 from mcp_spaces.core.journal import Event, Journal, RunState
-from mcp_spaces.core.operation import AnyOperation, Audience
+from mcp_spaces.core.operation import AnyOperation, Audience, named_alike
 from mcp_spaces.core.pin import Pin
 from mcp_spaces.core.place import DEFAULT_SPACE, Places
 from mcp_spaces.core.policy import Allow, Ask, Decision, Deny
@@ -182,7 +182,10 @@ class Pipeline:
         operation = self.operations.get(operation_id)
         # What only the operator may do does not exist for others (threat T15).
         if operation is None or (operation.audience is Audience.OPERATOR and not caller.operator):
-            raise NotFound(f"No operation {operation_id[:64]!r}.", hint="See context_get for what can be called.")
+            alike = named_alike(operation_id, self.permitted(caller))
+            raise NotFound(
+                f"No operation {operation_id[:64]!r}.", hint=alike or "See context_get for what can be called."
+            )
         return operation
 
     def _resolve(self, call: Call) -> None:

@@ -124,8 +124,9 @@ def network_grant(mount: NetworkMount) -> NetworkGrant:
     return NetworkGrant(mode=NetworkMode(mount.mode), allow=mount.allow)
 
 
-def within(ceiling: Scope, wanted: Scope, *, whose: str, already: Scope | None = None) -> Scope:
-    """`wanted`, when each part of it is covered by `ceiling` or `already` there.
+def within(ceiling: Scope, wanted: Scope, *, whose: str, who: str, already: Scope | None = None) -> Scope:
+    """`wanted`, when each part of it is covered by `ceiling` or `already` there. `whose` ceiling it is, and `who` can
+    widen it, as parts of sentences.
 
     Raises ExceedsCeiling naming the first key that does not fit; never clips.
     """
@@ -138,6 +139,6 @@ def within(ceiling: Scope, wanted: Scope, *, whose: str, already: Scope | None =
     more = f" (and {len(too_much) - 1} more)" if len(too_much) > 1 else ""
     raise ExceedsCeiling(
         f"{too_much[0]} is more than {whose} holds{more}.",
-        hint=f"Ask for less, or let a person widen {whose}. context_get shows what there is.",
+        hint=f"Ask for less, or let {who} widen it. context_get shows what there is.",
         key=too_much[0],
     )

@@ -19,5 +19,5 @@ def who_widens(operation: AnyOperation, caller: Caller, space: Scope | None) -> 
     if own:
         return f"a person can widen your own scope: mcp-spaces principal grant {caller.name}"
     if above:
-        return "a person can widen the space's ceiling: mcp-spaces space update"
+        return "its owner can widen the space's ceiling: space_update, or mcp-spaces space update"
     return "this runtime was launched with less: stop it, and launch its alias again, to have what the space has by now"

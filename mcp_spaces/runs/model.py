@@ -57,10 +57,13 @@ class RunLine(Answer):
 
     id: str
     operation: str
+    about: str | None = None
+    """In a list: the beginning of the command, pattern, path, URL or name that it was called with."""
     state: str
     error_code: str | None = None
     parent: str | None = None
-    principal: str
+    principal: str | None = None
+    """Left out in an agent's list where it is the agent itself."""
     principal_name: str | None = None
     """For operators: others know their own."""
     space: str | None = None

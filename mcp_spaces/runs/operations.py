@@ -91,23 +91,27 @@ async def list_runs(context: Context, wanted: ListInput) -> RunList:
         # This very call is no news.
         besides=context.run_id,
     )
+    abouts = context.use(RunStore).abouts(page.rows)
+    lines = [line(row).model_copy(update={"about": about}) for row, about in zip(page.rows, abouts, strict=True)]
     return RunList(
-        runs=_named(context, [line(row) for row in page.rows]),
+        runs=_named(context, lines),
         next_cursor=None if page.next_before is None else str(page.next_before),
     )
 
 
 def _named(context: Context, lines: list[RunLine]) -> list[RunLine]:
-    """With the names that people know, for operators; an id stays alone where what it named is gone."""
+    """With the names that people know, for operators; an id stays alone where what it named is gone. Others know their
+    own id, which would be in every line that their models read."""
     if not context.caller.operator:
-        return lines
+        own = context.caller.principal_id
+        return [one.model_copy(update={"principal": None}) if one.principal == own else one for one in lines]
     spaces, principals = context.use(Spaces), context.use(Principals)
     found = {one.space: spaces.get(one.space) for one in lines if one.space is not None}
-    names = {one.principal: principals.name_of(one.principal) for one in lines}
+    names = {one.principal: principals.name_of(one.principal) for one in lines if one.principal is not None}
     return [
         one.model_copy(
             update={
-                "principal_name": names[one.principal],
+                "principal_name": names.get(one.principal or ""),
                 "space_name": space.name if (space := found.get(one.space or "")) is not None else None,
             }
         )

@@ -19,6 +19,10 @@ from mcp_spaces.storage.model import iso
 SCAN_MAX = 2_000
 """Records of one space looked through for one page. A filter that matches rarely gives short pages, not slow ones."""
 
+TELLING = ("command", "pattern", "path", "url", "operation", "secret", "job", "run", "name", "alias")
+"""Arguments that say what a call was about, the most telling first."""
+ABOUT_CHARACTERS = 80
+
 _LINE = "seq, id, parent_id, operation, principal_id, space_id, runtime_id, state, started_at, ended_at, error_code"
 
 
@@ -81,6 +85,16 @@ class RunStore:
                 floor = max(floor, scanned_to)
             rows = _distinct(found)
         return _cut([row for row in rows if row["id"] != besides], floor=floor, limit=limit)
+
+    def abouts(self, rows: Sequence[Row]) -> list[str | None]:
+        """What each of them was called with, in short; None where that is nothing that has a name."""
+        marks = ", ".join("?" * len(rows))
+        found = self._database.read(
+            f"SELECT seq, input FROM runs WHERE seq IN ({marks})",  # noqa: S608 - question marks
+            tuple(row["seq"] for row in rows),
+        )
+        by_seq = {row["seq"]: about(json_or_text(row["input"])) for row in found}
+        return [by_seq.get(row["seq"]) for row in rows]
 
     def view(self, row: Row) -> RunView:
         children = self._database.read_one("SELECT count(*) AS n FROM runs WHERE parent_id = ?", (row["id"],))
@@ -167,6 +181,18 @@ def line(row: Row) -> RunLine:
         started_at=iso(row["started_at"]),
         duration_ms=None if ended is None else round((ended - row["started_at"]) * 1000, 1),
     )
+
+
+def about(given: object) -> str | None:
+    """What a call was about, from its recorded input; None where that has no name."""
+    if not isinstance(given, dict):
+        return None
+    kept = (given.get(name) for name in TELLING)
+    texts = (one.get("start") if isinstance(one, dict) else one for one in kept)
+    text = next((one for one in texts if isinstance(one, str) and one), None)
+    if text is None or len(text) <= ABOUT_CHARACTERS:
+        return text
+    return text[: ABOUT_CHARACTERS - 1] + "…"
 
 
 def no_such_run() -> NotFound:

@@ -91,6 +91,8 @@ class SearchOutput(Answer):
     truncated: bool | None = None
     withheld: int | None = None
     """Matches in files that policy does not let you read."""
+    files_too_large: int | None = None
+    """Texts over 10 MiB, which were not searched."""
 
 
 async def list_files(context: Context, given: ListFilesInput) -> ListFilesOutput:
@@ -128,6 +130,7 @@ async def search(context: Context, given: SearchInput) -> SearchOutput:
         matches=kept,
         truncated=found.truncated or len(kept) < len(matches) or None,
         withheld=len(found.matches) - len(matches) or None,
+        files_too_large=found.too_large or None,
     )
 
 

@@ -80,7 +80,7 @@ def _rests(runtime: Runtime) -> bool:
 async def _new(context: Context, sandboxes: SandboxService, given: LaunchInput) -> tuple[Runtime, Live]:
     inherited = one_sandbox(context.scope)
     wanted = inherited if given.scope is None else given.scope.over(inherited)
-    ceiling = within(context.scope, wanted, whose="the space")
+    ceiling = within(context.scope, wanted, whose="the space", who="its owner (space_update)")
     image = sandboxes.images.choose(given.image)
 
     def start(alias: str) -> Awaitable[tuple[Runtime, Live]]:
@@ -108,7 +108,7 @@ async def _again(
             f"The workspace of {found.alias} keeps the size that it was made with.",
             hint="Leave out scope.limits.disk_bytes, or choose another alias.",
         )
-    ceiling = within(context.scope, wanted, whose="the space")
+    ceiling = within(context.scope, wanted, whose="the space", who="its owner (space_update)")
     image = sandboxes.images.choose(given.image) if given.image else sandboxes.images.again(found.image)
     asked = None if found.asked is None else parts_named(given.scope, before=found.asked)
     changed = {"ceiling": ceiling, "asked": asked, "image": image}

@@ -184,10 +184,12 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """By file in the order of `glob`, then by line. `truncated` when `limit` cut it."""
+    """By file in the order of `glob`, then by line. `truncated` when `limit` cut it. `too_large`: texts over 10 MiB
+    that were passed over until then."""
 
     matches: tuple[SearchMatch, ...]
     truncated: bool
+    too_large: int
 
 
 class Connection(Protocol):

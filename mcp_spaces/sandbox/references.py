@@ -22,8 +22,8 @@ _OPENING = "{{vault:"
 RESOLVED_BYTES_MAX = 2 << 20
 """Of a command's environment and stdin together, with values in the place of references: 13 bytes name 64 KiB."""
 GATEWAY_HINT = (
-    "Write {{vault:PATH}} into a request header in the command itself: the gateway fills it in for the secret's own"
-    " origins, and the command never sees it. A person can allow raw reads for a mount."
+    "Write {{vault:PATH}} into a header of an http:// request in the command itself: the gateway fills it in for the"
+    " secret's own origins, and the command never sees it. A person can allow raw reads for a mount."
 )
 
 

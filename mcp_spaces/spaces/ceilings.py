@@ -50,7 +50,13 @@ def ceiling_for(context: Context, request: SpaceRequest, *, now: Space | None = 
             hint="Choose a narrower preset, or let the operator set it: mcp-spaces space update",
             key=f"policy.{wider[0]}",
         )
-    return within(caller.scope, asked, whose="your own scope", already=None if now is None else now.ceiling)
+    return within(
+        caller.scope,
+        asked,
+        whose="your own scope",
+        who=f"a person (mcp-spaces principal grant {caller.name})",
+        already=None if now is None else now.ceiling,
+    )
 
 
 def _check_operations(context: Context, policy: Policy, *, kept: Policy | None) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.json_schema import input_schema
-from mcp_spaces.core.operation import AnyOperation, Operation, id_of
+from mcp_spaces.core.operation import AnyOperation, Operation, id_of, named_alike
 from mcp_spaces.core.pipeline import Pipeline
 from mcp_spaces.core.place import InSpace
 from mcp_spaces.core.scope import Scope, covers, narrow
@@ -98,14 +98,16 @@ async def get_context(context: Context, wanted: ContextInput) -> AgentContext:
     if context.place is None:
         return AgentContext(operations=[_alone(judge_nowhere(context.caller, operations), wanted.topic)])
     space = context.use(SpaceStore).resolve(context.caller, context.space.id)
-    runtimes = context.use(Runtimes).of_space(space.id)
+    judged_by = runtimes = context.use(Runtimes).of_space(space.id)
     scope = narrow(context.caller.scope, space.ceiling)
     if wanted.runtime is not None:
         runtimes = [one for one in runtimes if wanted.runtime in (one.id, one.alias)]
         if not runtimes:
             raise NotFound("No such runtime.", hint="sandbox_list shows what there is.")
+        # Beside a browser there may be sandboxes all the same.
+        judged_by = runtimes + [one for one in judged_by if one.kind is not runtimes[0].kind]
         scope = narrow(scope, runtimes[0].ceiling)
-    judged = judge(context.caller, context.space, runtimes, operations)
+    judged = judge(context.caller, context.space, judged_by, operations)
     parts = PARTS.get(wanted.topic)
     if names_operation(wanted):
         return AgentContext(operations=[_alone(judged, wanted.topic)])
@@ -197,7 +199,8 @@ def _refused(judged: list[Judgement]) -> list[Refused]:
 def _alone(judged: list[Judgement], operation_id: str) -> OperationView:
     found = next((one for one in judged if one.operation.id == id_of(operation_id)), None)
     if found is None:
-        raise NotFound(f"No operation {operation_id!r}.", hint="context_get topic=operations lists them.")
+        alike = named_alike(operation_id, (one.operation for one in judged))
+        raise NotFound(f"No operation {operation_id!r}.", hint=alike or "context_get topic=operations lists them.")
     refused = None if found.refusal is None else f"{found.refusal.why}; {found.refusal.instead}"
     return _permitted(found, full=True).model_copy(update={"refused": refused})
 

@@ -15,7 +15,7 @@ from mcp_spaces.core.operation import AnyOperation, Operation
 from mcp_spaces.core.place import Everywhere, InSpace
 from mcp_spaces.core.scope import narrow
 from mcp_spaces.core.tasks import shielded
-from mcp_spaces.errors import WrongState
+from mcp_spaces.errors import Denied, WrongState
 from mcp_spaces.spaces.ceilings import ceiling_for, is_lower, patched
 from mcp_spaces.spaces.lifecycle import Lifecycle
 from mcp_spaces.spaces.model import Space, SpaceRequest, SpaceState
@@ -79,7 +79,7 @@ async def create(context: Context, wanted: CreateInput) -> SpaceView:
         expires_at=None if wanted.ttl_s is None else now + wanted.ttl_s,
     )
     if context.caller.spaces is not None:
-        raise WrongState("This key is bound to its spaces.", hint="Use a key that is not, to make more.")
+        raise Denied("This key is bound to its spaces.", hint="Use a key that is not, to make more.", rule="key.spaces")
 
     async def added() -> None:
         await context.use(SpaceStore).add(space, most=context.caller.scope.limits.spaces)

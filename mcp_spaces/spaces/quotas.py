@@ -52,7 +52,9 @@ def check_room(tx: Transaction, sealer: Sealer, runtime: Runtime, *, space_versi
     for name in sorted(use.model_fields_set):
         used, limit = getattr(use, name), getattr(limits, name)
         if used > limit:
+            # What has stopped keeps its disk.
+            way = "Delete" if name == "disk_bytes" else "Stop or delete"
             raise QuotaExceeded(
                 f"The space's {name} would be {_plain(used)} of {_plain(limit)}.",
-                hint="Stop or delete a runtime, or ask for a smaller one (scope.limits).",
+                hint=f"{way} a runtime, or ask for a smaller one (scope.limits).",
             )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mcp_spaces.core.context import Context
-from mcp_spaces.core.scope import OWN_NAMESPACE, StorageMode
-from mcp_spaces.errors import Denied, NotFound
+from mcp_spaces.core.scope import OWN_NAMESPACE, StorageMode, narrow
+from mcp_spaces.errors import Denied, NotFound, QuotaExceeded
 from mcp_spaces.storage.names import check_namespace, check_path, is_within
 from mcp_spaces.storage.store import SHARED_BYTES_MAX, no_such_file
 
@@ -63,3 +65,21 @@ def writable(context: Context, namespace: str, path: str) -> Reach:
             rule="scope.storage",
         )
     return found
+
+
+@contextmanager
+def whose_limit(context: Context, namespace: str) -> Iterator[None]:
+    """A QuotaExceeded says so where a runtime stands in the way that was launched when its space could store less."""
+    try:
+        yield
+    except QuotaExceeded as error:
+        runtime = context.runtime_place
+        if runtime is not None and namespace == OWN_NAMESPACE:
+            its_own = runtime.ceiling.limits.storage_bytes
+            most = narrow(context.caller.scope, context.space.ceiling).limits.storage_bytes
+            if its_own < most:
+                error.hint = (
+                    f"{runtime.alias} was launched with {its_own:,} bytes of storage, its space has {most:,}: stop it,"
+                    f" and launch its alias again with scope={{limits: {{storage_bytes: {most}}}}}."
+                )
+        raise

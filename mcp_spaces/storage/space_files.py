@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mcp_spaces.core.context import Context
 from mcp_spaces.storage.model import Description, FileView, content_type_of
 from mcp_spaces.storage.port import BlobReader
-from mcp_spaces.storage.reach import readable, writable
+from mcp_spaces.storage.reach import readable, whose_limit, writable
 from mcp_spaces.storage.store import FileStore
 from mcp_spaces.storage.transfer import Target, Transfers
 
@@ -38,7 +38,8 @@ class StoredSpaceFiles:
             limit_bytes=place.limit_bytes,
             overwrite=overwrite,
         )
-        return FileView.of(place.namespace, await self.transfers.keep_chunks(chunks, target=target))
+        with whose_limit(context, namespace):
+            return FileView.of(place.namespace, await self.transfers.keep_chunks(chunks, target=target))
 
     def open(self, context: Context, *, namespace: str, path: str) -> tuple[FileView, BlobReader]:
         place = readable(context, namespace, path)

@@ -218,7 +218,10 @@ class FileStore:
 
 
 def no_such_file() -> NotFound:
-    return NotFound("No such file in this namespace.", hint="storage_browse shows what there is.")
+    return NotFound(
+        "No such file in this namespace.",
+        hint="storage_browse shows what there is; storage_collect stores a sandbox's file.",
+    )
 
 
 def _file(row: Row) -> StoredFile:
@@ -246,7 +249,7 @@ def _check_version(row: Row | None, *, overwrite: bool, if_version: int | None) 
                 hint="Read it again, then write with if_version of what you read.",
             )
     elif row is not None and not overwrite:
-        raise Conflict("The file exists already.", hint="Pass overwrite=true, or if_version of the one to replace.")
+        raise Conflict("The file exists already.", hint="Pass overwrite=true to replace it.")
 
 
 def _twin(tx: Transaction, tree: str, path: str, key: str) -> Row | None:

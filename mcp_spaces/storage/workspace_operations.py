@@ -15,7 +15,7 @@ from mcp_spaces.core.scope import OWN_NAMESPACE
 from mcp_spaces.errors import Denied
 from mcp_spaces.sandbox.port import FileContent
 from mcp_spaces.storage.model import LIFETIME_MAX_S, Description, FileView, content_type_of, ends_at
-from mcp_spaces.storage.reach import Reach, readable, writable
+from mcp_spaces.storage.reach import Reach, readable, whose_limit, writable
 from mcp_spaces.storage.store import FileStore
 from mcp_spaces.storage.transfer import Target, Transfers
 
@@ -76,13 +76,14 @@ async def collect(context: Context, wanted: CollectInput) -> FileView:
     def judge(first: FileContent) -> None:
         _judge(context, COLLECT, FileFacts(first.resolved_path, Access.READ, first.size_bytes))
 
-    file = await context.use(Transfers).collect(
-        wanted.path,
-        runtime_id=context.runtime.id,
-        target=_collected(context, wanted, place),
-        judge=judge,
-        progress=context.progress,
-    )
+    with whose_limit(context, wanted.namespace):
+        file = await context.use(Transfers).collect(
+            wanted.path,
+            runtime_id=context.runtime.id,
+            target=_collected(context, wanted, place),
+            judge=judge,
+            progress=context.progress,
+        )
     return FileView.of(place.namespace, file)
 
 

@@ -153,7 +153,7 @@ def _check_raw_reads(scope: VaultGrant) -> None:
     if not scope.allow_raw_reads:
         raise Denied(
             "Secrets are not shown as they are here.",
-            hint="Use it unseen: {{vault:PATH}} in a request header is filled in by the gateway, for the secret's own"
-            " origins; or ask for a one-time code. A person can allow raw reads for a mount.",
+            hint="Use it unseen: {{vault:PATH}} in a header of an http:// request is filled in by the gateway, for the"
+            " secret's own origins; or ask for a one-time code. A person can allow raw reads for a mount.",
             rule="scope.vault.allow_raw_reads",
         )

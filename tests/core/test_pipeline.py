@@ -46,6 +46,15 @@ async def test_what_only_the_operator_may_do_does_not_exist_for_others(bench: Be
     assert (await bench.pipeline.call(OPERATOR, "thing.govern", {"text": "x"})).output
 
 
+async def test_a_name_that_no_operation_has_is_answered_with_those_that_begin_alike(bench: Bench) -> None:
+    names = [one.id for one in bench.pipeline.permitted(AGENT) if one.noun == "thing"]
+    assert "thing.say" in names and "thing.govern" not in names
+    for wanted, hint in (("thing.absent", f"There are {', '.join(names)}."), ("nothing.absent", "See context_get")):
+        with pytest.raises(NotFound) as absent:
+            await bench.pipeline.call(AGENT, wanted, {})
+        assert absent.value.hint.startswith(hint)
+
+
 async def test_an_operation_outside_the_scope_is_denied_with_its_rule_and_recorded(bench: Bench) -> None:
     caller = narrowed(AGENT, operations=("space.*",))
     with pytest.raises(Denied) as caught:

@@ -76,21 +76,27 @@ def test_an_authority_of_its_own_is_a_space_s_alone() -> None:
 
 
 def test_more_than_there_is_names_the_first_key_and_counts_the_others() -> None:
-    assert within(HELD, HELD, whose="the space") is HELD
+    assert within(HELD, HELD, whose="the space", who="its owner") is HELD
     raw = HELD.model_copy(update={"vault": VaultGrant(allow=("prod",), allow_raw_reads=True)})
     with pytest.raises(ExceedsCeiling, match=r"^vault\.allow_raw_reads is more than the space holds\.$") as one:
-        within(HELD, raw, whose="the space")
+        within(HELD, raw, whose="the space", who="its owner")
     assert one.value.key == "vault.allow_raw_reads"
     much = HELD.model_copy(update={"operations": ("*",), "proxy": ("eu",), "limits": Limits(pids=101)})
     with pytest.raises(ExceedsCeiling, match=r"\(and 2 more\)") as several:
-        within(HELD, much, whose="the space")
+        within(HELD, much, whose="the space", who="its owner")
     assert several.value.key == "operations.*"
 
 
 def test_what_is_there_already_may_stay_and_nothing_else_is_added_to_it() -> None:
     already = HELD.model_copy(update={"proxy": ("us", "eu")})
-    assert within(HELD, already, whose="the space", already=already) == already
+    assert within(HELD, already, whose="the space", who="its owner", already=already) == already
     with pytest.raises(ExceedsCeiling) as refused:
-        within(HELD, HELD.model_copy(update={"proxy": ("us", "eu", "de")}), whose="the space", already=already)
+        within(
+            HELD,
+            HELD.model_copy(update={"proxy": ("us", "eu", "de")}),
+            whose="the space",
+            who="its owner",
+            already=already,
+        )
     assert refused.value.key == "proxy.de"
-    assert within(EVERYTHING, already, whose="the space", already=HELD) == already
+    assert within(EVERYTHING, already, whose="the space", who="its owner", already=HELD) == already

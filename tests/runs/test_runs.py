@@ -9,17 +9,19 @@ import os
 import weakref
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 
 import anyio
 import pytest
 
 from mcp_spaces.core.ids import new_id
+from mcp_spaces.core.journal import shorten
 from mcp_spaces.core.operation import AnyOperation
 from mcp_spaces.errors import Cancelled, InvalidInput, NotFound, QuotaExceeded
 from mcp_spaces.runs import operations
 from mcp_spaces.runs.export import ExportedRun, write_zip
 from mcp_spaces.runs.model import EventView
-from mcp_spaces.runs.store import SCAN_MAX, Filters
+from mcp_spaces.runs.store import SCAN_MAX, Filters, about
 from mcp_spaces.state.transaction import Transaction
 from tests.storage.bench import AGENT_A, AGENT_B, OPERATOR, PATIENCE_S, A, B, Bench, bound_to
 
@@ -74,6 +76,22 @@ async def test_a_list_of_one_holds_the_newest_run_besides_the_call_itself(bench:
     assert [run["id"] for run in page["runs"]] == [newest]
     page = await bench.answer("run.list", limit=2, cursor=page["next_cursor"])
     assert [run["id"] for run in page["runs"]] == [older]
+
+
+async def test_a_list_of_runs_says_what_each_was_called_with(bench: Bench) -> None:
+    long = "folder/" * 20
+    for path in ("reports/a.md", long + "b"):
+        await bench.call("storage.upload", path=path, content="y" * 500)
+    with suppress(NotFound):
+        await bench.call("storage.read", path="absent")
+    listed = (await bench.answer("run.list"))["runs"]
+    assert [one["about"] for one in listed] == ["absent", long[:79] + "…", "reports/a.md"]
+    # The caller's own id would be in every line.
+    assert {one["principal"] for one in listed} == {None}
+    # A text that is too long for the record stands there as its beginning.
+    assert about({"cwd": ".", "command": shorten("make " * 300)}) == ("make " * 20)[:79] + "…"
+    assert about({"path": "src", "pattern": "def "}) == "def "
+    assert about({"limit": 5}) is None and about("no JSON") is None
 
 
 async def test_a_run_tells_its_input_outcome_events_and_artifacts(bench: Bench) -> None:

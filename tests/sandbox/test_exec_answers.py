@@ -17,7 +17,7 @@ PARTS = st.sampled_from([b"|", b"\0", b"\n", b":", b" ", b"f", b"7", b"-1", b"na
 NOISE = st.lists(st.one_of(PARTS, st.binary(max_size=3)), max_size=30).map(b"".join)
 READERS: dict[str, Callable[[bytes], object]] = {
     "content": lambda said: answers.content_of(said, offset=0, limit=10),
-    "matches": answers.matches_of,
+    "matches": answers.searched_of,
     "one": answers.described,
     "many": answers.entries,
     "usage": answers.usage_of,
@@ -52,7 +52,7 @@ def test_an_entry_that_no_file_has_is_nonsense(said: bytes) -> None:
 @pytest.mark.parametrize("said", [b"/workspace/a", b"/workspace/a\0word\n", b"/workspace/a\x00x:word\n"])
 def test_a_match_that_no_line_has_is_nonsense(said: bytes) -> None:
     with pytest.raises(RuntimeUnavailable):
-        answers.matches_of(said)
+        answers.searched_of(said)
 
 
 @pytest.mark.parametrize("said", [b"", b"1 2", b"1 2 3 4", b"1 two 3"])
@@ -72,7 +72,13 @@ def test_what_makes_sense_is_taken_as_it_is() -> None:
     read = answers.content_of(b"12\n7 12 now then\n/workspace/a/b\0content\0more", offset=3, limit=9)
     assert (read.content, read.offset, read.size_bytes) == (b"content\0m", 3, 12)
     assert (read.resolved_path, read.version) == ("a/b", "7 12 now then")
-    found = answers.matches_of(b"/workspace/b\x0010:x:y\n/workspace/b\x002:z\n/workspace/a\x001:" + bytes(2000) + b"\n")
+    searched = answers.searched_of(
+        b"/workspace/b\x0010:x:y\n/workspace/b\x002:z\n/workspace/a\x001:"
+        + bytes(2000)
+        + b"\n/workspace/log\x001\n/workspace/binary\x000\n"
+    )
+    found = searched.matches
+    assert searched.too_large == ["log"]
     assert [(one.path, one.line) for one in found] == [("a", 1), ("b", 2), ("b", 10)]
     assert found[2].text == "x:y"
     assert len(found[0].text) == answers.LINE_BYTES

@@ -214,6 +214,14 @@ async def test_a_search_withholds_what_may_not_be_read(room: Room) -> None:
     assert found.withheld == 1
 
 
+async def test_a_search_says_that_a_file_was_too_large_for_it(room: Room) -> None:
+    await room.shell("yes needle | head -c 11000000 > log.txt")
+    found = await room.call("sandbox.search", pattern="needle")
+    assert (found.matches, found.files_too_large) == ((), 1)
+    await room.call("sandbox.delete_file", path="log.txt")
+    assert (await room.call("sandbox.search", pattern="needle")).files_too_large is None
+
+
 async def test_a_search_takes_a_name_without_folders_as_one_at_any_depth(room: Room) -> None:
     for path in ("top.py", "src/deep/low.py", "src/deep/low.md"):
         await room.call("sandbox.write_file", path=path, content="needle\n")

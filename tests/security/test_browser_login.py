@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_spaces.errors import QuotaExceeded
+from mcp_spaces.errors import QuotaExceeded, WrongState
 from tests.browser.signing import APP, Rig
 from tests.browser.site.server import HANDLERS
 from tests.browser.site.wire import Answer
@@ -76,6 +76,15 @@ async def test_b18_a_refusal_without_a_field_to_fill_in_is_no_success(
         tries.count(path)
     with pytest.raises(QuotaExceeded):
         tries.count(path)
+
+
+async def test_a_page_that_is_not_there_is_told_apart_from_one_without_a_login(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for status, told in ((200, "on this page.$"), (502, "HTTP 502")):
+        monkeypatch.setitem(HANDLERS, ("GET", "/plain"), lambda *_, status=status: Answer(b"Nothing here.", status))
+        with pytest.raises(WrongState, match=told):
+            await rig.login("/plain")
 
 
 async def test_a_form_that_is_disabled_while_it_is_sent_off_is_waited_for(

@@ -223,6 +223,15 @@ async def test_t15_a_tool_list_holds_what_is_permitted_and_no_other_name() -> No
     assert str(denied).replace("key_create", "sandbox_absent") == str(absent)
 
 
+async def test_t14_the_context_of_one_runtime_knows_of_those_of_another_kind(world: World) -> None:
+    at = await prepared(world, "both", browser=True)
+    for runtime, works in ((at.browser, "sandbox.shell"), (at.runtime, "browser.snapshot")):
+        shown = await world.call("context.get", space=at.space, runtime=runtime)
+        assert works in {one.id for one in shown.operations}
+        assert [one.id for one in shown.runtimes] == [runtime]
+    await world.call("sandbox.shell", space=at.space, command="true")
+
+
 async def test_who_has_no_space_yet_is_told_what_one_may_be_made_with(world: World) -> None:
     (shown,) = (await world.call("context.get", topic="space_create")).operations
     assert shown.id == "space.create" and shown.refused is None
@@ -234,10 +243,12 @@ async def test_who_has_no_space_yet_is_told_what_one_may_be_made_with(world: Wor
         ({"topic": "rules"}, "no space yet"),
         ({"topic": "space.create", "space": "nowhere"}, "No such space"),
         ({"topic": "vault.set"}, "No operation"),
+        ({"topic": "nothing.at_all"}, "No operation"),
     ]
     for asked, why in refused:
-        with pytest.raises(NotFound, match=why):
+        with pytest.raises(NotFound, match=why) as caught:
             await world.call("context.get", **asked)
+        assert caught.value.hint.startswith("There are vault.") is (asked.get("topic") == "vault.set")
     assert (await world.call("space.create", **shown.example)).name == "work"
     (now,) = (await world.call("context.get", topic="sandbox.shell")).operations
     assert now.refused == "no sandbox; sandbox_launch space=work"

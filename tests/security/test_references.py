@@ -133,6 +133,8 @@ async def test_v09_a_reference_is_resolved_only_where_the_secret_could_be_read(
             refusals.append(refused.value)
         assert len({refused.rule for refused in refusals}) == 1
         assert all("gateway" in refused.hint or "operator" in refused.hint for refused in refusals[1:])
+        # By https the gateway sees no header to fill in.
+        assert all("http://" in refused.hint for refused in refusals if "gateway" in refused.hint)
         assert (await world.call("sandbox.list_files", space=space)).entries == ()
         batch = await world.call(
             "sandbox.run_operations",

@@ -84,4 +84,4 @@ async def test_what_is_outside_the_scope_says_whose_scope_has_to_be_widened(worl
     await world.govern("principal.grant", principal="local-agent", scope={"vault": {"allow": ["dev"]}})
     assert (await world.call("vault.list", space="work")).secrets == []
     await world.govern("space.update", space="work", patch={"mounts": {"vault": None}})
-    assert ["the space's ceiling: mcp-spaces space update" in one for one in await told()] == [True] * 3
+    assert ["its owner can widen the space's ceiling: space_update" in one for one in await told()] == [True] * 3

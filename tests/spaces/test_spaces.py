@@ -16,7 +16,7 @@ from mcp_spaces.core.effect import Effect
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.journal import Run
 from mcp_spaces.core.limits import GIB
-from mcp_spaces.errors import Ambiguous, ExceedsCeiling, InvalidInput, NotFound, QuotaExceeded, WrongState
+from mcp_spaces.errors import Ambiguous, Denied, ExceedsCeiling, InvalidInput, NotFound, QuotaExceeded, WrongState
 from mcp_spaces.identity.model import AGENT_LIMITS
 from mcp_spaces.spaces.model import PolicyChoice
 from mcp_spaces.spaces.port import Runtimes
@@ -271,12 +271,49 @@ async def test_a_sandbox_takes_its_share_of_the_spaces_limits_and_gives_it_back(
     space = await world.space("work", limits={"memory_bytes": 256 << 20, "runtimes": 2})
     await world.launched(space, alias="one", scope={"limits": LITTLE})
     await world.launched(space, alias="two", scope={"limits": LITTLE})
-    with pytest.raises(QuotaExceeded, match="402,653,184 of 268,435,456"):
+    with pytest.raises(QuotaExceeded, match="402,653,184 of 268,435,456") as refused:
         await world.launched(space, alias="three", scope={"limits": LITTLE})
+    assert "Stop or delete" in refused.value.hint
     used = (await world.call("space.get", space=space)).limits
     assert (used["memory_bytes"].used, used["runtimes"].used) == (256 << 20, 2)
     await world.call("sandbox.stop", space=space, runtime="one")
     await world.launched(space, alias="three", scope={"limits": LITTLE})
+
+
+async def test_who_lacks_disk_is_not_told_to_stop_what_keeps_its_disk(world: World) -> None:
+    space = await world.space("work", limits={"disk_bytes": LITTLE["disk_bytes"]})
+    await world.launched(space, alias="one", scope={"limits": LITTLE})
+    await world.call("sandbox.stop", space=space, runtime="one")
+    with pytest.raises(QuotaExceeded, match="disk_bytes") as refused:
+        await world.launched(space, alias="two", scope={"limits": LITTLE})
+    assert refused.value.hint.startswith("Delete a runtime")
+
+
+async def test_storage_that_a_space_got_later_is_told_apart_from_what_its_runtimes_have(world: World) -> None:
+    space = await world.space("work", limits={"storage_bytes": 5, "runtimes": 2})
+    place: dict[str, Any] = {"space": space, "runtime": await world.launched(space, scope={"limits": LITTLE})}
+    await world.call("sandbox.write_file", **place, path="a", content="seven..")
+    browser = (await world.call("browser.launch", space=space)).id
+
+    async def refused() -> list[str]:
+        calls: dict[str, dict[str, Any]] = {
+            "storage.collect": {**place, "path": "a", "to": "a"},
+            "browser.screenshot": {"space": space, "runtime": browser, "to": "b"},
+        }
+        told = []
+        for operation, more in calls.items():
+            with pytest.raises(QuotaExceeded) as caught:
+                await world.call(operation, **more)
+            told.append(caught.value.hint)
+        return told
+
+    assert not any("launch" in hint for hint in await refused())
+    await world.call("space.update", space=space, patch={"limits": {"storage_bytes": 7}})
+    hints = await refused()
+    assert all("was launched with 5 bytes of storage, its space has 7" in hint for hint in hints)
+    await world.call("sandbox.stop", **place)
+    await world.launched(space, alias="main", scope={"limits": {"storage_bytes": 7}})
+    assert (await world.call("storage.collect", **place, path="a", to="a")).size_bytes == 7
 
 
 @pytest.mark.parametrize(
@@ -297,7 +334,21 @@ async def test_an_agent_mounts_nothing_that_it_was_not_granted(world: World, key
     with pytest.raises(ExceedsCeiling) as refused:
         await world.call("space.create", name="work", **wanted)
     assert refused.value.key.startswith(key)
+    assert ("mcp-spaces space update" if key == "policy." else "principal grant local-agent") in refused.value.hint
     assert world.count("SELECT count(*) FROM spaces") == 0
+
+
+@pytest.mark.parametrize("operation", ["sandbox.launch", "browser.launch"])
+async def test_an_agent_whose_space_is_too_small_for_a_launch_hears_that_it_can_widen_it(
+    world: World, operation: str
+) -> None:
+    space = await world.space("work", limits={"call_seconds": 60})
+    wanted: dict[str, Any] = {"space": space, "alias": "one", "scope": {"limits": {"call_seconds": 61}}}
+    with pytest.raises(ExceedsCeiling) as refused:
+        await world.call(operation, **wanted)
+    assert "its owner (space_update)" in refused.value.hint
+    await world.call("space.update", space=space, patch={"limits": {"call_seconds": 61}})
+    await world.call(operation, **wanted)
 
 
 async def test_what_the_operator_granted_can_be_mounted_and_what_was_taken_back_is_out_of_reach(world: World) -> None:
@@ -324,8 +375,9 @@ async def test_a_principal_owns_no_more_spaces_than_it_may(world: World) -> None
 async def test_a_key_that_is_bound_to_its_spaces_makes_no_more(world: World) -> None:
     space = await world.space("work")
     key = await world.key(spaces=[space])
-    with pytest.raises(WrongState, match="bound"):
+    with pytest.raises(Denied, match="bound") as refused:
         await world.space("another", caller=key)
+    assert refused.value.rule == "key.spaces"
 
 
 async def test_lists_of_spaces_change_when_one_comes_goes_or_is_renamed_and_only_its_owner_hears(world: World) -> None:

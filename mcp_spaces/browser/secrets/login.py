@@ -205,7 +205,11 @@ class Login:
 
     def _nothing(self, screen: Screen) -> WrongState:
         if not screen.fields:
-            return WrongState("There is no login on this page.", hint="Take a snapshot; go to the login first (url).")
+            status = self._opened.status or 0
+            why = f": the site answered with HTTP {status}" if status >= FAILED else ""
+            return WrongState(
+                f"There is no login on this page{why}.", hint="Take a snapshot; go to the login first (url)."
+            )
         return WrongState(
             self.note or f"Nothing can be filled in here: {self._why(screen)}",
             hint="Take a snapshot; name fields (refs).",

@@ -97,8 +97,8 @@ def _secret(secrets: Secrets, facts: SecretFacts) -> Decision:
                 secrets.raw_reads,
                 rule="secrets.raw_reads",
                 reason=f"{facts.path} would be shown as it is.",
-                suggestion="Use it unseen: {{vault:PATH}} in a request header is filled in by the gateway, for the"
-                " secret's own origins; or ask for a one-time code.",
+                suggestion="Use it unseen: {{vault:PATH}} in a header of an http:// request is filled in by the gateway,"
+                " for the secret's own origins; or ask for a one-time code.",
             )
         case SecretUse.BROWSER_FILL | SecretUse.TOTP_FILL | SecretUse.GATEWAY_INJECT:
             return decision_for(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Report = Callable[[bytes], None]
 
 MAX_SEARCHED_BYTES = 10 << 20
+HEAD_BYTES = 32 << 10
+"""Of a larger file, to see whether it is text at all."""
 MAX_TEXT_BYTES = 1000
 MAX_DEPTH = 100
 MAX_PATH_BYTES = 4096
@@ -59,7 +61,8 @@ def glob_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> 
 
 
 def search_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -> list[bytes]:
-    """Fields: expression, path, glob (or empty), limit. Reports path, line number, text."""
+    """Fields: expression, path, glob (or empty), limit. Reports path, line number, text. Returns whether it was cut,
+    and how many texts were too large to be searched."""
     import re
 
     try:
@@ -68,16 +71,20 @@ def search_tree(workspace: Workspace, fields: Sequence[bytes], report: Report) -
         # ValueError: flags that exclude each other.
         raise Refused("expression") from None
     matches = glob_matcher(fields[2]) if fields[2] else None
-    limit, found = number(fields, 3), 0
+    limit, found, too_large = number(fields, 3), 0, 0
     for path, folder, name in _searched(workspace, fields[1]):
         if matches is not None and not matches(path):
             continue
-        for line, text in _lines(folder, name, expression):
+        content = _content(folder, name)
+        if content is None:
+            too_large += 1
+            continue
+        for line, text in _lines(content, expression):
             if found == limit:
-                return [whole(1)]
+                return [whole(1), whole(too_large)]
             report(pack([path, whole(line), text[:MAX_TEXT_BYTES]]))
             found += 1
-    return [whole(0)]
+    return [whole(0), whole(too_large)]
 
 
 def _searched(workspace: Workspace, path: bytes) -> Iterator[tuple[bytes, int, bytes]]:
@@ -94,7 +101,7 @@ def _searched(workspace: Workspace, path: bytes) -> Iterator[tuple[bytes, int, b
         base = place.enter_last()
         prefix = len(base) + 1 if base else 0
         for found, status in _tree(place.folder, base, MAX_DEPTH, 0, own_work_first=True):
-            if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_SEARCHED_BYTES:
+            if stat.S_ISREG(status.st_mode):
                 try:
                     inner = locate(workspace.below(place.folder), found[prefix:], follow=False, follow_last=False)
                 except (OSError, Refused):
@@ -103,17 +110,24 @@ def _searched(workspace: Workspace, path: bytes) -> Iterator[tuple[bytes, int, b
                     yield found, inner.folder, inner.name
 
 
-def _lines(folder: int, name: bytes, expression: re.Pattern[bytes]) -> Iterator[tuple[int, bytes]]:
+def _content(folder: int, name: bytes) -> bytes | None:
+    """Nothing of what cannot be read, or is no text; None of a text that is too large to be searched."""
     try:
         fd = os.open(name, READ, dir_fd=folder)
     except OSError:
-        return
+        return b""
     with open(fd, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return
-        content = file.read(MAX_SEARCHED_BYTES + 1)
-    if content is None or len(content) > MAX_SEARCHED_BYTES or b"\0" in content:
-        return
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return b""
+        most = MAX_SEARCHED_BYTES if status.st_size <= MAX_SEARCHED_BYTES else HEAD_BYTES
+        content = file.read(most + 1) or b""
+    if b"\0" in content:
+        return b""
+    return None if len(content) > most else content
+
+
+def _lines(content: bytes, expression: re.Pattern[bytes]) -> Iterator[tuple[int, bytes]]:
     find = expression.search
     lines = content.split(b"\n")
     if lines and not lines[-1]:

@@ -5,6 +5,7 @@ RuntimeUnavailable.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.path_order import Order, by_name, own_work_first
@@ -33,19 +34,31 @@ def content_of(answer: bytes, *, offset: int, limit: int) -> FileContent:
     )
 
 
-def matches_of(answer: bytes) -> list[SearchMatch]:
-    """By path and line, one's own work first."""
-    found, rest = [], answer
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """`matches` by path and line, one's own work first; `too_large`: paths of texts that were not searched."""
+
+    matches: list[SearchMatch]
+    too_large: list[str]
+
+
+def searched_of(answer: bytes) -> Searched:
+    found, too_large, rest = [], [], answer
     # Not line by line: a name may hold the end of one.
     while rest:
         name, zero, rest = rest.partition(b"\0")
         line, _, rest = rest.partition(b"\n")
         at, colon, text = line.partition(b":")
-        if not zero or not colon:
+        if not zero:
             raise _nonsense()
-        found.append(SearchMatch(_shown(_text(name)), number(at), _text(text[:LINE_BYTES])))
+        path = _shown(_text(name))
+        if colon:
+            found.append(SearchMatch(path, number(at), _text(text[:LINE_BYTES])))
+        elif number(at):
+            # How many of its lines match: of what is no text none do.
+            too_large.append(path)
     found.sort(key=lambda match: (own_work_first(match.path), match.line))
-    return found
+    return Searched(found, too_large)
 
 
 def number(said: bytes) -> int:

@@ -16,7 +16,15 @@ import anyio
 from mcp_spaces.errors import InvalidInput, TimedOut, WrongState
 from mcp_spaces.sandbox.agent.wire import MAX_PAYLOAD
 from mcp_spaces.sandbox.docker import exec_scripts as scripts
-from mcp_spaces.sandbox.docker.exec_answers import content_of, described, entries, listing, matches_of, number, usage_of
+from mcp_spaces.sandbox.docker.exec_answers import (
+    content_of,
+    described,
+    entries,
+    listing,
+    number,
+    searched_of,
+    usage_of,
+)
 from mcp_spaces.sandbox.docker.exec_process import ExecProcess
 from mcp_spaces.sandbox.docker.exec_shell import MAX_ANSWER_BYTES, ExecShell
 from mcp_spaces.sandbox.docker.walls import METADATA, RESOLVER
@@ -137,8 +145,10 @@ class ExecSandbox:
                 f"The search took longer than {timeout_s:g} s.",
                 hint="Name a folder or a glob, or simplify the pattern.",
             ) from None
-        found = [match for match in matches_of(answer) if glob is None or matches(glob, match.path)]
-        return SearchResult(matches=tuple(found[:limit]), truncated=len(found) > limit)
+        searched = searched_of(answer)
+        found = [match for match in searched.matches if glob is None or matches(glob, match.path)]
+        too_large = sum(glob is None or matches(glob, path) for path in searched.too_large)
+        return SearchResult(matches=tuple(found[:limit]), truncated=len(found) > limit, too_large=too_large)
 
     async def usage(self) -> SandboxUsage:
         return usage_of(await self._shell.call(scripts.USAGE))

@@ -149,6 +149,8 @@ find "$real" -name .git ! -samefile "$real" -prune -o -type f ! -name '.mcp-spac
   LC_ALL=C.UTF-8 xargs -0 -r grep -nsIHPZ -e "$1" -- 2>/tmp/.search-$$
 grep -q PCRE /tmp/.search-$$ && { rm -f /tmp/.search-$$; refuse limit; }
 rm -f /tmp/.search-$$
+find "$real" -name .git ! -samefile "$real" -prune -o -type f ! -name '.mcp-spaces-part-*' -size +10485760c -print0 2>/dev/null |
+  LC_ALL=C xargs -0 -r grep -scIHZ -m 1 -e '' --
 exit 0
 """
 )

@@ -142,8 +142,10 @@ class AttachedSandbox:
 
     async def _listing(self, path: str, fields: Sequence[bytes], limit: int, *, order: Order) -> Listing:
         entries: list[FileStat] = []
-        truncated = await self._entries(path, fields, limit, each=lambda entry: entries.append(stat_of(entry)))
-        return Listing(entries=tuple(sorted(entries, key=lambda entry: order(entry.path))), truncated=truncated)
+        (truncated,) = await self._entries(
+            path, fields, limit, each=lambda entry: entries.append(stat_of(entry)), count=1
+        )
+        return Listing(entries=tuple(sorted(entries, key=lambda entry: order(entry.path))), truncated=bool(truncated))
 
     async def search(
         self, pattern: str, *, path: str = ".", glob: str | None = None, limit: int = 200, timeout_s: float = 10.0
@@ -154,17 +156,19 @@ class AttachedSandbox:
         fields = [b"search", expression, workspace_path(path), only, wire.whole(limit)]
         try:
             async with asyncio.timeout(timeout_s):
-                truncated = await self._entries(path, fields, limit, each=lambda entry: matches.append(match_of(entry)))
+                truncated, too_large = await self._entries(
+                    path, fields, limit, each=lambda entry: matches.append(match_of(entry)), count=2
+                )
         except TimeoutError:
             raise TimedOut(
                 f"The search took longer than {timeout_s:g} s.",
                 hint="Name a folder or a glob, or simplify the pattern.",
             ) from None
-        return SearchResult(matches=tuple(matches), truncated=truncated)
+        return SearchResult(matches=tuple(matches), truncated=bool(truncated), too_large=too_large)
 
     async def _entries(
-        self, path: str, fields: Sequence[bytes], limit: int, *, each: Callable[[list[bytes]], None]
-    ) -> bool:
+        self, path: str, fields: Sequence[bytes], limit: int, *, each: Callable[[list[bytes]], None], count: int
+    ) -> list[int]:
         if not 1 <= limit <= 100_000:
             raise InvalidInput("limit is 1 to 100,000.", hint="Ask for less, or for several parts.")
         left = limit
@@ -178,8 +182,7 @@ class AttachedSandbox:
                 each(fields_in(entry))
 
         channel = CallChannel(path=path, most_bytes=limit * MAX_ENTRY_BYTES + SLACK_BYTES, each=take)
-        (truncated,) = await self._call(channel, fields, count=1)
-        return bool(self._whole(truncated))
+        return [self._whole(one) for one in await self._call(channel, fields, count=count)]
 
     async def usage(self) -> SandboxUsage:
         memory, disk, pids = await self._call(CallChannel(path=".", most_bytes=0), [b"usage"], count=3)

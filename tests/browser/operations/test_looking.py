@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mcp_spaces.errors import Conflict, NotFound, QuotaExceeded
+from mcp_spaces.server.results import success
 from tests.browser.operations.tabs import HOST, Tab
 
 
@@ -94,10 +95,19 @@ async def test_a_picture_is_shown_kept_and_in_no_record(tab: Tab) -> None:
     text, picture = shot.blocks()
     assert picture["mimeType"] == "image/jpeg" and "picture" not in str(text["text"])
     assert shot.kept.path == "shot.jpg" and shot.kept.content_type == "image/jpeg"
-    await tab.refused("screenshot", Conflict, to="shot.jpg")
+    refused = await tab.refused("screenshot", Conflict, to="shot.jpg")
+    assert "overwrite=true" in refused.hint and "if_version" not in refused.hint, "it takes no if_version"
     tab.site.made["tall"] = "<div style='height: 90000px'>tall</div>"
     await tab.call("navigate", url=f"{HOST}/tall")
     await tab.refused("screenshot", QuotaExceeded, full_page=True)
+
+
+async def test_a_picture_is_shown_through_operation_call_too(tab: Tab) -> None:
+    await tab.shop()
+    wanted = {"operation": "browser_screenshot", "input": {"space": "work", "runtime": tab.alias}}
+    outcome = await tab.app.pipeline.call(tab.app.local_agent(), "operation.call", wanted)
+    content = success(outcome, characters_max=16_000).content
+    assert [one.type for one in content] == ["text", "image"]
 
 
 async def test_text_console_network_and_pdf(tab: Tab) -> None:

@@ -314,6 +314,15 @@ class Files:
         found = await sandbox.search("x", limit=4)
         assert (len(found.matches), found.truncated) == (4, True)
 
+    async def test_a_search_counts_the_texts_that_are_too_large_for_it(self, sandbox: Sandbox) -> None:
+        await shell(sandbox, "yes word | head -c 11000000 > large.txt; yes word | head -c 20000000 > larger.log")
+        await shell(sandbox, "(echo word; head -c 11000000 /dev/zero) > binary; echo word > small.txt")
+        found = await sandbox.search("word")
+        assert ([match.path for match in found.matches], found.too_large) == (["small.txt"], 2)
+        assert (await sandbox.search("word", glob="**/*.txt")).too_large == 1
+        assert (await sandbox.search("word", path="large.txt")).too_large == 1
+        assert (await sandbox.search("word", path="small.txt")).too_large == 0
+
     async def test_an_expression_that_does_not_compile_is_refused(self, sandbox: Sandbox) -> None:
         for expression in ("(", "(?a)(?L)x"):
             with pytest.raises(InvalidInput):
