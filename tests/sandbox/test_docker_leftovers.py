@@ -41,6 +41,20 @@ async def test_a_cancelled_launch_leaves_nothing_running(driver: DockerDriver) -
                 await anyio.sleep(0.02)
 
 
+async def test_the_files_of_a_cancelled_launch_can_be_deleted_at_once(driver: DockerDriver, tmp_path: Path) -> None:
+    """As a launch does whose client left: the row goes, so nobody would find files that stay."""
+    disk = tmp_path / "workspaces" / "runtime.ext4"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driver.launch, SandboxSpec("runtime", IMAGE, SMALL))
+        with anyio.fail_after(PATIENCE_S):
+            while not disk.exists():
+                await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
+    await driver.delete_workspace("runtime")
+    assert containers(driver.instance_id) == []
+    assert not disk.exists()
+
+
 async def test_a_container_killed_from_outside_is_noticed(driver: DockerDriver, sandbox: Sandbox) -> None:
     process = await start(sandbox, "sleep", "60")
     subprocess.run(["docker", "kill", sandbox.container_id], check=True, capture_output=True)
