@@ -9,19 +9,21 @@ import os
 import weakref
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import pytest
 
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.operation import AnyOperation
-from mcp_spaces.errors import Cancelled, InvalidInput, NotFound, QuotaExceeded
+from mcp_spaces.errors import Cancelled, DiskFull, InvalidInput, NotFound, QuotaExceeded
 from mcp_spaces.runs import operations
 from mcp_spaces.runs.export import ExportedRun, write_zip
 from mcp_spaces.runs.model import EventView
 from mcp_spaces.runs.store import SCAN_MAX, Filters
 from mcp_spaces.state.transaction import Transaction
-from tests.storage.bench import AGENT_A, AGENT_B, OPERATOR, PATIENCE_S, A, B, Bench, bound_to
+from tests.folders import fill, small_disk
+from tests.storage.bench import AGENT_A, AGENT_B, OPERATOR, PATIENCE_S, A, B, Bench, bound_to, open_bench
 
 pytestmark = pytest.mark.anyio
 
@@ -195,6 +197,16 @@ async def test_an_export_that_grows_too_large_is_refused_and_leaves_nothing(
         await bench.call("run.export", run=outcome.run_id)
     assert "run_read_artifact" in refused.value.hint
     assert bench.temporary() == []
+
+
+async def test_an_export_for_which_the_disk_has_no_room_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "blobs") as disk:
+        async with open_bench(tmp_path) as bench:
+            outcome = await bench.call("run.list")
+            fill(disk)
+            with pytest.raises(DiskFull):
+                await bench.call("run.export", run=outcome.run_id)
+            assert bench.temporary() == []
 
 
 async def test_of_the_runs_of_an_export_one_at_a_time_is_in_memory(bench: Bench) -> None:
