@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,8 @@ async def test_an_outcome_for_which_there_was_no_room_is_recorded_once_ahead_of_
 
         async def begun(count: int) -> Run:
             """The last of as many that begin at a time."""
-            for _ in range(count):
-                run = bench.journal.open("thing.say", principal_id="pr_a", parent_id=None, space_id=None, arguments={})
+            begin = partial(bench.journal.open, "thing.say", principal_id="pr_a", parent_id=None, space_id=None)
+            run = [begin(arguments={}) for _ in range(count)][-1]
             assert run.recorded is not None
             await run.recorded
             return run
