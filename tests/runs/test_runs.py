@@ -181,6 +181,16 @@ async def test_an_exported_run_is_a_zip_of_records_and_files(bench: Bench) -> No
         assert all(name == "manifest.json" or name.startswith("runs/run_") for name in archive.namelist())
 
 
+async def test_an_export_of_a_run_whose_space_is_gone_is_kept_among_what_belongs_to_no_space(bench: Bench) -> None:
+    outcome = await bench.call("thing.compose")
+    assert bench.database.read_one("SELECT space_id FROM runs WHERE id = ?", (outcome.run_id,))["space_id"] == A  # type: ignore[index]
+    del bench.spaces.ceilings[A]
+    artifact = (await bench.answer("run.export", run=outcome.run_id))["artifact"]["id"]
+    (row,) = bench.database.read("SELECT space_id FROM artifacts WHERE id = ?", (artifact,))
+    assert row["space_id"] == ""
+    assert (await bench.answer("run.read_artifact", artifact=artifact, encoding="base64"))["content"]
+
+
 @pytest.mark.parametrize("large", ["a file", "its records"])
 async def test_an_export_that_grows_too_large_is_refused_and_leaves_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, large: str
