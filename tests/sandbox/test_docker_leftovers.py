@@ -17,6 +17,7 @@ from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL
 from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.docker.workspace import DiskFiles
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec
+from tests.folders import fill, small_disk
 from tests.sandbox.leftovers import containers, loop_devices, volumes
 from tests.sandbox.rigs import IMAGE, PATIENCE_S, SMALL, docker_driver, sandbox_of, shell, start
 
@@ -53,6 +54,27 @@ async def test_the_files_of_a_cancelled_launch_can_be_deleted_at_once(driver: Do
     await driver.delete_workspace("runtime")
     assert containers(driver.instance_id) == []
     assert not disk.exists()
+
+
+async def test_a_sandbox_whose_host_s_disk_was_full_keeps_its_files_and_writes_again_once_started_anew(
+    tmp_path: Path,
+) -> None:
+    """Its file system lost its journal, and the kernel lets nobody write to it until it is mounted anew."""
+    with small_disk(tmp_path / "disk", mib=16) as disk:
+        async with docker_driver(disk) as driver:
+            async with sandbox_of(driver) as sandbox:
+                await sandbox.write_file("kept", b"kept", overwrite=True)
+                await shell(sandbox, "sync")
+                ballast = fill(disk)
+                await shell(sandbox, "head -c 20000000 /dev/urandom > large; sync")
+                ballast.unlink()
+                with pytest.raises(RuntimeUnavailable) as refused:
+                    await sandbox.write_file("new", b"new", overwrite=True)
+                assert "sandbox_launch" in refused.value.hint
+            async with sandbox_of(driver) as again:
+                assert (await again.read_file("kept", offset=0, limit=100)).content == b"kept"
+                await shell(again, "rm large")
+                await again.write_file("new", b"new", overwrite=True)
 
 
 async def test_a_container_killed_from_outside_is_noticed(driver: DockerDriver, sandbox: Sandbox) -> None:
