@@ -95,6 +95,15 @@ async def test_reaping_never_touches_another_instance(driver: DockerDriver, tmp_
         assert (await shell(foreign, "echo here")).stdout == b"here\n"
 
 
+async def test_reaping_leaves_what_can_be_no_workspace_of_ours(driver: DockerDriver, tmp_path: Path) -> None:
+    folder = tmp_path / "workspaces"
+    (folder / "folder.ext4").mkdir(parents=True)
+    (folder / "rt_one (copy).ext4").write_bytes(b"")
+    (folder / "left.ext4").write_bytes(b"")
+    assert await driver.reap(keep=()) == ["left"]
+    assert {one.name for one in folder.iterdir()} == {"folder.ext4", "rt_one (copy).ext4"}
+
+
 async def test_reaping_takes_what_a_dead_process_left(driver: DockerDriver, tmp_path: Path) -> None:
     left = subprocess.run(
         ["docker", "create", "--label", f"{INSTANCE_LABEL}={driver.instance_id}", "--name",
