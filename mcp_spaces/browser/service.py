@@ -179,7 +179,7 @@ class BrowserService(LiveRuntimes[LiveBrowser]):
             if runtime is None or runtime_id not in self._live:
                 return
             await self._drop(runtime_id)
-            await self.runtimes.set_state(runtime_id, RuntimeState.FAILED, reason=reason)
+            await self._tell(runtime_id, RuntimeState.FAILED, reason=reason)
         self._announce(runtime.space_id)
 
     async def _closed(self, live: LiveBrowser) -> str:

@@ -1,6 +1,7 @@
 """Run records, their events, and the audit rows: the intent before the effect, the outcome after it.
 
-What cannot be recorded does not happen: `open` is committed before anything else, `close` before the answer.
+What cannot be recorded does not happen: `open` is committed before anything else, `close` before the answer. An outcome
+for which there is no room is told as that, kept, and recorded ahead of the next intent.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mcp_spaces.core.ids import Clock, new_id
+from mcp_spaces.errors import Busy, DiskFull
 from mcp_spaces.state.chain import Link
 from mcp_spaces.state.database import Database
 from mcp_spaces.state.transaction import Transaction
 
+NO_ROOM = (DiskFull, Busy)
+"""What passes: the same change may be made later."""
 STRING_LIMIT = 1024
 """Characters of a text in a stored input or outcome; longer ones are kept as their size and hash."""
 ITEM_LIMIT = 50
@@ -70,6 +74,9 @@ class Journal:
         self._clock = clock
         self.on_closed: list[Callable[[str], None]] = []
         """Told the id of each run once its outcome is on the disk. Must not block or raise."""
+        self._left: dict[str, Callable[[Transaction], Link]] = {}
+        """By run: outcomes for which there was no room."""
+        self._writing_left: asyncio.Future[None] | None = None
 
     def open(
         self, operation_id: str, *, principal_id: str, parent_id: str | None, space_id: str | None, arguments: object
@@ -104,6 +111,7 @@ class Journal:
             )
             tx.append_audit(at=run.started_at, kind="intent", run_id=run.id, body=intent)
 
+        self._write_left()
         run.recorded = self._database.submit(change, brief=True)
         return run
 
@@ -116,7 +124,10 @@ class Journal:
         error_code: str | None = None,
         also: Callable[[Transaction], None] | None = None,
     ) -> Link:
-        """The outcome, on the disk, together with what `also` changes. Returns the chain's head with it."""
+        """The outcome, on the disk, together with what `also` changes. Returns the chain's head with it.
+
+        Raises DiskFull, Busy: both are made with the next `open` for which there is room.
+        """
         ended_at = self._clock.now()
         stored_outcome = encode(shorten(outcome))
         decision = None if run.decision is None else encode(run.decision)
@@ -144,10 +155,38 @@ class Journal:
                 _insert_event(tx, run.id, event)
             return tx.append_audit(at=ended_at, kind="outcome", run_id=run.id, body=body)
 
-        link = await self._database.write(change, brief=True)
-        for told in self.on_closed:
-            told(run.id)
+        try:
+            link = await self._database.write(change, brief=True)
+        except NO_ROOM:
+            self._left[run.id] = change
+            raise
+        self._tell_closed(run.id)
         return link
+
+    def _write_left(self) -> None:
+        if not self._left or self._writing_left is not None:
+            return
+        left = dict(self._left)
+
+        def change(tx: Transaction) -> None:
+            for one in left.values():
+                one(tx)
+
+        def settled(written: asyncio.Future[None]) -> None:
+            self._writing_left = None
+            if written.cancelled() or isinstance(written.exception(), NO_ROOM):
+                return
+            for run_id in left:
+                del self._left[run_id]
+                if written.exception() is None:
+                    self._tell_closed(run_id)
+
+        self._writing_left = self._database.submit(change)
+        self._writing_left.add_done_callback(settled)
+
+    def _tell_closed(self, run_id: str) -> None:
+        for told in self.on_closed:
+            told(run_id)
 
     async def emit(self, run_id: str, event_type: str, body: Mapping[str, object]) -> int:
         """One more event of a run that is closed already, such as the end of a job; returns its cursor."""

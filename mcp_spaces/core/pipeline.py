@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, assert_never
@@ -32,7 +33,7 @@ from mcp_spaces.core.invalid_input import (
     is_deeper_than,
     number_from_yes_or_no,
 )
-from mcp_spaces.core.journal import Event, Journal, RunState
+from mcp_spaces.core.journal import NO_ROOM, Event, Journal, RunState
 from mcp_spaces.core.operation import AnyOperation, Audience, named_alike
 from mcp_spaces.core.pin import Pin
 from mcp_spaces.core.place import DEFAULT_SPACE, Places
@@ -46,6 +47,7 @@ from mcp_spaces.core.widening import who_widens
 from mcp_spaces.errors import (
     Cancelled,
     Denied,
+    DiskFull,
     InvalidInput,
     NotFound,
     SpacesError,
@@ -300,7 +302,7 @@ class Pipeline:
         raise AssertionError("a handler returns, raises or is cancelled")
 
     async def _close(self, call: Call, output: BaseModel) -> str:
-        """Step 9, shielded from cancellation; returns the receipt. Raises DiskFull or Busy: done, but not recorded."""
+        """Step 9, shielded from cancellation; returns the receipt. Raises DiskFull or Busy: done, but not recorded yet."""
         self._count_redactions(call)
         also = None
         if call.key is not None and call.key_is_ours:
@@ -317,6 +319,11 @@ class Pipeline:
         try:
             with anyio.CancelScope(shield=True):
                 link = await self._journal.close(call.run, state, outcome=outcome, error_code=code, also=also)
+        except NO_ROOM as error:
+            why = "the disk is full" if isinstance(error, DiskFull) else "the database is locked by another program"
+            error.message = f"{call.operation.id} was done, but its outcome is not recorded yet: {why}."
+            error.hint = f"Do not repeat it. Once that is mended, its outcome is there: run_get run={call.run.id}"
+            raise
         except SpacesError as error:
             error.message = f"{call.operation.id} was done, but its outcome could not be recorded. {error.message}"
             error.hint = f"Do not repeat it blindly. {error.hint}"
@@ -340,7 +347,11 @@ class Pipeline:
         outcome = {"code": error.code, "message": error.message, "hint": error.hint, **error.details()}
         with anyio.CancelScope(shield=True):
             await recorded(call.run)
-            await self._journal.close(call.run, state_after(error), outcome=outcome, error_code=error.code, also=also)
+            # That nothing was done would not be true of every failure, and the record follows.
+            with suppress(*NO_ROOM):
+                await self._journal.close(
+                    call.run, state_after(error), outcome=outcome, error_code=error.code, also=also
+                )
 
     def _count_redactions(self, call: Call) -> None:
         """Whoever echoes guesses until one comes back redacted leaves that in the record (threat L21)."""

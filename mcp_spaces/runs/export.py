@@ -19,6 +19,7 @@ from mcp_spaces.errors import QuotaExceeded
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.model import Artifact, EventView, RunView
 from mcp_spaces.runs.port import ARTIFACT_BYTES_MAX
+from mcp_spaces.state.disk import translated
 
 RUNS_MAX = 1_000
 EVENTS_MAX = 10_000
@@ -37,12 +38,13 @@ async def write_zip(runs: Iterable[ExportedRun], *, artifacts: ArtifactStore, pa
     """The ids of `runs`: the first is the exported one, the others are below it. Creates `path`, 0600. Each run is
     asked for when those before it are written: all their events together may be more than fits into memory.
 
-    Raises QuotaExceeded above ARTIFACT_BYTES_MAX; the caller removes the file.
+    Raises QuotaExceeded above ARTIFACT_BYTES_MAX, DiskFull, WrongState; the caller removes the file.
     """
     ids: list[str] = []
     kept: dict[str, object] = {}
-    stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
-    with stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+    with translated():
+        stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+    with translated(), stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for run in runs:
             ids.append(run.view.id)
             kept |= {one.id: one.model_dump(exclude={"space_id"}) for one in run.artifacts}

@@ -165,12 +165,14 @@ async def export(context: Context, wanted: OfRun) -> Exported:
     """With what the caller may see below it, at most RUNS_MAX runs. Raises NotFound, QuotaExceeded, DiskFull."""
     artifacts = context.use(ArtifactStore)
     row = context.use(RunStore).row(context.caller, wanted.run)
+    # What is kept for a space that is gone would go with nothing, and count against no limit.
+    space = context.use(Spaces).get(row["space_id"] or "")
     path = artifacts.spool()
     try:
         runs = await write_zip(_below(context, row), artifacts=artifacts, path=path)
         kept = await artifacts.keep(
             run_id=context.run_id,
-            space_id=row["space_id"] or "",
+            space_id="" if space is None else space.id,
             name=f"{row['id']}.zip",
             content_type="application/zip",
             path=path,

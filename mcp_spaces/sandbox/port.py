@@ -328,7 +328,7 @@ class SandboxDriver(Protocol):
         above them already may end it. Raises NotFound, InvalidInput, RuntimeUnavailable."""
 
     async def delete_workspace(self, runtime_id: str) -> None:
-        """The files go for good. Idempotent."""
+        """The files go for good, also those that a launch makes which was given up and has not ended. Idempotent."""
 
     async def reap(self, *, keep: Collection[str]) -> Sequence[str]:
         """Remove every container and workspace of this instance whose runtime id is not in `keep`; containers of

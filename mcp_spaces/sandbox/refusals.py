@@ -46,7 +46,7 @@ REFUSALS: dict[bytes, tuple[Callable[..., SpacesError], str, str]] = {
     b"nobody": (WrongState, "Nothing listens on that port in the sandbox.", "Start the server there; it has to listen on 127.0.0.1."),
     b"quota": (QuotaExceeded, "The sandbox has as many proxy ports as there may be.", "Stop a browser of this space; it frees one."),
     b"stopped": (RuntimeUnavailable, "The operation was stopped.", "Try again."),
-    b"io": (RuntimeUnavailable, "The sandbox's file system failed at {path}.", "Try again; then look at the file with a shell command."),
+    b"io": (RuntimeUnavailable, "The sandbox's file system failed at {path}.", "The disk that holds it may have been full. Once it has room, sandbox_stop and sandbox_launch mount it anew."),
 }  # fmt: skip
 
 

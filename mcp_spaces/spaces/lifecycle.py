@@ -110,7 +110,7 @@ class Lifecycle:
         self._announce_listed(space)
 
     async def reap_forever(self) -> None:
-        """Delete what expired and stop what idles, at the moment it is due."""
+        """Delete what expired and stop what idles, at the moment it is due; record what ended on a full disk."""
         while True:
             self._wake = anyio.Event()
             nap = await self._reap()
@@ -121,6 +121,8 @@ class Lifecycle:
         """Do what is due; returns the seconds until the next deadline. What fails is tried again, and holds nothing
         else up."""
         now, deadlines = self._clock.now(), [self._clock.now() + LONGEST_NAP_S]
+        for control in self._controls:
+            await _tried("the end of a runtime is not recorded", control.settle())
         for space_id, expires_at in self._spaces.expiries(until=now + LONGEST_NAP_S):
             if expires_at > now:
                 deadlines.append(expires_at)

@@ -53,6 +53,8 @@ class LiveRuntimes(ABC, Generic[L]):
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """Each for as long as somebody holds it or waits for it."""
+        self._untold: dict[str, tuple[RuntimeState, str] | None] = {}
+        """What rows have yet to say of runtimes that ended: state and reason, or that they go. The disk was full."""
 
     # What a kind knows of its own
 
@@ -191,7 +193,8 @@ class LiveRuntimes(ABC, Generic[L]):
                 return await self._start(runtime, make)
             except BaseException as error:
                 reason = error.message if isinstance(error, SpacesError) else "its start was cancelled"
-                await shielded(self.runtimes.set_state(runtime_id, RuntimeState.FAILED, reason=reason))
+                with suppress(SpacesError):
+                    await shielded(self._tell(runtime_id, RuntimeState.FAILED, reason=reason))
                 self._announce(runtime.space_id)
                 raise
 
@@ -250,13 +253,30 @@ class LiveRuntimes(ABC, Generic[L]):
     async def reconcile(self) -> None:
         """At start: nothing that a former daemon ran is used again; what it kept is."""
         for runtime in self.runtimes.all(kind=self.kind):
-            if runtime.holds:
+            if runtime.state is RuntimeState.STARTING and runtime.started_at is None:
+                # Its first start: nobody was told of it, and it may have no files to start on.
+                await self.runtimes.remove(runtime.id)
+            elif runtime.holds:
                 await self.runtimes.set_state(runtime.id, RuntimeState.STOPPED, reason="the daemon restarted")
         try:
             await self._reap()
         except RuntimeUnavailable as error:
             # Spaces and records work without an engine.
             log.warning("what the last daemon left of each %s is not reaped yet: %s", self.kind, error.message)
+
+    async def settle(self) -> None:
+        """Raises DiskFull, Busy while what ended can still not be recorded."""
+        for runtime_id in list(self._untold):
+            async with self._lock(runtime_id):
+                runtime = self.runtimes.get(runtime_id)
+                # Somebody may have ended it once more, and started it again since.
+                if runtime_id in self._untold and runtime and runtime.holds and runtime_id not in self._live:
+                    if told := self._untold[runtime_id]:
+                        await self.runtimes.set_state(runtime_id, told[0], reason=told[1])
+                    else:
+                        await self.runtimes.remove(runtime_id)
+                    self._announce(runtime.space_id)
+                self._untold.pop(runtime_id, None)
 
     async def aclose(self) -> None:
         """Stop everything; the rows say so, as far as they can still be written."""
@@ -275,9 +295,9 @@ class LiveRuntimes(ABC, Generic[L]):
             except SpacesError as error:
                 self._not_ended()
                 told = f"it could not be stopped: {error.message}"
-                await self.runtimes.set_state(runtime_id, RuntimeState.FAILED, reason=told)
+                await self._tell(runtime_id, RuntimeState.FAILED, reason=told)
                 raise
-            await self.runtimes.set_state(runtime_id, RuntimeState.STOPPED, reason=reason)
+            await self._tell(runtime_id, RuntimeState.STOPPED, reason=reason)
         self._announce(runtime.space_id)
 
     async def _delete(self, runtime_id: str) -> None:
@@ -292,8 +312,16 @@ class LiveRuntimes(ABC, Generic[L]):
         try:
             await self._erase_files(runtime.id)
         finally:
+            self._untold[runtime.id] = None
             await self.runtimes.remove(runtime.id)
+            del self._untold[runtime.id]
             self._announce(runtime.space_id)
+
+    async def _tell(self, runtime_id: str, state: RuntimeState, *, reason: str) -> None:
+        """The last word on one that is not live any more: `settle` has it where this fails."""
+        self._untold[runtime_id] = (state, reason)
+        await self.runtimes.set_state(runtime_id, state, reason=reason)
+        del self._untold[runtime_id]
 
     async def _drop(self, runtime_id: str) -> None:
         live = self._live.pop(runtime_id, None)
@@ -316,7 +344,9 @@ class LiveRuntimes(ABC, Generic[L]):
             async with self._lock(runtime.id):
                 # Somebody may have started it again meanwhile.
                 if runtime.id not in self._live:
+                    self._untold[runtime.id] = (RuntimeState.FAILED, reason)
                     await self.runtimes.fail(runtime.id, reason=reason)
+                    del self._untold[runtime.id]
         with suppress(SpacesError):
             await self._close(live)
         self._announce(runtime.space_id)

@@ -53,6 +53,9 @@ class RuntimeControl(Protocol):
     async def delete_all(self, space_id: str) -> None:
         """Everything of the space goes for good. Idempotent."""
 
+    async def settle(self) -> None:
+        """Record which runtimes have ended, where there was no room for it then. Raises DiskFull, Busy."""
+
     def is_busy(self, space_id: str) -> bool:
         """Whether something runs there without a call, such as a background job."""
 

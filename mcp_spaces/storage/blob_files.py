@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from anyio.to_thread import run_sync
 
-from mcp_spaces.errors import DiskFull, QuotaExceeded, SpacesError, WrongState
+from mcp_spaces.errors import QuotaExceeded, SpacesError, WrongState
+from mcp_spaces.state.disk import translated
 from mcp_spaces.storage.port import CHUNK_BYTES, Blob
 
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -153,19 +152,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """The one place where the file system's errors become ours."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull("The disk is full: nothing was kept.", hint="Free space on the state disk.") from error
-        raise WrongState(
-            f"The state folder cannot be written: {error.strerror}.", hint="The operator has to mend it."
-        ) from error
 
 
 def _too_large(limit_bytes: int) -> QuotaExceeded:

@@ -19,7 +19,8 @@ from anyio.to_thread import run_sync
 
 from mcp_spaces.errors import Conflict, WrongState
 from mcp_spaces.state.backup import cannot_write
-from mcp_spaces.storage.blob_files import FileBlobReader, FileBlobWriter, described, opened, sync_folder, translated
+from mcp_spaces.state.disk import translated
+from mcp_spaces.storage.blob_files import FileBlobReader, FileBlobWriter, described, opened, sync_folder
 from mcp_spaces.storage.port import Blob
 
 _TREE = re.compile(r"(sp_[a-z2-7]{26}|shared\.[a-z0-9][a-z0-9._-]{0,62}|runs\.(sp_[a-z2-7]{26}|none))")

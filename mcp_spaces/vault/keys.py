@@ -17,7 +17,7 @@ from mcp_spaces.vault.master_key import MasterKeys
 from mcp_spaces.vault.master_record import MasterRecord, Source
 from mcp_spaces.vault.port import Again
 from mcp_spaces.vault.store import Index
-from mcp_spaces.vault.unlocking import Unlocking
+from mcp_spaces.vault.unlocking import Unlocking, no_vault
 
 
 class Keys:
@@ -43,7 +43,7 @@ class Keys:
 
         Raises NotFound where there is no vault yet, WrongState.
         """
-        async with self._unlocking.held() as unlocked:
+        async with self._unlocking.held(absent=no_vault) as unlocked:
             master = await run_sync(self._masters.load, unlocked.record)
             vault_id, old, fresh = unlocked.vault_id, unlocked.data_key, DataKey.new()
 
@@ -71,7 +71,7 @@ class Keys:
 
         Raises NotFound where there is no vault yet, WrongState.
         """
-        async with self._unlocking.held() as unlocked:
+        async with self._unlocking.held(absent=no_vault) as unlocked:
             chosen = source or unlocked.record.source
             await self._unlocking.check_database()
             try:

@@ -53,6 +53,16 @@ class Unlocked:
         return open_secret(sealed, entry=entry, data_key=self.data_key, vault_id=self.vault_id, purpose=purpose)
 
 
+def no_such_secret() -> NotFound:
+    return NotFound(
+        "No such secret here.", hint="vault_list shows what may be used; vault_request_entry asks a person for one."
+    )
+
+
+def no_vault() -> NotFound:
+    return NotFound("There is no vault yet.", hint="The first secret makes it: mcp-spaces vault set")
+
+
 class Unlocking:
     """All methods raise WrongState where the vault cannot be opened, or was changed. `on_changed` as port.Secrets says."""
 
@@ -74,12 +84,14 @@ class Unlocking:
         return self._unlocked
 
     @asynccontextmanager
-    async def held(self, *, create: bool = False) -> AsyncIterator[Unlocked]:
-        """For as long as nobody else may change it. Raises NotFound where there is no vault yet, unless `create`."""
+    async def held(
+        self, *, create: bool = False, absent: Callable[[], NotFound] = no_such_secret
+    ) -> AsyncIterator[Unlocked]:
+        """For as long as nobody else may change it. Raises `absent` where there is no vault yet, unless `create`."""
         async with self._lock:
             unlocked = await (self._created() if create else self._unlock())
             if unlocked is None:
-                raise no_such_secret()
+                raise absent()
             yield unlocked
 
     async def change(self, change: Callable[[Transaction, Unlocked], tuple[Index, T]], *, create: bool = False) -> T:
@@ -167,9 +179,3 @@ def _without_key(message: str, problem: SpacesError) -> WrongState:
     told = WrongState(message, hint="The operator finds the reason with `mcp-spaces doctor`, or in the daemon's log.")
     told.for_operator = WrongState(f"{message} {problem.message}", hint=problem.hint)
     return told
-
-
-def no_such_secret() -> NotFound:
-    return NotFound(
-        "No such secret here.", hint="vault_list shows what may be used; vault_request_entry asks a person for one."
-    )

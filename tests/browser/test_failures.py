@@ -13,7 +13,7 @@ from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 from mcp_spaces.browser.pages.failures import HANGS, NoTunnel, in_time, net_words, translate, translated
-from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
+from mcp_spaces.errors import DiskFull, InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
 from tests.processes import ends_with
 
 LOG = "\nCall log:\n  - waiting for element\n"
@@ -37,6 +37,8 @@ LATE = "Locator.click: Timeout 5000ms exceeded."
         ("Locator.click: 'a[' is not a valid selector", InvalidInput, "the selector cannot be read"),
         ("Locator.click: Unexpected token \"\" while parsing", InvalidInput, "the selector cannot be read"),
         ("Locator.check: Error: Element is not a checkbox", WrongState, "Element is not a checkbox."),
+        ("Tracing.stop: ENOSPC: no space left on device, write", DiskFull, "the disk is full"),
+        ("Page.evaluate: ENOSPC: no space left on device", WrongState, "no space left on device"),
         ("Locator.fill: Error: Something else\nwith what was typed", WrongState, "Something else."),
     ],
 )  # fmt: skip

@@ -18,7 +18,7 @@ from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import ContextSpec
 from mcp_spaces.errors import RuntimeUnavailable
 from mcp_spaces.sandbox.port import SandboxLimits, Wall
-from tests.browser.rigs import LIMITS, PATIENCE_S, eventually, local, open_driver, short_folder
+from tests.browser.rigs import LIMITS, PATIENCE_S, contained, eventually, local, open_driver, short_folder
 from tests.descriptors import open_here
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +122,19 @@ async def test_the_end_waits_for_a_browser_whose_start_was_given_up(tmp_path: Pa
             await anyio.wait_all_tasks_blocked()
             slow.may_go.set()
         assert slow.steps == ["starts", "stops", "is gone", "closed"]
+
+
+async def test_a_launch_that_is_given_up_leaves_no_files_of_its_container() -> None:
+    with short_folder() as folder:
+
+        def files() -> list[Path]:
+            return list((folder / "workspaces").glob("*.ext4"))
+
+        async with open_driver(contained(folder)) as driver, anyio.create_task_group() as group:
+            group.start_soon(driver.open, wanted())
+            await eventually(lambda: files() != [])
+            group.cancel_scope.cancel()
+        assert files() == []
 
 
 @pytest.mark.parametrize("closing", [True, False])

@@ -17,10 +17,11 @@ import pytest
 from mcp_spaces.browser import acting
 from mcp_spaces.browser.record import recording
 from mcp_spaces.browser.record.video import RATE, Film, jpeg_size
-from mcp_spaces.errors import WrongState
+from mcp_spaces.errors import DiskFull, WrongState
 from mcp_spaces.runs.artifacts import ArtifactStore
 from mcp_spaces.runs.store import RunStore
 from tests.browser.room import Room, open_room
+from tests.folders import files_of_at_most, fill, small_disk
 
 pytestmark = pytest.mark.anyio
 
@@ -253,6 +254,36 @@ def test_a_film_stops_at_its_limits_and_one_without_pictures_leaves_no_file(tmp_
     assert len(frames_of((tmp_path / "long.avi").read_bytes())) == 10
     empty = Film(tmp_path / "empty.avi", bytes_max=1 << 20, frames_max=10)
     assert not empty.finish() and not (tmp_path / "empty.avi").exists()
+
+
+def test_a_film_ends_where_the_disk_is_full(tmp_path: Path) -> None:
+    film = Film(tmp_path / "film.avi", bytes_max=1 << 20, frames_max=1_000)
+    film.add(jpeg(64, 48), at=0.0)
+    with files_of_at_most(4096):
+        film.add(jpeg(64, 48, filler=b"y" * 8192), at=0.2)
+        film.add(jpeg(64, 48), at=0.4)
+        with pytest.raises(WrongState):
+            Film(tmp_path / "nowhere" / "film.avi", bytes_max=1 << 20, frames_max=1_000)
+    assert film.full and film.finish()
+    assert frames_of((tmp_path / "film.avi").read_bytes()) == [jpeg(64, 48)]
+
+
+async def test_a_full_disk_costs_a_recorded_browser_neither_its_actions_nor_its_end(tmp_path: Path) -> None:
+    """The database has room, as its log has for a while on one disk with the rest."""
+    with small_disk(tmp_path / "blobs") as disk:
+        async with open_room(tmp_path, pages=PAGES) as room:
+            await room.launched()
+            await room.call("browser.navigate", url=room.url)
+            await room.call("browser.record_start")
+            ballast = fill(disk)
+            await room.call("browser.click", ref=await ref_of(room, "Paint"))
+            with pytest.raises(DiskFull):
+                await room.call("browser.record_stop")
+            await room.call("browser.record_start")
+            await room.call("browser.click", ref=await ref_of(room, "Paint"))
+            assert (await room.call("browser.stop")).state == "stopped"
+            assert list((disk / ".incoming").iterdir()) == []
+            ballast.unlink()
 
 
 async def test_l20_a_browser_with_a_profile_is_not_recorded(room: Room) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,14 @@ async def open_bench(
         yield Bench(database, pipeline, approvals, journal, steering, places)
     finally:
         database.close()
+
+
+@contextmanager
+def locked(database: Database) -> Iterator[None]:
+    """By another program: nothing can be recorded."""
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
 
 
 def narrowed(caller: Caller, **changes: object) -> Caller:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
+from mcp_spaces.core.context import Context
 from mcp_spaces.core.ids import Clock
-from mcp_spaces.errors import Cancelled, QuotaExceeded, TimedOut
-from tests.core.bench import AGENT, Bench, narrowed, open_bench
+from mcp_spaces.errors import Busy, Cancelled, Conflict, QuotaExceeded, SpacesError, TimedOut
+from mcp_spaces.state.database import Database
+from tests.core.bench import AGENT, Bench, Said, SayInput, Steering, locked, narrowed, open_bench, thing
 
 PATIENCE_S = 30
 AFTERNOON = Clock(now=lambda: 1_800_000_000.0)
@@ -100,3 +104,37 @@ async def test_d11_the_calls_of_a_day_are_counted_over_restarts_and_the_refusal_
                 await second.pipeline.call(caller, "thing.say", {"text": "4"})
         assert second.database.read("SELECT count(*) AS n FROM runs")[0]["n"] == 3
         await second.pipeline.call(AGENT, "thing.say", {"text": "another limit"})
+
+
+@pytest.mark.parametrize("failure", [None, TimedOut("It took too long.", hint="Give it more time.")])
+async def test_what_was_done_but_not_recorded_says_so_and_its_key_has_the_answer_afterwards(
+    tmp_path: Path, failure: SpacesError | None
+) -> None:
+    """A disk that fills, or a lock, between a call's intent and its outcome."""
+    async with AsyncExitStack() as stack:
+
+        async def lock(context: Context, wanted: SayInput) -> Said:
+            context.use(Steering).calls.append(wanted.text)
+            lasts.enter_context(locked(context.use(Database)))
+            if failure is not None:
+                raise failure
+            return Said(text=wanted.text)
+
+        lasts = stack.enter_context(ExitStack())
+        bench = await stack.enter_async_context(open_bench(tmp_path, more=[thing("lock", lock)]))
+        call = partial(bench.pipeline.call, AGENT, "thing.lock", {"text": "x"}, idempotency_key="k1")
+        with pytest.raises(Busy if failure is None else TimedOut) as told:
+            await call()
+        if failure is None:
+            assert "was done" in told.value.message and str(bench.last_run()["id"]) in told.value.hint
+            assert "nothing was done" not in told.value.message
+        assert bench.last_run()["state"] == "running"
+        lasts.close()
+        if failure is None:
+            assert (await call()).output == Said(text="x")
+        else:
+            with pytest.raises(Conflict, match="unknown"):
+                await call()
+        assert bench.steering.calls == ["x"]
+        (first, _) = bench.database.read("SELECT state, error_code FROM runs ORDER BY seq")
+        assert tuple(first) == (("succeeded", None) if failure is None else ("failed", "timeout"))

@@ -10,6 +10,7 @@ import weakref
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import anyio
 import pytest
@@ -17,13 +18,14 @@ import pytest
 from mcp_spaces.core.ids import new_id
 from mcp_spaces.core.journal import shorten
 from mcp_spaces.core.operation import AnyOperation
-from mcp_spaces.errors import Cancelled, InvalidInput, NotFound, QuotaExceeded
+from mcp_spaces.errors import Cancelled, DiskFull, InvalidInput, NotFound, QuotaExceeded
 from mcp_spaces.runs import operations
 from mcp_spaces.runs.export import ExportedRun, write_zip
 from mcp_spaces.runs.model import EventView
 from mcp_spaces.runs.store import SCAN_MAX, Filters, about
 from mcp_spaces.state.transaction import Transaction
-from tests.storage.bench import AGENT_A, AGENT_B, OPERATOR, PATIENCE_S, A, B, Bench, bound_to
+from tests.folders import fill, small_disk
+from tests.storage.bench import AGENT_A, AGENT_B, OPERATOR, PATIENCE_S, A, B, Bench, bound_to, open_bench
 
 pytestmark = pytest.mark.anyio
 
@@ -197,6 +199,16 @@ async def test_an_exported_run_is_a_zip_of_records_and_files(bench: Bench) -> No
         assert all(name == "manifest.json" or name.startswith("runs/run_") for name in archive.namelist())
 
 
+async def test_an_export_of_a_run_whose_space_is_gone_is_kept_among_what_belongs_to_no_space(bench: Bench) -> None:
+    outcome = await bench.call("thing.compose")
+    assert bench.database.read_one("SELECT space_id FROM runs WHERE id = ?", (outcome.run_id,))["space_id"] == A  # type: ignore[index]
+    del bench.spaces.ceilings[A]
+    artifact = (await bench.answer("run.export", run=outcome.run_id))["artifact"]["id"]
+    (row,) = bench.database.read("SELECT space_id FROM artifacts WHERE id = ?", (artifact,))
+    assert row["space_id"] == ""
+    assert (await bench.answer("run.read_artifact", artifact=artifact, encoding="base64"))["content"]
+
+
 @pytest.mark.parametrize("large", ["a file", "its records"])
 async def test_an_export_that_grows_too_large_is_refused_and_leaves_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, large: str
@@ -213,6 +225,16 @@ async def test_an_export_that_grows_too_large_is_refused_and_leaves_nothing(
         await bench.call("run.export", run=outcome.run_id)
     assert "run_read_artifact" in refused.value.hint
     assert bench.temporary() == []
+
+
+async def test_an_export_for_which_the_disk_has_no_room_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "blobs") as disk:
+        async with open_bench(tmp_path) as bench:
+            outcome = await bench.call("run.list")
+            fill(disk)
+            with pytest.raises(DiskFull):
+                await bench.call("run.export", run=outcome.run_id)
+            assert bench.temporary() == []
 
 
 async def test_of_the_runs_of_an_export_one_at_a_time_is_in_memory(bench: Bench) -> None:

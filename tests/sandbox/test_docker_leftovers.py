@@ -17,6 +17,7 @@ from mcp_spaces.sandbox.docker.container import INSTANCE_LABEL
 from mcp_spaces.sandbox.docker.driver import DockerDriver
 from mcp_spaces.sandbox.docker.workspace import DiskFiles
 from mcp_spaces.sandbox.port import Sandbox, SandboxLimits, SandboxSpec
+from tests.folders import fill, small_disk
 from tests.sandbox.leftovers import containers, loop_devices, volumes
 from tests.sandbox.rigs import IMAGE, PATIENCE_S, SMALL, docker_driver, sandbox_of, shell, start
 
@@ -41,6 +42,41 @@ async def test_a_cancelled_launch_leaves_nothing_running(driver: DockerDriver) -
                 await anyio.sleep(0.02)
 
 
+async def test_the_files_of_a_cancelled_launch_can_be_deleted_at_once(driver: DockerDriver, tmp_path: Path) -> None:
+    """As a launch does whose client left: the row goes, so nobody would find files that stay."""
+    disk = tmp_path / "workspaces" / "runtime.ext4"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driver.launch, SandboxSpec("runtime", IMAGE, SMALL))
+        with anyio.fail_after(PATIENCE_S):
+            while not disk.exists():
+                await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
+    await driver.delete_workspace("runtime")
+    assert containers(driver.instance_id) == []
+    assert not disk.exists()
+
+
+async def test_a_sandbox_whose_host_s_disk_was_full_keeps_its_files_and_writes_again_once_started_anew(
+    tmp_path: Path,
+) -> None:
+    """Its file system lost its journal, and the kernel lets nobody write to it until it is mounted anew."""
+    with small_disk(tmp_path / "disk", mib=16) as disk:
+        async with docker_driver(disk) as driver:
+            async with sandbox_of(driver) as sandbox:
+                await sandbox.write_file("kept", b"kept", overwrite=True)
+                await shell(sandbox, "sync")
+                ballast = fill(disk)
+                await shell(sandbox, "head -c 20000000 /dev/urandom > large; sync")
+                ballast.unlink()
+                with pytest.raises(RuntimeUnavailable) as refused:
+                    await sandbox.write_file("new", b"new", overwrite=True)
+                assert "sandbox_launch" in refused.value.hint
+            async with sandbox_of(driver) as again:
+                assert (await again.read_file("kept", offset=0, limit=100)).content == b"kept"
+                await shell(again, "rm large")
+                await again.write_file("new", b"new", overwrite=True)
+
+
 async def test_a_container_killed_from_outside_is_noticed(driver: DockerDriver, sandbox: Sandbox) -> None:
     process = await start(sandbox, "sleep", "60")
     subprocess.run(["docker", "kill", sandbox.container_id], check=True, capture_output=True)
@@ -57,6 +93,15 @@ async def test_reaping_never_touches_another_instance(driver: DockerDriver, tmp_
     async with docker_driver(tmp_path / "other") as other, sandbox_of(other) as foreign:
         assert await driver.reap(keep=()) == []
         assert (await shell(foreign, "echo here")).stdout == b"here\n"
+
+
+async def test_reaping_leaves_what_can_be_no_workspace_of_ours(driver: DockerDriver, tmp_path: Path) -> None:
+    folder = tmp_path / "workspaces"
+    (folder / "folder.ext4").mkdir(parents=True)
+    (folder / "rt_one (copy).ext4").write_bytes(b"")
+    (folder / "left.ext4").write_bytes(b"")
+    assert await driver.reap(keep=()) == ["left"]
+    assert {one.name for one in folder.iterdir()} == {"folder.ext4", "rt_one (copy).ext4"}
 
 
 async def test_reaping_takes_what_a_dead_process_left(driver: DockerDriver, tmp_path: Path) -> None:

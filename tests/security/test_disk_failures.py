@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from mcp_spaces.errors import SpacesError
 from mcp_spaces.runs.audit import Audit
 from mcp_spaces.sandbox.port import LiveSandboxes
 from mcp_spaces.spaces.port import Spaces
+from tests.folders import fill, small_disk
 from tests.sandbox.fake import FakeDriver
 from tests.security.app import PATIENCE_S, ROOT, World, open_world, refusal
 from tests.security.prepared import prepared, valid_inputs
@@ -30,26 +30,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", disk], check=True)
-    try:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """To the last byte."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, suppress(OSError):
-        for size in (1 << 16, 1 << 12, 1):
-            with suppress(OSError):
-                while file.write(b"x" * size):
-                    pass
-    return ballast
 
 
 async def everything_is_refused(world: World, inputs: dict[str, dict[str, Any]], code: str) -> None:
@@ -66,13 +49,13 @@ async def everything_is_refused(world: World, inputs: dict[str, dict[str, Any]],
 
 
 async def test_k09_on_a_full_disk_nothing_unrecorded_happens_and_afterwards_all_goes_on(
-    small_disk: Path, tmp_path: Path
+    disk: Path, tmp_path: Path
 ) -> None:
     driver = FakeDriver(tmp_path / "workspaces")
-    async with open_world(small_disk, driver=driver) as world:
+    async with open_world(disk, driver=driver) as world:
         at = await prepared(world, "work")
         spaces, runs = world.count("SELECT count(*) FROM spaces"), world.count("SELECT count(*) FROM runs")
-        ballast = fill(small_disk)
+        ballast = fill(disk)
         # The first pages of the log may still have room; then the disk is full for good.
         with anyio.fail_after(60):
             while (await refusal(world.call("space.get", space=at.space))) is None:
@@ -90,34 +73,34 @@ async def test_k09_on_a_full_disk_nothing_unrecorded_happens_and_afterwards_all_
         assert (await world.call("storage.read", space=at.space, path="inputs/sales.csv")).content == "a,b\n1,2\n"
         assert (await world.use(Audit).verify()).intact
         assert world.count("SELECT count(*) FROM runs WHERE ended_at IS NULL") == 0
-    async with open_world(small_disk, driver=driver) as again:
+    async with open_world(disk, driver=driver) as again:
         assert (await again.call("space.get", space=at.space)).name == "work"
         assert again.row("PRAGMA integrity_check")[0] == "ok"  # type: ignore[index]
 
 
-async def test_k09_a_file_that_does_not_fit_leaves_nothing_of_it(small_disk: Path, tmp_path: Path) -> None:
-    async with open_world(small_disk, driver=FakeDriver(tmp_path / "workspaces")) as world:
+async def test_k09_a_file_that_does_not_fit_leaves_nothing_of_it(disk: Path, tmp_path: Path) -> None:
+    async with open_world(disk, driver=FakeDriver(tmp_path / "workspaces")) as world:
         at = await prepared(world, "work", runtime=False)
         error = await refusal(world.call("storage.upload", space=at.space, path="big", content="x" * (5 << 20)))
         assert error is not None and error.code == "disk_full"
-        blobs = small_disk / "state" / "blobs"
+        blobs = disk / "state" / "blobs"
         assert list((blobs / ".incoming").iterdir()) == []
         assert world.count("SELECT count(*) FROM files WHERE path = 'big'") == 0
         await world.call("storage.upload", space=at.space, path="small", content="x")
 
 
 async def test_k10_a_read_only_file_system_is_a_typed_error_at_the_start_and_spoils_nothing(
-    small_disk: Path, tmp_path: Path
+    disk: Path, tmp_path: Path
 ) -> None:
-    async with open_world(small_disk, driver=FakeDriver(tmp_path / "workspaces")) as world:
+    async with open_world(disk, driver=FakeDriver(tmp_path / "workspaces")) as world:
         await world.space("before")
-    remount(small_disk, "ro")
+    remount(disk, "ro")
     with pytest.raises(SpacesError) as refused:
-        async with open_world(small_disk, driver=FakeDriver(tmp_path / "workspaces")):
+        async with open_world(disk, driver=FakeDriver(tmp_path / "workspaces")):
             pass
     assert refused.value.code in ("wrong_state", "disk_full") and refused.value.hint
-    remount(small_disk, "rw")
-    async with open_world(small_disk, driver=FakeDriver(tmp_path / "workspaces")) as again:
+    remount(disk, "rw")
+    async with open_world(disk, driver=FakeDriver(tmp_path / "workspaces")) as again:
         assert (await again.call("space.get", space="before")).state == "running"
 
 
@@ -230,7 +213,6 @@ def test_k10_after_a_failed_sync_no_change_is_accepted_until_a_restart(
 
 VAULT_STORY = """
 import asyncio, os, sys
-from contextlib import suppress
 from pathlib import Path
 from mcp_spaces.errors import WrongState
 from tests.vault.rig import open_rig

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 
 from mcp_spaces.core.ids import Clock, new_id
-from mcp_spaces.errors import DiskFull, RuntimeUnavailable
+from mcp_spaces.errors import Busy, DiskFull, RuntimeUnavailable
 from mcp_spaces.spaces.live_runtimes import LiveRuntimes
 from mcp_spaces.spaces.model import Runtime, RuntimeKind, RuntimeState, Space
 from mcp_spaces.spaces.port import Runtimes, Spaces
-from tests.security.app import open_world
+from tests.core.bench import locked
+from tests.security.app import World, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -24,6 +25,7 @@ class Lamp:
     def __init__(self) -> None:
         self.went_out: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.stuck = False
+        self.closing: Callable[[], object] = lambda: None
 
 
 class Lamps(LiveRuntimes[Lamp]):
@@ -57,6 +59,7 @@ class Lamps(LiveRuntimes[Lamp]):
 
     async def _close(self, live: Lamp) -> None:
         self.steps.append("close")
+        live.closing()
         if live.stuck:
             raise RuntimeUnavailable("It is stuck.", hint="Wait.")
 
@@ -131,3 +134,125 @@ async def test_its_row_goes_though_its_files_cannot(tmp_path: Path) -> None:
             await lamps.delete(one.id)
         assert lamps.runtimes.get(one.id) is None
         assert lamps.steps[-2:] == ["close", "erase"]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def lamps(world: World) -> Lamps:
+    return Lamps(world.use(Runtimes), world.use(Spaces))
+
+
+@pytest.fixture
+async def space(world: World) -> Space:
+    found = world.use(Spaces).get(await world.space("work"))
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def full(world: World) -> Iterator[ExitStack]:
+    """Once `locked` is entered here, nothing can be recorded until it is closed."""
+    with ExitStack() as until:
+        yield until
+
+
+async def test_a_stop_that_could_not_be_recorded_is_once_there_is_room(
+    world: World, lamps: Lamps, space: Space, full: ExitStack
+) -> None:
+    lamp = Lamp()
+    one = await lamps.lit(lamp, space)
+    lamp.closing = lambda: full.enter_context(locked(world.database))
+    with pytest.raises(Busy):
+        await lamps.stop(one.id, reason="enough")
+    with pytest.raises(Busy):
+        await lamps.settle()
+    assert lamps.row(one.id).state is RuntimeState.STOPPING
+    full.close()
+    lamps.changed.clear()
+    await lamps.settle()
+    row = lamps.row(one.id)
+    assert (row.state, row.reason) == (RuntimeState.STOPPED, "enough")
+    assert lamps.changed.is_set()
+
+
+async def test_an_end_that_could_not_be_recorded_is_once_there_is_room(
+    world: World, lamps: Lamps, space: Space, full: ExitStack
+) -> None:
+    lamp = Lamp()
+    one = await lamps.lit(lamp, space)
+    full.enter_context(locked(world.database))
+    lamp.went_out.set_result("no oil")
+    with anyio.fail_after(30):
+        while "close" not in lamps.steps:  # noqa: ASYNC110 - its steps are told to nobody
+            await anyio.sleep(0.005)
+    assert lamps.row(one.id).state is RuntimeState.ACTIVE
+    full.close()
+    await lamps.settle()
+    row = lamps.row(one.id)
+    assert (row.state, row.reason) == (RuntimeState.FAILED, "no oil")
+
+
+async def test_a_start_that_fails_on_a_full_disk_leaves_no_row_that_starts_for_ever(
+    world: World, lamps: Lamps, space: Space, full: ExitStack
+) -> None:
+    async def make(_: Runtime) -> Lamp:
+        full.enter_context(locked(world.database))
+        raise RuntimeUnavailable("There is no lamp.", hint="Get one.")
+
+    new = lamps.fresh(space.id, "new", ceiling=space.ceiling, asked=())
+    with pytest.raises(Busy):
+        await lamps._start_new(new, make, space_version=space.version)
+    assert lamps.row(new.id).state is RuntimeState.STARTING
+    full.close()
+    await lamps.settle()
+    assert lamps.runtimes.get(new.id) is None
+
+    stopped = await lamps.lit(Lamp(), space)
+    await lamps.stop(stopped.id, reason="enough")
+    with pytest.raises(RuntimeUnavailable, match="no lamp"):
+        await lamps._start_again(stopped.id, lambda row: row, make)
+    assert lamps.row(stopped.id).state is RuntimeState.STARTING
+    full.close()
+    await lamps.settle()
+    row = lamps.row(stopped.id)
+    assert (row.state, row.reason) == (RuntimeState.FAILED, "There is no lamp.")
+
+
+async def test_what_was_started_again_meanwhile_is_not_told_to_have_ended(
+    world: World, lamps: Lamps, space: Space, full: ExitStack
+) -> None:
+    lamp = Lamp()
+    one = await lamps.lit(lamp, space)
+    lamp.closing = lambda: full.enter_context(locked(world.database))
+    with pytest.raises(Busy):
+        await lamps.stop(one.id, reason="enough")
+    full.close()
+    async with lamps._lock(one.id):
+        await lamps.runtimes.set_state(one.id, RuntimeState.STOPPED, reason="by somebody else")
+
+    async def make(_: Runtime) -> Lamp:
+        return Lamp()
+
+    await lamps._start_again(one.id, lambda row: row, make)
+    await lamps.settle()
+    assert lamps.row(one.id).state is RuntimeState.ACTIVE
+
+
+async def test_k01_what_a_daemon_that_died_was_starting_for_the_first_time_is_gone(lamps: Lamps, space: Space) -> None:
+    half = lamps.fresh(space.id, "half", ceiling=space.ceiling, asked=())
+    await lamps.runtimes.add(half, space_version=space.version)
+    await lamps.reconcile()
+    assert lamps.runtimes.get(half.id) is None
+
+
+async def test_k01_what_a_daemon_that_died_was_starting_again_has_stopped(lamps: Lamps, space: Space) -> None:
+    before = await lamps.lit(Lamp(), space)
+    await lamps.stop(before.id, reason="enough")
+    await lamps.runtimes.set_state(before.id, RuntimeState.STARTING, reason="")
+    await lamps.reconcile()
+    assert lamps.row(before.id).state is RuntimeState.STOPPED

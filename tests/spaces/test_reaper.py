@@ -10,9 +10,12 @@ import pytest
 from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.journal import Journal
 from mcp_spaces.errors import WrongState
+from mcp_spaces.sandbox.port import LiveSandboxes
+from mcp_spaces.sandbox.service import SandboxService
 from mcp_spaces.spaces.lifecycle import Lifecycle
-from mcp_spaces.spaces.port import Spaces
+from mcp_spaces.spaces.port import Runtimes, Spaces
 from mcp_spaces.spaces.store import SpaceStore
+from tests.core.bench import locked
 from tests.security.app import World, eventually, open_world
 from tests.security.prepared import prepared
 
@@ -154,6 +157,25 @@ async def test_what_cannot_be_deleted_keeps_nobody_else(tmp_path: Path) -> None:
         time.seconds += 62
         wake(world, other)
         await eventually(lambda: state(world, other) is None and state(world, idle) == "stopped", seconds=30)
+
+
+async def test_a_sandbox_that_ended_on_a_full_disk_is_told_so_at_the_next_look(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        space = await world.space("work")
+        runtime = await world.launched(space)
+
+        def told() -> str:
+            found = world.use(Runtimes).get(runtime)
+            assert found is not None
+            return str(found.state)
+
+        with locked(world.database):
+            await world.use(LiveSandboxes).live(runtime).stop()
+            await eventually(lambda: world.use(SandboxService)._untold != {})
+            await eventually(lambda: not world.use(SandboxService)._lock(runtime).locked())
+            assert told() == "active"
+        wake(world, space)
+        await eventually(lambda: told() == "failed")
 
 
 async def test_a_space_is_used_until_the_last_of_its_calls_ends(tmp_path: Path) -> None:

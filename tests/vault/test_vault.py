@@ -375,3 +375,10 @@ async def test_where_there_is_no_vault_there_is_nothing_to_change(tmp_path: Path
             with pytest.raises(NotFound):
                 await change
         assert not (tmp_path / "master.key").exists()
+
+
+async def test_where_there_is_no_vault_yet_new_keys_say_so(tmp_path: Path) -> None:
+    async with open_rig(tmp_path) as rig:
+        for made in (rig.vault.keys.rekey(None, run_id="run_x"), rig.vault.keys.rotate(run_id="run_x")):
+            with pytest.raises(NotFound, match="no vault yet"):
+                await made

@@ -12,6 +12,7 @@ from mcp_spaces.browser.driver.host import Host, WayOut
 from mcp_spaces.browser.driver.hosts import LINGER_S, Hosts
 from mcp_spaces.browser.driver.playwright import PlaywrightDriver
 from mcp_spaces.browser.port import Accept
+from mcp_spaces.core.tasks import shielded
 from mcp_spaces.errors import NotFound, RuntimeUnavailable, SpacesError, WrongState
 from mcp_spaces.sandbox.port import (
     WORKSPACE,
@@ -135,6 +136,11 @@ class ContainerDriver(Hosts):
             raise RuntimeUnavailable(
                 f"No browser starts from {self._image}: {error.message}", hint=error.hint
             ) from error
+        except BaseException:
+            # Nobody knows it by its id any more, which is all that its files go by.
+            with suppress(SpacesError):
+                await shielded(self._sandboxes.delete_workspace(sandbox_id))
+            raise
         return ContainedHost(self._sandboxes, sandbox, sandbox_id=sandbox_id, chromium=self._chromium, limits=limits)
 
     async def _reap(self) -> Sequence[str]:

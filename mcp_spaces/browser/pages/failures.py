@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import anyio
 
-from mcp_spaces.errors import InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
+from mcp_spaces.errors import DiskFull, InvalidInput, RuntimeUnavailable, SpacesError, TimedOut, WrongState
 
 GONE = (
     "Target page, context or browser has been closed",
@@ -18,6 +18,8 @@ GONE = (
 )
 HANGS = "browser_navigate leads a page elsewhere that hangs."
 _INTERCEPTS = re.compile(r"^[ -]*(<[^>\n]{1,200}>).*intercepts pointer events", re.MULTILINE)
+_NO_ROOM = re.compile(r"(Tracing|Download)\.\w+: ENOSPC: ")
+"""From what writes files of ours. A page may say such words, too."""
 _NET = re.compile(r"net::(ERR_[A-Z_]+)")
 NO_TUNNEL = "ERR_TUNNEL_CONNECTION_FAILED"
 STATES = ("not visible", "not enabled", "not stable", "not editable", "outside of the viewport", "detached")
@@ -62,6 +64,8 @@ def translate(text: str, *, what: str) -> SpacesError:
         )
     if "Page crashed" in text or "Target crashed" in text:
         return RuntimeUnavailable(f"{what}: the page crashed.", hint="Navigate it again, or open another page.")
+    if _NO_ROOM.match(text):
+        return DiskFull(f"{what}: the disk is full, and nothing was kept.", hint="Free space on the state disk.")
     if found := _NET.search(text):
         kind = NoTunnel if found[1] == NO_TUNNEL else RuntimeUnavailable
         return kind(f"{what}: {net_words(found[0])}.", hint=_net_hint(found[1]))

@@ -26,7 +26,7 @@ from mcp_spaces.browser.record.trace_scrubbing import scrub
 from mcp_spaces.browser.record.video import Film
 from mcp_spaces.core.context import Context
 from mcp_spaces.core.tasks import Aside
-from mcp_spaces.errors import SpacesError, WrongState
+from mcp_spaces.errors import DiskFull, SpacesError, WrongState
 from mcp_spaces.runs.model import Artifact
 from mcp_spaces.runs.port import Artifacts
 
@@ -199,7 +199,14 @@ class Recording:
             await self._stop_filming()
             if self._trace is None and self._artifacts is not None and self.active:
                 path = self._artifacts.spool()
-                await self._end_trace(path)
+                try:
+                    await self._end_trace(path)
+                except BaseException as error:
+                    path.unlink(missing_ok=True)
+                    if isinstance(error, DiskFull):
+                        # It failed at the file; what goes on unseen would keep secrets out of this browser for good.
+                        await self._end_trace()
+                    raise
                 self._trace = path
 
     async def _end_trace(self, path: Path | None = None) -> None:

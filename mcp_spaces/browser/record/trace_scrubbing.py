@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp_spaces.errors import QuotaExceeded
+from mcp_spaces.state.disk import translated
 
 HEADERS = frozenset({"cookie", "set-cookie", "authorization", "proxy-authorization", "www-authenticate"})
 HIDDEN = "[not recorded]"
@@ -17,9 +18,12 @@ TRACE_BYTES_MAX = 512 << 20
 
 
 def scrub(source: Path, target: Path) -> None:
-    """Write the trace at `source` to `target`, which is made here with mode 0600. Blocking. Raises QuotaExceeded."""
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    """Write the trace at `source` to `target`, which is made here with mode 0600. Blocking. Raises QuotaExceeded,
+    DiskFull, WrongState."""
+    with translated():
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with (
+        translated(),
         os.fdopen(descriptor, "wb") as file,
         zipfile.ZipFile(source) as read,
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as written,

@@ -12,6 +12,8 @@ import os
 import struct
 from pathlib import Path
 
+from mcp_spaces.state.disk import translated
+
 RATE = 5
 """Frames a second."""
 HEADER_BYTES = 224
@@ -21,22 +23,26 @@ _HAS_INDEX = 0x10
 
 
 class Film:
-    """`add` pictures with their times, then `finish`. The file at `path` is made here, mode 0600."""
+    """`add` pictures with their times, then `finish`. The file at `path` is made here, mode 0600. A disk that takes no
+    more ends the film where it is, and nothing else. Raises DiskFull, WrongState: it cannot even begin."""
 
     def __init__(self, path: Path, *, bytes_max: int, frames_max: int) -> None:
         self.path = path
         self.width = self.height = 0
         self.frames = 0
         self.full = False
-        """No more is taken: the limits are reached."""
+        """No more is taken: the limits are reached, or the disk is full."""
         self._bytes_max = bytes_max
         self._frames_max = frames_max
         self._began = 0.0
         self._index = io.BytesIO()
         self._largest = 0
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._file = os.fdopen(descriptor, "wb")
-        self._file.write(bytes(HEADER_BYTES))
+        self._end = HEADER_BYTES
+        """Where the next chunk begins."""
+        with translated():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # Nothing waits in a buffer, to fail when the file is closed.
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
 
     def add(self, picture: bytes, *, at: float) -> None:
         """`at`: seconds, growing. A picture of another size than the first one, or none of JPEG, is left out."""
@@ -54,16 +60,18 @@ class Film:
             self._chunk(picture)
 
     def finish(self) -> bool:
-        """Whether there is a film; without a picture the file is removed."""
+        """Whether there is a film; without a picture the file is removed. Raises DiskFull, WrongState."""
         if not self.frames:
             self.discard()
             return False
-        movie_bytes = self._file.tell() - HEADER_BYTES
+        movie_bytes = self._end - HEADER_BYTES
         index = self._index.getvalue()
-        self._file.write(b"idx1" + struct.pack("<I", len(index)) + index)
-        self._file.seek(0)
-        self._file.write(self._header(movie_bytes, len(index)))
-        self._file.close()
+        with translated():
+            # Part of the chunk for which there was no room may be there.
+            self._file.truncate(self._end)
+            self._write(b"idx1" + struct.pack("<I", len(index)) + index, at=self._end)
+            self._write(self._header(movie_bytes, len(index)), at=0)
+            self._file.close()
         return True
 
     def discard(self) -> None:
@@ -72,14 +80,23 @@ class Film:
         self.path.unlink(missing_ok=True)
 
     def _chunk(self, content: bytes) -> None:
-        self._index.write(
-            b"00dc"
-            + struct.pack("<III", _KEY_FRAME if content else 0, self._file.tell() - HEADER_BYTES + 4, len(content))
-        )
-        self._file.write(b"00dc" + struct.pack("<I", len(content)) + content + bytes(len(content) % 2))
+        chunk = b"00dc" + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+        try:
+            self._write(chunk, at=self._end)
+        except OSError:
+            self.full = True
+            return
+        place = self._end - HEADER_BYTES + 4
+        self._index.write(b"00dc" + struct.pack("<III", _KEY_FRAME if content else 0, place, len(content)))
+        self._end += len(chunk)
         self.frames += 1
         self._largest = max(self._largest, len(content))
-        self.full = self.frames >= self._frames_max or self._file.tell() >= self._bytes_max
+        self.full = self.frames >= self._frames_max or self._end >= self._bytes_max
+
+    def _write(self, content: bytes, *, at: int) -> None:
+        while content:
+            written = os.pwrite(self._file.fileno(), content, at)
+            content, at = content[written:], at + written
 
     def _header(self, movie_bytes: int, index_bytes: int) -> bytes:
         main = struct.pack(

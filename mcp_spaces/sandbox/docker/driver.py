@@ -242,6 +242,9 @@ class DockerDriver:
 
     async def delete_workspace(self, runtime_id: str) -> None:
         checked_id(runtime_id)
+        if abandoned := self._abandoned.get(runtime_id):
+            # Nobody waits for that launch any more, but until it has ended it may still make the files.
+            await asyncio.shield(abandoned)
         held = self._held.get(runtime_id)
         if held is not None:
             await held.stop()

@@ -67,9 +67,11 @@ class DiskFiles:
         return self.folder / f"{checked_id(runtime_id)}.ext4"
 
     def ids(self) -> Iterator[str]:
+        """What cannot be one of ours, such as somebody's copy, is left alone."""
         if self.folder.is_dir():
             for path in sorted(self.folder.glob("*.ext4")):
-                yield path.stem
+                if RUNTIME_ID.fullmatch(path.stem) and path.is_file():
+                    yield path.stem
 
     def make(self, runtime_id: str, disk_bytes: int) -> bool:
         """True when it was made now, False when it was there already. Raises DiskFull, RuntimeUnavailable."""
