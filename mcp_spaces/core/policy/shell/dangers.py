@@ -42,26 +42,6 @@ class Finding:
     operands: tuple[Word, ...] = ()
 
 
-_EXECUTION_VARIABLES = re.compile(
-    r"(?:PATH|IFS|ENV|BASH_ENV|SHELL|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|PS[04]|CDPATH|EXECIGNORE|FIGNORE"
-    r"|LESSOPEN|LESSCLOSE|LD_\w+|DYLD_\w+|GCONV_PATH|MALLOC_\w+|BASH_FUNC_.*|GIT_SSH\w*|GIT_EXTERNAL_DIFF"
-    r"|GIT_PROXY_COMMAND|GIT_EXEC_PATH|GIT_TEMPLATE_DIR|GIT_CONFIG\w*|GIT_ASKPASS|SSH_ASKPASS|SUDO_\w+"
-    r"|RUSTC_WRAPPER|RUSTC_WORKSPACE_WRAPPER|PERL5OPT|PERL5DB|PYTHONSTARTUP|PYTHONINSPECT|JAVA_TOOL_OPTIONS"
-    r"|NODE_OPTIONS|RUBYOPT|_JAVA_OPTIONS|JDK_JAVA_OPTIONS|GOFLAGS|GNUMAKEFLAGS|MAKEFILES|MAKEFLAGS|TAR_OPTIONS|RSYNC_RSH|RIPGREP_CONFIG_PATH|ZDOTDIR|INPUTRC)\Z"
-)
-# Their value is a command line: it is judged as one.
-PROGRAM_VARIABLES = frozenset(
-    "PAGER EDITOR VISUAL GIT_EDITOR GIT_SEQUENCE_EDITOR GIT_PAGER MANPAGER BROWSER MANROFFOPT".split()
-)
-
-
-def changes_execution(name: str, *, command: str) -> bool:
-    """Does setting this variable change which code runs? `IFS= read` does not: it splits what is read."""
-    if name == "IFS" and command in {"read", "mapfile", "readarray"}:
-        return False
-    return _EXECUTION_VARIABLES.match(name) is not None
-
-
 def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[Finding]:
     """The dangers of running program `name`, a bare name, with these arguments."""
     texts = [word.text for word in arguments]
