@@ -10,6 +10,7 @@ if (( ENV == 5 || PATH <= 3 )); then ls; fi
 [[ $line == PATH=* && -n $x ]] && echo yes
 [[ $count -eq 5 ]] && echo yes
 let count+=1
+cp build/`basename x`.o "$dir"/`date +%s`
 ls 2>&-; exec 3>&-
 [ -n "$x" ]&&ls
 time [ -f x ]

@@ -151,9 +151,9 @@ ask | shell.recursive_delete | ask | rm -{r,f} src
 ask | shell.recursive_delete | ask | rm -f$X src
 ask | shell.recursive_permissions | ask | chmod -{R,v} 755 src
 deny | files.blocked_paths | allow | jq -f .env x
-deny | shell.syntax | deny | git p`true`ush
-deny | shell.syntax | deny | "g"`true`it push
-deny | shell.syntax | deny | timeout 5 su`true`do ls
+deny | shell.dynamic_command | ask | git p`true`ush
+deny | shell.dynamic_command | ask | "g"`true`it push
+deny | shell.dynamic_command | ask | timeout 5 su`true`do ls
 deny | shell.syntax | deny | git >&- push
 deny | shell.syntax | deny | nice 2>&- sudo
 deny | shell.syntax | deny | nice <&-`true`sudo

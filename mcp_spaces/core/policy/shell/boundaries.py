@@ -33,21 +33,34 @@ def word_ends(text: bytes, node: Node) -> bool:
     after = text[node.end_byte : node.end_byte + 1]
     if after != b"`":
         return after in _BETWEEN_WORDS
+    around = _substitution(node)
+    return around is not None and around.end_byte == node.end_byte + 1
+
+
+def _word_begins(text: bytes, node: Node) -> bool:
+    before = text[max(node.start_byte - 1, 0) : node.start_byte]
+    if before != b"`":
+        return before in _BETWEEN_WORDS
+    around = _substitution(node)
+    return around is not None and around.start_byte == node.start_byte - 1
+
+
+def _substitution(node: Node) -> Node | None:
     around = node.parent
     while around is not None and around.type != "command_substitution":
         around = around.parent
-    return around is not None and around.end_byte == node.end_byte + 1
+    return around
 
 
 def check_mark(text: bytes, node: Node, *, parent: str) -> None:
     """`node`: a token without a name. To bash `{x`, `[x` and `x}` are words, and `if` or `export` within one is none."""
-    start, end = node.start_byte, node.end_byte
+    end = node.end_byte
     if node.type == "$" and text.startswith(b"\\\n", end):
         raise Unparsable("a line continuation stands behind a $")
     if parent in _WITHIN_WORDS or not (node.type in _KEYWORDS or node.type.isalpha()):
         return
     ends = word_ends(text, node) or text[end : end + 2] == b"\\\n"
-    if not ends or text[max(start - 1, 0) : start] not in _BETWEEN_WORDS:
+    if not ends or not _word_begins(text, node):
         raise Unparsable(f"{node.type!r} stands beside another word")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from mcp_spaces.core.policy.shell.arithmetic import variables_set
@@ -231,7 +232,8 @@ class _Reading:
     def _command(self, node: Node, children: list[Node]) -> None:
         words: list[Word] = []
         assignments: list[Assignment] = []
-        for child in children:
+        end = -1
+        for child, following in zip_longest(children, children[1:]):
             kind = child.type
             if kind == "variable_assignment":
                 assignments.append(self._assignment(child))
@@ -239,8 +241,14 @@ class _Reading:
                 continue
             elif kind == "subshell":
                 raise Unparsable("a subshell stands where an argument is expected")
+            elif words and child.start_byte == end:
+                # `a`b`` is one word to bash, and two to the grammar.
+                words[-1] = replace(words[-1], literal=False, splits=True)
+                end = child.end_byte
             else:
-                words.append(self._word(child))
+                end = child.end_byte
+                continued = following is not None and following.start_byte == end
+                words.append(self._word(child, continued=continued and self.text[end : end + 1] == b"`"))
                 if len(words) == 1 and self._source(child) in RESERVED:
                     raise Unparsable(f"{words[0].text!r} stands where a command is expected")
         if words:
@@ -250,10 +258,12 @@ class _Reading:
         else:
             self.assignments.extend(assignments)
 
-    def _word(self, node: Node) -> Word:
+    def _word(self, node: Node, *, continued: bool = False) -> Word:
+        """`continued`: what stands right behind it may be the rest of it."""
         if node.type == "process_substitution":
             return UNKNOWN
-        self._ends(node)
+        if not continued:
+            self._ends(node)
         return unquote(self._source(node).strip(" \t"))
 
     def _ends(self, node: Node) -> None:
