@@ -10,6 +10,8 @@ if (( ENV == 5 || PATH <= 3 )); then ls; fi
 [[ $line == PATH=* && -n $x ]] && echo yes
 [[ $count -eq 5 ]] && echo yes
 let count+=1
+awk -F'|' '{ print $1 "|" $2 }' x
+awk "/$pattern/ { n++ } END { print n / NR }" x
 cp build/`basename x`.o "$dir"/`date +%s`
 ls 2>&-; exec 3>&-
 [ -n "$x" ]&&ls

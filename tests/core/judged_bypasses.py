@@ -174,6 +174,20 @@ deny | shell.syntax | deny | time [[ 1 -eq 'a[$(id)]' ]]
 deny | shell.syntax | deny | coproc x [[ 1 -eq 'a[$(id)]' ]]
 deny | shell.blocked | deny | jobs -x sudo ls
 deny | shell.blocked | deny | jobs -x -- sudo ls
+deny | shell.blocked | deny | jobs -r -xl -p sudo ls
+deny | shell.blocked | deny | xargs --max-lines sudo ls
+deny | shell.dynamic_command | ask | env -S 'git #' push
+deny | shell.blocked | deny | zip -T -TTsudo x.zip f
+deny | shell.blocked | deny | zip -qTT 'sudo ls' x.zip f
+deny | shell.commands | deny | tar --use-compress-program -- --to-command='sudo ls' -xf x
+deny | shell.commands | deny | flock -- x -c 'sudo ls'
+deny | shell.hidden_command | ask | awk '{ print | $2 }' x
+deny | shell.hidden_command | ask | awk -v c=ls '{ print | c "" }' x
+deny | shell.hidden_command | ask | mawk -f x.awk -W exec
+deny | shell.dynamic_command | ask | env -S '"git"' push
+ask | shell.git_push | ask | env -S git push
+deny | shell.blocked | deny | env -S '-i a=1 sudo ls'
+deny | shell.commands | allow | eval -- -- ls
 deny | shell.dynamic_command | ask | mapfile -tc1 -C timeout x <<< sudo
 deny | shell.dynamic_command | ask | readarray -C 'nice -n' -c 1 x < list
 deny | shell.commands | deny | find . -fprintf x -exec -exec sudo ls \;

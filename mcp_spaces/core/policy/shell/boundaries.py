@@ -24,6 +24,7 @@ _BEFORE_ANY_COMMAND = {b"time": 1, b"coproc": 2}
 _BETWEEN_WORDS = frozenset({b"", *(bytes([char]) for char in b" \t\n;|&()<>")})
 # In these, braces and names are parts of a word.
 _WITHIN_WORDS = frozenset({"expansion", "brace_expression", "concatenation", "unary_expression", "subscript", "array"})
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _LONGEST_DESCRIPTOR = 200
 _DESCRIPTOR = re.compile(rb"(?:\A|(?<![^ \t\n;|&()<>]))(?:\d+|\{?\w+(?:\[.*\])?\})\Z", re.DOTALL)
 
@@ -75,6 +76,21 @@ def check_joined(children: Sequence[Node]) -> None:
     """`$ x`, `a[1] =x`: no blank may stand within."""
     if any(child.end_byte != following.start_byte for child, following in pairwise(children)):
         raise Unparsable("a blank stands within an expansion or an assignment")
+
+
+def is_assignment(source: str) -> bool:
+    """Of what has blanks, as in `for ((i = 0; …))`, or a subscript that may hold brackets: does that end before the `=`?"""
+    name = _NAME.match(source)
+    if name is None:
+        return False
+    at = name.end()
+    depth = 0
+    while at < len(source) and (depth or source[at] == "["):
+        depth += (source[at] == "[") - (source[at] == "]")
+        at += 1
+        if not depth:
+            break
+    return source[at:].lstrip(" \t\n").startswith(("=", "+="))
 
 
 def check_simple(text: bytes, command: Node) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mcp_spaces.core.policy.shell import sed
+from mcp_spaces.core.policy.shell import awk, sed
 from mcp_spaces.core.policy.shell.words import Word
 
 WORKSPACE = "/workspace"
@@ -59,7 +59,7 @@ def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[F
         yield Finding(Danger.PUBLISH, command)
     if name == "sed" and "--sandbox" not in texts and any(map(sed.executes, sed.scripts_of(texts))):
         yield Finding(Danger.HIDDEN_COMMAND, command)
-    if name in {"awk", "gawk", "mawk", "nawk"} and any(map(_awk_executes, texts)):
+    if name in {"awk", "gawk", "mawk", "nawk"} and awk.executes(arguments):
         yield Finding(Danger.HIDDEN_COMMAND, command)
     if name == "tar" and (
         any(long_option(text, "--checkpoint-action", least=13) for text in texts)
@@ -69,10 +69,6 @@ def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[F
         and set(texts[0]) & set("IF")
     ):
         yield Finding(Danger.HIDDEN_COMMAND, command)
-
-
-def _awk_executes(text: str) -> bool:
-    return len(text) > sed.MAX_PROGRAM_CHARS or _AWK_EXECUTES.search(text) is not None
 
 
 def has_flag(texts: Sequence[str], letters: str, long: str) -> bool:
@@ -153,11 +149,6 @@ def _find_roots(arguments: Sequence[Word]) -> Iterator[Word]:
             return
         yield word
 
-
-# A guess that errs on the side of yes. No part can match the same text in two ways: a caller chooses the text.
-_AWK_EXECUTES = re.compile(
-    r"@[A-Za-z_]\w*\s*\(|system\s*\(|\|\s*[\"&]|\"\s*\||\|\s*getline|\|\s*[A-Za-z_]\w*\s*[;}]|\|\s*\(|@load"
-)
 
 _PUBLISHERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(

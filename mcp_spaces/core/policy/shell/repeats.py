@@ -26,8 +26,8 @@ _FIND_TAKES = frozenset(
 
 
 _XARGS = prefix_of(
-    "-a --arg-file -d --delimiter -E -L --max-lines -n --max-args -P --max-procs -s --max-chars -R -S",
-    "-0 --null -r --no-run-if-empty -t --verbose -p --interactive -x --exit -o --open-tty",
+    "-a --arg-file -d --delimiter -E -L -n --max-args -P --max-procs -s --max-chars -R -S",
+    "--max-lines -0 --null -r --no-run-if-empty -t --verbose -p --interactive -x --exit -o --open-tty",
 )
 
 

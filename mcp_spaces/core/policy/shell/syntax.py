@@ -24,6 +24,7 @@ from mcp_spaces.core.policy.shell.boundaries import (
     check_lines,
     check_mark,
     check_simple,
+    is_assignment,
     word_ends,
 )
 from mcp_spaces.core.policy.shell.grammar import tree_of
@@ -274,7 +275,7 @@ class _Reading:
         self._ends(node)
         source = self._source(node)
         head = _ASSIGNMENT.match(source)
-        if head is None and not re.match(r"[A-Za-z_]\w*[ \[]", source, re.ASCII):
+        if head is None and not is_assignment(source):
             raise Unparsable(f"{source[:40]!r} looks like an assignment, but is a command")
         if head is None:
             # A subscript that is not plain may hold anything; its substitutions are walked on their own.

@@ -64,7 +64,7 @@ _COMMAND_OPTIONS: dict[str, tuple[str, ...]] = {
     "gmake": ("--eval", "-E"),
     "wget": ("--use-askpass",),
 }
-_JOBS = prefix_of("", "-x")
+_JOBS = prefix_of("", "-l -n -p -r -s -x")
 _ASSIGNS = re.compile(r"([A-Za-z_]\w*)(?:\[[^\]]*\])?\+?=", re.ASCII)
 _ENV_PLAIN = frozenset({"-i", "--ignore-environment", "-0", "--null", "-v", "--debug", "-"})
 _ENV_VALUED = frozenset({"-u", "--unset", "-C", "--chdir", "-a", "--argv0"})
@@ -112,11 +112,11 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
     elif name in {"fd", "fdfind"}:
         yield from repeats.fd(arguments)
     elif name == "eval":
-        yield joined([word for word in arguments if word.text != "--"], strict_sh=False)
+        yield joined(arguments[1:] if [word.text for word in arguments[:1]] == ["--"] else arguments, strict_sh=False)
     elif name == "trap":
         if arguments and arguments[0].text not in {"-", "-l", "-p", ""} or arguments and not arguments[0].literal:
             yield from text_of(next((word for word in arguments if word.text != "--"), UNKNOWN), strict_sh=False)
-    elif name == "jobs" and any("x" in word.text for word in arguments[:1]):
+    elif name == "jobs" and any(word.text.startswith("-") and "x" in word.text for word in arguments):
         yield from after_prefix(arguments, _JOBS)
     elif name in {"source", "."}:
         operands = [word for word in arguments if word.text != "--"]
@@ -239,8 +239,7 @@ def _module(arguments: Sequence[Word]) -> Iterator[Inner]:
 
 def _option_values(arguments: Sequence[Word], options: Sequence[str], *, strict_sh: bool = True) -> Iterator[Inner]:
     for place, word in enumerate(arguments):
-        if word.text == "--" and word.fixed:
-            return
+        # A `--` may be an option's value, so that options follow.
         following = arguments[place + 1] if place + 1 < len(arguments) else UNKNOWN
         for option in options:
             if option.startswith("--") and long_option(word.text, option, least=3):
@@ -254,10 +253,10 @@ def _option_values(arguments: Sequence[Word], options: Sequence[str], *, strict_
                     yield from text_of(
                         Word(value, word.literal, word.glob, word.splits) if value else following, strict_sh=strict_sh
                     )
-            elif word.text == option:
-                yield from text_of(following, strict_sh=strict_sh)
-            elif word.text.startswith(option + "="):
-                yield from text_of(Word(word.text[len(option) + 1 :], word.literal), strict_sh=strict_sh)
+            elif found := re.match(rf"-\w*?{option[1:]}", word.text):
+                # Behind other letters, and with its value or without: `zip -qTTx`.
+                value = word.text[found.end() :].removeprefix("=")
+                yield from text_of(Word(value, word.literal) if value else following, strict_sh=strict_sh)
 
 
 def _callback(run: Inner) -> Inner:
@@ -337,11 +336,12 @@ def _env(arguments: Sequence[Word]) -> Iterator[Inner]:
             place += 1
         elif word.text.startswith(("-S", "--split-string", "-vS", "-iS")):
             attached = word.text.removeprefix("--split-string").lstrip("-viS").removeprefix("=")
-            rest = [*([Word(attached)] if attached else []), *arguments[place + 1 :]]
-            if "$" in "".join(part.text for part in rest) or "\\" in "".join(part.text for part in rest):
+            split, *rest = [*([Word(attached)] if attached else []), *arguments[place + 1 :]] or [UNKNOWN]
+            # Quotes, escapes and comments are env's own there, not a shell's.
+            if not split.fixed or re.search(r"[^\w@%+=:,./ -]", split.text):
                 yield Danger.DYNAMIC_COMMAND
-                return
-            yield joined([Word("env"), *rest])
+            else:
+                yield from _env([*map(Word, split.text.split()), *rest])
             return
         elif word.text == "--":
             place += 1
