@@ -177,6 +177,8 @@ deny | shell.blocked | deny | jobs -x -- sudo ls
 deny | shell.blocked | deny | jobs -r -xl -p sudo ls
 deny | shell.blocked | deny | xargs --max-lines sudo ls
 deny | shell.dynamic_command | ask | env -S 'git #' push
+deny | files.blocked_paths | allow | list=(.env); cat ${list[0]}
+deny | files.blocked_paths | allow | declare -a list=(x [1]=prod.env); cat ${list[1]}
 deny | shell.blocked | deny | zip -T -TTsudo x.zip f
 deny | shell.blocked | deny | zip -qTT 'sudo ls' x.zip f
 deny | shell.commands | deny | tar --use-compress-program -- --to-command='sudo ls' -xf x

@@ -121,6 +121,8 @@ def test_what_follows_such_a_word_counts_as_ever(script: str) -> None:
         "sh -c 'echo $'\"'a\\\\''; sudo; '\"",
         "dash -c '((sudo x))'",
         "sh -c '[[ a || sudo ]]'",
+        "sh -c 'x=udo; eval s$\"x\"'",
+        "sh -c 'x=udo; eval s$\"\"x'",
         "if sudo",
         "a 'b",
         "a )",

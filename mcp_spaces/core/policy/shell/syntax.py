@@ -136,6 +136,9 @@ class _Reading:
     def _walk(self, node: Node, path: tuple[str, ...]) -> None:
         kind = node.type
         children = node.children
+        if self.strict_sh and kind == "string" and self.text[max(node.start_byte - 1, 0) : node.start_byte] == b"$":
+            # A plain sh leaves the `$` of `$"x"` where it is, and `eval` finds it there.
+            raise Unparsable("bash syntax in a script for sh")
         if not children:
             self._token(node, path)
             return
@@ -171,6 +174,8 @@ class _Reading:
             self._declaration(children)
         elif kind == "for_statement":
             self._loop(node)
+        elif kind == "array":
+            self._array(node, children)
         elif kind == "herestring_redirect":
             check_descriptor(self.text, node)
             self._word(children[-1])
@@ -282,6 +287,12 @@ class _Reading:
             return Assignment(source.split("[")[0], UNKNOWN)
         value = source[head.end() :]
         return Assignment(head.group(1), UNKNOWN if value.startswith("(") else unquote(value))
+
+    def _array(self, node: Node, children: list[Node]) -> None:
+        """Each element counts as if it were all that the variable is given."""
+        name = re.split(r"\W", self._source(node.parent), maxsplit=1)[0] if node.parent is not None else ""
+        elements = [child for child in children if child.type in _WORDS]
+        self.assignments.extend(Assignment(name, self._word(element)) for element in elements)
 
     def _loop(self, node: Node) -> None:
         """`for` and `select` set their variable to each word in turn."""
