@@ -10,6 +10,7 @@ if (( ENV == 5 || PATH <= 3 )); then ls; fi
 [[ $line == PATH=* && -n $x ]] && echo yes
 [[ $count -eq 5 ]] && echo yes
 let count+=1
+count[${ids[0]}]=1; count[${ids[0]}]+=2
 awk -F'|' '{ print $1 "|" $2 }' x
 awk "/$pattern/ { n++ } END { print n / NR }" x
 cp build/`basename x`.o "$dir"/`date +%s`
@@ -24,6 +25,7 @@ read -rp "$question" -t "$seconds" answer; declare -p "$x"; declare -f "$x"
 while getopts "$letters" letter "$@"; do echo "$letter"; done; wait "$x"
 show() { local -n list=$1; echo "${list[@]}"; }; show x
 build() { ls; }; unset CI; build
+unset -f "$x"
 declare -i count=0; unset count IFS
 build() { make -j4; }; declare -f build; build
 git difftool --tool-help

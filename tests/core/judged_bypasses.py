@@ -162,6 +162,8 @@ deny | shell.syntax | deny | bash 0<<< 'sudo ls'
 deny | shell.syntax | deny | sh 0<x
 deny | shell.syntax | deny | <<<$ sudo
 deny | shell.syntax | deny | x[0] =sudo
+deny | shell.syntax | deny | x[]]=/../../usr/bin/sudo ls
+deny | shell.syntax | deny | [ x]
 deny | shell.blocked | deny | time 1=/../../usr/bin/sudo ls
 deny | shell.syntax | deny | exec {PATH}>x; ls
 deny | shell.syntax | deny | ls {BASH_ENV[0]}<x

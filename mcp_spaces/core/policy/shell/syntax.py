@@ -71,7 +71,7 @@ _QUOTING = frozenset({"raw_string", "ansi_c_string"})
 # Places in which quotes or `#` mean something else than in plain text.
 _INSIDE = frozenset({"arithmetic_expansion", "string", "heredoc_body", "c_style_for_statement"})
 _NO_COMMENT = _INSIDE | {"expansion", "concatenation", "test_command", "simple_expansion", "subscript"}
-_EVALUATES = frozenset({"test_command", "declaration_command", "unset_command", "subscript", "array", "(("})
+_EVALUATES = frozenset({"test_command", "declaration_command", "unset_command", "subscript", "(("})
 
 
 def parse(source: str, *, strict_sh: bool = False) -> Script:
@@ -178,7 +178,6 @@ class _Reading:
             self._array(node, children)
         elif kind == "herestring_redirect":
             check_descriptor(self.text, node)
-            self._word(children[-1])
         elif kind == "simple_expansion":
             check_joined(children)
         elif kind == "expansion":
