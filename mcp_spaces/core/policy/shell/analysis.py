@@ -211,11 +211,12 @@ def _referred(found: Analysis) -> None:
 
 def _functions_or_programs(found: Analysis) -> Iterator[Command]:
     """A function that may have been unset since stands for a program of that name."""
+    names = {word.text for word in found.unset if word.fixed}
+    starts = tuple({word.text for word in found.unset if not word.fixed})
+    called = {command.name for command in found.commands if command.is_function}
+    gone = {name for name in called if name in names or name.startswith(starts)}
     for command in found.commands:
-        gone = command.is_function and any(
-            command.name == word.text if word.fixed else command.name.startswith(word.text) for word in found.unset
-        )
-        yield replace(command, is_function=False) if gone else command
+        yield replace(command, is_function=command.is_function and command.name not in gone)
 
 
 def _subscripts(name: str, arguments: Sequence[Word]) -> Sequence[Word]:
