@@ -10,6 +10,7 @@ if (( ENV == 5 || PATH <= 3 )); then ls; fi
 [[ $line == PATH=* && -n $x ]] && echo yes
 [[ $count -eq 5 ]] && echo yes
 let count+=1
+find . -name "$x" -print
 count[${ids[0]}]=1; count[${ids[0]}]+=2
 awk -F'|' '{ print $1 "|" $2 }' x
 awk "/$pattern/ { n++ } END { print n / NR }" x

@@ -32,7 +32,10 @@ def runs(*arguments: str) -> bool:
         'BEGIN { x[1] = 6; print x[1] / 2 | "m"; y = 1 / 2 }',
         'BEGIN { x = 6; print x++ / 2 | "m"; y = 1 / 2 }',
         'BEGIN { print (6) / 2 | "m"; y = 1 / 2 }',
-        'BEGIN { if (1) /"/; print 1 | "m"; y = "" }',
+        'BEGIN { if (1) /"/; print 1 | c; if (1) /"/ }',
+        'BEGIN { getline /"/; print 1 | c; getline /"/ }',
+        'BEGIN { x = "6" / 2; print 1 | c; y = "6" / 2 }',
+        'BEGIN { x = /[]/"]/; print 1 | c; y = /"/ }',
         'BEGIN { print /"/ | "m"; y = "\\"" }',
         "/[/]/ { print }",
         '{ print "open',
@@ -68,9 +71,18 @@ def test_text_and_patterns_run_nothing(arguments: tuple[str, ...]) -> None:
     assert not runs(*arguments)
 
 
-@pytest.mark.parametrize("option", ["-e", "--source", "-l", "--load=x", "-i", "-W"])
-def test_a_program_is_found_where_options_put_it(option: str) -> None:
-    assert runs(option, "BEGIN { print 1 | c }", "x")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-e", "{ print | c }"),
+        ("--source={ print | c }", "x"),
+        ("-l", "x", "{ }"),
+        ("--load=x", "{ }"),
+        ("-W", "x", "{ }"),
+    ],
+)
+def test_a_program_is_found_where_options_put_it(arguments: tuple[str, ...]) -> None:
+    assert runs(*arguments)
 
 
 def test_a_program_that_goes_on_with_a_variable_is_judged_as_far_as_it_is_known() -> None:

@@ -189,7 +189,9 @@ def test_what_is_not_one_word_or_not_all_of_it_is_refused(source: str) -> None:
         unquote(source)
 
 
-@pytest.mark.parametrize("source", ["$x", '"$x"', "a$(b)", "`a`", "{a,b}", "a{1..3}", "~/x", "${x}", '"${x[@]}"'])
+@pytest.mark.parametrize(
+    "source", ["$x", '"$x"', '"$\\\nx"', "a$(b)", "`a`", "{a,b}", "a{1..3}", "~/x", "${x}", '"${x[@]}"']
+)
 def test_what_is_only_known_when_it_runs_is_not_literal(source: str) -> None:
     assert not unquote(source).literal
 

@@ -78,7 +78,7 @@ def _executes(program: str, *, whole: bool) -> bool:
                 return True
             before, at = '"', literal.end()
             continue
-        if program[at] == "/" and before in {"++", "--", "getline", "if)"}:
+        if program[at] == "/" and before in {"getline", "if)"}:
             return True
         found = _NAME.match(program, at) or _NUMBER.match(program, at) or _SIGN.match(program, at)
         part = found.group() if found else program[at]
