@@ -10,6 +10,23 @@ if (( ENV == 5 || PATH <= 3 )); then ls; fi
 [[ $line == PATH=* && -n $x ]] && echo yes
 [[ $count -eq 5 ]] && echo yes
 let count+=1
+find . -name "$x" -print
+count[${ids[0]}]=1; count[${ids[0]}]+=2
+awk -F'|' '{ print $1 "|" $2 }' x
+awk "/$pattern/ { n++ } END { print n / NR }" x
+cp build/`basename x`.o "$dir"/`date +%s`
+ls 2>&-; exec 3>&-
+[ -n "$x" ]&&ls
+time [ -f x ]
+jobs -l; jobs %1
+set -euo pipefail; set +H +o histexpand; set -- -H
+bash -euO globstar -o pipefail -c 'ls **'
+export "cfg_$x=1" x; printf -v "count_$x" %s 1; unset "cache_$x" "list[$i]"
+read -rp "$question" -t "$seconds" answer; declare -p "$x"; declare -f "$x"
+while getopts "$letters" letter "$@"; do echo "$letter"; done; wait "$x"
+show() { local -n list=$1; echo "${list[@]}"; }; show x
+build() { ls; }; unset CI; build
+unset -f "$x"
 declare -i count=0; unset count IFS
 build() { make -j4; }; declare -f build; build
 git difftool --tool-help

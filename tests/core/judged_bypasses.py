@@ -151,6 +151,86 @@ ask | shell.recursive_delete | ask | rm -{r,f} src
 ask | shell.recursive_delete | ask | rm -f$X src
 ask | shell.recursive_permissions | ask | chmod -{R,v} 755 src
 deny | files.blocked_paths | allow | jq -f .env x
+deny | shell.dynamic_command | ask | git p`true`ush
+deny | shell.dynamic_command | ask | "g"`true`it push
+deny | shell.dynamic_command | ask | timeout 5 su`true`do ls
+deny | shell.syntax | deny | git >&- push
+deny | shell.syntax | deny | nice 2>&- sudo
+deny | shell.syntax | deny | nice <&-`true`sudo
+deny | shell.syntax | deny | git 2>& -push
+deny | shell.syntax | deny | bash 0<<< 'sudo ls'
+deny | shell.syntax | deny | sh 0<x
+deny | shell.syntax | deny | <<<$ sudo
+deny | shell.syntax | deny | x[0] =sudo
+deny | shell.syntax | deny | x[]]=/../../usr/bin/sudo ls
+deny | shell.syntax | deny | [ x]
+deny | shell.blocked | deny | time 1=/../../usr/bin/sudo ls
+deny | shell.syntax | deny | exec {PATH}>x; ls
+deny | shell.syntax | deny | ls {BASH_ENV[0]}<x
+deny | shell.syntax | deny | mkdir 1=; 1=/../../usr/bin/sudo ls
+deny | shell.syntax | deny | [$(echo x)/../../usr/bin/sudo ]
+deny | shell.syntax | deny | [[/../../usr/bin/sudo ]]
+deny | shell.syntax | deny | {sudo,ls} x; }
+deny | shell.syntax | deny | export{,=} x
+deny | shell.syntax | deny | time [[ 1 -eq 'a[$(id)]' ]]
+deny | shell.syntax | deny | coproc x [[ 1 -eq 'a[$(id)]' ]]
+deny | shell.blocked | deny | jobs -x sudo ls
+deny | shell.blocked | deny | jobs -x -- sudo ls
+deny | shell.blocked | deny | jobs -r -xl -p sudo ls
+deny | shell.blocked | deny | xargs --max-lines sudo ls
+deny | shell.dynamic_command | ask | env -S 'git #' push
+deny | files.blocked_paths | allow | list=(.env); cat ${list[0]}
+deny | files.blocked_paths | allow | declare -a list=(x [1]=prod.env); cat ${list[1]}
+deny | shell.blocked | deny | zip -T -TTsudo x.zip f
+deny | shell.blocked | deny | zip -qTT 'sudo ls' x.zip f
+deny | shell.commands | deny | tar --use-compress-program -- --to-command='sudo ls' -xf x
+deny | shell.commands | deny | flock -- x -c 'sudo ls'
+deny | shell.hidden_command | ask | awk '{ print | $2 }' x
+deny | shell.hidden_command | ask | awk -v c=ls '{ print | c "" }' x
+deny | shell.hidden_command | ask | mawk -f x.awk -W exec
+deny | shell.dynamic_command | ask | env -S '"git"' push
+ask | shell.git_push | ask | env -S git push
+deny | shell.blocked | deny | env -S '-i a=1 sudo ls'
+deny | shell.commands | allow | eval -- -- ls
+deny | shell.dynamic_command | ask | mapfile -tc1 -C timeout x <<< sudo
+deny | shell.dynamic_command | ask | readarray -C 'nice -n' -c 1 x < list
+deny | shell.commands | deny | find . -fprintf x -exec -exec sudo ls \;
+deny | shell.dynamic_command | ask | (( 'a[$(id)]' ))
+deny | shell.dynamic_command | ask | a=(['b[$(id)]']=1)
+deny | shell.dynamic_command | ask | a=("b[\$(id)]"); echo $((a))
+deny | shell.dynamic_command | ask | set -k; make x PATH=.
+deny | shell.dynamic_command | ask | set -eo keyword
+deny | shell.dynamic_command | ask | set -o pipefail -H
+deny | shell.dynamic_command | ask | set -o histexpand
+deny | shell.dynamic_command | ask | bash -ekc 'make x PATH=.'
+deny | shell.dynamic_command | ask | bash -eo histexpand -c ls
+deny | shell.dynamic_command | ask | bash -O expand_aliases -c ls
+deny | shell.execution_variables | ask | PS4='$(id)'; set -x; ls
+deny | shell.execution_variables | allow | BASH_CMDS[ls]=./x; ls
+deny | shell.execution_variables | allow | declare -A BASH_CMDS=([ls]=./x); ls
+deny | shell.execution_variables | allow | read 'BASH_CMDS[ls]' <<< ./x; ls
+deny | shell.execution_variables | allow | BASH_ALIASES[ls]=./x; ls
+deny | shell.execution_variables | allow | export 'PATH=.'; ls
+deny | shell.execution_variables | allow | declare -x "PATH"=.; ls
+deny | shell.execution_variables | allow | command declare -i x=PATH=5; ls
+deny | shell.execution_variables | allow | export "$x=."; ls
+deny | shell.execution_variables | allow | export $x; ls
+deny | shell.execution_variables | allow | declare "LD_$x=."; ls
+deny | shell.execution_variables | allow | command local "BASH_$x=."; ls
+deny | shell.execution_variables | allow | read -r -p x "$x" <<< .; ls
+deny | shell.execution_variables | allow | mapfile -t "$x" < list; ls
+deny | shell.execution_variables | allow | printf -v "$x" .; ls
+deny | shell.execution_variables | allow | getopts ab "$x"; ls
+deny | shell.execution_variables | allow | wait -p "$x"; ls
+deny | shell.execution_variables | allow | unset "P$x"; ls
+deny | shell.execution_variables | allow | declare -n name; name=PATH; name=.; ls
+deny | shell.execution_variables | allow | declare -n name=$x; name=.; ls
+deny | shell.commands | allow | nc() { :; }; \unset -f nc; nc x
+deny | shell.commands | allow | nc() { :; }; 'unset' nc; nc x
+deny | shell.commands | allow | nc() { :; }; eval 'unset -f nc'; nc x
+deny | shell.commands | allow | nc() { :; }; command unset "n$x"; nc x
+deny | shell.commands | allow | nc() { :; } & nc x
+deny | shell.outside_programs | allow | /tmp/x() { :; }; command unset -f /tmp/x; /tmp/x
 """.strip().splitlines()
     for standard, rule, permissive, command in [line.split(" | ", 3)]
 ]

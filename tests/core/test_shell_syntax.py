@@ -36,6 +36,8 @@ def names(script: str) -> list[str]:
         ("cat <<'EOF'\n$(a)\nEOF", ["cat"]),
         ("cat <<-EOF\n\tx\n\tEOF\nb", ["cat", "b"]),
         ("cat <<< $(a)", ["cat", "a"]),
+        ("b x/`a`/`c`.d", ["b", "a", "c"]),
+        ("b=`if a; then c; fi`", ["a", "c"]),
         ("if a; then b; elif c; then d; else e; fi", ["a", "b", "c", "d", "e"]),
         ("for i in $(a); do b; done", ["a", "b"]),
         ("while a; do b; done < c", ["a", "b"]),
@@ -106,9 +108,21 @@ def test_what_follows_such_a_word_counts_as_ever(script: str) -> None:
         "time >b sudo",
         "find . >b -exec sudo {} +",
         "xargs <<EOF sudo\nx\nEOF",
+        "export x\n\\\nsudo ls",
+        "unset x\n\\\nsudo ls",
+        "a b\\\\\n\\\nsudo ls",
+        "a <<<b\n\\\nsudo ls",
+        'a "$\\\n(sudo)"',
+        'a "$\\\n`sudo`"',
+        '[[ -n "b$\\\n(sudo)" ]]',
+        "b=c`a`d",
+        "for b in c`a`d; do a; done",
+        "{a,sudo} b\ncoproc c { d\n}",
         "sh -c 'echo $'\"'a\\\\''; sudo; '\"",
         "dash -c '((sudo x))'",
         "sh -c '[[ a || sudo ]]'",
+        "sh -c 'x=udo; eval s$\"x\"'",
+        "sh -c 'x=udo; eval s$\"\"x'",
         "if sudo",
         "a 'b",
         "a )",
@@ -175,7 +189,9 @@ def test_what_is_not_one_word_or_not_all_of_it_is_refused(source: str) -> None:
         unquote(source)
 
 
-@pytest.mark.parametrize("source", ["$x", '"$x"', "a$(b)", "`a`", "{a,b}", "a{1..3}", "~/x", "${x}", '"${x[@]}"'])
+@pytest.mark.parametrize(
+    "source", ["$x", '"$x"', '"$\\\nx"', "a$(b)", "`a`", "{a,b}", "a{1..3}", "~/x", "${x}", '"${x[@]}"']
+)
 def test_what_is_only_known_when_it_runs_is_not_literal(source: str) -> None:
     assert not unquote(source).literal
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from mcp_spaces.core.policy.shell.arithmetic import variables_set
 from mcp_spaces.core.policy.shell.dangers import (
-    PROGRAM_VARIABLES,
     WORKSPACE,
     Danger,
     Finding,
-    changes_execution,
     dangers,
     is_outside,
     operands_of,
@@ -24,8 +22,16 @@ from mcp_spaces.core.policy.shell.dangers import (
 from mcp_spaces.core.policy.shell.git import git
 from mcp_spaces.core.policy.shell.prefixes import Enters, Inner, RunsFile, RunsText, RunsWords, Sets
 from mcp_spaces.core.policy.shell.script import Assignment, Command
-from mcp_spaces.core.policy.shell.syntax import exported_function, parse
-from mcp_spaces.core.policy.shell.words import UNKNOWN, Unparsable, Word
+from mcp_spaces.core.policy.shell.syntax import parse
+from mcp_spaces.core.policy.shell.variables import (
+    PROGRAM_VARIABLES,
+    assignments,
+    changes_execution,
+    may_change_execution,
+    options_begin,
+    references,
+)
+from mcp_spaces.core.policy.shell.words import Unparsable, Word
 from mcp_spaces.core.policy.shell.wrappers import inner
 
 _MAX_NESTING = 16
@@ -33,7 +39,6 @@ _MAX_NESTING = 16
 _MAX_WORK = 600_000
 _MAX_FOLDERS = 20
 # They re-read their arguments, as array subscripts, and run what they find there.
-_SETS_VARIABLES = frozenset({"read", "mapfile", "readarray", "printf", "getopts", "wait"})
 _EVALUATES_SUBSCRIPTS = frozenset(
     {"test", "let", "read", "mapfile", "readarray", "wait", "getopts", "printf", "declare", "unset"}
 )
@@ -53,6 +58,10 @@ class Analysis:
     paths: list[Word] = field(default_factory=list)
     folders: list[Word] = field(default_factory=list)
     """Where `cd` and the like lead: paths may be meant from there."""
+    assigned: dict[str, list[Word]] = field(default_factory=dict)
+    references: set[str] = field(default_factory=set)
+    """Variables that stand for the one whose name they are given."""
+    unset: list[Word] = field(default_factory=list)
     work: int = 0
 
     def spend(self, work: int, *, depth: int) -> None:
@@ -70,6 +79,8 @@ def analyse(source: str) -> Analysis:
     """Raises Unparsable: some part, however deep, could be read in several ways."""
     found = Analysis()
     _script(found, source, depth=0, strict_sh=False)
+    _referred(found)
+    found.commands = list(_functions_or_programs(found))
     if len({folder.text for folder in found.folders}) > _MAX_FOLDERS:
         raise Unparsable("it changes the folder too often")
     return found
@@ -81,6 +92,9 @@ def _script(found: Analysis, source: str, *, depth: int, strict_sh: bool, repeat
     found.paths.extend(redirection.target for redirection in script.redirections)
     for assignment in script.assignments:
         _assigned(found, assignment, command="", text=source[:120], depth=depth)
+    for declaration in script.declarations:
+        found.spend(10 * len(declaration.words), depth=depth)
+        _sets(found, declaration.name, declaration.words[1:], text=str(declaration), depth=depth)
     for text in script.evaluated:
         if _substitutes(text):
             found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text[:120]))
@@ -94,9 +108,14 @@ def _substitutes(text: str) -> bool:
 
 def _assigned(found: Analysis, assignment: Assignment, *, command: str, text: str, depth: int) -> None:
     value = assignment.value
+    if not assignment.name_known:
+        if may_change_execution(assignment.name):
+            found.findings.append(Finding(Danger.EXECUTION_VARIABLES, text))
+        return
+    found.assigned.setdefault(assignment.name, []).append(value)
     if changes_execution(assignment.name, command=command):
         found.findings.append(Finding(Danger.EXECUTION_VARIABLES, f"{assignment.name}={value.text}"))
-    elif assignment.name in PROGRAM_VARIABLES:
+    if assignment.name in PROGRAM_VARIABLES:
         if not value.literal:
             found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
         elif value.text:
@@ -119,20 +138,14 @@ def _command(found: Analysis, command: Command, *, depth: int, repeated_by: str 
     if not first.fixed:
         found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
         return
-    if "/" in first.text and not command.is_function and is_outside(first.text):
+    if "/" in first.text and is_outside(first.text):
         found.findings.append(Finding(Danger.OUTSIDE_PROGRAMS, text))
     if name in {"cd", "pushd"}:
         found.folders.extend(arguments or [Word("~", literal=False)])
-    if name in {"export", "declare", "typeset", "readonly", "local"}:
-        _declared(found, name, arguments, text=text, depth=depth)
-    if name in _SETS_VARIABLES:
-        for variable in _variables_set(name, arguments):
-            _assigned(found, Assignment(variable, UNKNOWN), command="", text=text, depth=depth)
+    _sets(found, name, arguments, text=text, depth=depth)
     if (name == "set" or command.is_function) and any(_substitutes(word.text) for word in arguments):
         # As `$1` they may stand where bash evaluates them as a number.
         found.findings.append(Finding(Danger.DYNAMIC_COMMAND, text))
-    if name == "unset" and any(word.text == "PATH" for word in arguments):
-        _assigned(found, Assignment("PATH", Word("")), command="", text=text, depth=depth)
     if name in _EVALUATES_SUBSCRIPTS:
         for word in _subscripts(name, arguments):
             for variable in variables_set(word.text if name == "let" else word.text.partition("[")[2]):
@@ -179,30 +192,37 @@ def _inner(found: Analysis, run: Inner, *, text: str, depth: int, repeated_by: s
             found.findings.append(Finding(run, text))
 
 
-def _declared(found: Analysis, command: str, arguments: Sequence[Word], *, text: str, depth: int) -> None:
-    """`command export PATH=…`: the grammar sees plain words there."""
-    options = "".join(word.text[1:] for word in arguments if word.text.startswith("-"))
-    exports_functions = "f" in options and (command == "export" or "x" in options)
-    for word in arguments:
-        if exports_functions and not word.text.startswith("-"):
-            _assigned(found, exported_function(word.text), command="", text=text, depth=depth)
-        name, is_assignment, value = word.text.partition("=")
-        if is_assignment:
-            assignment = Assignment(name.rstrip("+"), Word(value, word.literal, word.glob, word.splits))
-            _assigned(found, assignment, command="", text=text, depth=depth)
+def _sets(found: Analysis, name: str, arguments: Sequence[Word], *, text: str, depth: int) -> None:
+    found.references.update(references(name, arguments))
+    for assignment in assignments(name, arguments):
+        _assigned(found, assignment, command="", text=text, depth=depth)
+    if name == "unset":
+        found.unset += arguments
+
+
+def _referred(found: Analysis) -> None:
+    for reference in found.references:
+        given = found.assigned.get(reference, [])
+        for value in given:
+            # One that is only read does no harm, whatever it stands for.
+            if changes_execution(value.text, command="") if value.fixed else len(given) > 1:
+                found.findings.append(Finding(Danger.EXECUTION_VARIABLES, f"{reference}={value.text}"))
+
+
+def _functions_or_programs(found: Analysis) -> Iterator[Command]:
+    """A function that may have been unset since stands for a program of that name."""
+    names = {word.text for word in found.unset if word.fixed}
+    starts = tuple({word.text for word in found.unset if not word.fixed})
+    called = {command.name for command in found.commands if command.is_function}
+    gone = {name for name in called if name in names or name.startswith(starts)}
+    for command in found.commands:
+        yield replace(command, is_function=command.is_function and command.name not in gone)
 
 
 def _subscripts(name: str, arguments: Sequence[Word]) -> Sequence[Word]:
     if name == "printf":
-        return arguments if arguments and arguments[0].text.startswith("-v") else ()
+        return arguments if options_begin(arguments, "-v") else ()
     return arguments
-
-
-def _variables_set(name: str, arguments: Sequence[Word]) -> Sequence[str]:
-    """Names that may be those of variables which a builtin sets; some are options' values."""
-    if name == "printf":
-        return [word.text.removeprefix("-v") for word in arguments[:2]] if _subscripts(name, arguments) else ()
-    return [re.split(r"\W", word.text, maxsplit=1)[0] for word in arguments]
 
 
 def _path_arguments(name: str, arguments: Sequence[Word]) -> Sequence[Word]:

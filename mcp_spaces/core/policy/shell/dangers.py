@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mcp_spaces.core.policy.shell import sed
+from mcp_spaces.core.policy.shell import awk, sed
 from mcp_spaces.core.policy.shell.words import Word
 
 WORKSPACE = "/workspace"
@@ -42,26 +42,6 @@ class Finding:
     operands: tuple[Word, ...] = ()
 
 
-_EXECUTION_VARIABLES = re.compile(
-    r"(?:PATH|IFS|ENV|BASH_ENV|SHELL|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|PS[04]|CDPATH|EXECIGNORE|FIGNORE"
-    r"|LESSOPEN|LESSCLOSE|LD_\w+|DYLD_\w+|GCONV_PATH|MALLOC_\w+|BASH_FUNC_.*|GIT_SSH\w*|GIT_EXTERNAL_DIFF"
-    r"|GIT_PROXY_COMMAND|GIT_EXEC_PATH|GIT_TEMPLATE_DIR|GIT_CONFIG\w*|GIT_ASKPASS|SSH_ASKPASS|SUDO_\w+"
-    r"|RUSTC_WRAPPER|RUSTC_WORKSPACE_WRAPPER|PERL5OPT|PERL5DB|PYTHONSTARTUP|PYTHONINSPECT|JAVA_TOOL_OPTIONS"
-    r"|NODE_OPTIONS|RUBYOPT|_JAVA_OPTIONS|JDK_JAVA_OPTIONS|GOFLAGS|GNUMAKEFLAGS|MAKEFILES|MAKEFLAGS|TAR_OPTIONS|RSYNC_RSH|RIPGREP_CONFIG_PATH|ZDOTDIR|INPUTRC)\Z"
-)
-# Their value is a command line: it is judged as one.
-PROGRAM_VARIABLES = frozenset(
-    "PAGER EDITOR VISUAL GIT_EDITOR GIT_SEQUENCE_EDITOR GIT_PAGER MANPAGER BROWSER MANROFFOPT".split()
-)
-
-
-def changes_execution(name: str, *, command: str) -> bool:
-    """Does setting this variable change which code runs? `IFS= read` does not: it splits what is read."""
-    if name == "IFS" and command in {"read", "mapfile", "readarray"}:
-        return False
-    return _EXECUTION_VARIABLES.match(name) is not None
-
-
 def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[Finding]:
     """The dangers of running program `name`, a bare name, with these arguments."""
     texts = [word.text for word in arguments]
@@ -79,7 +59,7 @@ def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[F
         yield Finding(Danger.PUBLISH, command)
     if name == "sed" and "--sandbox" not in texts and any(map(sed.executes, sed.scripts_of(texts))):
         yield Finding(Danger.HIDDEN_COMMAND, command)
-    if name in {"awk", "gawk", "mawk", "nawk"} and any(map(_awk_executes, texts)):
+    if name in {"awk", "gawk", "mawk", "nawk"} and awk.executes(arguments):
         yield Finding(Danger.HIDDEN_COMMAND, command)
     if name == "tar" and (
         any(long_option(text, "--checkpoint-action", least=13) for text in texts)
@@ -89,10 +69,6 @@ def dangers(name: str, arguments: Sequence[Word], *, command: str) -> Iterator[F
         and set(texts[0]) & set("IF")
     ):
         yield Finding(Danger.HIDDEN_COMMAND, command)
-
-
-def _awk_executes(text: str) -> bool:
-    return len(text) > sed.MAX_PROGRAM_CHARS or _AWK_EXECUTES.search(text) is not None
 
 
 def has_flag(texts: Sequence[str], letters: str, long: str) -> bool:
@@ -173,11 +149,6 @@ def _find_roots(arguments: Sequence[Word]) -> Iterator[Word]:
             return
         yield word
 
-
-# A guess that errs on the side of yes. No part can match the same text in two ways: a caller chooses the text.
-_AWK_EXECUTES = re.compile(
-    r"@[A-Za-z_]\w*\s*\(|system\s*\(|\|\s*[\"&]|\"\s*\||\|\s*getline|\|\s*[A-Za-z_]\w*\s*[;}]|\|\s*\(|@load"
-)
 
 _PUBLISHERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(

@@ -177,6 +177,11 @@ def after_prefix(arguments: Sequence[Word], prefix: Prefix) -> Iterator[Inner]:
     while place < len(arguments):
         word = arguments[place]
         option, has_value, value = word.text.partition("=")
+        if option in prefix.text and word.literal:
+            # flock takes one even behind its file and `--`.
+            following = arguments[place + 1] if place + 1 < len(arguments) else UNKNOWN
+            yield from text_of(Word(value) if has_value else following)
+            return
         if options_end or not word.literal or not word.text.startswith("-") or word.text == "-":
             if not operands:
                 yield RunsWords(tuple(arguments[place:]))
@@ -189,10 +194,6 @@ def after_prefix(arguments: Sequence[Word], prefix: Prefix) -> Iterator[Inner]:
         elif word.text == "--":
             options_end = True
             place += 1
-        elif option in prefix.text:
-            following = arguments[place + 1] if place + 1 < len(arguments) else UNKNOWN
-            yield from text_of(Word(value) if has_value else following)
-            return
         elif word.text in prefix.valued:
             place += 2
         elif word.text in prefix.plain or option.startswith("--") and has_value or _glued(word.text, prefix):

@@ -26,8 +26,8 @@ _FIND_TAKES = frozenset(
 
 
 _XARGS = prefix_of(
-    "-a --arg-file -d --delimiter -E -L --max-lines -n --max-args -P --max-procs -s --max-chars -R -S",
-    "-0 --null -r --no-run-if-empty -t --verbose -p --interactive -x --exit -o --open-tty",
+    "-a --arg-file -d --delimiter -E -L -n --max-args -P --max-procs -s --max-chars -R -S",
+    "--max-lines -0 --null -r --no-run-if-empty -t --verbose -p --interactive -x --exit -o --open-tty",
 )
 
 
@@ -62,25 +62,18 @@ def xargs(arguments: Sequence[Word]) -> Iterator[Inner]:
 
 
 def find(arguments: Sequence[Word]) -> Iterator[Inner]:
-    place = 0
+    """Whatever stands before an `-exec`: of some tests the version decides how many values they take."""
     in_expression = False
-    while place < len(arguments):
-        word = arguments[place]
+    for place, word in enumerate(arguments):
         in_expression = in_expression or word.literal and word.text[:1] in {"-", "(", "!"}
+        is_value = place and arguments[place - 1].fixed and arguments[place - 1].text in _FIND_TAKES
         if word.fixed and word.text in _FIND_EXECUTES:
-            words: list[Word] = []
-            place += 1
-            while place < len(arguments) and not _ends_exec(arguments, place):
-                part = arguments[place]
-                words.append(UNKNOWN if "{}" in part.text else part)
-                place += 1
+            end = next((at for at in range(place + 1, len(arguments)) if _ends_exec(arguments, at)), len(arguments))
+            words = [UNKNOWN if "{}" in part.text else part for part in arguments[place + 1 : end]]
             yield RunsWords(tuple(words) or (UNKNOWN,))
-        elif word.fixed and word.text in _FIND_TAKES:
-            place += 1
-        elif not word.literal and (word.splits or in_expression):
+        elif not word.literal and not is_value and (word.splits or in_expression):
             # It may become `-exec` and a command.
             yield Danger.DYNAMIC_COMMAND
-        place += 1
 
 
 def _ends_exec(arguments: Sequence[Word], place: int) -> bool:

@@ -9,8 +9,11 @@ from mcp_spaces.core.policy.shell.words import Word
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
+    """`name_known`: otherwise the name only begins so, and the rest is known when it runs."""
+
     name: str
     value: Word
+    name_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,11 @@ class Redirection:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """`evaluated` holds single-quoted texts at places where bash evaluates text a second time."""
+    """`declarations`: `export`, `unset` and the like by their plain names; how they are called otherwise, they are
+    commands. `evaluated` holds quoted texts at places where bash evaluates text a second time."""
 
     commands: tuple[Command, ...]
     assignments: tuple[Assignment, ...]
+    declarations: tuple[Command, ...]
     redirections: tuple[Redirection, ...]
     evaluated: tuple[str, ...]

@@ -11,9 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from mcp_spaces.core.policy.shell.arithmetic import variables_set
+from mcp_spaces.core.policy.shell.boundaries import (
+    ONE_LINE,
+    RESERVED,
+    check_closing,
+    check_descriptor,
+    check_joined,
+    check_lines,
+    check_mark,
+    check_simple,
+    is_assignment,
+    word_ends,
+)
 from mcp_spaces.core.policy.shell.grammar import tree_of
 from mcp_spaces.core.policy.shell.script import Assignment, Command, Redirection, Script
 from mcp_spaces.core.policy.shell.words import UNKNOWN, Unparsable, Word, unquote
@@ -30,10 +43,9 @@ _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u206
 # A line continuation counts as a blank only beside one: elsewhere bash joins what stands around it. The grammar
 # drops a lone `-` before a here-document.
 _BLANK = re.compile(rb"(?:[ \t\n]+|(?<=[ \t\n;|&()])\\\n|\\\n(?=[ \t]))*(?:(?<=[ \t])-[ \t]*(?=<<))?")
-_LINE_END = re.compile(rb"(?<!\\)\n")
-_AFTER_WORD = frozenset({b"", *(bytes([char]) for char in b" \t\n;|&()<>`")})
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\[[^\]]*\])?\+?=", re.ASCII)
-_NO_EXPANSION = r"\$(?![\w@*#?$!({\[-])"
+# bash joins continued lines within a word and a string first, so that `$` expands what stands behind them.
+_NO_EXPANSION = r"\$(?!\\\n|[\w@*#?$!({\[-])"
 _TOKENS: dict[str, re.Pattern[str]] = {
     "word": re.compile(rf"(?:[^ \t\n;|&()<>\"'`$\\]|\\[^\n]|{_NO_EXPANSION})*\Z", re.ASCII),
     "string_content": re.compile(rf"(?:[^\"`$\\]|\\.|{_NO_EXPANSION})*\Z", re.ASCII | re.DOTALL),
@@ -51,7 +63,6 @@ _TOKENS: dict[str, re.Pattern[str]] = {
     "heredoc_start": re.compile(r"\w+\Z|'\w+'\Z|\"\w+\"\Z|\\\w+\Z", re.ASCII),
     "heredoc_end": re.compile(r"\w+\Z", re.ASCII),
 }
-_RESERVED = frozenset("! if then elif else fi case esac for select while until do done in function { } [[ ]]".split())
 _WORDS = frozenset(
     "word string raw_string ansi_c_string concatenation number simple_expansion expansion command_substitution"
     " process_substitution arithmetic_expansion brace_expression translated_string".split()
@@ -60,7 +71,7 @@ _QUOTING = frozenset({"raw_string", "ansi_c_string"})
 # Places in which quotes or `#` mean something else than in plain text.
 _INSIDE = frozenset({"arithmetic_expansion", "string", "heredoc_body", "c_style_for_statement"})
 _NO_COMMENT = _INSIDE | {"expansion", "concatenation", "test_command", "simple_expansion", "subscript"}
-_EVALUATES = frozenset({"test_command", "declaration_command", "unset_command", "subscript"})
+_EVALUATES = frozenset({"test_command", "declaration_command", "unset_command", "subscript", "(("})
 
 
 def parse(source: str, *, strict_sh: bool = False) -> Script:
@@ -92,6 +103,7 @@ class _Reading:
         self.functions: dict[str, int] = {}
         self.commands: list[tuple[int, Command]] = []
         self.assignments: list[Assignment] = []
+        self.declarations: list[Command] = []
         self.redirections: list[Redirection] = []
         self.evaluated: list[str] = []
         self.loops = 0
@@ -105,7 +117,13 @@ class _Reading:
             replace(command, is_function=self.functions.get(command.name, start) < start)
             for start, command in self.commands
         )
-        return Script(commands, tuple(self.assignments), tuple(self.redirections), tuple(self.evaluated))
+        return Script(
+            commands,
+            tuple(self.assignments),
+            tuple(self.declarations),
+            tuple(self.redirections),
+            tuple(self.evaluated),
+        )
 
     def _source(self, node: Node) -> str:
         return self.text[node.start_byte : node.end_byte].decode()
@@ -118,35 +136,50 @@ class _Reading:
     def _walk(self, node: Node, path: tuple[str, ...]) -> None:
         kind = node.type
         children = node.children
+        if self.strict_sh and kind == "string" and self.text[max(node.start_byte - 1, 0) : node.start_byte] == b"$":
+            # A plain sh leaves the `$` of `$"x"` where it is, and `eval` finds it there.
+            raise Unparsable("bash syntax in a script for sh")
         if not children:
             self._token(node, path)
             return
+        if kind in ONE_LINE:
+            check_lines(self.text, children)
         if kind == "command":
             self._command(node, children)
         elif kind == "variable_assignment":
-            if not path or path[-1] != "command":
+            if not {"c_style_for_statement", "arithmetic_expansion"} & set(path):
+                check_joined(children)
+            if not path or path[-1] not in {"command", "declaration_command"}:
                 self.assignments.append(self._assignment(node))
         elif kind == "file_redirect":
-            if sum(child.is_named and child.type != "file_descriptor" for child in children) > 1:
+            check_descriptor(self.text, node)
+            closes = any(child.type in {">&-", "<&-"} for child in children)
+            if sum(child.is_named and child.type != "file_descriptor" for child in children) != (not closes):
                 raise Unparsable("words of the command follow a redirection; put redirections last")
-            self.redirections.append(Redirection(self._word(children[-1])))
+            if closes:
+                self._ends(node)
+            else:
+                self.redirections.append(Redirection(self._word(children[-1])))
+                check_closing(children, target=self._source(children[-1]))
         elif kind == "function_definition":
             self._function(node, path)
-        elif kind == "unset_command":
-            self.functions = dict.fromkeys(self.functions, len(self.text))
-            if any(self._source(child) == "PATH" for child in children):
-                # Programs are then looked for in the folder where the shell is.
-                self.assignments.append(Assignment("PATH", Word("")))
         elif kind == "heredoc_redirect":
+            check_descriptor(self.text, node)
             self._heredoc(node, children)
         elif kind == "command_substitution" and children[0].type.strip() == "`":
             inside = self.text[children[0].end_byte : node.end_byte - 1]
             if b"\\" in inside or b"`" in inside:
                 raise Unparsable("backticks hold a backslash; write $(…)")
-        elif kind == "declaration_command":
+        elif kind in {"declaration_command", "unset_command"}:
             self._declaration(children)
         elif kind == "for_statement":
             self._loop(node)
+        elif kind == "array":
+            self._array(node, children)
+        elif kind == "herestring_redirect":
+            check_descriptor(self.text, node)
+        elif kind == "simple_expansion":
+            check_joined(children)
         elif kind == "expansion":
             self._expansion(node, children)
         self._arithmetic(node, children)
@@ -154,7 +187,7 @@ class _Reading:
             raise Unparsable("it is nested too deeply")
         if self.strict_sh and children[0].type in {"((", "[["}:
             raise Unparsable("bash syntax in a script for sh")
-        below = (*path, kind)
+        below = (*path, "((" if children[0].type == "((" else kind)
         loops = kind in {"while_statement", "for_statement"} and self._goes_over_output(children)
         for child in children:
             if kind == "heredoc_body":
@@ -171,6 +204,7 @@ class _Reading:
             self._gap(node.start_byte)
         self.covered = max(self.covered, node.end_byte)
         if not node.is_named:
+            check_mark(self.text, node, parent=path[-1] if path else "")
             return
         source = self.tokens[node.start_byte : node.end_byte].decode()
         if kind == "heredoc_body":
@@ -204,51 +238,60 @@ class _Reading:
         words: list[Word] = []
         assignments: list[Assignment] = []
         end = -1
-        for child in children:
+        for child, following in zip_longest(children, children[1:]):
             kind = child.type
             if kind == "variable_assignment":
-                if end >= 0 and _LINE_END.search(self.text, end, child.start_byte):
-                    raise Unparsable("a line end stands between the words of a command")
-                end = child.end_byte
                 assignments.append(self._assignment(child))
             elif kind == "file_redirect" or kind == "herestring_redirect":
                 continue
             elif kind == "subshell":
                 raise Unparsable("a subshell stands where an argument is expected")
-            else:
-                # The grammar runs on over some line ends, where bash begins another command.
-                if end >= 0 and _LINE_END.search(self.text, end, child.start_byte):
-                    raise Unparsable("a line end stands between the words of a command")
+            elif words and child.start_byte == end:
+                # `a`b`` is one word to bash, and two to the grammar.
+                words[-1] = replace(words[-1], literal=False, splits=True)
                 end = child.end_byte
-                words.append(self._word(child))
-                if len(words) == 1 and self._source(child) in _RESERVED:
+            else:
+                end = child.end_byte
+                continued = following is not None and following.start_byte == end
+                words.append(self._word(child, continued=continued and self.text[end : end + 1] == b"`"))
+                if len(words) == 1 and self._source(child) in RESERVED:
                     raise Unparsable(f"{words[0].text!r} stands where a command is expected")
         if words:
+            check_simple(self.text, node)
             command = Command(tuple(words), tuple(assignments), over_output=self.loops > 0)
             self.commands.append((node.start_byte, command))
         else:
             self.assignments.extend(assignments)
 
-    def _word(self, node: Node) -> Word:
+    def _word(self, node: Node, *, continued: bool = False) -> Word:
+        """`continued`: what stands right behind it may be the rest of it."""
         if node.type == "process_substitution":
             return UNKNOWN
-        self._ends(node)
+        if not continued:
+            self._ends(node)
         return unquote(self._source(node).strip(" \t"))
 
     def _ends(self, node: Node) -> None:
-        """A word ends where bash ends it, not where the next quote begins."""
-        if self.text[node.end_byte : node.end_byte + 1] not in _AFTER_WORD:
+        if not word_ends(self.text, node):
             raise Unparsable(f"{self._source(node)[:40]!r} could be read in several ways")
 
     def _assignment(self, node: Node) -> Assignment:
         self._ends(node)
         source = self._source(node)
         head = _ASSIGNMENT.match(source)
+        if head is None and not is_assignment(source):
+            raise Unparsable(f"{source[:40]!r} looks like an assignment, but is a command")
         if head is None:
             # A subscript that is not plain may hold anything; its substitutions are walked on their own.
             return Assignment(source.split("[")[0], UNKNOWN)
         value = source[head.end() :]
         return Assignment(head.group(1), UNKNOWN if value.startswith("(") else unquote(value))
+
+    def _array(self, node: Node, children: list[Node]) -> None:
+        """Each element counts as if it were all that the variable is given."""
+        name = re.split(r"\W", self._source(node.parent), maxsplit=1)[0] if node.parent is not None else ""
+        elements = [child for child in children if child.type in _WORDS]
+        self.assignments.extend(Assignment(name, self._word(element)) for element in elements)
 
     def _loop(self, node: Node) -> None:
         """`for` and `select` set their variable to each word in turn."""
@@ -259,18 +302,15 @@ class _Reading:
             self.assignments.extend(Assignment(name, value) for value in values or [UNKNOWN])
 
     def _declaration(self, children: list[Node]) -> None:
-        """`declare -n r=PATH`: what is assigned to r sets PATH. `declare -i x=PATH=5`: the value is arithmetic.
-        `export -f ls`: in the shells that are started, the function is what `ls` runs."""
-        words = [self._source(child) for child in children if child.type == "word"]
-        options = "".join(word[1:] for word in words if word.startswith("-"))
-        given = [self._assignment(child) for child in children if child.type == "variable_assignment"]
-        if "n" in options:
-            self.assignments.extend(Assignment(one.value.text, UNKNOWN) for one in given if one.value.fixed)
-        if "i" in options:
-            self.assignments.extend(_number(name) for one in given for name in variables_set(one.value.text))
-        if "f" in options and (children[0].type == "export" or "x" in options):
-            names = [self._source(child) for child in children if child.type == "variable_name"]
-            self.assignments.extend(exported_function(name) for name in names)
+        """`export x=1`, `unset x`: the grammar has nodes of their own for these builtins, where their name is plain."""
+        words = [self._declared(child) for child in children if child.is_named]
+        self.declarations.append(Command((Word(children[0].type), *words)))
+
+    def _declared(self, node: Node) -> Word:
+        if node.type != "variable_assignment":
+            return self._word(node)
+        given = self._assignment(node)
+        return replace(given.value, text=f"{given.name}={given.value.text}")
 
     def _arithmetic(self, node: Node, children: list[Node]) -> None:
         """What `((…))`, `$((…))`, a subscript, the head of a loop or `[[ … -eq … ]]` sets."""
@@ -308,7 +348,7 @@ class _Reading:
     def _function(self, node: Node, path: tuple[str, ...]) -> None:
         name = node.child_by_field_name("name")
         # Only where it surely is defined for what follows: not in a subshell, a branch or another function.
-        if name is not None and path == ("program",):
+        if name is not None and path == ("program",) and not _in_background(node):
             self.functions.setdefault(self._source(name), node.start_byte)
 
     def _heredoc(self, node: Node, children: list[Node]) -> None:
@@ -347,9 +387,8 @@ def _number(name: str) -> Assignment:
     return Assignment(name, Word("0"))
 
 
-def exported_function(name: str) -> Assignment:
-    """As the variable in which bash hands it on."""
-    return Assignment(f"BASH_FUNC_{name}%%", Word("()"))
+def _in_background(node: Node) -> bool:
+    return node.next_sibling is not None and node.next_sibling.type == "&"
 
 
 def _since_substitution(path: tuple[str, ...]) -> Iterator[str]:

@@ -12,14 +12,13 @@ from mcp_spaces.core.policy.files import blocked_by_glob, blocking_pattern, path
 from mcp_spaces.core.policy.model import Policy, Shell, ShellMode
 from mcp_spaces.core.policy.shell.analysis import Analysis, analyse
 from mcp_spaces.core.policy.shell.dangers import (
-    PROGRAM_VARIABLES,
     SYSTEM_FOLDERS,
     Danger,
     Finding,
-    changes_execution,
     inside_folders,
 )
 from mcp_spaces.core.policy.shell.script import Command
+from mcp_spaces.core.policy.shell.variables import PROGRAM_VARIABLES, changes_execution
 from mcp_spaces.core.policy.shell.words import Unparsable, Word
 from mcp_spaces.core.policy.verdict import ALLOWED, Answer, Decision, Deny, decision_for, strictest
 

@@ -34,8 +34,8 @@ class Word:
 
 UNKNOWN = Word("", literal=False, splits=True)
 
-_SIMPLE = re.compile(r"[\w@%+=:,./^-]+\Z", re.ASCII)
-_EXPANDS = re.compile(r"\$[\w@*#?$!({\[-]", re.ASCII)
+_SIMPLE = re.compile(r"(?:[\w@%+=:,./^-]+|\[)\Z", re.ASCII)
+_EXPANDS = re.compile(r"\$(?:\\\n|[\w@*#?$!({\[-])", re.ASCII)
 _ANSI = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "v": "\v"}
 _ANSI_CODE = re.compile(r"([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{1,4})|U([0-9A-Fa-f]{1,8})")
 _BETWEEN_WORDS = frozenset(" \t\n;|&()<>")
@@ -47,7 +47,7 @@ def unquote(source: str) -> Word:
     Raises:
         Unparsable: the text holds what would end a word, or a quote that does not close.
     """
-    # By far the most words; `=~`-like tildes and braces are not in the class.
+    # By far the most words; `=~`-like tildes and braces are not in the class. A lone `[` is a command, no pattern.
     if _SIMPLE.match(source):
         return Word(source)
     text: list[str] = []

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from mcp_spaces.core.policy.shell import repeats
 from mcp_spaces.core.policy.shell.dangers import (
-    PROGRAM_VARIABLES,
     SYSTEM_FOLDERS,
     Danger,
-    changes_execution,
     long_option,
 )
 from mcp_spaces.core.policy.shell.prefixes import (
@@ -21,12 +20,15 @@ from mcp_spaces.core.policy.shell.prefixes import (
     Enters,
     Inner,
     RunsFile,
+    RunsText,
     RunsWords,
     Sets,
     after_prefix,
     joined,
+    prefix_of,
     text_of,
 )
+from mcp_spaces.core.policy.shell.variables import PROGRAM_VARIABLES, changes_execution
 from mcp_spaces.core.policy.shell.words import UNKNOWN, Word
 
 _MODULE = re.compile(r"-[A-Za-ln-z]*m(.*)", re.DOTALL)
@@ -61,10 +63,9 @@ _COMMAND_OPTIONS: dict[str, tuple[str, ...]] = {
     "make": ("--eval", "-E"),
     "gmake": ("--eval", "-E"),
     "wget": ("--use-askpass",),
-    "mapfile": ("-C",),
-    "readarray": ("-C",),
 }
-_ASSIGNS = re.compile(r"(\w+)(?:\[[^\]]*\])?\+?=")
+_JOBS = prefix_of("", "-l -n -p -r -s -x")
+_ASSIGNS = re.compile(r"([A-Za-z_]\w*)(?:\[[^\]]*\])?\+?=", re.ASCII)
 _ENV_PLAIN = frozenset({"-i", "--ignore-environment", "-0", "--null", "-v", "--debug", "-"})
 _ENV_VALUED = frozenset({"-u", "--unset", "-C", "--chdir", "-a", "--argv0"})
 
@@ -72,7 +73,9 @@ _ENV_VALUED = frozenset({"-u", "--unset", "-C", "--chdir", "-a", "--argv0"})
 def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
     """What program `name` (a bare name) with these arguments would run besides itself."""
     if (options := _COMMAND_OPTIONS.get(name)) is not None:
-        yield from _option_values(arguments, options, strict_sh=name not in {"mapfile", "readarray"})
+        yield from _option_values(arguments, options)
+    if name in {"mapfile", "readarray"}:
+        yield from map(_callback, _option_values(arguments, ("-C",), strict_sh=False))
     if name in SHELLS:
         yield from _shell(name, arguments)
     elif (prefix := PREFIXES.get(name)) is not None:
@@ -109,10 +112,12 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
     elif name in {"fd", "fdfind"}:
         yield from repeats.fd(arguments)
     elif name == "eval":
-        yield joined([word for word in arguments if word.text != "--"], strict_sh=False)
+        yield joined(arguments[1:] if [word.text for word in arguments[:1]] == ["--"] else arguments, strict_sh=False)
     elif name == "trap":
         if arguments and arguments[0].text not in {"-", "-l", "-p", ""} or arguments and not arguments[0].literal:
             yield from text_of(next((word for word in arguments if word.text != "--"), UNKNOWN), strict_sh=False)
+    elif name == "jobs" and any(word.text.startswith("-") and "x" in word.text for word in arguments):
+        yield from after_prefix(arguments, _JOBS)
     elif name in {"source", "."}:
         operands = [word for word in arguments if word.text != "--"]
         yield RunsFile(operands[0].text) if operands and operands[0].fixed else Danger.DYNAMIC_COMMAND
@@ -120,7 +125,7 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
         yield from repeats.repeated(name, arguments)
     elif name.startswith("python"):
         yield from _module(arguments)
-    elif name in {"alias", "enable", "hash", "bind", "complete", "compgen", "fc", "shopt"}:
+    elif name in {"alias", "enable", "hash", "bind", "complete", "compgen", "fc", "shopt", "set"}:
         if not _harmless_setting(name, arguments):
             yield Danger.DYNAMIC_COMMAND
     elif name in {"ssh", "scp", "sftp"} and any("command" in word.text.lower() for word in arguments):
@@ -232,10 +237,9 @@ def _module(arguments: Sequence[Word]) -> Iterator[Inner]:
             return
 
 
-def _option_values(arguments: Sequence[Word], options: Sequence[str], *, strict_sh: bool) -> Iterator[Inner]:
+def _option_values(arguments: Sequence[Word], options: Sequence[str], *, strict_sh: bool = True) -> Iterator[Inner]:
     for place, word in enumerate(arguments):
-        if word.text == "--" and word.fixed:
-            return
+        # A `--` may be an option's value, so that options follow.
         following = arguments[place + 1] if place + 1 < len(arguments) else UNKNOWN
         for option in options:
             if option.startswith("--") and long_option(word.text, option, least=3):
@@ -249,10 +253,15 @@ def _option_values(arguments: Sequence[Word], options: Sequence[str], *, strict_
                     yield from text_of(
                         Word(value, word.literal, word.glob, word.splits) if value else following, strict_sh=strict_sh
                     )
-            elif word.text == option:
-                yield from text_of(following, strict_sh=strict_sh)
-            elif word.text.startswith(option + "="):
-                yield from text_of(Word(word.text[len(option) + 1 :], word.literal), strict_sh=strict_sh)
+            elif found := re.match(rf"-\w*?{option[1:]}", word.text):
+                # Behind other letters, and with its value or without: `zip -qTTx`.
+                value = word.text[found.end() :].removeprefix("=")
+                yield from text_of(Word(value, word.literal) if value else following, strict_sh=strict_sh)
+
+
+def _callback(run: Inner) -> Inner:
+    """mapfile adds an index and a line to it, which `timeout` would run."""
+    return replace(run, text=f'{run.text} 0 "$line"') if isinstance(run, RunsText) else run
 
 
 def _in_cluster(text: str, letter: str) -> int:
@@ -278,6 +287,8 @@ def _assignments_first(words: Sequence[Word]) -> Iterator[Inner]:
 def _shell(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
     place = 0
     wants_text = False
+    if _reads_otherwise(arguments):
+        yield Danger.DYNAMIC_COMMAND
     while place < len(arguments):
         word = arguments[place]
         if not word.fixed:
@@ -325,11 +336,12 @@ def _env(arguments: Sequence[Word]) -> Iterator[Inner]:
             place += 1
         elif word.text.startswith(("-S", "--split-string", "-vS", "-iS")):
             attached = word.text.removeprefix("--split-string").lstrip("-viS").removeprefix("=")
-            rest = [*([Word(attached)] if attached else []), *arguments[place + 1 :]]
-            if "$" in "".join(part.text for part in rest) or "\\" in "".join(part.text for part in rest):
+            split, *rest = [*([Word(attached)] if attached else []), *arguments[place + 1 :]] or [UNKNOWN]
+            # Quotes, escapes and comments are env's own there, not a shell's.
+            if not split.fixed or re.search(r"[^\w@%+=:,./ -]", split.text):
                 yield Danger.DYNAMIC_COMMAND
-                return
-            yield joined([Word("env"), *rest])
+            else:
+                yield from _env([*map(Word, split.text.split()), *rest])
             return
         elif word.text == "--":
             place += 1
@@ -359,4 +371,21 @@ _SAFE_SHOPT = frozenset(
 def _harmless_setting(name: str, arguments: Sequence[Word]) -> bool:
     if name == "shopt":
         return all(word.fixed and word.text in _SAFE_SHOPT for word in arguments)
+    if name == "set":
+        return not _reads_otherwise(arguments)
     return name == "hash" and all(word.fixed and word.text == "-r" for word in arguments)
+
+
+def _reads_otherwise(options: Sequence[Word]) -> bool:
+    """`set -k` makes variables of arguments, `-H` makes commands of `!word`."""
+    place = 0
+    while place < len(options) and options[place].fixed and re.match(r"[-+]\w", options[place].text):
+        text = options[place].text
+        values = text.count("o") + text.count("O")
+        names = {word.text for word in options[place + 1 : place + 1 + values]}
+        if text[0] == "-" and (set("kH") & set(text) or {"keyword", "histexpand"} & names):
+            return True
+        if "O" in text and not names <= _SAFE_SHOPT:
+            return True
+        place += 1 + values
+    return False
