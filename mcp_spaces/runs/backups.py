@@ -55,7 +55,6 @@ class Backups:
 
         Raises Conflict when something is there already, DiskFull, or WrongState when it cannot be written.
         """
-        _refuse_what_is_there(target)
         whole = [target]
         files_path = _behind(target, ".blobs") if include_files else None
         if files_path is not None:

@@ -141,7 +141,8 @@ def opened(path: Path) -> FileBlobReader:
 
 def _regular(descriptor: int) -> os.stat_result:
     found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
+    # It has none where it was written anew, or removed, since it was opened.
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
         raise WrongState("The stored content is not a plain file of ours.", hint="Restore the blobs from a backup.")
     return found
 

@@ -29,7 +29,7 @@ from mcp_spaces.vault.import_forms import (
     one_password_row,
 )
 from mcp_spaces.vault.import_items import Item, item_of, told_apart
-from mcp_spaces.vault.import_text import ENTRIES_MAX, json_of, refused, rows_of
+from mcp_spaces.vault.import_text import json_of, refused, rows_of
 
 BYTES_MAX: Final = 16 << 20
 ARCHIVE: Final = b"PK\x03\x04"
@@ -72,11 +72,7 @@ def parse_export(content: bytes, *, chosen: Format, prefix: str) -> Export:
         found = _from_json(json_of(text), chosen, skipped)
     else:
         found = _from_csv(text, chosen, skipped)
-    items: list[Item] = []
-    for one in found:
-        items.append(item_of(one, prefix))
-        if len(items) > ENTRIES_MAX:
-            raise refused(f"it has more than {ENTRIES_MAX:,} items")
+    items = [item_of(one, prefix) for one in found]
     return Export(told_apart(items), skipped)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -212,12 +213,71 @@ def test_what_walks_a_tree_goes_into_no_link_and_shows_no_parts(workspace: Works
     )  # fmt: skip
 
 
-def test_a_listing_holds_only_as_many_names_as_it_may_show(workspace: Workspace, tmp_path: Path) -> None:
-    for name in range(1100):
+@pytest.mark.parametrize("count", [1007, 1009, 1100])
+def test_a_listing_holds_only_as_many_names_as_it_may_show(workspace: Workspace, tmp_path: Path, count: int) -> None:
+    for name in range(count):
         (tmp_path / f"{name:04}").touch()
+    for name in range(4):
+        (tmp_path / f"{PART.decode()}9.{name}").touch()
     listed: list[bytes] = []
     (cut,) = trees.list_tree(workspace, [b".", whole(1), whole(3)], listed.append)
     assert (number([cut], 0), found(listed)) == (1, ["0000", "0001", "0002"])
+
+
+def test_what_a_walked_folder_is_exchanged_for_is_not_walked(workspace: Workspace, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    inside = tmp_path / "inside"
+    for folder in (elsewhere, inside / "tree"):
+        folder.mkdir(parents=True)
+        for name in ("1", "2", "3"):
+            (folder / name).write_bytes(b"word")
+
+    def exchange(_found: bytes) -> None:
+        (inside / "tree").rename(inside / "moved")
+        (inside / "tree").symlink_to(elsewhere)
+
+    listed: list[bytes] = []
+
+    def report(entry: bytes) -> None:
+        listed.append(entry)
+        exchange(entry)
+
+    trees.list_tree(workspace, [b"inside", whole(9), whole(99)], report)
+    assert found(listed) == ["inside/tree"]
+    (inside / "tree").unlink()
+    (inside / "moved").rename(inside / "tree")
+    searched = trees._searched(workspace, b"inside")
+    (path, _, _) = next(searched)
+    exchange(path)
+    assert (path, list(searched)) == (b"inside/tree/1", [])
+
+
+def test_a_file_that_became_something_else_is_not_searched(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("folder")
+    before = open_here()
+    for name in (b"folder", b"fifo", b"link", b"gone"):
+        assert list(trees._lines(workspace.fd, name, re.compile(b""))) == []
+    assert open_here() <= before
+
+
+def test_no_walk_leaves_a_descriptor_open(workspace: Workspace, tmp_path: Path) -> None:
+    before = open_here()
+    for walk, fields in (
+        (trees.list_tree, [b".", whole(9), whole(99)]),
+        (trees.list_tree, [b".", whole(9), whole(2)]),
+        (trees.glob_tree, [b"**", whole(99)]),
+        (trees.search_tree, [b"word", b".", b"", whole(99)]),
+        (trees.search_tree, [b"word", b".", b"", whole(1)]),
+        (trees.remove_tree, [b"a"]),
+    ):
+        (tmp_path / "a/b/c").mkdir(parents=True, exist_ok=True)
+        for folder in ("a", "a/b", "a/b/c"):
+            (tmp_path / folder / "file").write_bytes(b"word")
+        walk(workspace, fields, lambda _: None)
+        assert open_here() <= before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_entry_of_a_deep_tree_has_room_in_the_answer(workspace: Workspace, tmp_path: Path) -> None:

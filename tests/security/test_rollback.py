@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -114,3 +116,17 @@ async def test_k13_an_anchor_that_lags_after_a_kill_and_a_new_directory_are_no_r
     anchor.write_bytes(lagging)
     async with open_world(tmp_path, accept_rollback=True) as world:
         assert world.count("SELECT count(*) FROM audit WHERE kind = 'rollback_accepted'") == 0
+
+
+async def test_k13_where_the_row_is_gone_at_which_the_anchor_stands_no_daemon_starts(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        await world.space("first")
+        anchor = tmp_path / "state" / ANCHOR_NAME
+        lagging = anchor.read_bytes()
+        await world.space("second")
+    with closing(sqlite3.connect(tmp_path / "state" / "state.db")) as outside, outside:
+        outside.execute("DELETE FROM audit WHERE seq = ?", (int(lagging[:20]),))
+    anchor.write_bytes(lagging)
+    with pytest.raises(WrongState, match="is another one"):
+        async with open_world(tmp_path):
+            pass

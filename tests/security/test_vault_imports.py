@@ -48,6 +48,8 @@ HOSTILE = {
     "column twice": b"title,username,password,password\na,b,c,d\n",
     "row too long": b"title,username,password\na,b,c,d\n",
     "open quote": b'title,username,password\n"a,b,c\n',
+    "open quote in the last cell": b'title,username,password\na,b,"c\nd,e,f\n',
+    "text behind a quote": b'title,username,password\n"a"b,c,d\n',
     "million rows": b"title,username,password\n" + b"a,b,c\n" * 1_000_000,
 }
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from mcp_spaces.core.ids import Clock
 from mcp_spaces.core.limits import Limits
 from mcp_spaces.core.scope import EVERYTHING
 from mcp_spaces.errors import Conflict, InvalidInput, NotFound, QuotaExceeded, WrongState
-from mcp_spaces.storage.store import FILES_MAX
+from mcp_spaces.storage.model import StoredFile
+from mcp_spaces.storage.port import CHUNK_BYTES, Blob
+from mcp_spaces.storage.store import FILES_MAX, FileStore
+from mcp_spaces.storage.transfer import Target, Transfers
 from tests.descriptors import open_here
-from tests.storage.bench import AGENT_B, A, B, Bench, granted, sha256
+from tests.storage.bench import AGENT_B, A, B, Bench, FakeLive, granted, sha256
 
 pytestmark = pytest.mark.anyio
 
@@ -161,6 +169,77 @@ async def test_content_that_another_writer_has_just_finished_is_not_swept(bench:
             await second.finish()
         assert len(bench.contents(A)) == 1 and kept.sha256 == sha256(b"same")
     assert bench.contents(A) == []
+
+
+async def test_content_that_was_taken_over_is_ours_alone_and_is_not_swept_before_it_has_a_row(bench: Bench) -> None:
+    path = bench.blobs.spool()
+    path.write_bytes(b"same")
+    path.chmod(0o644)
+    async with bench.blobs.adopted(A, path, limit_bytes=100) as blob:
+        bench.blobs.remove(A, blob.sha256)
+        (content,) = bench.contents(A)
+        assert content.stat().st_mode & 0o777 == 0o600
+    bench.blobs.remove(A, blob.sha256)
+    assert bench.contents(A) == []
+
+
+async def test_content_that_is_stored_again_while_it_is_opened_is_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.upload("a", "one")
+    (content,) = bench.contents(A)
+    real = os.open
+
+    def slowly(path: Path, flags: int) -> int:
+        descriptor = real(path, flags)
+        again = path.with_name("again")
+        again.write_bytes(path.read_bytes())
+        again.rename(path)
+        return descriptor
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", slowly)
+        reader = bench.blobs.open(A, content.name)
+    with reader:
+        assert await reader.read(0, 9) == b"one"
+
+
+class SourceGoes(FileStore):
+    """What is copied is deleted before its copy has a row."""
+
+    async def put(self, tree: str, path: str, blob: Blob, **more: Any) -> StoredFile:
+        await self.remove(A, "a")
+        return await super().put(tree, path, blob, **more)
+
+
+def copy_of(file: StoredFile) -> Target:
+    return Target(tree=file.tree, path="copy", description=file.description, limit_bytes=100)
+
+
+async def test_a_copy_has_its_content_although_what_it_is_of_goes_meanwhile(bench: Bench) -> None:
+    await bench.upload("a", "one")
+    files = SourceGoes(bench.database, bench.blobs, Clock(now=bench.time.now))
+    file = files.get(A, "a")
+    await Transfers(files, FakeLive(bench.sandbox)).copy(file, target=copy_of(file))
+    assert (await bench.answer("storage.read", path="copy"))["content"] == "one"
+
+
+async def test_what_was_replaced_before_it_could_be_copied_is_not(bench: Bench) -> None:
+    await bench.upload("a", "one")
+    file = bench.files.get(A, "a")
+    await bench.upload("a", "two", overwrite=True)
+    with pytest.raises(Conflict, match="changed while it was copied"):
+        await Transfers(bench.files, FakeLive(bench.sandbox)).copy(file, target=copy_of(file))
+    assert bench.files.find(A, "copy") is None
+
+
+async def test_a_write_that_is_given_up_leaves_no_descriptor_open(bench: Bench) -> None:
+    before = open_here()
+    for _ in range(3):
+        async with bench.files.incoming(A, limit_bytes=2 * CHUNK_BYTES) as writer:
+            await writer.write(bytes(CHUNK_BYTES + 1))
+    assert open_here() <= before
+    assert bench.temporary() == []
 
 
 async def test_what_is_larger_than_its_room_is_not_written_on(bench: Bench) -> None:

@@ -13,6 +13,7 @@ import pytest
 from mcp_spaces.errors import InvalidInput
 from mcp_spaces.vault.import_items import ORIGINS_MAX
 from mcp_spaces.vault.imports import BYTES_MAX, Export, Format, parse_export, read_export
+from tests.descriptors import open_here
 
 
 def export_of(*items: dict[str, Any], prefix: str = "in", folder: str = "") -> Export:
@@ -37,9 +38,12 @@ async def test_only_a_plain_file_with_a_whole_path_is_read(tmp_path: Path) -> No
     file.write_text('{"items": []}')
     assert (await read(file)).items == []
     os.mkfifo(tmp_path / "pipe")
-    for wrong in (Path("export.json"), tmp_path / "pipe", tmp_path, tmp_path / "none", Path("/dev/zero")):
+    before = open_here()
+    pipe, none = tmp_path / "pipe", tmp_path / "none"
+    for wrong in (Path("export.json"), pipe, tmp_path, none, Path("/dev/zero"), tmp_path / "a\0b"):
         with pytest.raises(InvalidInput):
             await read(wrong)
+    assert open_here() <= before
     with pytest.raises(InvalidInput, match=f"{tmp_path}/none: No such file"):
         await read(tmp_path / "none")
 
@@ -95,7 +99,7 @@ def test_a_long_or_odd_name_becomes_a_plain_segment_and_stays_readable_as_a_labe
 
 def test_what_has_no_place_in_the_vault_is_named_by_its_number_and_kind() -> None:
     export = export_of(
-        {"type": 3, "name": "Visa"}, {"type": 9}, {"type": True}, {"type": "login"}, {"type": 2, "name": "Empty"},
+        {"type": 3, "name": "Visa"}, {"type": 9}, {"type": True}, {"type": [1]}, {"type": 2, "name": "Empty"},
         login("No password", password=""), login("A code alone", password="", totp="JBSWY3DPEHPK3PXP"),
     )  # fmt: skip
     assert [item.path for item in export.items] == ["in/a-code-alone"]

@@ -62,7 +62,7 @@ def test_bitwardens_csv_becomes_logins_and_values() -> None:
     login, note = items(
         "\ufefffolder,favorite,type,name,notes,fields,reprompt,login_uri,login_username,login_password,login_totp\n"
         'Work,1,login,GitHub,"two\nlines",,0,"https://github.com,https://gist.github.com",ann,"a ""quoted"", word",\n'
-        ",,note,Recovery,codes,,0,,,,\n"
+        "\n,,note,Recovery,codes,,0,,,,\n"
     )
     assert login.path == "imported/work/github"
     assert login.fields == {"username": "ann", "password": 'a "quoted", word', "notes": "two\nlines"}
@@ -70,13 +70,14 @@ def test_bitwardens_csv_becomes_logins_and_values() -> None:
     assert note.fields == {"value": "codes"}
 
 
-def test_1passwords_csv_becomes_logins() -> None:
+@pytest.mark.parametrize("address", ["Url", "Website"])
+def test_1passwords_csv_becomes_logins(address: str) -> None:
     (login,) = items(
-        "Title,Url,Username,Password,OTPAuth,Favorite,Archived,Tags,Notes\n"
+        f"Title,{address},Username,Password,OTPAuth,Favorite,Archived,Tags,Notes\n"
         "Crème brûlée,https://shop.example.com/a?b,ann,secret!,otpauth://totp/x?secret=JBSWY3DPEHPK3PXP,,,,\n"
     )
     assert login.path == "imported/creme-brulee"
-    assert login.label == "Crème brûlée"
+    assert (login.label, login.bindings.origins) == ("Crème brûlée", ("https://shop.example.com",))
     assert login.fields["totp"].startswith("otpauth://")
 
 
@@ -96,15 +97,22 @@ def test_1passwords_json_becomes_logins_and_values() -> None:
                         loginFields=[
                             {"designation": "username", "value": "ann"}, {"designation": "password", "value": "pw pw"}
                         ],
-                        sections=[{"fields": [{"title": "one-time", "value": {"totp": "JBSWY3DPEHPK3PXP"}}]}],
+                        sections=[{"fields": [
+                            {"title": "empty", "value": None}, {"title": "old", "value": "text"},
+                            {"title": "one-time", "value": {"totp": "JBSWY3DPEHPK3PXP"}},
+                        ]}],
                     ),
+                    item("Wi-Fi", password="key key"),
                     item("Note", notesPlain="codes", loginFields=[], sections=[]),
                 ],
             }],
         }]
     }  # fmt: skip
-    login, note = items(export)
-    assert (login.path, note.path) == ("imported/private/site", "imported/private/note")
+    login, bare, note = items(export)
+    assert [one.path for one in (login, bare, note)] == [
+        f"imported/private/{name}" for name in ("site", "wi-fi", "note")
+    ]
+    assert (bare.kind, bare.fields) == (Kind.LOGIN, {"password": "key key"})
     assert login.fields == {"username": "ann", "password": "pw pw", "totp": "JBSWY3DPEHPK3PXP"}
     assert login.bindings.origins == ("https://a.example", "https://b.example")
     assert note.fields == {"value": "codes"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -13,7 +15,8 @@ import pytest
 
 from mcp_spaces.core.facts import SecretUse
 from mcp_spaces.core.ids import Clock
-from mcp_spaces.errors import WrongState
+from mcp_spaces.errors import SpacesError, WrongState
+from mcp_spaces.state.transaction import Transaction
 from mcp_spaces.vault.given_keys import Given
 from mcp_spaces.vault.master_key import MasterKeys, Staged
 from mcp_spaces.vault.master_record import MasterRecord, Source
@@ -297,3 +300,26 @@ async def test_what_is_stored_while_the_vault_is_opened_for_another_is_in_its_li
             await eventually(lambda: stored.is_set() or rig.vault._unlocking._lock.statistics().tasks_waiting > 0)
             OpensSlowly.goes_on.set()
         assert [one.path for one in await rig.vault.entries(scope=EVERYTHING)] == ["prod/x", "prod/y"]
+
+
+def fail_to_write(tx: Transaction) -> None:
+    """As SQLite does at a disk that fails: the transaction is over."""
+    tx.execute("ROLLBACK")
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+    raise error
+
+
+@pytest.mark.parametrize("change", ["first put", "rekey"])
+async def test_v16_no_key_is_staged_where_the_database_accepts_no_changes(tmp_path: Path, change: str) -> None:
+    """It may have kept the last change, which it said it had not, and the key that was staged for that counts then."""
+    async with open_rig(tmp_path) as rig:
+        if change == "rekey":
+            await rig.put("prod/x", value="canary value")
+        before = kept_keys(tmp_path, MemoryKeyring())
+        with pytest.raises(SpacesError):
+            await rig.database.write(fail_to_write)
+        changing = partial(rig.vault.keys.rekey, None, run_id="run_test")
+        with pytest.raises(WrongState, match="accepts no changes"):
+            await (changing() if change == "rekey" else rig.put("prod/x", value="canary value"))
+        assert kept_keys(tmp_path, MemoryKeyring()) == before

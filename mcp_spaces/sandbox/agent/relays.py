@@ -109,6 +109,7 @@ class Relay(Call):
             self.writing = False
             self.loop.forget(self.out)
         dropped = self.owed + sum(map(len, self.pending))
+        self.owed = 0
         self.pending.clear()
         if dropped:
             self._grant(dropped)

@@ -116,11 +116,12 @@ def _content(folder: int, name: bytes) -> bytes | None:
         fd = os.open(name, READ, dir_fd=folder)
     except OSError:
         return b""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        return b""
+    most = MAX_SEARCHED_BYTES if status.st_size <= MAX_SEARCHED_BYTES else HEAD_BYTES
     with open(fd, "rb", buffering=0) as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            return b""
-        most = MAX_SEARCHED_BYTES if status.st_size <= MAX_SEARCHED_BYTES else HEAD_BYTES
         content = file.read(most + 1) or b""
     if b"\0" in content:
         return b""
@@ -130,7 +131,7 @@ def _content(folder: int, name: bytes) -> bytes | None:
 def _lines(content: bytes, expression: re.Pattern[bytes]) -> Iterator[tuple[int, bytes]]:
     find = expression.search
     lines = content.split(b"\n")
-    if lines and not lines[-1]:
+    if not lines[-1]:
         lines.pop()
     for at, text in enumerate(lines, 1):
         if find(text):
@@ -163,7 +164,7 @@ def _entries(
 ) -> Iterator[tuple[bytes, os.stat_result]]:
     for name in _names(here, keep, own_work_first=own_work_first):
         path = base + b"/" + name if base else name
-        if name.startswith(PART) or (own_work_first and name == b".git") or len(path) > MAX_PATH_BYTES:
+        if (own_work_first and name == b".git") or len(path) > MAX_PATH_BYTES:
             continue
         try:
             status = os.stat(name, dir_fd=here, follow_symlinks=False)
@@ -187,12 +188,14 @@ def _below(
         os.close(fd)
 
 
-def _names(fd: int, keep: int, *, own_work_first: bool = False) -> list[bytes]:
+def _names(fd: int, keep: int, *, own_work_first: bool) -> list[bytes]:
     names: list[bytes] = []
     others: list[bytes] = []
     with os.scandir(fd) as entries:
         for entry in entries:
             name = os.fsencode(entry.name)
+            if name.startswith(PART):
+                continue
             is_others = own_work_first and is_others_work(name) and entry.is_dir(follow_symlinks=False)
             (others if is_others else names).append(name)
             if keep and len(names) > 2 * keep + 1000:
@@ -234,7 +237,7 @@ def _empty(top: int) -> int:
     removed = moved = 0
     os.fchmod(top, 0o700)
     while True:
-        names = _names(top, 0)
+        names = _all_names(top)
         if not names:
             return removed
         for name in names:
@@ -246,7 +249,7 @@ def _empty(top: int) -> int:
                     continue
                 fd = _open_folder(top, name)
                 os.fchmod(fd, 0o700)
-                for inner in _names(fd, 0):
+                for inner in _all_names(fd):
                     if _is_folder(inner, fd):
                         moved += 1
                         _move(inner, fd, PART + b"%d.%d" % (os.getpid(), moved), top)
@@ -260,6 +263,10 @@ def _empty(top: int) -> int:
             finally:
                 if fd >= 0:
                     os.close(fd)
+
+
+def _all_names(fd: int) -> list[bytes]:
+    return [os.fsencode(name) for name in os.listdir(fd)]
 
 
 def _is_folder(name: bytes, parent: int) -> bool:

@@ -39,7 +39,13 @@ class Files:
         assert (await sandbox.read_file("digits", offset=50, limit=5)).content == b""
 
     async def test_a_missing_file_is_not_found(self, sandbox: Sandbox) -> None:
-        for ask in (sandbox.read_file("gone", limit=1), sandbox.stat("gone"), sandbox.delete_file("gone")):
+        for ask in (
+            sandbox.read_file("gone", limit=1),
+            sandbox.stat("gone"),
+            sandbox.delete_file("gone"),
+            sandbox.delete_file("gone", recursive=True),
+            sandbox.search("x", path="gone"),
+        ):
             with pytest.raises(NotFound):
                 await ask
 
@@ -139,6 +145,8 @@ class Files:
         for path in ("link", "folder/file", "absolute"):
             read = await sandbox.read_file(path, limit=100)
             assert (read.content, read.resolved_path) == (b"content", "real/file")
+            assert [match.path for match in (await sandbox.search("content", path=path)).matches] == ["real/file"]
+        assert [entry.path for entry in (await sandbox.list_files("folder")).entries] == ["real/file"]
 
     async def test_links_are_never_written_through(self, sandbox: Sandbox) -> None:
         await sandbox.write_file("real/file", b"content", overwrite=False)
@@ -146,13 +154,18 @@ class Files:
         for path in ("link", "folder/file", "folder/new", "dangling"):
             with pytest.raises(WrongState):
                 await sandbox.write_file(path, b"changed", overwrite=True)
+        for recursive in (False, True):
+            with pytest.raises(WrongState):
+                await sandbox.delete_file("folder/file", recursive=recursive)
         assert (await sandbox.read_file("real/file", limit=100)).content == b"content"
 
     async def test_a_link_is_deleted_and_not_what_it_points_to(self, sandbox: Sandbox) -> None:
         await sandbox.write_file("real/file", b"content", overwrite=False)
-        await shell(sandbox, "ln -s real folder; ln -s real/file link")
+        await shell(sandbox, "ln -s real folder; ln -s real/file link; mkdir -p tree/in; ln -s ../real tree")
+        await shell(sandbox, "ln -s ../../real tree/in")
         assert await sandbox.delete_file("folder", recursive=True) == 1
         assert await sandbox.delete_file("link") == 1
+        assert await sandbox.delete_file("tree", recursive=True) == 4
         assert (await sandbox.stat("real/file")).size_bytes == 7
 
     async def test_a_link_that_leads_nowhere_says_where_it_does(self, sandbox: Sandbox) -> None:
@@ -175,6 +188,8 @@ class Files:
                 await sandbox.read_file("fifo", limit=1)
             with pytest.raises(WrongState):
                 await sandbox.write_file("fifo", b"", overwrite=True)
+            with pytest.raises(WrongState):
+                await sandbox.search("x", path="fifo")
 
     async def test_a_folder_goes_only_when_that_is_said(self, sandbox: Sandbox) -> None:
         await shell(
@@ -221,8 +236,8 @@ class Files:
         assert [entry.path for entry in (await sandbox.list_files("a/b")).entries] == ["a/b/deep"]
 
     async def test_a_listing_is_told_by_name_whatever_a_folder_is_called(self, sandbox: Sandbox) -> None:
-        await shell(sandbox, "mkdir -p node_modules zoo .venv; touch node_modules/f zoo/f a.txt")
-        ordered = [".venv", "a.txt", "node_modules", "node_modules/f", "zoo", "zoo/f"]
+        await shell(sandbox, "mkdir -p node_modules zoo .venv .git; touch node_modules/f zoo/f a.txt")
+        ordered = [".git", ".venv", "a.txt", "node_modules", "node_modules/f", "zoo", "zoo/f"]
         assert [entry.path for entry in (await sandbox.list_files(".", depth=2)).entries] == ordered
         assert [entry.path for entry in (await sandbox.list_files(".", limit=3)).entries] == ordered[:3]
 
@@ -265,7 +280,7 @@ class Files:
         await sandbox.write_file("a/one.py", b"import os\nprint(os)\n", overwrite=False)
         await sandbox.write_file("two.txt", b"no\nimport this", overwrite=False)
         await sandbox.write_file(".git/three.py", b"import git\n", overwrite=False)
-        await sandbox.write_file("binary", b"import\0", overwrite=False)
+        await sandbox.write_file("binary", b"import os\n\0", overwrite=False)
         found = await sandbox.search("^import +[a-z]+$")
         assert [(match.path, match.line, match.text) for match in found.matches] == [
             ("a/one.py", 1, "import os"),
@@ -273,6 +288,8 @@ class Files:
         ]
         assert [match.path for match in (await sandbox.search("import", glob="**/*.py")).matches] == ["a/one.py"]
         assert [match.line for match in (await sandbox.search("os", path="a")).matches] == [1, 2]
+        # What ends with a newline has no empty line after it.
+        assert (await sandbox.search("^$")).matches == ()
 
     async def test_a_match_is_told_under_its_files_whole_name(self, sandbox: Sandbox) -> None:
         for name in ("secret\nopen", "secret\n12:open"):
@@ -307,7 +324,9 @@ class Files:
         ]
         assert [entry.path for entry in (await sandbox.glob("**/*.py")).entries] == ordered
         assert [match.path for match in (await sandbox.search("def")).matches] == ordered
-        assert [entry.path for entry in (await sandbox.glob("**/*.py", limit=2)).entries] == ordered[:2]
+        for limit, cut in ((2, True), (len(ordered), False)):
+            listing = await sandbox.glob("**/*.py", limit=limit)
+            assert ([entry.path for entry in listing.entries], listing.truncated) == (ordered[:limit], cut)
 
     async def test_a_search_says_when_it_was_cut(self, sandbox: Sandbox) -> None:
         await sandbox.write_file("many", b"x\n" * 10, overwrite=False)
@@ -324,7 +343,7 @@ class Files:
         assert (await sandbox.search("word", path="small.txt")).too_large == 0
 
     async def test_an_expression_that_does_not_compile_is_refused(self, sandbox: Sandbox) -> None:
-        for expression in ("(", "(?a)(?L)x"):
+        for expression in ("(", "(?a)(?L)x", "x{99999999999999999999}", "(" * 499 + ")" * 499):
             with pytest.raises(InvalidInput):
                 await sandbox.search(expression)
 
@@ -340,7 +359,8 @@ class Rights:
 
     async def test_locked_folders_within_locked_folders_can_be_deleted(self, sandbox: Sandbox) -> None:
         await shell(
-            sandbox, "mkdir -p tree/a/b/c/d; touch tree/a/b/c/file; chmod 500 tree/a/b/c tree/a/b; chmod 0 tree/a"
+            sandbox,
+            "mkdir -p tree/a/b/c/d; touch tree/a/b/c/file; chmod 500 tree/a/b/c tree/a/b; chmod 0 tree/a; chmod 500 tree",
         )
         assert await sandbox.delete_file("tree", recursive=True) == 6
         with pytest.raises(NotFound):
@@ -365,6 +385,7 @@ class Rights:
             sandbox, "mkdir limits; echo word | tee open limits/file > limits/PCRE; chmod 0 limits/file limits/PCRE"
         )
         await shell(sandbox, "mkdir locked; echo word > locked/file; chmod 0 locked")
+        await shell(sandbox, "mkdir names; echo word > names/file; chmod 600 names")
         assert [match.path for match in (await sandbox.search("word")).matches] == ["open"]
         listed = (await sandbox.list_files(".", depth=2)).entries
-        assert [entry.path for entry in listed] == ["limits", "limits/PCRE", "limits/file", "locked", "open"]
+        assert [entry.path for entry in listed] == ["limits", "limits/PCRE", "limits/file", "locked", "names", "open"]
