@@ -29,6 +29,7 @@ from mcp_spaces.core.policy.shell.boundaries import (
 )
 from mcp_spaces.core.policy.shell.grammar import tree_of
 from mcp_spaces.core.policy.shell.script import Assignment, Command, Redirection, Script
+from mcp_spaces.core.policy.shell.tokens import reads_alike
 from mcp_spaces.core.policy.shell.words import UNKNOWN, Unparsable, Word, unquote
 
 if TYPE_CHECKING:
@@ -44,25 +45,6 @@ _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u206
 # drops a lone `-` before a here-document.
 _BLANK = re.compile(rb"(?:[ \t\n]+|(?<=[ \t\n;|&()])\\\n|\\\n(?=[ \t]))*(?:(?<=[ \t])-[ \t]*(?=<<))?")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\[[^\]]*\])?\+?=", re.ASCII)
-# bash joins continued lines within a word and a string first, so that `$` expands what stands behind them.
-_NO_EXPANSION = r"\$(?!\\\n|[\w@*#?$!({\[-])"
-_TOKENS: dict[str, re.Pattern[str]] = {
-    "word": re.compile(rf"(?:[^ \t\n;|&()<>\"'`$\\]|\\[^\n]|{_NO_EXPANSION})*\Z", re.ASCII),
-    "string_content": re.compile(rf"(?:[^\"`$\\]|\\.|{_NO_EXPANSION})*\Z", re.ASCII | re.DOTALL),
-    "heredoc_content": re.compile(rf"(?:[^`$\\]|\\.|{_NO_EXPANSION})*\Z", re.ASCII | re.DOTALL),
-    "raw_string": re.compile(r"'[^']*'\Z"),
-    "ansi_c_string": re.compile(r"\$'(?:[^'\\]|\\.)*'\Z", re.DOTALL),
-    "regex": re.compile(r"(?:[^\n`$\\;&\"']|\\.|\$(?![({]))*\Z"),
-    "extglob_pattern": re.compile(r"(?:[^\n`$\\;&()\"']|\\.)*\Z"),
-    "variable_name": re.compile(r"\w+\Z", re.ASCII),
-    "special_variable_name": re.compile(r"[\w@*#?$!-]\Z", re.ASCII),
-    "number": re.compile(r"-?(0[xX])?[0-9A-Fa-f]+(#\w+)?\Z", re.ASCII),
-    "file_descriptor": re.compile(r"\d+\Z|\{\w+\}\Z", re.ASCII),
-    "test_operator": re.compile(r"[-=!<>~\w]+\Z", re.ASCII),
-    "comment": re.compile(r"#[^\n]*\Z"),
-    "heredoc_start": re.compile(r"\w+\Z|'\w+'\Z|\"\w+\"\Z|\\\w+\Z", re.ASCII),
-    "heredoc_end": re.compile(r"\w+\Z", re.ASCII),
-}
 _WORDS = frozenset(
     "word string raw_string ansi_c_string concatenation number simple_expansion expansion command_substitution"
     " process_substitution arithmetic_expansion brace_expression translated_string".split()
@@ -209,10 +191,9 @@ class _Reading:
         source = self.tokens[node.start_byte : node.end_byte].decode()
         if kind == "heredoc_body":
             return
-        pattern = _TOKENS.get(kind)
         if kind in {"string", "array", "program", "compound_statement", "subshell"} and not source.strip('"() \t\n'):
             return
-        if pattern is None or not pattern.match(source):
+        if not reads_alike(kind, source):
             raise Unparsable(f"{source[:40]!r} could be read in several ways")
         if kind in _QUOTING:
             if any(place in _INSIDE for place in _since_substitution(path)):
@@ -378,7 +359,7 @@ class _Reading:
         """Between the expansions of a here-document there is plain text, most of it without a token of its own."""
         at = body.start_byte
         for start, end in [*((child.start_byte, child.end_byte) for child in body.children), (body.end_byte, 0)]:
-            if not _TOKENS["heredoc_content"].match(self.text[at:start].decode()):
+            if not reads_alike("heredoc_content", self.text[at:start].decode()):
                 raise Unparsable("a here-document whose expansions are not understood")
             at = end
 

@@ -12,6 +12,7 @@ from mcp_spaces.core.policy.shell.dangers import (
     Danger,
     long_option,
 )
+from mcp_spaces.core.policy.shell.env import env
 from mcp_spaces.core.policy.shell.prefixes import (
     ENTERS,
     ENTERS_BY_LETTER,
@@ -28,11 +29,11 @@ from mcp_spaces.core.policy.shell.prefixes import (
     prefix_of,
     text_of,
 )
+from mcp_spaces.core.policy.shell.shells import SHELLS, harmless_setting, shell
 from mcp_spaces.core.policy.shell.variables import PROGRAM_VARIABLES, changes_execution
 from mcp_spaces.core.policy.shell.words import UNKNOWN, Word
 
 _MODULE = re.compile(r"-[A-Za-ln-z]*m(.*)", re.DOTALL)
-SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "rbash"})
 
 # Options whose value is a command line.
 _COMMAND_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -66,8 +67,6 @@ _COMMAND_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 _JOBS = prefix_of("", "-l -n -p -r -s -x")
 _ASSIGNS = re.compile(r"([A-Za-z_]\w*)(?:\[[^\]]*\])?\+?=", re.ASCII)
-_ENV_PLAIN = frozenset({"-i", "--ignore-environment", "-0", "--null", "-v", "--debug", "-"})
-_ENV_VALUED = frozenset({"-u", "--unset", "-C", "--chdir", "-a", "--argv0"})
 
 
 def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
@@ -77,7 +76,7 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
     if name in {"mapfile", "readarray"}:
         yield from map(_callback, _option_values(arguments, ("-C",), strict_sh=False))
     if name in SHELLS:
-        yield from _shell(name, arguments)
+        yield from shell(name, arguments)
     elif (prefix := PREFIXES.get(name)) is not None:
         if name == "command" and any(word.text in {"-v", "-V", "-pv"} for word in arguments[:1]):
             return
@@ -88,7 +87,7 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
             else:
                 yield found
     elif name == "env":
-        yield from _env(arguments)
+        yield from env(arguments)
     elif name == "cmake":
         yield from _cmake(arguments)
     elif name in {"make", "gmake"}:
@@ -126,7 +125,7 @@ def inner(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
     elif name.startswith("python"):
         yield from _module(arguments)
     elif name in {"alias", "enable", "hash", "bind", "complete", "compgen", "fc", "shopt", "set"}:
-        if not _harmless_setting(name, arguments):
+        if not harmless_setting(name, arguments):
             yield Danger.DYNAMIC_COMMAND
     elif name in {"ssh", "scp", "sftp"} and any("command" in word.text.lower() for word in arguments):
         yield Danger.HIDDEN_COMMAND
@@ -197,13 +196,13 @@ def _make(arguments: Sequence[Word]) -> Iterator[Inner]:
             yield Danger.HIDDEN_COMMAND
         elif name in _MAKE_PROGRAMS:
             yield from text_of(value) if value.text or not value.literal else ()
-        elif name == "SHELL" and value.literal and _is_system_shell(value.text):
+        elif name == "SHELL" and value.literal and _is_systemshell(value.text):
             continue
         elif changes_execution(name, command="") or name in PROGRAM_VARIABLES:
             yield Sets(name, value)
 
 
-def _is_system_shell(path: str) -> bool:
+def _is_systemshell(path: str) -> bool:
     folder, _, name = path.rpartition("/")
     return name in SHELLS and (not folder or folder in SYSTEM_FOLDERS)
 
@@ -214,7 +213,7 @@ def _cmake(arguments: Sequence[Word]) -> Iterator[Inner]:
         return
     name, rest = arguments[1].text, tuple(arguments[2:])
     if name == "env":
-        yield from _env(rest)
+        yield from env(rest)
     elif name == "chdir" and rest:
         yield Enters(rest[0])
         yield RunsWords(rest[1:] or (UNKNOWN,))
@@ -282,110 +281,3 @@ def _assignments_first(words: Sequence[Word]) -> Iterator[Inner]:
             yield RunsWords(tuple(words[place:]))
             return
         yield Sets(head.group(1), Word(word.text[head.end() :], word.literal, word.glob, word.splits))
-
-
-def _shell(name: str, arguments: Sequence[Word]) -> Iterator[Inner]:
-    place = 0
-    wants_text = False
-    if _reads_otherwise(arguments):
-        yield Danger.DYNAMIC_COMMAND
-    while place < len(arguments):
-        word = arguments[place]
-        if not word.fixed:
-            yield Danger.DYNAMIC_COMMAND
-            return
-        if word.text in {"--version", "--help"}:
-            return
-        if word.text in {"--", "-"} or word.text[:1] not in {"-", "+"}:
-            place += word.text in {"--", "-"}
-            break
-        if word.text.startswith("--"):
-            if word.text not in {"--norc", "--noprofile", "--posix", "--login", "--verbose"}:
-                yield Danger.DYNAMIC_COMMAND
-                return
-        else:
-            wants_text = wants_text or "c" in word.text and word.text[0] == "-"
-            if set(word.text) & set("si"):
-                yield Danger.DYNAMIC_COMMAND
-                return
-            place += word.text.count("o") + word.text.count("O")
-        place += 1
-    if place >= len(arguments):
-        # A shell without a script reads it from its standard input.
-        yield Danger.DYNAMIC_COMMAND
-    elif wants_text:
-        yield from text_of(arguments[place], strict_sh=name != "bash")
-    else:
-        yield RunsFile(arguments[place].text) if arguments[place].fixed else Danger.DYNAMIC_COMMAND
-
-
-def _env(arguments: Sequence[Word]) -> Iterator[Inner]:
-    place = 0
-    while place < len(arguments):
-        word = arguments[place]
-        name, is_assignment, value = word.text.partition("=")
-        if is_assignment and not word.text.startswith("-"):
-            yield Sets(name, Word(value, word.literal, word.glob, word.splits))
-            if not word.literal and word.splits:
-                yield Danger.DYNAMIC_COMMAND
-        elif not word.fixed:
-            break
-        elif word.text in _ENV_VALUED:
-            if word.text in {"-C", "--chdir"} and place + 1 < len(arguments):
-                yield Enters(arguments[place + 1])
-            place += 1
-        elif word.text.startswith(("-S", "--split-string", "-vS", "-iS")):
-            attached = word.text.removeprefix("--split-string").lstrip("-viS").removeprefix("=")
-            split, *rest = [*([Word(attached)] if attached else []), *arguments[place + 1 :]] or [UNKNOWN]
-            # Quotes, escapes and comments are env's own there, not a shell's.
-            if not split.fixed or re.search(r"[^\w@%+=:,./ -]", split.text):
-                yield Danger.DYNAMIC_COMMAND
-            else:
-                yield from _env([*map(Word, split.text.split()), *rest])
-            return
-        elif word.text == "--":
-            place += 1
-            break
-        elif word.text.startswith("-") and word.text not in _ENV_PLAIN:
-            if word.text.startswith(("-C", "--chdir=")):
-                yield Enters(Word(word.text.removeprefix("-C").removeprefix("--chdir=")))
-            elif not word.text.startswith(("-u", "--unset=")):
-                yield Danger.DYNAMIC_COMMAND
-                return
-        elif word.text not in _ENV_PLAIN:
-            break
-        place += 1
-    while place < len(arguments) and "=" in arguments[place].text and arguments[place].literal:
-        name, _, value = arguments[place].text.partition("=")
-        yield Sets(name, Word(value))
-        place += 1
-    if place < len(arguments):
-        yield RunsWords(tuple(arguments[place:]))
-
-
-_SAFE_SHOPT = frozenset(
-    "-s -u -q -p nullglob globstar dotglob failglob nocaseglob nocasematch lastpipe inherit_errexit".split()
-)
-
-
-def _harmless_setting(name: str, arguments: Sequence[Word]) -> bool:
-    if name == "shopt":
-        return all(word.fixed and word.text in _SAFE_SHOPT for word in arguments)
-    if name == "set":
-        return not _reads_otherwise(arguments)
-    return name == "hash" and all(word.fixed and word.text == "-r" for word in arguments)
-
-
-def _reads_otherwise(options: Sequence[Word]) -> bool:
-    """`set -k` makes variables of arguments, `-H` makes commands of `!word`."""
-    place = 0
-    while place < len(options) and options[place].fixed and re.match(r"[-+]\w", options[place].text):
-        text = options[place].text
-        values = text.count("o") + text.count("O")
-        names = {word.text for word in options[place + 1 : place + 1 + values]}
-        if text[0] == "-" and (set("kH") & set(text) or {"keyword", "histexpand"} & names):
-            return True
-        if "O" in text and not names <= _SAFE_SHOPT:
-            return True
-        place += 1 + values
-    return False
