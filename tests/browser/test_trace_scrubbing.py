@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mcp_spaces.browser.record.trace_scrubbing import scrub
-from mcp_spaces.errors import QuotaExceeded
+from mcp_spaces.errors import DiskFull, QuotaExceeded, WrongState
+from tests.folders import fill, small_disk
 
 
 @pytest.fixture
@@ -35,3 +36,12 @@ def test_s11_a_trace_is_unpacked_up_to_a_size_of_all_its_files_together(
     else:
         with pytest.raises(QuotaExceeded):
             scrub(trace, clean)
+
+
+def test_a_trace_for_which_there_is_no_room_says_so(tmp_path: Path, trace: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        fill(disk)
+        with pytest.raises(DiskFull):
+            scrub(trace, disk / "clean.zip")
+    with pytest.raises(WrongState):
+        scrub(trace, tmp_path / "nowhere" / "clean.zip")

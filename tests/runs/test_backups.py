@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from mcp_spaces.runs.backups import Backups
 from mcp_spaces.state.backup import copy_database
 from mcp_spaces.storage.blobs import FileBlobs
 from mcp_spaces.storage.port import Blobs
+from tests import folders
 from tests.storage.bench import OPERATOR, Bench
 
 pytestmark = pytest.mark.anyio
@@ -27,14 +27,8 @@ DISK_BYTES = 4 << 20
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "tmpfs", disk], check=True)
-    try:
+    with folders.small_disk(tmp_path / "disk", mib=DISK_BYTES >> 20) as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def names(folder: Path) -> list[str]:

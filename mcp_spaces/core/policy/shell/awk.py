@@ -1,6 +1,6 @@
 """Does an awk program run others? A pipe, `system`, an indirect call or an extension does; a `|` in a text or pattern not.
 
-What is not understood counts as yes.
+What is not understood counts as yes; what only a variable knows, as in `awk "/$pattern/"`, is not seen.
 """
 
 from __future__ import annotations
